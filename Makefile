@@ -1,0 +1,64 @@
+# The verbs of this project. What CI runs is what a person runs.
+
+# HAProxy lies where an ordinary user's PATH may not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# What is checked and tested is what ships: fully static programs. That takes a target of its own, because compiler plugins cannot be
+# static; and one build serves `check`, `test` and the images of the tests.
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+check test dist images: export CARGO_BUILD_TARGET = $(HOST)
+check test dist images: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
+
+.PHONY: help setup build check test demo fuzz dist images bench bench-quick
+
+help:
+	@echo 'make demo    build everything and watch it work, with real processes'
+	@echo 'make test    everything that has to hold, make check included'
+	@echo 'make check   format, lints, dependency direction, documentation, balancer configuration'
+	@echo 'make dist    the three programs, static and stripped, in target/dist'
+	@echo 'make images  the three programs as container images, for docker-compose.yml'
+	@echo 'make bench   measure everything that is promised, and write bench/RESULTS.md (make bench-quick: fewer rounds, on the screen only)'
+	@echo 'make fuzz    run each fuzz target for a minute (needs a nightly toolchain and cargo-fuzz)'
+	@echo 'make setup   install what is missing (Debian, Ubuntu), or say what to install'
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	cargo build --workspace --locked
+
+check: setup
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
+	scripts/check-dependencies.sh
+	haproxy -c -f haproxy/haproxy.cfg
+	scripts/check-units.sh
+
+test: check build
+	@scripts/setup-linter.sh
+	cargo test --workspace --locked
+
+demo: setup
+	cargo build --release --workspace --locked
+	@scripts/demo.sh
+
+dist: setup
+	cargo build --profile dist --locked -p ca-daemon -p api-server -p api-client
+	@scripts/dist.sh
+
+images: dist
+	@scripts/images.sh target/dist
+
+fuzz: setup
+	@scripts/fuzz.sh
+
+bench: setup
+	@bench/peers/setup.sh
+	cargo build --release --workspace --locked
+	"$${CARGO_TARGET_DIR:-target}"/release/bench --out bench/RESULTS.md
+
+bench-quick: setup
+	@bench/peers/setup.sh
+	cargo build --release --workspace --locked
+	"$${CARGO_TARGET_DIR:-target}"/release/bench --quick $(if $(wildcard bench/RESULTS.md),--compare bench/RESULTS.md)

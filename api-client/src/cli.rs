@@ -1,0 +1,261 @@
+//! The command line: what can be asked for, and which exit code says what came of it.
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use http::Uri;
+use mtls::enroll::{TokenSources, TokenText};
+use pki::name::{CommonName, Organization};
+
+use crate::{
+    enroll,
+    load::{Handshakes, Load},
+    request,
+    schedule::{Amount, Pace},
+    status,
+};
+
+/// Enrolls a client, sends requests over mutual TLS, and says what came of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "api-client",
+    version,
+    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one"
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Print one JSON document instead of text
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a key and get a certificate for it
+    Enroll(EnrollArguments),
+    /// Send requests and say how they went
+    Request(RequestArguments),
+    /// Say what is on disk and until when it is good
+    Status {
+        /// Where the certificate and key lie
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EnrollArguments {
+    /// The name in the certificate
+    #[arg(long)]
+    pub(crate) name: CommonName,
+
+    /// Where client.crt, client.key and ca.crt are written
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+
+    /// The organization in the certificate
+    #[arg(long)]
+    pub(crate) org: Option<Organization>,
+
+    /// Replace an identity that is there already
+    #[arg(long)]
+    pub(crate) force: bool,
+
+    /// A CA's directory on this machine, whose bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
+    #[arg(long)]
+    ca_dir: Option<PathBuf>,
+
+    /// The enrollment token; better in a file, as arguments can be seen by everybody on the machine
+    #[arg(long, conflicts_with_all = ["token_file", "ca_dir"])]
+    token: Option<TokenText>,
+
+    /// A file that holds the enrollment token
+    #[arg(long, conflicts_with = "ca_dir")]
+    token_file: Option<PathBuf>,
+}
+
+impl EnrollArguments {
+    pub(crate) fn token_sources(&self) -> TokenSources {
+        TokenSources {
+            text: self.token.clone(),
+            file: self.token_file.clone(),
+            ca_directory: self.ca_dir.clone(),
+            environment: TokenText::from_environment(),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// How many requests [default: 1, unless --duration is given]
+    #[arg(short = 'n', long = "requests", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+
+    /// For how long requests are sent, in place of -n
+    #[arg(long, conflicts_with = "requests", value_parser = parse_period)]
+    duration: Option<Duration>,
+
+    /// Over how many connections; a layer-4 balancer spreads connections, not requests [default: 6, at most the number of requests]
+    #[arg(short = 'c', long = "connections", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    connections: Option<u64>,
+
+    /// How many requests each connection has under way at a time (HTTP/2 streams)
+    #[arg(short = 'm', long = "streams", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    streams: u64,
+
+    /// How many requests are sent in a second altogether, answered or not; latencies count from when a request was due
+    /// [default: each is sent when the one before it is answered]
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// Make a new connection with a full handshake for every request
+    #[arg(long)]
+    handshakes: bool,
+
+    /// With --handshakes: resume a session where there is one
+    #[arg(long, requires = "handshakes")]
+    resume: bool,
+
+    /// Send requests for so long first, which are not counted
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    pub(crate) warm_up: Duration,
+
+    /// Where the requests are sent
+    #[arg(long, default_value = "https://localhost:8443/hello", value_parser = parse_url)]
+    url: Uri,
+
+    /// Where the certificate and key lie
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+
+    /// Where a certificate and key lie, in place of --dir; may be repeated: connections use them in turn
+    #[arg(long = "identity", value_name = "DIR", conflicts_with = "dir")]
+    identities: Vec<PathBuf>,
+
+    /// How long one request may take, its connection included
+    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+}
+
+impl RequestArguments {
+    /// What is to be sent.
+    pub(crate) fn load(&self) -> Load {
+        let amount = self.duration.map_or_else(|| Amount::Requests(self.requests.unwrap_or(1)), Amount::Time);
+        let most = if let Amount::Requests(requests) = amount { requests } else { u64::MAX };
+        Load {
+            uri: self.url.clone(),
+            amount,
+            pace: self.rate.map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
+            connections: self.connections.unwrap_or(6).min(most),
+            streams: self.streams,
+            handshakes: match (self.handshakes, self.resume) {
+                (false, _) => Handshakes::AsNeeded,
+                (true, false) => Handshakes::Full,
+                (true, true) => Handshakes::Resumed,
+            },
+            timeout: self.timeout,
+        }
+    }
+
+    /// Where the identities lie; at least one place.
+    pub(crate) fn directories(&self) -> &[PathBuf] {
+        if self.identities.is_empty() { std::slice::from_ref(&self.dir) } else { &self.identities }
+    }
+
+    /// Whether this is about speed, and not about what is answered.
+    pub(crate) fn is_measurement(&self) -> bool {
+        self.duration.is_some() || self.streams > 1 || self.rate.is_some() || self.handshakes
+    }
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// Something broke.
+    Failure,
+    /// At least one request failed.
+    RequestsFailed,
+    /// The authority said no, or there is an identity already.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        // 2 is clap's, for bad usage.
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failure => 1,
+            Exit::RequestsFailed => 3,
+            Exit::Refused => 4,
+        })
+    }
+}
+
+impl Arguments {
+    /// Does what was asked for.
+    pub async fn run(self) -> anyhow::Result<Exit> {
+        let print = if self.json { Print::Json } else { Print::Text };
+        match self.command {
+            Command::Enroll(arguments) => enroll::run(&arguments, print).await,
+            Command::Request(arguments) => request::run(&arguments, print).await,
+            Command::Status { dir } => status::run(&dir, print),
+            Command::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Self::command(), "api-client", &mut script);
+                std::io::stdout().lock().write_all(&script)?;
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+/// For whom the output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Print {
+    Text,
+    Json,
+}
+
+/// Writes a line to standard output.
+pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+}
+
+/// Writes an error for people to standard error.
+pub(crate) fn complain(why: impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr().lock(), "error: {why}")?)
+}
+
+fn parse_url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if uri.scheme_str() == Some("https") && uri.host().is_some() {
+        Ok(uri)
+    } else {
+        Err("give an https:// URL: without TLS there is no client certificate".to_owned())
+    }
+}
+
+fn parse_period(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(period) if period.is_zero() => Err("give some time, such as 10s".to_owned()),
+        Ok(period) => Ok(period),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("give a number of requests per second between 0.001 and 10000000".to_owned()),
+    }
+}

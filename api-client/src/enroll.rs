@@ -1,0 +1,67 @@
+//! `api-client enroll`: from a token to a certificate on disk.
+
+use anyhow::Context as _;
+use mtls::{
+    clock::Clock,
+    enroll::{EnrollError, IdentityFiles, enroll},
+    identity::IdentityError,
+};
+use pki::{csr::Proposal, profile::Profile};
+use serde_json::json;
+
+use crate::cli::{EnrollArguments, Exit, Print, complain, say};
+
+pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Result<Exit> {
+    let files = IdentityFiles::new(&arguments.dir, Profile::Client);
+    let existing = match files.load() {
+        Err(IdentityError::Mismatch(_)) if files.is_interrupted() => None,
+        result if arguments.force => result.unwrap_or_default(),
+        result => result.context("there is an identity already; --force replaces it")?,
+    };
+    if let Some(enrolled) = existing.filter(|_| !arguments.force) {
+        files.tidy(&enrolled)?;
+        let info = enrolled.identity.info();
+        return refused(format_args!(
+            "{} already holds {} (serial {}, until {}); --force replaces it",
+            files.chain().display(),
+            info.display_name(),
+            info.id.serial,
+            info.validity.not_after
+        ));
+    }
+    let token = arguments.token_sources().find()?;
+    let proposal =
+        Proposal { common_name: arguments.name.clone(), organization: arguments.org.clone(), hosts: Vec::new() };
+    let enrolled = match enroll(&files, &token, Profile::Client, &proposal, &Clock::system()).await {
+        Err(error @ EnrollError::Denied(_)) => return refused(error),
+        result => result?,
+    };
+    let info = enrolled.identity.info();
+    match print {
+        Print::Json => say(json!({
+            "name": info.common_name,
+            "serial": info.id.serial,
+            "notAfter": info.validity.not_after,
+            "certificate": files.chain(),
+            "key": files.key(),
+            "root": files.root(),
+        }))?,
+        Print::Text => {
+            say(format_args!(
+                "enrolled {} (serial {}, until {})",
+                info.display_name(),
+                info.id.serial,
+                info.validity.not_after
+            ))?;
+            say(format_args!("  certificate  {}", files.chain().display()))?;
+            say(format_args!("  key          {}", files.key().display()))?;
+            say(format_args!("  root         {}", files.root().display()))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn refused(why: impl std::fmt::Display) -> anyhow::Result<Exit> {
+    complain(why)?;
+    Ok(Exit::Refused)
+}

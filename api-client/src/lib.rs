@@ -1,0 +1,16 @@
+//! The client of the fleet: enrolls with a token, sends requests over mutual TLS, and says what came of them.
+//!
+//! It never holds anything but its own key and certificates.
+
+pub mod cli;
+
+mod alert;
+mod enroll;
+mod histogram;
+mod load;
+mod outcome;
+mod progress;
+mod repeat;
+mod request;
+mod schedule;
+mod status;

@@ -1,0 +1,53 @@
+//! `api-client status`: what is on disk, and until when it is good.
+
+use std::path::Path;
+
+use mtls::{clock::Clock, enroll::IdentityFiles};
+use pki::{certificate::Fingerprint, profile::Profile};
+use serde_json::json;
+
+use crate::cli::{Exit, Print, say};
+
+pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
+    let files = IdentityFiles::new(directory, Profile::Client);
+    let Some(enrolled) = files.load()? else {
+        anyhow::bail!(
+            "{} does not exist; get one with: api-client enroll --name NAME --dir {}",
+            files.chain().display(),
+            directory.display()
+        );
+    };
+    let now = Clock::system().now();
+    let info = enrolled.identity.info();
+    let validity = info.validity;
+    let left = validity.not_after.since(now);
+    let root = Fingerprint::of(&enrolled.root);
+    match print {
+        Print::Json => say(json!({
+            "name": info.common_name,
+            "names": info.names,
+            "serial": info.id.serial,
+            "issuer": info.id.issuer.to_string(),
+            "notBefore": validity.not_before,
+            "notAfter": validity.not_after,
+            "valid": validity.contains(now),
+            "rootFingerprint": root,
+        }))?,
+        Print::Text => {
+            let good = if validity.contains(now) {
+                let days = left.as_secs() / (24 * 3600);
+                format!("{} (in {days} days)", validity.not_after)
+            } else {
+                format!("{}, which is not now: enroll again with --force", validity.not_after)
+            };
+            say(format_args!("name        {}", info.display_name()))?;
+            say(format_args!("names       {}", info.names.join(", ")))?;
+            say(format_args!("serial      {}", info.id.serial))?;
+            say(format_args!("issuer      {}", info.id.issuer))?;
+            say(format_args!("valid until {good}"))?;
+            say(format_args!("root        SHA-256 {root}"))?;
+            say("whether it is revoked, only a service can say: api-client request")?;
+        }
+    }
+    Ok(if validity.contains(now) { Exit::Done } else { Exit::Failure })
+}

@@ -1,0 +1,197 @@
+//! What the service is told on its command line, and the configuration that follows from it.
+//!
+//! It never reads a file.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use ipnet::IpNet;
+use mtls::{
+    enroll::{IdentityFiles, TokenSources, TokenText},
+    proxy::ProxyFrom,
+    relying_party::Options,
+    revocation::OnStaleCrl,
+};
+use pki::{
+    name::{CommonName, Host},
+    profile::Profile,
+};
+
+/// A service behind the balancer: answers GET /hello with who its client is, to clients whose certificate is not revoked.
+///
+/// At its first start it enrolls itself with a token; afterwards it uses the certificate on disk.
+#[derive(Debug, Parser)]
+#[command(
+    name = "api-server",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Exit codes:\n  0  stopped by a signal\n  1  something broke\n  2  bad usage\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: info)"
+)]
+pub struct Arguments {
+    /// What to do instead of serving
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// The service's name: the common name of its certificate, and what /hello answers as `service`
+    #[arg(long, default_value = "service0")]
+    name: CommonName,
+
+    /// Where its certificate, key and CRLs lie [default: the name]
+    #[arg(long)]
+    dir: Option<PathBuf>,
+
+    /// Where clients, or the balancer, connect (HTTPS)
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+
+    /// Where /readyz, /healthz and /metrics answer (plain HTTP)
+    #[arg(long, default_value = "127.0.0.1:8081")]
+    ops_listen: SocketAddr,
+
+    /// A CA's directory on this machine, whose bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
+    #[arg(long)]
+    ca_dir: Option<PathBuf>,
+
+    /// The enrollment token; better in a file, as arguments can be seen by everybody on the machine
+    #[arg(long, conflicts_with_all = ["token_file", "ca_dir"])]
+    token: Option<TokenText>,
+
+    /// A file that holds the enrollment token
+    #[arg(long, conflicts_with = "ca_dir")]
+    token_file: Option<PathBuf>,
+
+    /// A DNS name or address that clients reach the service by; may be repeated [default: localhost 127.0.0.1]
+    #[arg(long = "host")]
+    hosts: Vec<Host>,
+
+    /// A network from which a balancer connects with the PROXY protocol, version 2; may be repeated
+    #[arg(long, value_name = "CIDR")]
+    proxy_protocol_from: Vec<IpNet>,
+
+    /// How often the CRLs are asked for
+    #[arg(long, default_value = "1s", value_parser = parse_interval)]
+    crl_refresh: Duration,
+
+    /// What happens to clients when a CRL is stale: `refuse`, or `grace=2h` to judge them by it for so long before they are refused
+    #[arg(long, default_value = "refuse", value_name = "refuse|grace=DURATION", value_parser = parse_on_stale_crl)]
+    on_stale_crl: OnStaleCrl,
+
+    /// How long a service that shuts down goes on taking connections, after it has said that it is not ready: as long as its
+    /// balancer takes to notice
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
+    drain_delay: Duration,
+
+    /// Print the line that says where it listens as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What else than serving there is to do.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Command {
+    /// Ask a running service on this machine whether it is ready: exit code 0 if it is
+    Healthcheck {
+        /// Where the service answers /readyz
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+        ops_listen: SocketAddr,
+    },
+}
+
+/// What the service works with.
+#[derive(Debug)]
+pub struct Config {
+    /// The service's name.
+    pub name: CommonName,
+    /// Where its identity lies.
+    pub files: IdentityFiles,
+    /// Where a token is found, if it has to enroll.
+    pub tokens: TokenSources,
+    /// What clients reach it by.
+    pub hosts: Vec<Host>,
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub ops_listen: SocketAddr,
+    /// From readiness off to the end of listening.
+    pub drain_delay: Duration,
+    /// How it judges its clients.
+    pub options: Options,
+}
+
+impl Arguments {
+    /// The configuration that follows.
+    #[must_use]
+    pub fn into_config(self) -> Config {
+        let directory = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
+        Config {
+            files: IdentityFiles::new(&directory, Profile::Server),
+            tokens: TokenSources {
+                text: self.token,
+                file: self.token_file,
+                ca_directory: self.ca_dir,
+                environment: TokenText::from_environment(),
+            },
+            hosts: if self.hosts.is_empty() { Host::local() } else { self.hosts },
+            listen: self.listen,
+            ops_listen: self.ops_listen,
+            drain_delay: self.drain_delay,
+            options: Options {
+                crl_refresh: self.crl_refresh,
+                on_stale_crl: self.on_stale_crl,
+                proxy_from: ProxyFrom::new(self.proxy_protocol_from),
+                ..Options::new(directory.join("crl"))
+            },
+            name: self.name,
+        }
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(interval) if interval >= Duration::from_millis(10) => Ok(interval),
+        Ok(_) => Err("at least 10ms".to_owned()),
+        Err(error) => Err(format!("{error}; give a duration such as 1s or 500ms")),
+    }
+}
+
+fn parse_on_stale_crl(text: &str) -> Result<OnStaleCrl, String> {
+    let Some(grace) = text.strip_prefix("grace=") else {
+        return match text {
+            "refuse" => Ok(OnStaleCrl::Refuse),
+            _ => Err("give refuse, or a grace such as grace=2h".to_owned()),
+        };
+    };
+    match humantime::parse_duration(grace) {
+        Ok(Duration::ZERO) => Err("no time is no grace; give refuse, or a grace such as grace=2h".to_owned()),
+        Ok(grace) => Ok(OnStaleCrl::Grace(grace)),
+        Err(error) => Err(format!("{error}; give a grace such as grace=2h or grace=30m")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn on_stale_crl(text: &str) -> Result<OnStaleCrl, String> {
+        let arguments = Arguments::try_parse_from(["api-server", "--on-stale-crl", text]);
+        arguments.map(|arguments| arguments.into_config().options.on_stale_crl).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_stale_crl_refuses_unless_a_grace_is_given() {
+        let default = Arguments::try_parse_from(["api-server"]).unwrap().into_config();
+        assert_eq!(default.options.on_stale_crl, OnStaleCrl::Refuse);
+        assert_eq!(on_stale_crl("refuse"), Ok(OnStaleCrl::Refuse));
+        assert_eq!(on_stale_crl("grace=2h"), Ok(OnStaleCrl::Grace(Duration::from_hours(2))));
+        assert_eq!(on_stale_crl("grace=1h 30m"), Ok(OnStaleCrl::Grace(Duration::from_mins(90))));
+    }
+
+    #[test]
+    fn what_is_no_answer_to_a_stale_crl_is_refused_with_what_would_be() {
+        for bad in ["", "admit", "Refuse", "grace", "grace=", "grace=2", "grace=-1h", "grace=0s", "grace=soon", "2h"] {
+            let error = on_stale_crl(bad).unwrap_err();
+            let says = |text: &str| error.contains(text);
+            assert!(says("--on-stale-crl") && says(&format!("'{bad}'")) && says("grace=2h"), "{bad}: {error}");
+        }
+    }
+}

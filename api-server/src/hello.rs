@@ -1,0 +1,75 @@
+//! What clients can ask: who they are, as the service sees them, and whether it is healthy.
+
+use axum::{
+    Extension, Json, Router,
+    extract::State,
+    http::{StatusCode, Version, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use mtls::peer::Peer;
+use pki::{
+    name::CommonName,
+    serial::Serial,
+    time::Timestamp,
+    wire::{PROBLEM_JSON, Problem},
+};
+use serde::Serialize;
+
+/// The routes for clients.
+pub(crate) fn routes(service: CommonName) -> Router {
+    Router::new()
+        .route("/hello", get(hello))
+        .route("/healthy", get(healthy))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(service)
+}
+
+/// Who the client is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Hello {
+    service: CommonName,
+    protocol: String,
+    common_name: Option<String>,
+    serial: Serial,
+    names: Vec<String>,
+    not_after: Timestamp,
+    client_address: String,
+}
+
+async fn hello(State(service): State<CommonName>, version: Version, Extension(peer): Extension<Peer>) -> Json<Hello> {
+    let certificate = peer.certificate();
+    Json(Hello {
+        service,
+        protocol: format!("{version:?}"),
+        common_name: certificate.common_name.clone(),
+        serial: certificate.id.serial,
+        names: certificate.names.clone(),
+        not_after: certificate.validity.not_after,
+        client_address: peer.address().to_string(),
+    })
+}
+
+async fn healthy() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "healthy" }))
+}
+
+async fn not_found() -> Response {
+    problem(StatusCode::NOT_FOUND, "not-found", "there is nothing here; try GET /hello")
+}
+
+async fn method_not_allowed() -> Response {
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET and HEAD are answered here")
+}
+
+fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {
+    let problem = Problem {
+        kind: format!("/problems/{kind}"),
+        title: status.canonical_reason().unwrap_or_default().to_owned(),
+        status: status.as_u16(),
+        detail: detail.to_owned(),
+    };
+    (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(problem)).into_response()
+}

@@ -1,0 +1,111 @@
+//! What the service counts, for Prometheus: its requests, and how current its CRLs are. What concerns connections is `mtls`'s.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use mtls::{clock::Clock, revocation::LiveSet};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text},
+    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// From 100 microseconds to 1.6 seconds, in doublings.
+fn request_durations() -> Histogram {
+    Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_1, 2.0, 15))
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CrlLabels {
+    issuer: String,
+}
+
+/// The service's metrics; clones count together.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    registry: Arc<Registry>,
+    requests: Family<RequestLabels, Histogram>,
+    crl_number: Family<CrlLabels, Gauge>,
+    crl_seconds_left: Family<CrlLabels, Gauge>,
+    crl_seconds_to_refusal: Family<CrlLabels, Gauge>,
+    crl_entries: Family<CrlLabels, Gauge>,
+    open_connections: Gauge,
+    live: LiveSet,
+    clock: Clock,
+}
+
+impl Metrics {
+    pub(crate) fn new(connections: &mtls::metrics::Metrics, live: LiveSet, clock: Clock) -> Self {
+        let mut registry = Registry::with_prefix("api_server");
+        connections.register(&mut registry);
+        let requests = Family::new_with_constructor(request_durations as fn() -> Histogram);
+        let open_connections = Gauge::default();
+        let (crl_number, crl_entries) = (Family::default(), Family::default());
+        let (crl_seconds_left, crl_seconds_to_refusal) = (Family::default(), Family::default());
+        registry.register("request_duration_seconds", "Time to answer a request", requests.clone());
+        registry.register("crl_number", "Number of the CRL in force", crl_number.clone());
+        registry.register(
+            "crl_seconds_to_next_update",
+            "Seconds until the CRL in force is stale and the service is not ready; negative since then",
+            crl_seconds_left.clone(),
+        );
+        registry.register(
+            "crl_seconds_to_refusal",
+            "Seconds until clients are refused because the CRL in force is stale and any grace is over; negative since then",
+            crl_seconds_to_refusal.clone(),
+        );
+        registry.register("open_connections", "Authenticated connections that are open", open_connections.clone());
+        registry.register("crl_entries", "Certificates that the CRL in force revokes", crl_entries.clone());
+        Self {
+            registry: Arc::new(registry),
+            requests,
+            crl_number,
+            crl_seconds_left,
+            crl_seconds_to_refusal,
+            crl_entries,
+            open_connections,
+            live,
+            clock,
+        }
+    }
+
+    /// Everything in the Prometheus text format.
+    pub(crate) fn encode(&self) -> String {
+        let now = self.clock.now();
+        self.open_connections.set(i64::try_from(self.live.open_connections()).unwrap_or(i64::MAX));
+        for freshness in self.live.freshness() {
+            let labels = CrlLabels { issuer: freshness.issuer.to_string() };
+            if let (Some((number, _, next_update, entries)), Some(admits_until)) =
+                (freshness.list, freshness.admits_until)
+            {
+                self.crl_number.get_or_create(&labels).set(number.get());
+                self.crl_seconds_left.get_or_create(&labels).set(next_update.unix() - now.unix());
+                self.crl_seconds_to_refusal.get_or_create(&labels).set(admits_until.unix() - now.unix());
+                self.crl_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
+            }
+        }
+        let mut text = String::new();
+        text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
+
+/// Times every request under the route that it matched.
+pub(crate) async fn time_request(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let began = Instant::now();
+    let response = next.run(request).await;
+    let labels = RequestLabels { route, status: response.status().as_u16() };
+    metrics.requests.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+    response
+}

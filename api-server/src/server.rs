@@ -1,0 +1,204 @@
+//! Puts the service together, runs it, and ends it when asked to.
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::middleware::from_fn_with_state;
+use axum_server::Handle;
+use mtls::{
+    clock::Clock,
+    enroll::{EnrollError, Enrolled, FindTokenError, enroll},
+    files::{self, Access, FileError},
+    identity::IdentityError,
+    limits,
+    notify::{State, notify},
+    relying_party::{Options, RelyingParty, RelyingPartyError},
+};
+use pki::{csr::Proposal, name::CommonName, profile::Profile, time::Timestamp};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    config::Config,
+    hello,
+    metrics::{Metrics, time_request},
+    operations::{self, Operations},
+};
+
+/// How long a service that starts waits for its authority ...
+const AUTHORITY_PATIENCE: Duration = Duration::from_secs(30);
+/// ... and how long between two attempts.
+const AUTHORITY_RETRY: Duration = Duration::from_secs(1);
+
+/// A service whose sockets are bound and whose clients are about to be answered.
+#[derive(Debug)]
+pub struct Server {
+    name: CommonName,
+    clients: TcpListener,
+    operators: TcpListener,
+    addresses: (SocketAddr, SocketAddr),
+    relying_party: RelyingParty,
+    not_after: Timestamp,
+    drain_delay: Duration,
+    clock: Clock,
+}
+
+/// Why the service cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// It has no identity and no token to get one.
+    #[error(transparent)]
+    Token(#[from] FindTokenError),
+    /// It could not enroll.
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    /// What is on disk cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A directory cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Its clients could not be judged.
+    #[error(transparent)]
+    RelyingParty(#[from] RelyingPartyError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A task that keeps a CRL current is gone.
+    #[error("the task that keeps a CRL current ended; this is a defect, please report it with the log above")]
+    KeeperEnded,
+    /// A listener or a signal handler broke.
+    #[error("the service stopped: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Server {
+    /// Binds the sockets, enrolls if nothing is enrolled yet, and puts the CRLs of the last run in force.
+    pub async fn start(config: Config) -> Result<Self, ServerError> {
+        // The sockets first: a port in use must not cost an enrollment.
+        let (clients, address) = listen(config.listen)?;
+        let (operators, operations_address) = listen(config.ops_listen)?;
+        let Enrolled { identity, root, authority } = identity(&config).await?;
+        files::create_directory(&config.options.crl_directory, Access::Public)?;
+        let clock = config.options.clock.clone();
+        let options = Options { feed: authority, ..config.options };
+        let relying_party = RelyingParty::new(&identity, &root, options)?;
+        let not_after = identity.info().validity.not_after;
+        let addresses = (address, operations_address);
+        let Config { name, drain_delay, .. } = config;
+        Ok(Self { name, clients, operators, addresses, relying_party, not_after, drain_delay, clock })
+    }
+
+    /// The service's name.
+    #[must_use]
+    pub fn name(&self) -> &CommonName {
+        &self.name
+    }
+
+    /// Where clients connect.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.addresses.0
+    }
+
+    /// Where operators connect.
+    #[must_use]
+    pub fn operations_address(&self) -> SocketAddr {
+        self.addresses.1
+    }
+
+    /// Serves until `shutdown` resolves. Then readiness goes off, and only after the delay that a balancer takes to notice, no new
+    /// connection is accepted, every open one gets its GOAWAY, requests in flight are finished within a bound, and it returns.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let live = self.relying_party.live_set().clone();
+        let metrics = Metrics::new(self.relying_party.metrics(), live.clone(), self.clock.clone());
+        let draining = Arc::new(AtomicBool::new(false));
+
+        let operator_handle = Handle::new();
+        let clients_end = CancellationToken::new();
+        let routes = hello::routes(self.name).layer(from_fn_with_state(metrics.clone(), time_request));
+        self.clients.set_nonblocking(true)?;
+        let clients = tokio::net::TcpListener::from_std(self.clients)?;
+        let serve_clients = self.relying_party.serve(clients, routes, clients_end.clone());
+        let operations =
+            Operations { live, clock: self.clock, metrics, not_after: self.not_after, draining: Arc::clone(&draining) };
+        let serve_operators = limits::bounded(axum_server::from_tcp(self.operators)?)
+            .handle(operator_handle.clone())
+            .serve(operations::routes(operations).into_make_service());
+        let mut keepers = self.relying_party.keep_current();
+
+        let drain = async {
+            shutdown.await;
+            info!("shutting down");
+            notify(State::Stopping);
+            draining.store(true, Ordering::Relaxed);
+            sleep(self.drain_delay).await;
+            clients_end.cancel();
+        };
+        // Operators are answered until the last client is: that is how they see it drain.
+        let serve_clients = async {
+            tokio::join!(serve_clients, drain);
+            operator_handle.shutdown();
+            Ok(())
+        };
+        tokio::select! {
+            result = async { tokio::try_join!(serve_clients, serve_operators) } => {
+                result?;
+                Ok(())
+            }
+            // They run for ever; one that ended has failed, and a service whose CRLs are not kept current must not go on.
+            _ = keepers.join_next() => Err(ServerError::KeeperEnded),
+        }
+    }
+}
+
+/// What is on disk, or what a token gets.
+async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
+    match config.files.load() {
+        Ok(Some(enrolled)) => {
+            config.files.tidy(&enrolled)?;
+            return Ok(enrolled);
+        }
+        Ok(None) => {}
+        Err(IdentityError::Mismatch(_)) if config.files.is_interrupted() => {}
+        Err(error) => return Err(error.into()),
+    }
+    let token = config.tokens.find()?;
+    let proposal = Proposal { common_name: config.name.clone(), organization: None, hosts: config.hosts.clone() };
+    let began = Instant::now();
+    let enrolled = loop {
+        match enroll(&config.files, &token, Profile::Server, &proposal, &config.options.clock).await {
+            // A fleet's parts start in any order; the key is kept, so that trying again is the same enrollment.
+            Err(error @ EnrollError::Unreachable { .. }) if began.elapsed() < AUTHORITY_PATIENCE => {
+                warn!(%error, "not enrolled yet, trying again");
+                sleep(AUTHORITY_RETRY).await;
+            }
+            result => break result?,
+        }
+    };
+    let info = enrolled.identity.info();
+    info!(serial = %info.id.serial, name = info.display_name(), not_after = %info.validity.not_after, "enrolled");
+    Ok(enrolled)
+}
+
+fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind().map_err(|source| ServerError::Listen { address, source })
+}

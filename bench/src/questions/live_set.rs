@@ -1,0 +1,58 @@
+//! What a million revoked certificates cost a relying party, and what it costs to sign them.
+//!
+//! Every round is two processes of its own: peaks only rise.
+
+use std::process::Command;
+
+use anyhow::ensure;
+use e2e::run;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    roles::lists::{Loaded, Signed},
+    rounds::{Rounds, Statistic, Unit},
+    table::{Goal, Table},
+    world::World,
+};
+
+const MIB: f64 = 1_048_576.0;
+
+/// Measures in so many rounds.
+pub(crate) fn ask(world: &World, entries: u64, rounds: usize) -> anyhow::Result<Table> {
+    let (times, octets) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
+    let (mut sign, mut sign_peak, mut load, mut resident, mut load_peak) =
+        (times(), octets(), times(), octets(), octets());
+    let (mut hits, mut misses, mut deltas) = (times(), times(), times());
+    for _ in 0..rounds {
+        let signed: Signed = measure(world, "sign-lists", entries)?;
+        sign.add(signed.seconds);
+        sign_peak.add(signed.peak);
+        let loaded: Loaded = measure(world, "load-lists", entries)?;
+        load.add(loaded.seconds);
+        resident.add(loaded.resident);
+        load_peak.add(loaded.peak);
+        hits.extend(loaded.hits);
+        misses.extend(loaded.misses);
+        deltas.extend(loaded.deltas);
+    }
+    let at_most = |bound| [Goal::at_most(Statistic::Median, bound)];
+    let mut table = Table::new(format!("The live set with {entries} serial numbers"));
+    table.judged("lookup of one that is not revoked", misses, at_most(80e-9));
+    table.judged("lookup of one that is revoked, its refusal made", hits, at_most(80e-9));
+    table.judged("complete CRL verified and loaded", load, at_most(0.15));
+    table.judged("resident, above an empty set", resident, at_most(20.0 * MIB));
+    table.judged("peak of the load, above an empty set, the CRL included", load_peak, at_most(60.0 * MIB));
+    table.judged("delta of 1,000 verified and applied", deltas, at_most(1e-3));
+    table.judged("complete CRL built and signed, by the library", sign, at_most(0.2));
+    table.judged("peak of the process that signs it", sign_peak, at_most(80.0 * MIB));
+    table.note("A lookup is `LiveSet::check` with a chain of one certificate, through the same door as a handshake's.");
+    Ok(table)
+}
+
+fn measure<T: DeserializeOwned>(world: &World, role: &str, entries: u64) -> anyhow::Result<T> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.current_dir(world.fleet.directory()).args(["role", role, "--dir", "lists"]);
+    let output = run(command.args(["--entries", &entries.to_string()]));
+    ensure!(output.status.success(), "{output:?}");
+    Ok(serde_json::from_str(&output.stdout)?)
+}

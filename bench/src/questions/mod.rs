@@ -1,0 +1,9 @@
+//! The questions, one file each. Every one sets up what it needs, measures in rounds, and answers with a table.
+
+pub(crate) mod authority;
+pub(crate) mod beside;
+pub(crate) mod handshakes;
+pub(crate) mod live_set;
+pub(crate) mod requests;
+pub(crate) mod revocation;
+pub(crate) mod swap;

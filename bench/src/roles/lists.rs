@@ -1,0 +1,164 @@
+//! Lists of many serial numbers: one process signs them, another one loads them, so that the memory of each is its own.
+//!
+//! Each says what it measured as one line of JSON, and ends.
+
+use std::{fs, hint::black_box, io::Write as _, path::PathBuf, time::Duration, time::Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+use mtls::revocation::LiveSet;
+use pki::{
+    certificate::{CertificateId, CertificateInfo},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, Streamed},
+    issuing::{AuthoritySubject, CertificateAuthority, Publication},
+    key::KeyPair,
+    serial::Serial,
+    time::Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::usage;
+
+/// How many entries a delta has.
+const DELTA: u64 = 1_000;
+/// How many deltas are applied one after another.
+const DELTAS: i64 = 20;
+/// How many lookups are timed together, and how often.
+const LOOKUPS: u64 = 200_000;
+const BATCHES: usize = 10;
+
+/// When everything is signed, in seconds; any time would do.
+const NOW: i64 = 1_795_510_800;
+
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    /// How many are revoked
+    #[arg(long)]
+    entries: u64,
+    /// Where the lists lie
+    #[arg(long)]
+    dir: PathBuf,
+}
+
+/// What it took to sign.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Signed {
+    pub(crate) seconds: f64,
+    /// In octets, of the whole process.
+    pub(crate) peak: f64,
+}
+
+/// What it took to load, and to ask.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Loaded {
+    pub(crate) seconds: f64,
+    /// In octets, above the same process with an empty set.
+    pub(crate) resident: f64,
+    /// In octets, above the same process with an empty set, the file's contents included.
+    pub(crate) peak: f64,
+    /// Seconds for each lookup, in batches.
+    pub(crate) hits: Vec<f64>,
+    pub(crate) misses: Vec<f64>,
+    /// Seconds for each delta.
+    pub(crate) deltas: Vec<f64>,
+}
+
+/// Signs a complete CRL and deltas to it.
+pub(super) fn sign(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { entries, dir } = arguments;
+    let authority = authority()?;
+    let next_update = now().plus(Duration::from_hours(24));
+    let revoked = Streamed((0..*entries).map(entry));
+    let began = Instant::now();
+    let crl = authority.sign_crl(&CrlDraft { number: CrlNumber::FIRST, this_update: now(), next_update, revoked })?;
+    let signed = Signed { seconds: began.elapsed().as_secs_f64(), peak: usage::peak(std::process::id())? };
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join("issuer.crt"), authority.certificate())?;
+    fs::write(dir.join("complete.crl"), crl)?;
+    for index in 0..DELTAS {
+        let number = CrlNumber::new(index + 2).context("it is positive")?;
+        // Others each time, as a delta that brings news does.
+        let first = *entries + u64::try_from(index)? * DELTA;
+        let revoked = Streamed((first..first + DELTA).map(entry));
+        let draft = DeltaDraft { number, base: CrlNumber::FIRST, this_update: now(), next_update, revoked };
+        fs::write(dir.join(format!("{index}.delta.crl")), authority.sign_delta(&draft)?)?;
+    }
+    say(&signed)
+}
+
+/// Loads the complete CRL, asks for what is in it and what is not, and applies the deltas.
+pub(super) fn load(arguments: &Arguments) -> anyhow::Result<()> {
+    let Arguments { entries, dir } = arguments;
+    let issuer = CertificateInfo::from_der(&fs::read(dir.join("issuer.crt"))?)?;
+    let signs = CrlIssuer::from_certificate(&issuer).context("it may sign CRLs")?;
+    let live = LiveSet::new(vec![signs]);
+    let pid = std::process::id();
+    let empty = usage::resident(pid)?;
+    let crl = fs::read(dir.join("complete.crl"))?;
+    let began = Instant::now();
+    live.install(&crl, now())?;
+    let seconds = began.elapsed().as_secs_f64();
+    drop(crl);
+    let (resident, peak) = (usage::resident(pid)? - empty, usage::peak(pid)? - empty);
+
+    // Strides over the whole list, so that no lookup finds its numbers in the processor's cache by luck.
+    let stride = |index: u64| index.wrapping_mul(7_919) % (*entries).max(1);
+    let revoked: Vec<_> = (0..LOOKUPS.min(*entries)).map(|index| entry(stride(index)).serial).collect();
+    let good: Vec<_> = (0..LOOKUPS).map(|index| entry(u64::MAX / 2 + stride(index)).serial).collect();
+    let hits = (0..BATCHES).map(|_| lookups(&live, &issuer, &revoked)).collect();
+    let misses = (0..BATCHES).map(|_| lookups(&live, &issuer, &good)).collect();
+    let mut deltas = Vec::new();
+    for index in 0..DELTAS {
+        let delta = fs::read(dir.join(format!("{index}.delta.crl")))?;
+        let began = Instant::now();
+        live.install_delta(&delta, now())?;
+        deltas.push(began.elapsed().as_secs_f64());
+    }
+    say(&Loaded { seconds, resident, peak, hits, misses, deltas })
+}
+
+/// Seconds for each question.
+fn lookups(live: &LiveSet, issuer: &CertificateInfo, serials: &[Serial]) -> f64 {
+    let mut chain = [CertificateId { issuer: issuer.subject.clone(), serial: entry(0).serial }];
+    let began = Instant::now();
+    for serial in serials {
+        chain[0].serial = *serial;
+        let _ = black_box(live.check(black_box(&chain), now()));
+    }
+    #[expect(clippy::cast_precision_loss, reason = "there are some hundred thousand")]
+    let count = serials.len().max(1) as f64;
+    began.elapsed().as_secs_f64() / count
+}
+
+fn say(measured: &impl Serialize) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stdout(), "{}", serde_json::to_string(measured)?)?)
+}
+
+fn entry(number: u64) -> RevokedEntry {
+    // Spread as random serials are, without randomness: both processes know the same ones.
+    let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut octets = [0; 16];
+    octets[..8].copy_from_slice(&spread.to_be_bytes());
+    octets[8..].copy_from_slice(&number.to_be_bytes());
+    RevokedEntry { serial: Serial::from_random(octets), revoked_at: now(), reason: RevocationReason::KeyCompromise }
+}
+
+fn authority() -> anyhow::Result<CertificateAuthority> {
+    let subject = AuthoritySubject { organization: "Bench".parse()?, name: "Bench".parse()? };
+    let publication = Publication {
+        crl_url: "http://ca.example/a.crl".into(),
+        delta_crl_url: Some("http://ca.example/a-delta.crl".into()),
+        certificate_url: "http://ca.example/a.crt".into(),
+    };
+    Ok(CertificateAuthority::new_root(
+        &subject,
+        KeyPair::generate()?,
+        Serial::from_random([1; 16]),
+        now(),
+        publication,
+    )?)
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_unix(NOW)
+}

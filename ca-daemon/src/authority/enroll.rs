@@ -1,0 +1,145 @@
+//! Enrollment: a token and a request become a certificate, once.
+//!
+//! It never hands out a certificate that is not durable, and never the same token's use twice.
+
+use pki::{
+    csr::{CertificateRequest, CsrError},
+    issuing::{IssuedCertificate, IssuingError},
+    pem::{self, PemError},
+    policy::{Approved, Denial},
+    profile::Profile,
+    serial::Serial,
+    time::Timestamp,
+    token::{Secret, TokenId},
+};
+use rustls_pki_types::CertificateDer;
+use tracing::info;
+
+use super::Authority;
+use crate::store::{Enrollment, StoreError, TokenRecord, TokenRefusal};
+
+/// Why somebody was not enrolled.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnrollError {
+    /// The authority says no.
+    #[error(transparent)]
+    Denied(#[from] Denied),
+    /// Something broke while signing.
+    #[error(transparent)]
+    Issuing(#[from] IssuingError),
+    /// Something broke while storing.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A denial, and whose token it was.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub(crate) struct Denied {
+    /// The token as presented; its id says nothing about its secret.
+    pub(crate) token: TokenId,
+    pub(crate) why: EnrollDenial,
+}
+
+/// Why the authority says no.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnrollDenial {
+    /// No such token was ever created here.
+    #[error("this authority did not issue that token; check that it was copied whole and is for this authority")]
+    UnknownToken,
+    /// The token exists and cannot be used.
+    #[error(transparent)]
+    Token(#[from] TokenRefusal),
+    /// The request is not PEM.
+    #[error("the request has {0}")]
+    Pem(#[from] PemError),
+    /// The request is no request.
+    #[error(transparent)]
+    Csr(#[from] CsrError),
+    /// The token does not grant what is asked for.
+    #[error(transparent)]
+    Policy(#[from] Denial),
+}
+
+impl EnrollDenial {
+    /// The kind of denial in a few words that do not change: for problem documents, metrics and logs.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::UnknownToken => "token-unknown",
+            Self::Token(TokenRefusal::Revoked { .. }) => "token-revoked",
+            Self::Token(TokenRefusal::UsedUp { .. }) => "token-used-up",
+            Self::Token(TokenRefusal::Expired { .. }) => "token-expired",
+            Self::Pem(_) | Self::Csr(_) => "csr-invalid",
+            Self::Policy(denial) => match denial {
+                Denial::Profile { .. } => "profile-not-granted",
+                Denial::Name { .. } => "name-not-granted",
+                Denial::Host { .. } => "host-not-granted",
+                Denial::Subject { .. } => "subject-invalid",
+                Denial::Malformed(_) => "name-invalid",
+                Denial::Hosts(_) => "hosts-invalid",
+            },
+        }
+    }
+}
+
+impl Authority {
+    /// Enrolls whoever holds a token's secret and the key in the request; the answer is the certificate's chain.
+    ///
+    /// The same key with the same token and names gets the same certificate again, so that a lost answer costs nothing;
+    /// `serial` is then not used.
+    pub(crate) async fn enroll(
+        &self,
+        secret: &Secret,
+        profile: Profile,
+        csr: &str,
+        serial: Serial,
+        now: Timestamp,
+    ) -> Result<Vec<CertificateDer<'static>>, EnrollError> {
+        let hash = secret.hash();
+        let id = hash.id();
+        let denied = |why| Denied { token: id.clone(), why };
+        let token = match self.store.token(&id).await? {
+            Some(token) if token.hash.matches(&hash) => token,
+            _ => return Err(denied(EnrollDenial::UnknownToken).into()),
+        };
+        token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
+        let request = read_request(csr).map_err(denied)?;
+        let spki_sha256 = request.public_key().spki_sha256();
+        let earlier = self.store.enrolled(&id, &spki_sha256, now).await?;
+        if earlier.is_empty() {
+            token.check(now).map_err(|refusal| denied(refusal.into()))?;
+        }
+        let order = self.policy.approve(&token.grant, profile, request).map_err(|denial| denied(denial.into()))?;
+        if let Some((_, certificate)) = earlier.into_iter().find(|(info, _)| order.is_met_by(info)) {
+            return Ok(self.repeat(&id, certificate));
+        }
+        token.check(now).map_err(|refusal| denied(refusal.into()))?;
+        // Signed before the transaction: the write lock is held for the disk only.
+        let issued = self.issuing.issue(&order, serial, now)?;
+        match self.store.enroll(&id, &order, &issued, now).await? {
+            Enrollment::Recorded => Ok(self.enrolled(&token, &order, issued)),
+            Enrollment::Repeated(certificate) => Ok(self.repeat(&id, certificate)),
+            Enrollment::Refused(refusal) => Err(denied(refusal.into()).into()),
+        }
+    }
+
+    fn enrolled(
+        &self,
+        token: &TokenRecord,
+        order: &Approved,
+        issued: IssuedCertificate,
+    ) -> Vec<CertificateDer<'static>> {
+        let (serial, subject, profile) = (issued.info.id.serial, order.subject(), order.profile());
+        info!(%serial, %subject, %profile, token = %token.id(), "certificate issued");
+        self.chain(issued.der)
+    }
+
+    fn repeat(&self, token: &TokenId, certificate: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
+        info!(%token, "the same enrollment again, answered with the same certificate");
+        self.chain(certificate)
+    }
+}
+
+fn read_request(csr: &str) -> Result<CertificateRequest, EnrollDenial> {
+    Ok(CertificateRequest::from_der(&pem::read_csr(csr)?)?)
+}

@@ -1,0 +1,94 @@
+//! A database that was restored from an older copy gets back what it forgot: out of CRLs that this authority had signed, which
+//! relying parties enforce and hand over, or which somebody has kept.
+//!
+//! It never believes anybody's word for what was revoked; the authority's own signature is what counts.
+
+use pki::{
+    certificate::CertificateInfo,
+    crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta},
+};
+use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
+use tokio::task::spawn_blocking;
+use tracing::error;
+
+use super::Authority;
+use crate::{
+    settings::Issuer,
+    store::{SignedList, StoreError, TakenBack},
+};
+
+/// Why a list was not taken back.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeBackError {
+    /// Somebody else's, forged, or damaged.
+    #[error("this authority has not signed that: {0}")]
+    NotOurs(#[from] CrlVerifyError),
+    /// The text holds none.
+    #[error("there is no CRL in it that can be read")]
+    NoCrl,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Authority {
+    /// Takes back what these CRLs (DER; complete or delta, of the root or the issuing CA) revoke and the database does not
+    /// know: all of them, or none. It is published by the next CRL, whose number is higher than theirs.
+    pub(crate) async fn take_back(&self, crls: Vec<Vec<u8>>) -> Result<Vec<TakenBack>, TakeBackError> {
+        let issuing = CertificateInfo::from_der(self.certificate(Issuer::Issuing)).map_err(|_| TakeBackError::NoCrl)?;
+        let mut issuers = Vec::new();
+        for issuer in Issuer::ALL {
+            let info = CertificateInfo::from_der(self.certificate(issuer)).map_err(|_| TakeBackError::NoCrl)?;
+            issuers.extend(CrlIssuer::from_certificate(&info).map(|signer| (issuer, signer)));
+        }
+        // A signature over a million entries does not belong on a thread that others wait for.
+        let read = move || crls.iter().map(|der| read(der, &issuers)).collect::<Result<Vec<_>, _>>();
+        let mut lists = spawn_blocking(read).await.expect("reading a CRL does not panic")?;
+        // What a delta adds to comes before it.
+        lists.sort_by_key(|list| (list.base.is_some(), list.number));
+        let taken = self.store.take_back(&lists, issuing.validity.not_after).await?;
+        for TakenBack { issuer, number, revocations, .. } in taken.iter().filter(|list| !list.was_known) {
+            error!(
+                %issuer,
+                crl_number = %number,
+                revocations,
+                "this database is an older copy, and has taken back revocations that it did not know"
+            );
+        }
+        Ok(taken)
+    }
+}
+
+/// Every CRL in PEM text.
+pub(crate) fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, TakeBackError> {
+    let crls = CertificateRevocationListDer::pem_slice_iter(text).map(|crl| crl.map(|crl| crl.to_vec()));
+    let crls: Vec<_> = crls.collect::<Result<_, _>>().map_err(|_| TakeBackError::NoCrl)?;
+    if crls.is_empty() { Err(TakeBackError::NoCrl) } else { Ok(crls) }
+}
+
+/// Tries the two authorities in turn: the CRL says whose it is, and only that one's key can have signed it.
+fn read(der: &[u8], issuers: &[(Issuer, CrlIssuer)]) -> Result<SignedList, CrlVerifyError> {
+    let mut refused = CrlVerifyError::NoIssuer;
+    for (issuer, signer) in issuers {
+        let complete = VerifiedCrl::verify(der, signer).map(|list| SignedList {
+            issuer: *issuer,
+            number: list.number(),
+            base: None,
+            revoked: list.entries().collect(),
+        });
+        let list = match complete {
+            // What a delta says in the place of a complete list.
+            Err(CrlVerifyError::CriticalExtension) => VerifiedDelta::verify(der, signer).map(|list| SignedList {
+                issuer: *issuer,
+                number: list.number(),
+                base: Some(list.base()),
+                revoked: list.entries().collect(),
+            }),
+            complete => complete,
+        };
+        match list {
+            Err(error @ CrlVerifyError::OtherIssuer { .. }) => refused = error,
+            list => return list,
+        }
+    }
+    Err(refused)
+}

@@ -1,0 +1,147 @@
+//! `ca-daemon crl`: the current CRL as a file, a new one, or what an earlier one revoked.
+//!
+//! It never reads another key than the one it is pointed to.
+
+use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use mtls::files::{self, Access};
+use pki::{crl::CrlNumber, pem, time::Timestamp};
+use serde::Serialize;
+
+use super::{Context, Failure, output};
+use crate::{
+    authority::{Authority, PublishError, TakeBackError, read_pem},
+    settings::Issuer,
+    store::{CrlRecord, StoreError, TakenBack},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Write to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// PEM instead of DER
+    #[arg(long)]
+    pem: bool,
+    /// The root's CRL instead of the issuing CA's
+    #[arg(long)]
+    root: bool,
+    /// Sign and publish a new one first
+    #[arg(long)]
+    resign: bool,
+    /// The root's key, if it is kept elsewhere
+    #[arg(long, value_name = "FILE", requires = "root", requires = "resign")]
+    root_key: Option<PathBuf>,
+    /// Take back what these CRLs of this authority (DER or PEM, complete or delta) revoke and a database that was restored
+    /// from an older copy does not know, and publish it
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["out", "pem", "root", "resign"])]
+    import: Vec<PathBuf>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Written {
+    issuer: &'static str,
+    number: CrlNumber,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pem: Option<String>,
+}
+
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.import.is_empty() { write(context, arguments).await } else { import(context, &arguments.import).await }
+}
+
+async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
+    let mut crls = Vec::new();
+    for path in paths {
+        let octets = files::read(path)?;
+        if octets.starts_with(b"-----BEGIN") {
+            crls.extend(read_pem(&octets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?);
+        } else {
+            crls.push(octets);
+        }
+    }
+    let authority = context.authority().await?;
+    let taken = authority.take_back(crls).await.map_err(|error| match error {
+        TakeBackError::Store(error @ StoreError::MissingBase { .. }) => Failure::Refused(error.to_string()).into(),
+        error @ (TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => Failure::Refused(error.to_string()).into(),
+        error => anyhow::Error::from(error),
+    })?;
+    // A daemon notices by itself what is published.
+    for issuer in Issuer::ALL {
+        if taken.iter().all(|list| list.issuer != issuer || list.was_known) {
+            continue;
+        }
+        match authority.publish(issuer, context.clock.now()).await {
+            Err(error @ PublishError::NoRootKey) => output::remark(&format!("to publish what was taken back: {error}")),
+            published => drop(published?),
+        }
+    }
+    context.output.print(&taken, |taken| taken.iter().map(imported).collect())
+}
+
+fn imported(list: &TakenBack) -> String {
+    let TakenBack { issuer, number, revocations, was_known } = list;
+    let what = if *was_known {
+        "known, nothing to take back".to_owned()
+    } else {
+        format!("{revocations} revocations taken back")
+    };
+    format!("{issuer} CRL number {number}: {what}\n")
+}
+
+async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
+    let on_terminal = arguments.out.is_none() && std::io::stdout().is_terminal();
+    if on_terminal && !arguments.pem && !context.output.is_json() {
+        let message = "DER does not belong on a terminal; choose --pem, or a file with --out FILE".to_owned();
+        return Err(Failure::Refused(message).into());
+    }
+    let authority = context.authority().await?;
+    let issuer = if arguments.root { Issuer::Root } else { Issuer::Issuing };
+    let newest = authority.store().newest(issuer).await?;
+    // A large one is left behind by revocations until the daemon signs it again, and there may be none.
+    let crl = if arguments.resign || newest.complete < newest.number {
+        resign(context, arguments, &authority, issuer).await?
+    } else {
+        authority.store().crl(issuer).await?
+    };
+    let octets = if arguments.pem { pem::crl(&crl.der).into_bytes() } else { crl.der.clone() };
+    if let Some(file) = &arguments.out {
+        files::write(file, &octets, Access::Public)?;
+    } else if !context.output.is_json() {
+        return context.output.raw(&octets);
+    }
+    let written = Written {
+        issuer: issuer.as_str(),
+        number: crl.head.number,
+        this_update: crl.head.this_update,
+        next_update: crl.head.next_update,
+        file: arguments.out.as_ref().map(|file| file.display().to_string()),
+        pem: arguments.out.is_none().then(|| pem::crl(&crl.der)),
+    };
+    context.output.print(&written, |written| {
+        let file = written.file.as_deref().unwrap_or("standard output");
+        format!("{} CRL number {}, good until {}, is in {file}", written.issuer, written.number, written.next_update)
+    })
+}
+
+async fn resign(
+    context: &Context,
+    arguments: &Arguments,
+    authority: &Authority,
+    issuer: Issuer,
+) -> anyhow::Result<CrlRecord> {
+    let now = context.clock.now();
+    Ok(match &arguments.root_key {
+        None => authority.publish(issuer, now).await?,
+        Some(key) => {
+            let signer = context.directory.load_authority(issuer, key, authority.settings())?;
+            authority.publish_with(issuer, Arc::new(signer), now).await?
+        }
+    })
+}

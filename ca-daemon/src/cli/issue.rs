@@ -1,0 +1,132 @@
+//! `ca-daemon issue`: a key and a certificate for it, made at the authority's own machine.
+//!
+//! It never overwrites a file.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use mtls::{
+    files::{self, Access},
+    random,
+};
+use pki::{
+    issuing::IssuedCertificate,
+    key::{KeyPair, PublicKey},
+    name::{CommonName, Host, Organization},
+    pem,
+    policy::OperatorOrder,
+    profile::Profile,
+    serial::Serial,
+    time::Timestamp,
+};
+use serde::Serialize;
+
+use super::{Context, Failure, arguments::Span, targets};
+use crate::authority::{Authority, IssueError};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Issue a client certificate instead of a server certificate
+    #[arg(long)]
+    client: bool,
+    /// The organization in the subject
+    #[arg(long, value_name = "NAME", default_value = "My Organization")]
+    org: Organization,
+    /// The common name
+    #[arg(long, default_value = "localhost")]
+    name: CommonName,
+    /// How long it is valid: days such as 90 or 90d, hours such as 12h; the issuing CA's end is the limit
+    #[arg(long, default_value = "90d")]
+    duration: Span,
+    /// The file for the certificate and the issuing CA's [default: server.crt or client.crt]
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The file for the private key [default: server.key or client.key]
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// DNS names and IP addresses of a server [default: localhost 127.0.0.1]
+    #[arg(value_name = "HOST", conflicts_with = "client")]
+    hosts: Vec<Host>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Issued {
+    serial: Serial,
+    name: String,
+    profile: Profile,
+    names: Vec<String>,
+    not_after: Timestamp,
+    certificate: String,
+    key: String,
+}
+
+pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
+    let profile = if arguments.client { Profile::Client } else { Profile::Server };
+    let certificate = arguments.cert.unwrap_or_else(|| PathBuf::from(format!("{profile}.crt")));
+    let key_file = arguments.key.unwrap_or_else(|| PathBuf::from(format!("{profile}.key")));
+    if certificate == key_file {
+        return Err(Failure::Usage("certificate and key cannot go into one file".to_owned()).into());
+    }
+    let otherwise = "nothing was issued. Move it, or name other files with --cert and --key";
+    targets::check(&[&certificate, &key_file], otherwise)?;
+    let authority = context.authority().await?;
+    let key = KeyPair::generate()?;
+    let order = OperatorOrder {
+        profile,
+        subject: arguments.name,
+        organization: Some(arguments.org),
+        hosts: if arguments.hosts.is_empty() { Host::local() } else { arguments.hosts },
+        public_key: PublicKey::from_spki(&key.spki())?,
+        lifetime: arguments.duration.0,
+    };
+    // The key first: a certificate whose key could not be saved would be of no use to anybody.
+    files::write(&key_file, key.to_pem().as_bytes(), Access::Private)?;
+    let issued = match issue(&authority, order, context.clock.now()).await {
+        Ok(issued) => issued,
+        Err(error) => {
+            targets::remove_unused(&key_file, "belongs to no certificate")?;
+            return Err(error);
+        }
+    };
+    let info = &issued.info;
+    let chain = pem::chain(&authority.chain(issued.der.clone()));
+    files::write(&certificate, chain.as_bytes(), Access::Public).with_context(|| {
+        format!("certificate {} was issued and could not be saved; revoke it and issue another", info.id.serial)
+    })?;
+    let printed = Issued {
+        serial: info.id.serial,
+        name: info.display_name(),
+        profile,
+        names: info.names.clone(),
+        not_after: info.validity.not_after,
+        certificate: certificate.display().to_string(),
+        key: key_file.display().to_string(),
+    };
+    context.output.print(&printed, |issued| {
+        format!(
+            "Issued a {} certificate to {} ({})
+
+serial       {}
+valid until  {}
+certificate  {}
+key          {}
+",
+            issued.profile,
+            issued.name,
+            issued.names.join(", "),
+            issued.serial,
+            issued.not_after,
+            issued.certificate,
+            issued.key
+        )
+    })
+}
+
+async fn issue(authority: &Authority, order: OperatorOrder, now: Timestamp) -> anyhow::Result<IssuedCertificate> {
+    authority.issue(order, Serial::from_random(random::octets()), now).await.map_err(|error| match error {
+        IssueError::Denied(denial) => Failure::Refused(denial.to_string()).into(),
+        error => error.into(),
+    })
+}

@@ -1,0 +1,101 @@
+//! `ca-daemon list`: which certificates there are.
+//!
+//! It never changes anything.
+
+use clap::{Args, ValueEnum};
+use pki::{
+    certificate::CertificateInfo, name::NamePattern, profile::Profile, serial::Serial, time::Timestamp, token::TokenId,
+};
+use serde::Serialize;
+
+use super::{Context, arguments::Span, output::table};
+use crate::store::{CertificateRecord, Filter, Status};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Only these common names; * stands for any characters
+    #[arg(long, value_name = "PATTERN")]
+    name: Option<NamePattern>,
+    /// Only what is this now
+    #[arg(long)]
+    status: Option<Wanted>,
+    /// Only what is valid now and will not be after this time
+    #[arg(long, value_name = "DURATION")]
+    expiring_within: Option<Span>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Wanted {
+    Valid,
+    Revoked,
+    Expired,
+}
+
+impl Wanted {
+    /// As [`Status::as_str`].
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What is printed of a certificate.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Listed {
+    pub(super) serial: Serial,
+    pub(super) name: String,
+    pub(super) profile: Profile,
+    pub(super) names: Vec<String>,
+    pub(super) not_before: Timestamp,
+    pub(super) not_after: Timestamp,
+    pub(super) issued_at: Timestamp,
+    /// The token that it was enrolled with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<TokenId>,
+    #[serde(flatten)]
+    pub(super) status: Status,
+}
+
+impl Listed {
+    pub(super) fn new(record: &CertificateRecord) -> anyhow::Result<Self> {
+        Ok(Self {
+            serial: record.serial,
+            name: record.common_name.clone(),
+            profile: record.profile,
+            names: CertificateInfo::from_der(&record.der)?.names,
+            not_before: record.validity.not_before,
+            not_after: record.validity.not_after,
+            issued_at: record.issued_at,
+            token: record.token.clone(),
+            status: record.status,
+        })
+    }
+}
+
+pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
+    let now = context.clock.now();
+    let filter = Filter {
+        name: arguments.name,
+        status: arguments.status.map(Wanted::as_str),
+        expiring_by: arguments.expiring_within.map(|span| now.plus(span.0)),
+        ..Filter::default()
+    };
+    let records = context.authority().await?.store().list(&filter, now).await?;
+    let listed = records.iter().map(Listed::new).collect::<anyhow::Result<Vec<_>>>()?;
+    context.output.print(&listed, |listed| {
+        let rows = listed.iter().map(|certificate| {
+            [
+                certificate.serial.to_string(),
+                certificate.name.clone(),
+                certificate.profile.to_string(),
+                certificate.status.as_str().to_owned(),
+                certificate.not_after.to_string(),
+            ]
+        });
+        table(["SERIAL", "NAME", "PROFILE", "STATUS", "VALID UNTIL"], rows)
+    })
+}

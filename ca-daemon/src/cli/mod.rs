@@ -1,0 +1,259 @@
+//! The command line: one file per command; each parses into what cannot be wrong, asks the authority and prints.
+//!
+//! It never decides anything that the daemon would have to decide as well.
+
+mod arguments;
+mod crl;
+mod dry_run;
+mod enforcement;
+mod healthcheck;
+mod init;
+mod issue;
+mod list;
+mod output;
+mod relying_parties;
+mod revoke;
+mod selection;
+mod serve;
+mod show;
+mod start;
+mod targets;
+mod token;
+mod waiting;
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use mtls::clock::Clock;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+
+use self::output::Output;
+use crate::{authority::Authority, directory::Directory};
+
+/// A certificate authority for mutual TLS: enrolls, issues, revokes and publishes.
+#[derive(Debug, Parser)]
+#[command(name = "ca-daemon", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  something broke
+  2  the command line makes no sense
+  3  nothing matches what was named
+  4  refused; nothing was changed
+  5  revoked, but not every relying party has confirmed it
+
+Environment:
+  CA_DIR  as --dir
+  CA_LOG  what is logged to standard error: error, warn, info, debug (default: info for serve and start, else warn)";
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The authority's directory
+    #[arg(long, env = "CA_DIR", default_value = Directory::DEFAULT, global = true, value_name = "DIR")]
+    dir: PathBuf,
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token
+    Init(init::Arguments),
+    /// Run the authority: enrollment over HTTPS, CRLs over HTTP
+    Serve(serve::Arguments),
+    /// Found an authority if there is none yet, hand out tokens to its services, and run it: what a container does
+    Start(Box<start::Arguments>),
+    /// Ask a running daemon on this machine whether it is ready: exit code 0 if it is
+    Healthcheck(healthcheck::Arguments),
+    /// Issue a certificate and its key right here, without a token
+    Issue(issue::Arguments),
+    /// Create, list and revoke enrollment tokens
+    Token(token::Arguments),
+    /// List certificates
+    List(list::Arguments),
+    /// Show certificates in full
+    Show(show::Arguments),
+    /// Revoke certificates, for good
+    Revoke(revoke::Arguments),
+    /// List the relying parties and what each of them enforces, or forget one
+    RelyingParties(relying_parties::Arguments),
+    /// Write out the current CRL, or sign a new one
+    Crl(crl::Arguments),
+    /// Print a completion script for a shell
+    Completions {
+        /// Which shell
+        shell: CompletedShell,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompletedShell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Why a command ends with another code than "something broke".
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// Exit code 2: caught after the command line was parsed.
+    #[error("{0}")]
+    Usage(String),
+    /// Exit code 3.
+    #[error("{0}")]
+    NothingMatches(String),
+    /// Exit code 4.
+    #[error("{0}")]
+    Refused(String),
+    /// Exit code 5.
+    #[error("{0}")]
+    Unconfirmed(String),
+}
+
+/// What every command is given.
+struct Context {
+    directory: Directory,
+    output: Output,
+    clock: Clock,
+}
+
+impl Context {
+    async fn authority(&self) -> anyhow::Result<Authority> {
+        Ok(Authority::open(&self.directory).await?)
+    }
+}
+
+/// Reads the command line, does what it says and returns the exit code that `--help` documents.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.common.json;
+    if let Err(failure) = start_logging(&cli.command) {
+        return ended_by(&failure.into(), json);
+    }
+    let context =
+        Context { directory: Directory::new(cli.common.dir), output: Output::new(json), clock: Clock::system() };
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| runtime.block_on(dispatch(&context, cli.command)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => ended_by(&error, json),
+    }
+}
+
+fn ended_by(error: &anyhow::Error, json: bool) -> ExitCode {
+    let (code, kind) = classify(error);
+    output::complain(error, json, code, kind);
+    ExitCode::from(code)
+}
+
+/// The exit code, and the kind of problem, which does not change.
+fn classify(error: &anyhow::Error) -> (u8, &'static str) {
+    match error.downcast_ref::<Failure>() {
+        None => (1, "/problems/failed"),
+        Some(Failure::Usage(_)) => (2, "/problems/usage"),
+        Some(Failure::NothingMatches(_)) => (3, "/problems/nothing-matches"),
+        Some(Failure::Refused(_)) => (4, "/problems/refused"),
+        Some(Failure::Unconfirmed(_)) => (5, "/problems/unconfirmed"),
+    }
+}
+
+async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(arguments) => init::run(context, arguments).await,
+        Command::Serve(arguments) => serve::run(context, &arguments).await,
+        Command::Start(arguments) => start::run(context, *arguments).await,
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
+        Command::Issue(arguments) => issue::run(context, arguments).await,
+        Command::Token(arguments) => token::run(context, arguments).await,
+        Command::List(arguments) => list::run(context, arguments).await,
+        Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Revoke(arguments) => revoke::run(context, arguments).await,
+        Command::RelyingParties(arguments) => relying_parties::run(context, arguments).await,
+        Command::Crl(arguments) => crl::run(context, &arguments).await,
+        Command::Completions { shell } => completions(context, shell),
+    }
+}
+
+fn completions(context: &Context, shell: CompletedShell) -> anyhow::Result<()> {
+    let shell = match shell {
+        CompletedShell::Bash => Shell::Bash,
+        CompletedShell::Zsh => Shell::Zsh,
+        CompletedShell::Fish => Shell::Fish,
+    };
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ca-daemon", &mut script);
+    context.output.raw(&script)
+}
+
+fn start_logging(command: &Command) -> Result<(), Failure> {
+    let default = if matches!(command, Command::Serve(_) | Command::Start(_)) { "info" } else { "warn" };
+    let wanted = std::env::var_os("CA_LOG").unwrap_or_default();
+    let filter = if wanted.is_empty() { EnvFilter::new(default) } else { log_filter(&wanted.to_string_lossy())? };
+    let colors = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).with_writer(std::io::stderr).init();
+    Ok(())
+}
+
+/// A word that is no level would be taken for the name of a module, and everything else would be silent.
+fn log_filter(wanted: &str) -> Result<EnvFilter, Failure> {
+    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
+    let unclear = wanted.split(',').find(|part| !part.contains('=') && !is_level(part));
+    let complaint = match unclear {
+        Some(part) => format!("{part:?} is no level"),
+        None => match EnvFilter::try_new(wanted) {
+            Ok(filter) => return Ok(filter),
+            Err(error) => error.to_string(),
+        },
+    };
+    Err(Failure::Usage(format!(
+        "CA_LOG={wanted} does not say what to log ({complaint}); give off, error, warn, info, debug or trace, or \
+         MODULE=LEVEL, separated by commas"
+    )))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// The exit code of a command that is carried out at the clock's time.
+    pub(crate) async fn execute(directory: &Directory, clock: &Clock, arguments: &[&str]) -> u8 {
+        let dir = directory.path().to_str().unwrap();
+        let cli = Cli::parse_from(["ca-daemon", "--dir", dir].iter().chain(arguments));
+        let directory = Directory::new(cli.common.dir);
+        let context = Context { directory, output: Output::new(cli.common.json), clock: clock.clone() };
+        match dispatch(&context, cli.command).await {
+            Ok(()) => 0,
+            Err(error) => classify(&error).0,
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_log_filter_says_what_to_log() {
+        for good in ["off", "error", "WARN", "debug", "info,sqlx=warn", "warn,ca_daemon::upkeep=trace"] {
+            assert!(log_filter(good).is_ok(), "{good:?} must be taken");
+        }
+        for bad in ["verbose", "inf", "info,sqlx", "sqlx=loud", "a=b=c", " "] {
+            let failure = log_filter(bad).err().unwrap_or_else(|| panic!("{bad:?} must be refused"));
+            assert!(matches!(&failure, Failure::Usage(text) if text.contains("MODULE=LEVEL")), "{failure}");
+        }
+    }
+}

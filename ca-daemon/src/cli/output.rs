@@ -1,0 +1,134 @@
+//! How a command prints: aligned columns or text for people, JSON for programs, both to standard output.
+//!
+//! It never prints a secret that the command was not asked for.
+
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Where a command's results go.
+pub(super) struct Output(Format);
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self(if json { Format::Json } else { Format::Text })
+    }
+
+    /// Prints `value` as JSON if that was asked for, else what `text` makes of it.
+    pub(super) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        let mut printed = match self.0 {
+            Format::Json => serde_json::to_string_pretty(value)?,
+            Format::Text => text(value),
+        };
+        if !printed.is_empty() && !printed.ends_with('\n') {
+            printed.push('\n');
+        }
+        self.raw(printed.as_bytes())
+    }
+
+    /// Prints one line, JSON without line breaks included.
+    pub(super) fn line<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
+        let printed = match self.0 {
+            Format::Json => serde_json::to_string(value)?,
+            Format::Text => text(value),
+        };
+        self.raw(format!("{printed}\n").as_bytes())
+    }
+
+    /// Prints octets as they are.
+    #[expect(clippy::unused_self, reason = "whoever prints has to hold the output")]
+    pub(super) fn raw(&self, octets: &[u8]) -> anyhow::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(octets)?;
+        Ok(stdout.flush()?)
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.0 == Format::Json
+    }
+
+    /// Whether a person reads along.
+    pub(super) fn is_for_people(&self) -> bool {
+        self.0 == Format::Text && io::stdout().is_terminal()
+    }
+}
+
+/// Aligned columns without lines around them, the same on a terminal and in a pipe.
+pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
+}
+
+/// Why a command failed, for programs: a problem document (RFC 9457) without an HTTP status.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Complaint {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    detail: String,
+    exit_code: u8,
+}
+
+/// Says in the last line on standard error what went wrong. Many errors name their cause themselves; it is not repeated.
+#[expect(clippy::print_stderr, reason = "a command that failed says so where people and supervisors look")]
+pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !message.contains(&cause) {
+            let separator = if message.is_empty() { "" } else { ": " };
+            message.extend([separator, &cause]);
+        }
+    }
+    if json {
+        let complaint = Complaint { kind, detail: message, exit_code };
+        eprintln!("{}", serde_json::to_string(&complaint).expect("text and numbers serialize"));
+    } else {
+        eprintln!("error: {message}");
+    }
+}
+
+/// Says on standard error what is about to happen, so that standard output stays what was asked for.
+#[expect(clippy::print_stderr, reason = "people read it, programs read standard output")]
+pub(super) fn remark(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Whether whoever read the output has seen enough, as `head` does.
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// Several values in one cell.
+pub(super) fn joined(values: &[impl ToString]) -> String {
+    if values.is_empty() {
+        return "-".to_owned();
+    }
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// A span of time in its largest unit: nobody reads more of it.
+pub(super) fn span(span: Duration) -> String {
+    match span.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min", seconds / 60),
+        seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,56 @@
+//! `ca-daemon serve`: runs the authority until it is told to stop.
+//!
+//! It never prints more than one line, when it is ready; the rest is the log.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use mtls::{
+    limits,
+    notify::{State, notify},
+};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Context;
+use crate::daemon::{Daemon, Listen};
+
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Arguments {
+    /// Where to serve enrollment over HTTPS; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8440")]
+    listen: SocketAddr,
+    /// Where to serve CRLs, authority certificates, health and metrics over HTTP; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
+    http_listen: SocketAddr,
+}
+
+#[derive(Serialize)]
+struct Started {
+    ready: bool,
+    https: SocketAddr,
+    http: SocketAddr,
+}
+
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
+    limits::raise_file_limit();
+    // Before anything can be waited for, so that an early signal is not lost.
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let listen = Listen { https: arguments.listen, http: arguments.http_listen };
+    let daemon = Daemon::start(context.directory.path(), listen, context.clock.clone()).await?;
+    let Listen { https, http } = daemon.addresses();
+    context.output.line(&Started { ready: true, https, http }, |_| {
+        format!("ca-daemon ready: https://{https} for enrollment, http://{http} for CRLs")
+    })?;
+    notify(State::Ready);
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        notify(State::Stopping);
+    };
+    Ok(daemon.serve(stop).await?)
+}

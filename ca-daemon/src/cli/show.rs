@@ -1,0 +1,99 @@
+//! `ca-daemon show`: everything that is known of a certificate.
+//!
+//! It never changes anything.
+
+use clap::Args;
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    pem,
+    serial::Serial,
+    time::Timestamp,
+};
+use serde::Serialize;
+
+use super::{Context, Failure, list::Listed};
+use crate::store::{CertificateRecord, Status, Store};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// A serial number in hexadecimal, or a common name
+    #[arg(value_name = "SERIAL|NAME")]
+    which: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    #[serde(flatten)]
+    listed: Listed,
+    subject: String,
+    issuer: String,
+    fingerprint: Fingerprint,
+    pem: String,
+}
+
+pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
+    let authority = context.authority().await?;
+    let records = find(authority.store(), &arguments.which, context.clock.now()).await?;
+    let shown = records.iter().map(shown).collect::<anyhow::Result<Vec<_>>>()?;
+    context.output.print(&shown, |shown| shown.iter().map(text).collect::<Vec<_>>().join("\n"))
+}
+
+/// The certificate with this serial number, or else all with this name; at least one.
+pub(super) async fn find(store: &Store, which: &str, now: Timestamp) -> anyhow::Result<Vec<CertificateRecord>> {
+    if let Ok(serial) = which.parse::<Serial>()
+        && let Some(record) = store.by_serial(&serial, now).await?
+    {
+        return Ok(vec![record]);
+    }
+    let records = store.by_name(which, now).await?;
+    if records.is_empty() {
+        let message = format!("no certificate has the serial number or the name {which:?}; see: ca-daemon list");
+        return Err(Failure::NothingMatches(message).into());
+    }
+    Ok(records)
+}
+
+fn shown(record: &CertificateRecord) -> anyhow::Result<Shown> {
+    let info = CertificateInfo::from_der(&record.der)?;
+    Ok(Shown {
+        listed: Listed::new(record)?,
+        subject: info.subject.to_string(),
+        issuer: info.id.issuer.to_string(),
+        fingerprint: Fingerprint::of(&record.der),
+        pem: pem::certificate(&record.der),
+    })
+}
+
+fn text(shown: &Shown) -> String {
+    let certificate = &shown.listed;
+    let status = match certificate.status {
+        Status::Revoked { at, reason } => format!("revoked at {at} ({reason})"),
+        status => status.as_str().to_owned(),
+    };
+    let origin =
+        certificate.token.as_ref().map_or_else(|| "without a token".to_owned(), |id| format!("with token {id}"));
+    format!(
+        "serial       {}
+status       {status}
+profile      {}
+subject      {}
+names        {}
+issuer       {}
+valid from   {}
+valid until  {}
+issued       {} {origin}
+SHA-256      {}
+{}",
+        certificate.serial,
+        certificate.profile,
+        shown.subject,
+        certificate.names.join(", "),
+        shown.issuer,
+        certificate.not_before,
+        certificate.not_after,
+        certificate.issued_at,
+        shown.fingerprint,
+        shown.pem
+    )
+}

@@ -1,0 +1,145 @@
+//! The wait until every relying party enforces what was revoked, told as it goes on.
+//!
+//! It never says that something is enforced that nobody has confirmed.
+
+use std::time::Duration;
+
+use mtls::clock::Clock;
+use pki::crl::CrlNumber;
+use tokio::{signal::unix::Signal, time::Instant};
+
+use super::{
+    enforcement::{Row, Rows},
+    output::{self, Output},
+};
+use crate::{
+    control::{Answer, Connection, Question, Wait},
+    settings::Issuer,
+    store::{RelyingParty, Store},
+};
+
+/// How much longer than asked for a daemon is waited for that does not answer at all.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
+
+/// The wait for the relying parties, told as it goes on.
+pub(super) struct Waiting<'a> {
+    pub(super) output: &'a Output,
+    pub(super) clock: &'a Clock,
+    pub(super) committed: Committed,
+    /// None: nobody waits.
+    pub(super) patience: Option<Duration>,
+    pub(super) interrupt: Signal,
+}
+
+/// What relying parties are to enforce.
+#[derive(Clone, Copy)]
+pub(super) struct Committed {
+    pub(super) issuer: Issuer,
+    pub(super) number: CrlNumber,
+    /// Since when.
+    pub(super) at: Instant,
+}
+
+/// What was heard of relying parties.
+pub(super) enum Heard {
+    /// From the daemon, of everybody who is registered.
+    OfEverybody(Vec<Row>),
+    /// The daemon did not say who is registered: it went away, or nobody waited for longer. These the database knows.
+    Silence(Vec<Row>),
+    /// There is no daemon; these are the ones that the database knows.
+    NoDaemon(Vec<Row>),
+    /// Nobody waited for it.
+    Nothing,
+}
+
+impl Waiting<'_> {
+    /// Tells the daemon, and says who confirms until everybody has, the time is over or Ctrl-C is pressed.
+    pub(super) async fn follow(mut self, mut daemon: Connection, store: &Store) -> anyhow::Result<Heard> {
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let wait = self.patience.map(|patience| Wait {
+            issuer: self.committed.issuer,
+            number: self.committed.number,
+            committed_micros_ago: micros(self.committed.at.elapsed()),
+            timeout_millis: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        });
+        let mut rows = Rows::new(self.committed.issuer);
+        let (mut is_told, mut is_heard) = (false, false);
+        // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
+        let is_asked = daemon.ask(&Question::Published { wait }).await.is_ok();
+        let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
+        loop {
+            let answer = tokio::select! {
+                answer = tokio::time::timeout_at(deadline, daemon.answer()), if is_asked => match answer {
+                    Ok(Ok(answer)) => answer,
+                    Ok(Err(_)) | Err(_) => None,
+                },
+                _ = self.interrupt.recv() => {
+                    output::remark("stopped waiting; the certificates stay revoked");
+                    None
+                }
+                () = std::future::ready(()), if !is_asked => None,
+            };
+            match answer {
+                Some(Answer::Told) => {
+                    is_told = true;
+                    if self.patience.is_none() {
+                        return Ok(Heard::Nothing);
+                    }
+                }
+                Some(Answer::RelyingParties(parties)) => {
+                    is_heard = true;
+                    rows.expect(parties);
+                    self.say(&rows.header())?;
+                }
+                Some(Answer::Enforced { name, enforced }) => {
+                    let row = rows.enforced(&name, enforced);
+                    self.say(&rows.line(&row, self.committed.number, self.clock.now()))?;
+                }
+                Some(Answer::Missing(parties)) => {
+                    rows.update(parties);
+                    break;
+                }
+                Some(Answer::Failed(reason)) => output::remark(&format!("the daemon could not tell anybody: {reason}")),
+                Some(Answer::Forgotten(_) | Answer::Present { .. }) => {}
+                None => {
+                    if !is_told {
+                        output::remark("the daemon does not answer; relying parties are told as soon as it does");
+                    }
+                    break;
+                }
+            }
+        }
+        if self.patience.is_none() {
+            return Ok(Heard::Nothing);
+        }
+        if !is_heard {
+            rows.expect(store.relying_parties().await?);
+            self.say(&rows.header())?;
+        }
+        for row in rows.rows.iter().filter(|row| !row.enforced) {
+            self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
+        }
+        self.say(&rows.summary())?;
+        Ok(if is_heard { Heard::OfEverybody(rows.rows) } else { Heard::Silence(rows.rows) })
+    }
+
+    /// No daemon: says who has yet to hear of it.
+    pub(super) async fn nobody_to_tell(self, store: &Store) -> anyhow::Result<Heard> {
+        self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n")?;
+        let mut rows = Rows::new(self.committed.issuer);
+        // Whoever was connected when the daemon went is not any more.
+        let parties = store.relying_parties().await?.into_iter();
+        rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
+        self.say(&rows.header())?;
+        for row in &rows.rows {
+            self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
+        }
+        self.say(&rows.summary())?;
+        Ok(if self.patience.is_some() { Heard::NoDaemon(rows.rows) } else { Heard::Nothing })
+    }
+
+    /// To people at once; programs get everything in the end.
+    pub(super) fn say(&self, text: &str) -> anyhow::Result<()> {
+        if self.output.is_json() { Ok(()) } else { self.output.raw(text.as_bytes()) }
+    }
+}

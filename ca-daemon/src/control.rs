@@ -1,0 +1,359 @@
+//! The socket in the authority's directory on which the daemon hears of what other commands did, and tells them what came
+//! of it: one line of JSON with a question, then lines of JSON with the answers.
+//!
+//! Who may connect is who may open the directory: the socket has the mode 0600. It never changes a certificate.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, Permissions, TryLockError},
+    io,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mtls::files::{self, Access, FileError};
+use pki::{crl::CrlNumber, wire::RollCallAnswer};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    time::Instant,
+};
+use tracing::{debug, error};
+
+use crate::{
+    directory::Directory,
+    feed::{Enforced, Feed, Forgotten},
+    settings::Issuer,
+    store::{RelyingParty, StoreError},
+};
+
+/// The longest question, in octets.
+const MAX_QUESTION: u64 = 4096;
+/// How long after a failed `accept` the next is tried.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a command asks of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Question {
+    /// "I have published something": the feed is told at once.
+    Published {
+        /// And who enforces it?
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        wait: Option<Wait>,
+    },
+    /// Who is there?
+    RelyingParties,
+    /// Who is connected to each of them?
+    RollCall {
+        /// How long to wait for those who do not answer.
+        timeout_millis: u64,
+    },
+    /// Expect nothing of this one any more.
+    Forget(String),
+}
+
+/// For what to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Wait {
+    pub(crate) issuer: Issuer,
+    /// The issuer's CRL that is to be enforced.
+    pub(crate) number: CrlNumber,
+    /// How long ago it was committed; no two processes have a clock in common.
+    pub(crate) committed_micros_ago: u64,
+    pub(crate) timeout_millis: u64,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Answer {
+    /// The feed was told.
+    Told,
+    /// Everybody who was ever on the feed and was not forgotten, as of now.
+    RelyingParties(Vec<RelyingParty>),
+    /// This one enforces the CRL.
+    Enforced {
+        /// Who.
+        name: String,
+        /// Since when.
+        enforced: Enforced,
+    },
+    /// This one says who is connected to it.
+    Present {
+        /// Who.
+        name: String,
+        /// What it says.
+        answer: RollCallAnswer,
+    },
+    /// The wait is over; these do not enforce it, or have not answered.
+    Missing(Vec<RelyingParty>),
+    /// What became of the order to forget.
+    Forgotten(Forgotten),
+    /// It could not be done.
+    Failed(String),
+}
+
+/// Why the daemon cannot be reached by other commands.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Two daemons would each believe to know who is on the feed.
+    #[error("another ca-daemon already serves {}; stop it first", .0.display())]
+    Running(PathBuf),
+    /// The file system refused.
+    #[error("{} cannot be used: {source}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The lock file cannot be made.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// The daemon's end.
+#[derive(Debug)]
+pub(crate) struct Control {
+    listener: UnixListener,
+    socket: PathBuf,
+    /// The lock ends with the process, however that ends.
+    _lock: File,
+}
+
+impl Control {
+    pub(crate) fn open(directory: &Directory) -> Result<Self, ControlError> {
+        let lock = lock(&directory.lock(), directory.path())?;
+        let socket = directory.socket();
+        let failed = |source| ControlError::Io { path: socket.clone(), source };
+        // Nobody listens there: whoever would, holds the lock.
+        match fs::remove_file(&socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let (_directory, address) = address(&socket).map_err(failed)?;
+        let listener = UnixListener::bind(address).map_err(failed)?;
+        fs::set_permissions(&socket, Permissions::from_mode(0o600)).map_err(failed)?;
+        Ok(Self { listener, socket, _lock: lock })
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn serve(self, feed: Feed) {
+        let mut conversations = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => {
+                        conversations.spawn(converse(stream, feed.clone()));
+                    }
+                    Err(error) => {
+                        error!(%error, "a command could not connect to the daemon");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                Some(_) = conversations.join_next() => {}
+            }
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        // A command that finds no socket knows at once that no daemon runs.
+        let _ = fs::remove_file(&self.socket);
+    }
+}
+
+/// A socket's address has room for 107 octets; a longer path is shortened by way of its directory, which has to stay open.
+fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
+    match (socket.parent(), socket.file_name()) {
+        (Some(parent), Some(name)) if socket.as_os_str().len() > 107 => {
+            let directory = File::open(parent)?;
+            let address = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name);
+            Ok((Some(directory), address))
+        }
+        _ => Ok((None, socket.to_owned())),
+    }
+}
+
+fn lock(path: &Path, directory: &Path) -> Result<File, ControlError> {
+    if !path.exists() {
+        files::write(path, b"", Access::Private)?;
+    }
+    let failed = |source| ControlError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ControlError::Running(directory.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+async fn converse(stream: UnixStream, feed: Feed) {
+    let (read, write) = stream.into_split();
+    let mut asker = Asker { gone: read, write };
+    if let Err(error) = asker.answer(&feed).await {
+        // It went away, as Ctrl-C makes it.
+        debug!(%error, "a command has stopped listening");
+    }
+}
+
+/// A command at the other end.
+struct Asker {
+    gone: OwnedReadHalf,
+    write: OwnedWriteHalf,
+}
+
+impl Asker {
+    async fn answer(&mut self, feed: &Feed) -> io::Result<()> {
+        let mut line = String::new();
+        BufReader::new((&mut self.gone).take(MAX_QUESTION)).read_line(&mut line).await?;
+        let arrived = Instant::now();
+        match serde_json::from_str(&line) {
+            Ok(Question::Published { wait }) => {
+                let told = feed.refresh().await.map_or_else(|error| failed(&error), |()| Answer::Told);
+                self.say(&told).await?;
+                match wait {
+                    Some(wait) => self.follow(feed, wait, arrived).await,
+                    None => Ok(()),
+                }
+            }
+            Ok(Question::RollCall { timeout_millis }) => {
+                self.call_roll(feed, arrived + Duration::from_millis(timeout_millis)).await
+            }
+            Ok(Question::RelyingParties) => self.say(&Answer::RelyingParties(feed.relying_parties())).await,
+            Ok(Question::Forget(name)) => {
+                let answer = feed.forget(&name).await.map_or_else(|error| failed(&error), Answer::Forgotten);
+                self.say(&answer).await
+            }
+            Err(error) => self.say(&Answer::Failed(format!("not a question: {error}"))).await,
+        }
+    }
+
+    /// Says who enforces the CRL as they confirm it, and in the end who does not.
+    async fn follow(&mut self, feed: &Feed, wait: Wait, arrived: Instant) -> io::Result<()> {
+        let ago = Duration::from_micros(wait.committed_micros_ago);
+        let committed = arrived.checked_sub(ago).unwrap_or(arrived);
+        let deadline = arrived + Duration::from_millis(wait.timeout_millis);
+        let mut confirmations = feed.confirmations();
+        let mut is_closed = feed.is_closed();
+        self.say(&Answer::RelyingParties(feed.relying_parties())).await?;
+        let mut said = BTreeSet::new();
+        loop {
+            confirmations.mark_unchanged();
+            let mut missing = Vec::new();
+            for progress in feed.progress(wait.issuer, wait.number, committed) {
+                match progress.enforced {
+                    Some(enforced) if said.insert(progress.party.name.clone()) => {
+                        self.say(&Answer::Enforced { name: progress.party.name, enforced }).await?;
+                    }
+                    Some(_) => {}
+                    None if said.contains(&progress.party.name) => {}
+                    None => missing.push(progress.party),
+                }
+            }
+            let is_over = Instant::now() >= deadline || *is_closed.borrow();
+            if missing.is_empty() || is_over {
+                return self.say(&Answer::Missing(missing)).await;
+            }
+            let mut rest = [0; 1];
+            tokio::select! {
+                _ = confirmations.changed() => {}
+                _ = is_closed.wait_for(|closed| *closed) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                // It has nothing more to say: it is gone.
+                _ = self.gone.read(&mut rest) => return Ok(()),
+            }
+        }
+    }
+
+    /// Passes on who is connected where as the relying parties say it, and in the end who of them did not.
+    async fn call_roll(&mut self, feed: &Feed, deadline: Instant) -> io::Result<()> {
+        let call = feed.call_roll();
+        let mut answered = call.answered();
+        let mut is_closed = feed.is_closed();
+        let mut said = BTreeSet::new();
+        loop {
+            answered.mark_unchanged();
+            for (name, answer) in call.answers() {
+                if said.insert(name.clone()) {
+                    self.say(&Answer::Present { name, answer: answer.as_ref().clone() }).await?;
+                }
+            }
+            let silent = feed.relying_parties().into_iter().filter(|party| !said.contains(&party.name));
+            let silent: Vec<_> = silent.collect();
+            // Nobody waits for those who are not on the feed.
+            let is_complete = silent.iter().all(|party| party.connected_since.is_none());
+            if is_complete || Instant::now() >= deadline || *is_closed.borrow() {
+                return self.say(&Answer::Missing(silent)).await;
+            }
+            let mut rest = [0; 1];
+            tokio::select! {
+                _ = answered.changed() => {}
+                _ = is_closed.wait_for(|closed| *closed) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+                // It has nothing more to say: it is gone.
+                _ = self.gone.read(&mut rest) => return Ok(()),
+            }
+        }
+    }
+
+    async fn say(&mut self, answer: &Answer) -> io::Result<()> {
+        let mut line = serde_json::to_vec(answer).map_err(io::Error::other)?;
+        line.push(b'\n');
+        self.write.write_all(&line).await
+    }
+}
+
+fn failed(error: &StoreError) -> Answer {
+    Answer::Failed(error.to_string())
+}
+
+/// A command's end.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    answers: Lines<BufReader<OwnedReadHalf>>,
+    write: OwnedWriteHalf,
+}
+
+impl Connection {
+    /// Connects to the daemon that serves this directory; none if there is no such daemon.
+    pub(crate) async fn open(directory: &Directory) -> io::Result<Option<Self>> {
+        let (_directory, address) = match address(&directory.socket()) {
+            Ok(address) => address,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match UnixStream::connect(address).await {
+            Ok(stream) => {
+                let (read, write) = stream.into_split();
+                Ok(Some(Self { answers: BufReader::new(read).lines(), write }))
+            }
+            // No file, or nobody behind it: it was killed.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks; a daemon takes one question on each connection.
+    pub(crate) async fn ask(&mut self, question: &Question) -> io::Result<()> {
+        let mut line = serde_json::to_vec(question).map_err(io::Error::other)?;
+        line.push(b'\n');
+        self.write.write_all(&line).await
+    }
+
+    /// The next answer; none after the last, or when the daemon has ended.
+    pub(crate) async fn answer(&mut self) -> io::Result<Option<Answer>> {
+        let Some(line) = self.answers.next_line().await? else { return Ok(None) };
+        serde_json::from_str(&line).map(Some).map_err(io::Error::other)
+    }
+}

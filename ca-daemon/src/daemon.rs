@@ -1,0 +1,193 @@
+//! The running authority: two listeners, the routes behind them, and what happens by the clock.
+//!
+//! It never decides anything about certificates; it puts together those who do.
+
+use std::{
+    error::Error,
+    io,
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+};
+
+use axum_server::{
+    Handle, Server,
+    tls_rustls::{RustlsAcceptor, RustlsConfig},
+};
+use mtls::{bounded::Bounded, clock::Clock, identity::ServerIdentity, limits};
+use rustls::{ServerConfig, version::TLS13};
+use rustls_pki_types::CertificateDer;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::{
+    authority::Authority,
+    control::{Control, ControlError},
+    directory::Directory,
+    feed::{self, Feed},
+    http::{self, App},
+    peers::FleetVerifier,
+    settings::Issuer,
+    upkeep::{self, Presented},
+};
+
+/// Where to listen; port 0 takes any free one.
+#[derive(Clone, Copy, Debug)]
+pub struct Listen {
+    /// For enrollment, over TLS.
+    pub https: SocketAddr,
+    /// For CRLs, authority certificates, health and metrics, in plain HTTP.
+    pub http: SocketAddr,
+}
+
+/// A daemon that holds its ports and is ready to serve.
+#[derive(Debug)]
+pub struct Daemon {
+    app: App,
+    https: TcpListener,
+    http: TcpListener,
+    addresses: Listen,
+    tls: Arc<ServerConfig>,
+    control: Control,
+    /// Ends with the daemon.
+    tasks: JoinSet<()>,
+}
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is taken, or not this user's to take.
+    #[error(
+        "cannot listen on {address}: {source}; stop what holds it (another ca-daemon?) or choose another address \
+         with {option}"
+    )]
+    Listen {
+        /// Which address.
+        address: SocketAddr,
+        /// Where it was chosen.
+        option: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The directory is in use, or cannot be listened in.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The authority in the directory cannot work.
+    #[error("{0}")]
+    Authority(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl Daemon {
+    /// Opens the authority in `directory`, takes the ports, publishes the CRLs that are due and issues the daemon's own
+    /// certificate. Nothing is answered before [`Self::serve`].
+    pub async fn start(directory: &Path, listen: Listen, clock: Clock) -> Result<Self, StartError> {
+        let directory = Directory::new(directory);
+        let authority = Arc::new(Authority::open(&directory).await.map_err(failed)?);
+        let control = Control::open(&directory)?;
+        // The ports first: a start that fails for want of one leaves no certificate behind.
+        let https = bind(listen.https, "--listen")?;
+        let http = bind(listen.http, "--http-listen")?;
+        let now = clock.now();
+        let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.map_err(failed)?;
+        // Where there are relying parties, they are heard first.
+        if !feed.has_relying_parties() {
+            upkeep::publish_due(&authority, now).await.map_err(failed)?;
+            feed.refresh().await.map_err(failed)?;
+        }
+        upkeep::warn_of_absent_keys(&authority).await.map_err(failed)?;
+        let identity = upkeep::own_identity(&authority, now).await.map_err(failed)?;
+        let presented = Presented::new(&identity).map_err(failed)?;
+        let root = authority.certificate(Issuer::Root);
+        let tls = tls_config(root, presented.identity.clone(), &clock).map_err(failed)?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
+        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone()));
+        tasks.spawn(feed::keep_told(feed.clone()));
+        Ok(Self {
+            app: App::new(authority, feed, clock),
+            addresses: Listen { https: https.1, http: http.1 },
+            https: https.0,
+            http: http.0,
+            tls,
+            control,
+            tasks,
+        })
+    }
+
+    /// The addresses that were taken.
+    #[must_use]
+    pub fn addresses(&self) -> Listen {
+        self.addresses
+    }
+
+    /// Serves until `shutdown` ends, and then until the requests in flight are answered, for
+    /// [`limits::DRAIN_TIMEOUT`] at most.
+    pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+        let feed = self.app.feed.clone();
+        self.tasks.spawn(self.control.serve(feed.clone()));
+        let controls = [Handle::new(), Handle::new()];
+        let acceptor =
+            RustlsAcceptor::new(RustlsConfig::from_config(self.tls)).handshake_timeout(limits::HANDSHAKE_TIMEOUT);
+        let https = axum_server::from_tcp(self.https)?.acceptor(acceptor).handle(controls[0].clone());
+        let http = axum_server::from_tcp(self.http)?.handle(controls[1].clone());
+        let private = http::private_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let public = http::public_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let serving = async { tokio::try_join!(guarded(https).serve(private), guarded(http).serve(public)) };
+        tokio::pin!(serving);
+        let served = tokio::select! {
+            served = &mut serving => served,
+            () = shutdown => {
+                info!("shutting down");
+                // A feed never ends by itself, so the drain would last its whole time.
+                feed.close();
+                for control in &controls {
+                    control.graceful_shutdown(Some(limits::DRAIN_TIMEOUT));
+                }
+                serving.await
+            }
+        };
+        self.tasks.shutdown().await;
+        if let Err(error) = feed.flush().await {
+            warn!(%error, "the relying parties' last confirmations were not written down");
+        }
+        self.app.authority.store().close().await;
+        served.map(|_| ())
+    }
+}
+
+/// Bounds what one connection may cost, and has one line logged for each that does not come about.
+fn guarded<A>(server: Server<SocketAddr, A>) -> Server<SocketAddr, Bounded<A>> {
+    limits::bounded(server).accept_error_handler(|peer: Option<&SocketAddr>, error| {
+        let peer = peer.map(tracing::field::display);
+        warn!(peer, %error, "connection refused");
+    })
+}
+
+fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
+    let bound = || {
+        let listener = TcpListener::bind(address)?;
+        let actual = listener.local_addr()?;
+        Ok((listener, actual))
+    };
+    bound().map_err(|source| StartError::Listen { address, option, source })
+}
+
+fn tls_config(
+    root: &CertificateDer<'static>,
+    identity: ServerIdentity,
+    clock: &Clock,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_details(mtls::provider(), Arc::new(clock.clone()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(FleetVerifier::new(root)?))
+        .with_cert_resolver(Arc::new(identity));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn failed(error: impl Error + Send + Sync + 'static) -> StartError {
+    StartError::Authority(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests;

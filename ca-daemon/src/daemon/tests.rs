@@ -1,0 +1,482 @@
+//! A whole daemon, and relying parties that are nothing but TLS, HTTP/2 and a few lines of JSON: what whoever writes one
+//! can rely on.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    Request, Response, StatusCode, body::Incoming, client::conn::http2::SendRequest, header, http::request::Builder,
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use mtls::identity::Identity;
+use pki::{
+    certificate::Fingerprint,
+    crl::{CrlNumber, RevocationReason},
+    key::{KeyPair, PublicKey},
+    name::Host,
+    policy::OperatorOrder,
+    profile::Profile,
+    serial::Serial,
+    time::Timestamp,
+    wire::{CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, HAND_OVER_PATH, ROLL_CALL_PATH, RollCallAnswer},
+};
+use tokio::{
+    net::TcpStream,
+    sync::oneshot,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
+use tokio_rustls::TlsConnector;
+
+use super::*;
+use crate::{
+    authority::tests::{Fixture, now},
+    cli::tests::execute,
+    control::{Answer, Connection, Question, Wait},
+    feed::Forgotten,
+    store::RelyingParty,
+};
+
+mod restored;
+
+/// The number of the first CRL after the founding; those of one second follow each other.
+const SECOND: i64 = 1_795_510_800;
+const ISSUING: &str = "http://localhost:8480/crl/issuing.crl";
+
+struct Running {
+    addresses: Listen,
+    clock: Clock,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<io::Result<()>>,
+}
+
+fn any_port() -> Listen {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Listen { https: any, http: any }
+}
+
+impl Running {
+    async fn start(fixture: &Fixture) -> Self {
+        Self::start_at(fixture, now()).await
+    }
+
+    async fn start_at(fixture: &Fixture, now: Timestamp) -> Self {
+        let clock = Clock::manual(now);
+        let daemon = Daemon::start(fixture.directory.path(), any_port(), clock.clone()).await.unwrap();
+        let addresses = daemon.addresses();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(daemon.serve(async move {
+            let _ = stopped.await;
+        }));
+        Self { addresses, clock, stop: Some(stop), served }
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        // Nobody waits for a feed to end by itself.
+        timeout(Duration::from_secs(5), self.served).await.unwrap().unwrap().unwrap();
+    }
+
+    async fn try_connect(&self, identity: Option<&Identity>, fixture: &Fixture) -> io::Result<Peer> {
+        let root = fixture.authority.certificate(Issuer::Root);
+        let mut config = match identity {
+            Some(identity) => mtls::client::mutual_tls(identity, root, &self.clock).unwrap(),
+            None => mtls::client::pinned(Fingerprint::of(root), &self.clock).unwrap(),
+        };
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        let stream = TcpStream::connect(self.addresses.https).await?;
+        let name = "localhost".try_into().unwrap();
+        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+        let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        Ok(Peer { sender })
+    }
+
+    async fn connect(&self, identity: &Identity, fixture: &Fixture) -> Peer {
+        self.try_connect(Some(identity), fixture).await.unwrap()
+    }
+
+    async fn readiness(&self) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+struct Peer {
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Peer {
+    async fn send(&mut self, request: Builder, body: Vec<u8>) -> Response<Incoming> {
+        let request: Request<_> = request.body(Full::from(body)).unwrap();
+        self.sender.send_request(request).await.unwrap()
+    }
+
+    async fn feed(&mut self) -> Result<Lines, (StatusCode, String)> {
+        let response = self.send(Request::get(format!("https://localhost{FEED_PATH}")), Vec::new()).await;
+        if response.status() == StatusCode::OK {
+            return Ok(Lines(response.into_body()));
+        }
+        let status = response.status();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        Err((status, String::from_utf8_lossy(&body).into_owned()))
+    }
+
+    async fn confirm(&mut self, number: i64, ended: u64) -> StatusCode {
+        let crls = [(ISSUING.to_owned(), CrlNumber::new(number).unwrap())].into();
+        let admits_until = Some(now().plus(Duration::from_hours(24)));
+        let confirmation = Confirmation { crls, admits_until, ended, open_connections: 3 };
+        let request =
+            Request::post(format!("https://localhost{CONFIRM_PATH}")).header(header::CONTENT_TYPE, "application/json");
+        self.send(request, serde_json::to_vec(&confirmation).unwrap()).await.status()
+    }
+}
+
+impl Peer {
+    async fn hand_over(&mut self, crls: &str) -> StatusCode {
+        let request = Request::post(format!("https://localhost{HAND_OVER_PATH}"));
+        self.send(request, crls.as_bytes().to_vec()).await.status()
+    }
+
+    async fn answer_roll_call(&mut self, id: u64, open_connections: u64) -> StatusCode {
+        let answer = RollCallAnswer { id, open_connections, ..RollCallAnswer::default() };
+        let request = Request::post(format!("https://localhost{ROLL_CALL_PATH}"));
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        self.send(request, serde_json::to_vec(&answer).unwrap()).await.status()
+    }
+}
+
+/// A feed; each frame that the daemon writes is one line.
+struct Lines(Incoming);
+
+impl Lines {
+    /// The next number of the issuing CA's CRL; none at the end.
+    async fn next(&mut self) -> Option<i64> {
+        Some(self.event().await?.crls[ISSUING].get())
+    }
+
+    async fn event(&mut self) -> Option<FeedEvent> {
+        let frame = timeout(Duration::from_secs(10), self.0.frame()).await.expect("silence")?.ok()?;
+        // The end of a stream comes as a frame with nothing in it.
+        let line = frame.data_ref().filter(|line| !line.is_empty())?;
+        Some(serde_json::from_slice(line).unwrap())
+    }
+
+    /// The next roll call.
+    async fn roll_call(&mut self) -> u64 {
+        loop {
+            if let Some(id) = self.event().await.expect("the feed ended").roll_call {
+                return id;
+            }
+        }
+    }
+
+    /// As [`Self::next`], beyond heartbeats and repetitions.
+    async fn until(&mut self, number: i64) {
+        while self.next().await.expect("the feed ended") != number {}
+    }
+}
+
+async fn identity(fixture: &Fixture, profile: Profile, name: &str, serial: u8) -> Identity {
+    let key = KeyPair::generate().unwrap();
+    let order = OperatorOrder {
+        profile,
+        subject: name.parse().unwrap(),
+        organization: None,
+        hosts: if profile == Profile::Server { Host::local() } else { Vec::new() },
+        public_key: PublicKey::from_spki(&key.spki()).unwrap(),
+        lifetime: Duration::from_hours(48),
+    };
+    let issued = fixture.authority.issue(order, Serial::from_random([serial; 16]), now()).await.unwrap();
+    Identity::new(fixture.authority.chain(issued.der), key).unwrap()
+}
+
+async fn service(fixture: &Fixture, name: &str, serial: u8) -> Identity {
+    identity(fixture, Profile::Server, name, serial).await
+}
+
+/// As another process does it: with a store of its own, and without a word to the daemon.
+async fn revoke_elsewhere(fixture: &Fixture, serial: Serial) -> i64 {
+    let other = Authority::open(&fixture.directory).await.unwrap();
+    other.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap().crl.get()
+}
+
+async fn ask(fixture: &Fixture, question: Question) -> Connection {
+    let mut connection = Connection::open(&fixture.directory).await.unwrap().expect("a daemon runs");
+    connection.ask(&question).await.unwrap();
+    connection
+}
+
+async fn relying_parties(fixture: &Fixture) -> Vec<RelyingParty> {
+    match ask(fixture, Question::RelyingParties).await.answer().await.unwrap() {
+        Some(Answer::RelyingParties(parties)) => parties,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn wait(number: i64, timeout_millis: u64) -> Question {
+    let number = CrlNumber::new(number).unwrap();
+    Question::Published {
+        wait: Some(Wait { issuer: Issuer::Issuing, number, committed_micros_ago: 0, timeout_millis }),
+    }
+}
+
+#[tokio::test]
+async fn a_relying_party_hears_of_a_revocation_by_any_process() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let client = fixture.issue("client_1", 20).await;
+    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(feed.next().await, Some(1), "at once");
+    assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND);
+    feed.until(SECOND).await;
+    let before = Instant::now();
+    assert_eq!(feed.next().await, Some(SECOND), "a heartbeat");
+    assert!(before.elapsed() < pki::wire::FEED_HEARTBEAT);
+    daemon.stop().await;
+    assert_eq!(feed.next().await, None);
+}
+
+#[tokio::test]
+async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let client = fixture.issue("client_1", 20).await;
+    let mut peers = Vec::new();
+    for (name, serial) in [("service0", 30), ("service1", 31)] {
+        let mut peer = daemon.connect(&service(&fixture, name, serial).await, &fixture).await;
+        let mut feed = peer.feed().await.unwrap();
+        assert_eq!(feed.next().await, Some(1));
+        assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
+        peers.push((peer, feed));
+    }
+    let number = revoke_elsewhere(&fixture, client).await;
+    let mut answers = ask(&fixture, wait(number, 300)).await;
+    assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
+    let Some(Answer::RelyingParties(expected)) = answers.answer().await.unwrap() else { panic!("who is expected?") };
+    assert_eq!(expected.len(), 2);
+    peers[0].1.until(number).await;
+    assert_eq!(peers[0].0.confirm(number, 4).await, StatusCode::NO_CONTENT);
+    let Some(Answer::Enforced { name, enforced }) = answers.answer().await.unwrap() else { panic!("nobody confirmed") };
+    assert_eq!((name.as_str(), enforced.ended), ("service0", 4));
+    assert!(enforced.after_micros.is_some());
+    let Some(Answer::Missing(missing)) = answers.answer().await.unwrap() else { panic!("service1 is missing") };
+    assert_eq!(missing.iter().map(|party| party.name.as_str()).collect::<Vec<_>>(), ["service1"]);
+    assert_eq!(missing[0].crl_number, CrlNumber::new(1));
+
+    assert_eq!(peers[1].0.confirm(number, 0).await, StatusCode::NO_CONTENT);
+    let mut answers = ask(&fixture, wait(number, 60_000)).await;
+    let mut enforced = 0;
+    loop {
+        match answers.answer().await.unwrap().unwrap() {
+            Answer::Enforced { .. } => enforced += 1,
+            Answer::Missing(missing) => break assert!(missing.is_empty()),
+            _ => {}
+        }
+    }
+    assert_eq!(enforced, 2);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_waits() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let mut peers = Vec::new();
+    for (name, serial) in [("service0", 30), ("service1", 31)] {
+        let mut peer = daemon.connect(&service(&fixture, name, serial).await, &fixture).await;
+        let mut feed = peer.feed().await.unwrap();
+        assert_eq!(feed.event().await.unwrap().roll_call, None, "nobody asks");
+        peers.push((peer, feed));
+    }
+    let mut patient = ask(&fixture, Question::RollCall { timeout_millis: 60_000 }).await;
+    let first = peers[0].1.roll_call().await;
+    let mut hurried = ask(&fixture, Question::RollCall { timeout_millis: 300 }).await;
+    while peers[0].1.roll_call().await == first {}
+    assert_eq!(peers[0].0.answer_roll_call(first, 5).await, StatusCode::NO_CONTENT);
+    assert_eq!(peers[0].0.answer_roll_call(first, 6).await, StatusCode::NO_CONTENT);
+    let present = async |answers: &mut Connection| match answers.answer().await.unwrap() {
+        Some(Answer::Present { name, answer }) => (name, answer.open_connections),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first word counts");
+    // It was not asked the second question yet when it answered, so the second one has no answer.
+    let Some(Answer::Missing(silent)) = hurried.answer().await.unwrap() else { panic!("somebody answered") };
+    assert_eq!(silent.len(), 2);
+    // Good for both questions, were the second still waited for.
+    assert_eq!(peers[1].0.answer_roll_call(first + 1, 7).await, StatusCode::NO_CONTENT);
+    assert_eq!(present(&mut patient).await, ("service1".to_owned(), 7));
+    assert_eq!(patient.answer().await.unwrap(), Some(Answer::Missing(Vec::new())));
+
+    let client = identity(&fixture, Profile::Client, "client_1", 20).await;
+    let mut client = daemon.connect(&client, &fixture).await;
+    assert_eq!(client.answer_roll_call(first, 0).await, StatusCode::FORBIDDEN);
+    // Once nobody asks any more, whoever connects is not asked.
+    drop((patient, hurried));
+    let late = service(&fixture, "service2", 32).await;
+    loop {
+        let mut late = daemon.connect(&late, &fixture).await;
+        if late.feed().await.unwrap().event().await.unwrap().roll_call.is_none() {
+            break;
+        }
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn revoke_is_done_when_every_relying_party_has_confirmed() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    for (name, serial) in [("client_1", 20), ("client_2", 21)] {
+        let _ = fixture.issue(name, serial).await;
+    }
+    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    let revoke = |arguments: &'static [&str]| execute(&fixture.directory, &daemon.clock, arguments);
+    let confirming = async {
+        feed.until(SECOND).await;
+        assert_eq!(peer.confirm(SECOND, 1).await, StatusCode::NO_CONTENT);
+    };
+    let (code, ()) = tokio::join!(revoke(&["--json", "revoke", "client_1", "--wait", "1m"]), confirming);
+    assert_eq!(code, 0);
+    assert_eq!(
+        revoke(&["--json", "revoke", "client_2", "--wait", "100ms"]).await,
+        5,
+        "nobody confirmed the next number"
+    );
+    assert_eq!(revoke(&["--json", "revoke", "client_2", "--no-wait"]).await, 0);
+    assert_eq!(revoke(&["--json", "relying-parties", "forget", "service0"]).await, 4);
+    assert_eq!(revoke(&["--json", "relying-parties", "forget", "service1"]).await, 3);
+    daemon.stop().await;
+    assert_eq!(execute(&fixture.directory, &Clock::manual(now()), &["revoke", "client_2"]).await, 5);
+}
+
+#[tokio::test]
+async fn only_relying_parties_of_this_authority_are_listened_to() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let client = identity(&fixture, Profile::Client, "client_1", 20).await;
+    let mut peer = daemon.connect(&client, &fixture).await;
+    let (status, body) = peer.feed().await.err().unwrap();
+    assert!(status == StatusCode::FORBIDDEN && body.contains("/problems/not-a-relying-party"), "{body}");
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::FORBIDDEN);
+
+    let mut peer = daemon.try_connect(None, &fixture).await.unwrap();
+    let (status, body) = peer.feed().await.err().unwrap();
+    assert!(status == StatusCode::FORBIDDEN && body.contains("/problems/certificate-missing"), "{body}");
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::FORBIDDEN);
+
+    let elsewhere = Fixture::new().await;
+    let foreign = service(&elsewhere, "service0", 30).await;
+    let refused =
+        async { daemon.try_connect(Some(&foreign), &fixture).await?.sender.ready().await.map_err(io::Error::other) };
+    // In TLS 1.3 a client learns of the refusal only when it reads.
+    if refused.await.is_ok() {
+        let mut peer = daemon.connect(&foreign, &fixture).await;
+        let request = Request::get(format!("https://localhost{FEED_PATH}")).body(Full::default()).unwrap();
+        assert!(peer.sender.send_request(request).await.is_err());
+    }
+    assert_eq!(relying_parties(&fixture).await, []);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_relying_party_that_is_revoked_or_expires_is_put_off_the_feed() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let revoked = service(&fixture, "service0", 30).await;
+    let mut peer = daemon.connect(&revoked, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    let mut other = daemon.connect(&service(&fixture, "service1", 31).await, &fixture).await;
+    let mut others_feed = other.feed().await.unwrap();
+    revoke_elsewhere(&fixture, revoked.info().id.serial).await;
+    while feed.next().await.is_some() {}
+    others_feed.until(SECOND).await;
+    let (status, body) = peer.feed().await.err().unwrap();
+    assert!(status == StatusCode::FORBIDDEN && body.contains("/problems/certificate-revoked"), "{body}");
+    assert_eq!(peer.confirm(SECOND, 0).await, StatusCode::FORBIDDEN);
+    daemon.clock.set(now().plus(Duration::from_hours(49)));
+    while others_feed.next().await.is_some() {}
+    let (_, body) = other.feed().await.err().unwrap();
+    assert!(body.contains("/problems/certificate-expired"), "{body}");
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let service = service(&fixture, "service0", 30).await;
+    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(feed.next().await, Some(1));
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
+    let parties = relying_parties(&fixture).await;
+    assert_eq!((parties.len(), parties[0].connected_since, parties[0].open_connections), (1, Some(now()), 3));
+    let forget = async || ask(&fixture, Question::Forget("service0".to_owned())).await.answer().await.unwrap();
+    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Connected)));
+    daemon.stop().await;
+    assert_eq!(feed.next().await, None);
+    assert!(Connection::open(&fixture.directory).await.unwrap().is_none());
+
+    // What was revoked while nobody told is told first thing.
+    let client = fixture.issue("client_1", 20).await;
+    revoke_elsewhere(&fixture, client).await;
+    let daemon = Running::start(&fixture).await;
+    let parties = relying_parties(&fixture).await;
+    assert_eq!((parties[0].name.as_str(), parties[0].connected_since), ("service0", None));
+    assert_eq!(parties[0].crl_number, CrlNumber::new(1));
+    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(feed.next().await, Some(SECOND));
+    drop((peer, feed));
+    while relying_parties(&fixture).await[0].connected_since.is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Done)));
+    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Unknown)));
+    daemon.stop().await;
+    assert_eq!(fixture.authority.store().relying_parties().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_directory_has_one_daemon_and_a_socket_that_was_left_behind_is_replaced() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let fixture = Fixture::new().await;
+    drop(std::os::unix::net::UnixListener::bind(fixture.directory.socket()).unwrap());
+    assert!(Connection::open(&fixture.directory).await.unwrap().is_none(), "nobody is behind it");
+    let daemon = Running::start(&fixture).await;
+    let mode = std::fs::metadata(fixture.directory.socket()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = Daemon::start(fixture.directory.path(), any_port(), Clock::manual(now())).await;
+    assert!(second.unwrap_err().to_string().contains("another ca-daemon already serves"));
+    assert_eq!(relying_parties(&fixture).await, [], "and the first one is still reached");
+    daemon.stop().await;
+    Running::start(&fixture).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_who_reconnect_at_once_are_all_told() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let mut feeds = Vec::new();
+    let one = service(&fixture, "service0", 30).await;
+    for _ in 0..200 {
+        let mut peer = daemon.connect(&one, &fixture).await;
+        let feed = peer.feed().await.unwrap();
+        feeds.push((peer, feed));
+    }
+    let client = fixture.issue("client_1", 20).await;
+    revoke_elsewhere(&fixture, client).await;
+    for (_, feed) in &mut feeds {
+        feed.until(SECOND).await;
+    }
+    daemon.stop().await;
+}

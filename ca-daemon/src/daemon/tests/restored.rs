@@ -1,0 +1,188 @@
+//! A daemon whose database is an older copy than what relying parties enforce.
+
+use pki::{
+    crl::{DeltaDraft, RevokedEntry},
+    issuing::CertificateAuthority,
+    pem,
+};
+
+use super::*;
+use crate::settings::CrlKind;
+
+fn relying_party(name: &str, number: i64) -> RelyingParty {
+    RelyingParty {
+        name: name.to_owned(),
+        serial: Serial::from_random([30; 16]),
+        address: "127.0.0.1:1".to_owned(),
+        crl_number: CrlNumber::new(number),
+        root_crl_number: None,
+        admits_until: None,
+        open_connections: 0,
+        first_seen: now(),
+        connected_since: None,
+        last_seen: now(),
+    }
+}
+
+#[tokio::test]
+async fn numbers_continue_above_what_a_relying_party_says_it_enforces() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(feed.next().await, Some(1));
+    assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
+    assert_eq!(peer.confirm(i64::MAX, 0).await, StatusCode::UNPROCESSABLE_ENTITY, "no backup is that old");
+    assert_eq!(peer.confirm(SECOND + 57, 0).await, StatusCode::CONFLICT, "that CRL is wanted");
+    let readiness = daemon.readiness().await;
+    assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
+    assert!(
+        readiness.contains("service0") && readiness.contains(&format!("enforces CRL number {}", SECOND + 57)),
+        "{readiness}"
+    );
+    assert!(readiness.contains("crl --import") && readiness.contains("revoke again"), "{readiness}");
+    // By the clock a new one would be due; nothing is published while something is known to be forgotten.
+    upkeep::publish_due(&fixture.authority, now().plus(Duration::from_hours(9))).await.unwrap();
+    assert_eq!(fixture.published().await.0, CrlNumber::FIRST);
+    let mut answers = ask(&fixture, wait(1, 0)).await;
+    let missing = loop {
+        match answers.answer().await.unwrap().unwrap() {
+            Answer::Missing(missing) => break missing,
+            Answer::Enforced { .. } => panic!("57 of another history says nothing about 1 of this"),
+            _ => {}
+        }
+    };
+    assert_eq!(missing.len(), 1);
+    let client = fixture.issue("client_1", 20).await;
+    assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND + 58);
+    feed.until(SECOND + 58).await;
+    assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enforces() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let (service, other) = (service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await);
+    let known = fixture.issue("client_1", 20).await;
+    fixture.authority.store().record_relying_parties(&[relying_party("service0", 1)]).await.unwrap();
+    fixture.authority.store().record_relying_parties(&[relying_party("service1", 1)]).await.unwrap();
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    let stranger = fixture.issue("client_2", 21).await;
+    revoke_elsewhere(&fixture, known).await;
+    let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    let number = revoke_elsewhere(&fixture, stranger).await;
+    let delta = fixture.authority.store().signed(Issuer::Issuing, CrlKind::Delta).await.unwrap().unwrap().der;
+    let fixture = fixture.restored_from(&copy).await;
+
+    // It is nine hours later, so that a new CRL is due at the start.
+    let daemon = Running::start_at(&fixture, now().plus(Duration::from_hours(9))).await;
+    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party was heard");
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
+    assert!(daemon.readiness().await.starts_with("HTTP/1.1 503"));
+
+    assert_eq!(peer.hand_over("no CRL").await, StatusCode::UNPROCESSABLE_ENTITY);
+    let elsewhere = Fixture::new().await.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    assert_eq!(
+        peer.hand_over(&pem::crl(&elsewhere)).await,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "signed by somebody else"
+    );
+    assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
+    // Somebody else may enforce more, and is heard first.
+    let mut other = daemon.connect(&other, &fixture).await;
+    let mut others_feed = other.feed().await.unwrap();
+    assert_eq!(others_feed.next().await, Some(1));
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT, "it is known now");
+    assert_eq!(fixture.published().await.0, CrlNumber::FIRST);
+    assert_eq!(other.confirm(number, 0).await, StatusCode::NO_CONTENT);
+    while others_feed.next().await.is_some_and(|newest| newest <= number) {}
+    let (published, mut revoked) = fixture.published().await;
+    assert!(published.get() > number, "{published}");
+    revoked.sort();
+    assert_eq!(revoked, [known, stranger]);
+    feed.until(published.get()).await;
+    assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
+    let client = identity(&fixture, Profile::Client, "client_3", 22).await;
+    let mut client = daemon.connect(&client, &fixture).await;
+    assert_eq!(client.hand_over(&pem::crl(&complete)).await, StatusCode::FORBIDDEN);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_taken_back_from_files() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let known = fixture.issue("client_1", 20).await;
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    let stranger = fixture.issue("client_2", 21).await;
+    // A delta to a complete CRL that the copy does not know.
+    revoke_elsewhere(&fixture, known).await;
+    let base = fixture.authority.store().crl(Issuer::Issuing).await.unwrap();
+    let signer = CertificateAuthority::load(
+        fixture.authority.certificate(Issuer::Issuing).clone(),
+        mtls::identity::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
+        fixture.authority.settings().publication(Issuer::Issuing),
+    );
+    let entry = RevokedEntry { serial: stranger, revoked_at: now(), reason: RevocationReason::Superseded };
+    let delta = DeltaDraft {
+        number: base.head.number.next(),
+        base: base.head.number,
+        this_update: now(),
+        next_update: now().plus(Duration::from_hours(24)),
+        revoked: vec![entry],
+    };
+    let delta = signer.unwrap().sign_delta(&delta).unwrap();
+    let fixture = fixture.restored_from(&copy).await;
+    let files = ["complete.crl", "delta.crl"].map(|name| before.path().join(name));
+    std::fs::write(&files[0], pem::crl(&base.der)).unwrap();
+    std::fs::write(&files[1], &delta).unwrap();
+    let [complete, delta] = files.each_ref().map(|file| file.to_str().unwrap());
+    let clock = Clock::manual(now());
+    let import = async |arguments: &[&str]| {
+        execute(&fixture.directory, &clock, &[&["--json", "crl", "--import"], arguments].concat()).await
+    };
+    assert_eq!(import(&[delta]).await, 4, "what it adds to is missing");
+    assert_eq!(fixture.published().await, (CrlNumber::FIRST, Vec::new()), "all or nothing");
+    assert_eq!(import(&[delta, complete]).await, 0);
+    let (number, mut revoked) = fixture.published().await;
+    revoked.sort();
+    assert_eq!(revoked, [known, stranger]);
+    assert_eq!(import(&[complete, delta]).await, 0);
+    assert_eq!(fixture.published().await.0, number, "nothing new, so nothing was published");
+}
+
+#[tokio::test]
+async fn a_number_that_was_never_given_is_noticed_though_higher_ones_were() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let service = service(&fixture, "service0", 30).await;
+    let (forgotten, other) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    let number = revoke_elsewhere(&fixture, forgotten).await;
+    let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    let fixture = fixture.restored_from(&copy).await;
+    // Somebody revokes before any relying party was heard.
+    let later = now().plus(Duration::from_mins(10));
+    let newest = fixture.authority.revoke(&[other], RevocationReason::Unspecified, later).await.unwrap().crl;
+    assert!(newest.get() > number);
+
+    let daemon = Running::start_at(&fixture, later).await;
+    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT, "that one was given");
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT);
+    let mut revoked = fixture.authority.store().revoked_after(0).await.unwrap().0;
+    revoked.sort();
+    assert_eq!(revoked, [forgotten, other]);
+    while feed.next().await.is_some_and(|announced| announced <= newest.get()) {}
+    let (_, mut revoked) = fixture.published().await;
+    revoked.sort();
+    assert_eq!(revoked, [forgotten, other]);
+    daemon.stop().await;
+}

@@ -1,0 +1,57 @@
+//! `POST /v1/enroll`: a token's secret and a certificate signing request become a certificate.
+//!
+//! It never decides who is enrolled.
+
+use std::net::SocketAddr;
+
+use axum::{
+    Json,
+    extract::{ConnectInfo, State, rejection::JsonRejection},
+};
+use http::{HeaderMap, header};
+use mtls::random;
+use pki::{
+    pem,
+    serial::Serial,
+    token::Secret,
+    wire::{EnrollRequest, EnrollResponse},
+};
+use tracing::warn;
+
+use super::{App, HttpError};
+use crate::{authority::EnrollError, settings::Issuer};
+
+pub(super) async fn enroll(
+    State(app): State<App>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    body: Result<Json<EnrollRequest>, JsonRejection>,
+) -> Result<Json<EnrollResponse>, HttpError> {
+    let Some(secret) = bearer(&headers) else {
+        app.metrics.denied("token-missing");
+        warn!(%peer, reason = "token-missing", "enrollment denied");
+        return Err(HttpError::NoToken);
+    };
+    let Json(request) = body?;
+    let serial = Serial::from_random(random::octets());
+    match app.authority.enroll(&secret, request.profile, &request.csr, serial, app.clock.now()).await {
+        Ok(chain) => Ok(Json(EnrollResponse {
+            chain: pem::chain(&chain),
+            root: pem::certificate(app.authority.certificate(Issuer::Root)),
+        })),
+        Err(error) => {
+            if let EnrollError::Denied(denied) = &error {
+                let reason = denied.why.reason();
+                app.metrics.denied(reason);
+                warn!(%peer, token = %denied.token, reason, detail = %denied, "enrollment denied");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The secret in `Authorization: Bearer SECRET` (RFC 6750 section 2.1; the scheme's name is in any case).
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { Secret::from_bearer(secret.trim()) } else { None }
+}

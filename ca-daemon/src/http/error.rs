@@ -1,0 +1,174 @@
+//! How a failure is answered: the only place where errors become status codes and problem documents (RFC 9457).
+//!
+//! It never tells a stranger more than what to do next; what broke inside is in the log.
+
+use axum::{
+    extract::rejection::JsonRejection,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, Method, StatusCode, header};
+use mtls::limits;
+use pki::{
+    crl::CrlNumber,
+    serial::Serial,
+    time::Timestamp,
+    wire::{PROBLEM_JSON, Problem},
+};
+use tracing::error;
+
+use crate::{
+    authority::{EnrollDenial, EnrollError, TakeBackError},
+    feed::{ConfirmError, describe_ahead},
+    settings::Issuer,
+    store::{Ahead, StoreError},
+};
+
+/// Why a request gets no proper answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    #[error("the request carries no enrollment token; send its secret as Authorization: Bearer SECRET")]
+    NoToken,
+    #[error(
+        "the request's body cannot be read: {}; send profile and csr as JSON, at most {} octets",
+        .0.body_text(),
+        limits::MAX_BODY
+    )]
+    Body(#[from] JsonRejection),
+    #[error("what the relying party says cannot be read: {}", .0.body_text())]
+    Word(JsonRejection),
+    #[error("this is for relying parties; connect with a certificate of the profile server from this authority")]
+    NoCertificate,
+    #[error("this is for relying parties, and the certificate of {name} is not of the profile server")]
+    NotARelyingParty { name: String },
+    #[error("the certificate with serial {serial} was revoked at {at}; enroll for another")]
+    PeerRevoked { serial: Serial, at: Timestamp },
+    #[error("the certificate with serial {serial} is not valid now; enroll for another")]
+    PeerExpired { serial: Serial },
+    #[error(transparent)]
+    Confirm(#[from] ConfirmError),
+    #[error("what is handed over is larger than any CRL of this authority")]
+    HandedOverTooLarge,
+    #[error(transparent)]
+    TakeBack(#[from] TakeBackError),
+    #[error(transparent)]
+    Enroll(#[from] EnrollError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the database cannot be read: {0}")]
+    Unready(#[source] StoreError),
+    #[error(
+        "the {issuer} CRL is stale since {since}; can the daemon write its database, and is the issuer's key there?"
+    )]
+    Stale { issuer: Issuer, since: Timestamp },
+    #[error(
+        "the {issuer} CRL is from the future: it was issued at {this_update} by a clock that was ahead; if this clock is \
+         right, the next CRL mends it: can the daemon write its database, and is the issuer's key there?"
+    )]
+    FromTheFuture { issuer: Issuer, this_update: Timestamp },
+    #[error("{}", describe_ahead(ahead, *newest))]
+    Ahead { ahead: Ahead, newest: CrlNumber },
+    #[error("there is nothing at {0}")]
+    NotFound(String),
+    #[error("{1} does not answer {0}")]
+    MethodNotAllowed(Method, String),
+    #[error("the request took longer than {} s; try again", limits::REQUEST_TIMEOUT.as_secs())]
+    TimedOut,
+}
+
+impl HttpError {
+    /// The status, and the kind of problem in a few words that do not change.
+    fn classify(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::NoToken => (StatusCode::UNAUTHORIZED, "token-missing"),
+            Self::Body(rejection) | Self::Word(rejection) => match rejection.status() {
+                status @ StatusCode::PAYLOAD_TOO_LARGE => (status, "body-too-large"),
+                status @ StatusCode::UNSUPPORTED_MEDIA_TYPE => (status, "media-type"),
+                _ => (StatusCode::BAD_REQUEST, "json-invalid"),
+            },
+            Self::NoCertificate => (StatusCode::FORBIDDEN, "certificate-missing"),
+            Self::NotARelyingParty { .. } => (StatusCode::FORBIDDEN, "not-a-relying-party"),
+            Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
+            Self::PeerExpired { .. } => (StatusCode::FORBIDDEN, "certificate-expired"),
+            Self::Confirm(ConfirmError::Implausible { .. }) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "crl-number-implausible")
+            }
+            // By this status the relying party knows that it is to hand over what it enforces.
+            Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
+            Self::HandedOverTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")
+            }
+            Self::Enroll(EnrollError::Denied(denied)) => (denial_status(&denied.why), denied.why.reason()),
+            Self::Enroll(EnrollError::Store(error))
+            | Self::Store(error)
+            | Self::TakeBack(TakeBackError::Store(error))
+            | Self::Confirm(ConfirmError::Store(error)) => match error {
+                StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "database-busy"),
+                StoreError::MissingBase { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "crl-incomplete"),
+                StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "database-full"),
+                _ => INTERNAL,
+            },
+            Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
+            Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
+            Self::Stale { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-stale"),
+            Self::FromTheFuture { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-from-the-future"),
+            Self::Ahead { .. } => (StatusCode::SERVICE_UNAVAILABLE, "database-outdated"),
+            Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
+            Self::MethodNotAllowed(..) => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
+            Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "timeout"),
+        }
+    }
+}
+
+const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
+
+fn denial_status(denial: &EnrollDenial) -> StatusCode {
+    match denial {
+        EnrollDenial::UnknownToken => StatusCode::UNAUTHORIZED,
+        EnrollDenial::Token(_) => StatusCode::FORBIDDEN,
+        EnrollDenial::Pem(_) | EnrollDenial::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        EnrollDenial::Policy(denial) => match denial {
+            pki::policy::Denial::Profile { .. }
+            | pki::policy::Denial::Name { .. }
+            | pki::policy::Denial::Host { .. } => StatusCode::FORBIDDEN,
+            pki::policy::Denial::Subject { .. } | pki::policy::Denial::Malformed(_) | pki::policy::Denial::Hosts(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+        },
+    }
+}
+
+/// `csr-invalid` as people write it: `CSR invalid`.
+fn title(kind: &str) -> String {
+    let mut title = kind.replace('-', " ");
+    title[..1].make_ascii_uppercase();
+    title.replace("Csr", "CSR").replace("Crl", "CRL").replace("Json", "JSON")
+}
+
+impl IntoResponse for HttpError {
+    fn into_response(self) -> Response {
+        let (status, kind) = self.classify();
+        let detail = if status == StatusCode::INTERNAL_SERVER_ERROR {
+            error!(error = %self, "request failed");
+            "the authority could not do this; its log says why".to_owned()
+        } else {
+            self.to_string()
+        };
+        let (kind, title) = (format!("/problems/{kind}"), title(kind));
+        let problem = Problem { kind, title, status: status.as_u16(), detail };
+        let body = serde_json::to_string(&problem).expect("four fields of text and numbers serialize");
+        let mut response = (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
+        let headers = response.headers_mut();
+        match status {
+            // RFC 6750 section 3
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

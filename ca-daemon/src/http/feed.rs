@@ -1,0 +1,117 @@
+//! `GET /v1/feed` and what comes back on it: relying parties hear of new CRLs, say what they enforce and who is connected to
+//! them, and hand over a CRL that the authority has forgotten.
+//!
+//! It never believes a body who somebody is: the certificate of the connection says so.
+
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+
+use axum::{
+    Json,
+    body::{Body, to_bytes},
+    extract::{ConnectInfo, FromRequestParts, State, rejection::JsonRejection},
+    response::{IntoResponse, Response},
+};
+use axum_server::tls::TlsInfo;
+use futures_util::StreamExt as _;
+use http::{StatusCode, header, request::Parts};
+use pki::{
+    certificate::CertificateInfo,
+    profile::Profile,
+    wire::{Confirmation, NDJSON, RollCallAnswer},
+};
+
+use super::{App, HttpError};
+use crate::{authority, feed::Member, store::Status};
+
+/// The largest handing-over: a list of a million entries, in PEM, and what was added to it.
+const MAX_HANDED_OVER: usize = 64 * 1024 * 1024;
+
+/// The relying party at the other end, as its certificate says; not looked up yet.
+pub(super) struct Presented(CertificateInfo, SocketAddr);
+
+impl FromRequestParts<App> for Presented {
+    type Rejection = HttpError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpError> {
+        let tls = parts.extensions.get::<Arc<TlsInfo>>();
+        let certificate = tls.and_then(|tls| tls.peer_certificates.first()).ok_or(HttpError::NoCertificate)?;
+        let info = CertificateInfo::from_der(certificate).map_err(|_| HttpError::NoCertificate)?;
+        if info.profile != Some(Profile::Server) {
+            return Err(HttpError::NotARelyingParty { name: info.display_name() });
+        }
+        // The handshake was a while ago, or resumed from one that was.
+        if !info.validity.contains(app.clock.now()) {
+            return Err(HttpError::PeerExpired { serial: info.id.serial });
+        }
+        let address = ConnectInfo::<SocketAddr>::from_request_parts(parts, app).await;
+        let ConnectInfo(address) = address.map_err(|_| HttpError::NoCertificate)?;
+        Ok(Self(info, address))
+    }
+}
+
+impl Presented {
+    fn member(&self) -> Member {
+        Member {
+            name: self.0.display_name(),
+            serial: self.0.id.serial,
+            address: self.1.to_string(),
+            not_after: self.0.validity.not_after,
+        }
+    }
+
+    /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
+    /// may be an older copy, which only its bearer can tell.
+    async fn check_not_revoked(&self, app: &App) -> Result<(), HttpError> {
+        let serial = self.0.id.serial;
+        match app.authority.store().by_serial(&serial, app.clock.now()).await? {
+            Some(record) => match record.status {
+                Status::Revoked { at, .. } => Err(HttpError::PeerRevoked { serial, at }),
+                Status::Valid | Status::Expired => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) async fn feed(State(app): State<App>, peer: Presented) -> Result<impl IntoResponse, HttpError> {
+    peer.check_not_revoked(&app).await?;
+    let lines = app.feed.subscribe(&peer.member());
+    // Once more: a revocation that came in between knew of no stream to end.
+    peer.check_not_revoked(&app).await?;
+    let headers = [(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, Body::from_stream(lines.map(Ok::<_, Infallible>))).into_response())
+}
+
+pub(super) async fn confirm(
+    State(app): State<App>,
+    peer: Presented,
+    body: Result<Json<Confirmation>, JsonRejection>,
+) -> Result<Response, HttpError> {
+    peer.check_not_revoked(&app).await?;
+    let Json(confirmation) = body.map_err(HttpError::Word)?;
+    app.feed.confirm(&peer.member(), &confirmation).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn answer_roll_call(
+    State(app): State<App>,
+    peer: Presented,
+    body: Result<Json<RollCallAnswer>, JsonRejection>,
+) -> Result<Response, HttpError> {
+    peer.check_not_revoked(&app).await?;
+    let Json(answer) = body.map_err(HttpError::Word)?;
+    app.feed.answer_roll_call(&peer.member(), answer);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Body) -> Result<Response, HttpError> {
+    peer.check_not_revoked(&app).await?;
+    // One at a time: each may fill a good part of the memory.
+    let _turn = app.handing_over.lock().await;
+    let pem = to_bytes(body, MAX_HANDED_OVER).await.map_err(|_| HttpError::HandedOverTooLarge)?;
+    let crls = authority::read_pem(&pem)?;
+    drop(pem);
+    app.authority.take_back(crls).await?;
+    app.feed.note_taken_back();
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,118 @@
+//! What is served: enrollment over TLS, and in plain HTTP what is public and signed, health and metrics.
+//!
+//! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
+
+mod conditional;
+mod enroll;
+mod error;
+mod feed;
+mod operations;
+mod publication;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{get, post},
+};
+use http::{HeaderMap, Method, Uri, request::Parts};
+use mtls::{clock::Clock, limits};
+use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, HAND_OVER_PATH, ROLL_CALL_PATH};
+
+use self::{error::HttpError, publication::Published};
+use crate::{
+    authority::Authority,
+    feed::Feed,
+    metrics::Metrics,
+    settings::{CrlKind, Issuer},
+};
+
+/// The largest answer to a roll call: all the certificates that one may name take less.
+const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) authority: Arc<Authority>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) feed: Feed,
+    /// Held by whoever hands over a CRL.
+    handing_over: Arc<tokio::sync::Mutex<()>>,
+    published: Arc<Published>,
+}
+
+impl App {
+    pub(crate) fn new(authority: Arc<Authority>, feed: Feed, clock: Clock) -> Self {
+        let published = Arc::new(Published::new(&authority));
+        Self { authority, clock, metrics: Arc::default(), feed, handing_over: Arc::default(), published }
+    }
+}
+
+/// What is served over TLS.
+pub(crate) fn private_routes(app: App) -> Router {
+    let router = Router::new()
+        .route(ENROLL_PATH, post(enroll::enroll))
+        .route(FEED_PATH, get(feed::feed))
+        .route(CONFIRM_PATH, post(feed::confirm))
+        .route(HAND_OVER_PATH, post(feed::hand_over))
+        .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
+    with_common_parts(router, app)
+}
+
+/// What is served to everybody in plain HTTP.
+pub(crate) fn public_routes(app: App) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(operations::health))
+        .route("/readyz", get(operations::readiness))
+        .route("/metrics", get(operations::metrics));
+    for issuer in Issuer::ALL {
+        let crls = [(CrlKind::Complete, Some(issuer.crl_path())), (CrlKind::Delta, issuer.delta_path())];
+        for (kind, path) in crls {
+            let Some(path) = path else { continue };
+            router = router.route(
+                path,
+                get(async move |State(app): State<App>, request: Parts| {
+                    publication::crl(&app, issuer, kind, &request).await
+                }),
+            );
+        }
+        router = router.route(
+            issuer.certificate_path(),
+            get(async move |State(app): State<App>, headers: HeaderMap| {
+                publication::certificate(&app, issuer, &headers)
+            }),
+        );
+    }
+    with_common_parts(router, app)
+}
+
+fn with_common_parts(router: Router<App>, app: App) -> Router {
+    router
+        .fallback(async |uri: Uri| HttpError::NotFound(uri.path().to_owned()))
+        .method_not_allowed_fallback(async |method: Method, uri: Uri| {
+            HttpError::MethodNotAllowed(method, uri.path().to_owned())
+        })
+        .layer(DefaultBodyLimit::max(limits::MAX_BODY))
+        .layer(middleware::from_fn_with_state(app.clone(), observe))
+        .with_state(app)
+}
+
+/// Bounds the time until a request is answered and measures it; an answer may take its time, as the feed does.
+async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let started = Instant::now();
+    let response = match tokio::time::timeout(limits::REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => HttpError::TimedOut.into_response(),
+    };
+    // An unknown path is not a label: whoever asks for a million of them would fill the memory.
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    app.metrics.answered(route, response.status(), started.elapsed());
+    response
+}

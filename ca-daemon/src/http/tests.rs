@@ -1,0 +1,191 @@
+//! The routes over real sockets: what a foreign client sees. The whole story is told in `e2e`.
+
+use std::{net::SocketAddr, time::Duration};
+
+use pki::crl::RevocationReason;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+use crate::authority::tests::{Fixture, now, request};
+
+struct Served {
+    fixture: Fixture,
+    clock: Clock,
+    public: SocketAddr,
+    private: SocketAddr,
+}
+
+async fn serve(routes: Router) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = routes.into_make_service_with_connect_info::<SocketAddr>();
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    address
+}
+
+impl Served {
+    async fn new() -> Self {
+        let fixture = Fixture::new().await;
+        let clock = Clock::manual(now());
+        let authority = Arc::clone(&fixture.authority);
+        let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.unwrap();
+        let app = App::new(authority, feed, clock.clone());
+        let public = serve(public_routes(app.clone())).await;
+        let private = serve(private_routes(app)).await;
+        Self { fixture, clock, public, private }
+    }
+
+    async fn get(&self, path: &str, headers: &str) -> String {
+        exchange(self.public, &format!("GET {path} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n{headers}\r\n")).await
+    }
+
+    async fn enroll(&self, headers: &str, body: &str) -> String {
+        let length = body.len();
+        let head = format!(
+            "POST {ENROLL_PATH} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n"
+        );
+        exchange(self.private, &format!("{head}{body}")).await
+    }
+}
+
+async fn exchange(address: SocketAddr, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn header<'a>(answer: &'a str, name: &str) -> &'a str {
+    let mut lines = answer.lines().filter_map(|line| line.split_once(": "));
+    lines.find(|(key, _)| *key == name).map_or_else(|| panic!("no {name} in {answer}"), |(_, value)| value)
+}
+
+#[tokio::test]
+async fn a_crl_that_another_process_wrote_is_served_at_once() {
+    let served = Served::new().await;
+    let path = Issuer::Issuing.crl_path();
+    let first = served.get(path, "").await;
+    assert!(first.starts_with("HTTP/1.1 200"), "{first}");
+    assert_eq!(header(&first, "content-type"), "application/pkix-crl");
+    assert_eq!(header(&first, "last-modified"), "Tue, 24 Nov 2026 09:00:00 GMT");
+    let condition = format!("if-none-match: {}\r\n", header(&first, "etag"));
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 304"));
+
+    let other = Authority::open(&served.fixture.directory).await.unwrap();
+    let serial = served.fixture.issue("client_1", 20).await;
+    other.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 200"));
+    // Both were signed within one second: the date alone tells nothing.
+    let condition = "if-modified-since: Tue, 24 Nov 2026 09:00:00 GMT\r\n";
+    assert!(served.get(path, condition).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_revocation_is_not_hidden_by_a_clock_that_was_ahead() {
+    let served = Served::new().await;
+    let path = Issuer::Issuing.crl_path();
+    let serial = served.fixture.issue("client_1", 20).await;
+    let authority = &served.fixture.authority;
+    authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(1))).await.unwrap();
+    let from_ahead = served.get(path, "").await;
+    let condition = format!("if-modified-since: {}\r\n", header(&from_ahead, "last-modified"));
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 304"));
+    let set_right = now().plus(Duration::from_mins(1));
+    authority.revoke(&[serial], RevocationReason::Unspecified, set_right).await.unwrap();
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_delta_is_served_beside_the_complete_crl() {
+    let served = Served::new().await;
+    let path = Issuer::Issuing.delta_path().unwrap();
+    let first = served.get(path, "").await;
+    assert_eq!(header(&first, "content-type"), "application/pkix-crl");
+    let condition = format!("if-none-match: {}\r\n", header(&first, "etag"));
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 304"));
+    let serial = served.fixture.issue("client_1", 20).await;
+    served.fixture.authority.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
+    assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 200"));
+    assert!(served.get("/crl/root-delta.crl", "").await.starts_with("HTTP/1.1 404"));
+}
+
+#[tokio::test]
+async fn a_stale_crl_turns_readiness_off() {
+    let served = Served::new().await;
+    assert!(served.get("/readyz", "").await.starts_with("HTTP/1.1 200"));
+    served.clock.set(now().plus(Duration::from_hours(24)));
+    assert!(served.get("/readyz", "").await.starts_with("HTTP/1.1 200"), "nextUpdate itself is in time");
+    served.clock.set(now().plus(Duration::from_secs(24 * 3600 + 1)));
+    let answer = served.get("/readyz", "").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("issuing CRL is stale"), "{answer}");
+    served.fixture.authority.publish(Issuer::Issuing, served.clock.now()).await.unwrap();
+    assert!(served.get("/readyz", "").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_crl_from_the_future_turns_readiness_off() {
+    let served = Served::new().await;
+    let issued = now();
+    served.clock.set(issued.minus(Duration::from_mins(1)));
+    assert!(served.get("/readyz", "").await.starts_with("HTTP/1.1 200"), "relying parties allow for a minute");
+    served.clock.set(issued.minus(Duration::from_secs(61)));
+    let answer = served.get("/readyz", "").await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("/problems/crl-from-the-future"), "{answer}");
+}
+
+#[tokio::test]
+async fn problems_are_documents() {
+    let served = Served::new().await;
+    let key = pki::key::KeyPair::generate().unwrap();
+    let body = |name: &str| {
+        let csr = request(&key, name, Vec::new());
+        serde_json::json!({ "profile": "client", "csr": csr }).to_string()
+    };
+    let json = "content-type: application/json\r\n";
+    let bearer = format!("authorization: Bearer {}\r\n{json}", served.fixture.bootstrap.to_bearer().as_str());
+    let other = pki::token::Secret::from_octets([8; 32]);
+    let unknown = format!("authorization: Bearer {}\r\n{json}", other.to_bearer().as_str());
+    let untyped = bearer.replace(json, "");
+    let large = "x".repeat(limits::MAX_BODY + 1);
+    for (headers, body, status, kind) in [
+        (bearer.as_str(), body("client_1").as_str(), "200", ""),
+        (json, body("client_1").as_str(), "401", "/problems/token-missing"),
+        (unknown.as_str(), body("client_1").as_str(), "401", "/problems/token-unknown"),
+        (untyped.as_str(), body("client_1").as_str(), "415", "/problems/media-type"),
+        (bearer.as_str(), "{}", "400", "/problems/json-invalid"),
+        (bearer.as_str(), "{\"profile\":\"client\",\"csr\":\"\"}", "422", "/problems/csr-invalid"),
+        (bearer.as_str(), large.as_str(), "413", "/problems/body-too-large"),
+    ] {
+        let answer = served.enroll(headers, body).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(kind), "{status}: {answer}");
+    }
+    assert!(served.get("/v2", "").await.contains("/problems/not-found"));
+    let answer =
+        exchange(served.private, &format!("GET {ENROLL_PATH} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 405") && header(&answer, "allow") == "POST", "{answer}");
+
+    let metrics = served.get("/metrics", "").await;
+    for line in [
+        "ca_certificates_issued_total{profile=\"client\"} 1",
+        "ca_enrollments_denied_total{reason=\"token-unknown\"} 1",
+        "ca_crl_next_update_seconds{issuer=\"issuing\"} 86400",
+        "ca_http_request_duration_seconds_count{route=\"other\",status=\"404\"} 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_of_the_authorities_are_public() {
+    let served = Served::new().await;
+    for issuer in Issuer::ALL {
+        let answer = served.get(issuer.certificate_path(), "").await;
+        assert_eq!(header(&answer, "content-type"), "application/pkix-cert");
+        let length = served.fixture.authority.certificate(issuer).len();
+        assert_eq!(header(&answer, "content-length"), length.to_string());
+    }
+}

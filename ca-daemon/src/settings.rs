@@ -1,0 +1,124 @@
+//! What an authority is founded with and keeps for life: who it is, where it is reached, where it publishes.
+//!
+//! It never holds a key, and it never changes after the founding.
+
+use std::{fmt, time::Duration};
+
+use pki::{
+    certificate::Fingerprint,
+    issuing::Publication,
+    name::{AuthorityName, CommonName, Host, Organization, TrustDomain},
+};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// How long a CRL of the root lives: it covers issuing CAs only, and its key may lie in a safe.
+const ROOT_CRL_LIFETIME: Duration = Duration::from_hours(24 * 365);
+
+/// The two authorities of one installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Issuer {
+    /// Signs the issuing CA and nothing else.
+    Root,
+    /// Signs end-entity certificates.
+    Issuing,
+}
+
+impl Issuer {
+    pub(crate) const ALL: [Self; 2] = [Self::Root, Self::Issuing];
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Root => "root",
+            Self::Issuing => "issuing",
+        }
+    }
+
+    /// Where its CRL is served.
+    pub(crate) fn crl_path(self) -> &'static str {
+        match self {
+            Self::Root => "/crl/root.crl",
+            Self::Issuing => "/crl/issuing.crl",
+        }
+    }
+
+    /// Where its delta CRL is served. The root has none: what it revokes are CAs, few enough to list in full.
+    pub(crate) fn delta_path(self) -> Option<&'static str> {
+        match self {
+            Self::Root => None,
+            Self::Issuing => Some("/crl/issuing-delta.crl"),
+        }
+    }
+
+    /// Where its certificate is served.
+    pub(crate) fn certificate_path(self) -> &'static str {
+        match self {
+            Self::Root => "/ca/root.crt",
+            Self::Issuing => "/ca/issuing.crt",
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Whether a CRL lists everything that is revoked, or what was added since one that does (RFC 5280 section 5.2.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CrlKind {
+    Complete,
+    Delta,
+}
+
+/// What an authority was founded with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) organization: Organization,
+    pub(crate) name: AuthorityName,
+    /// Where enrollment is served.
+    pub(crate) url: Url,
+    /// Where CRLs and authority certificates are served.
+    pub(crate) crl_url: Url,
+    pub(crate) trust_domain: TrustDomain,
+    /// The hosts of the authority's own server certificate.
+    pub(crate) hosts: Vec<Host>,
+    /// From thisUpdate to nextUpdate of the issuing CA's CRLs.
+    pub(crate) crl_lifetime: Duration,
+    /// The root that all this belongs to.
+    pub(crate) root: Fingerprint,
+}
+
+impl Settings {
+    /// Where this issuer's certificate and CRL are published.
+    pub(crate) fn publication(&self, issuer: Issuer) -> Publication {
+        publication(&self.crl_url, issuer)
+    }
+
+    /// From thisUpdate to nextUpdate.
+    pub(crate) fn crl_lifetime(&self, issuer: Issuer) -> Duration {
+        match issuer {
+            Issuer::Root => ROOT_CRL_LIFETIME,
+            Issuer::Issuing => self.crl_lifetime,
+        }
+    }
+
+    /// The common name of the authority's own server certificate: the host that clients connect to, where that is a
+    /// name at all (an IPv6 address is not).
+    pub(crate) fn server_name(&self) -> CommonName {
+        let host = self.url.host_str().and_then(|host| host.parse().ok());
+        host.unwrap_or_else(|| "ca-daemon".parse().expect("letters and a hyphen are a name"))
+    }
+}
+
+/// As [`Settings::publication`], for an authority that is being founded.
+pub(crate) fn publication(crl_url: &Url, issuer: Issuer) -> Publication {
+    let base = crl_url.as_str().trim_end_matches('/');
+    Publication {
+        crl_url: format!("{base}{}", issuer.crl_path()),
+        delta_crl_url: issuer.delta_path().map(|path| format!("{base}{path}")),
+        certificate_url: format!("{base}{}", issuer.certificate_path()),
+    }
+}

@@ -1,0 +1,127 @@
+//! What can go wrong with the database, told apart by what a person does about it.
+//!
+//! It never says which answer a client gets; `http::error` does.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use pki::{crl::CrlNumber, issuing::IssuingError};
+
+/// Why something could not be stored or looked up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// There is no file.
+    #[error("there is no database at {}; run: ca-daemon init, or say with --dir where it lies", .0.display())]
+    Missing(PathBuf),
+    /// A database without an authority in it.
+    #[error("the database holds no authority; run: ca-daemon init")]
+    NoAuthority,
+    /// Something else than SQLite wrote the file.
+    #[error("{} is not a database, or it is damaged; restore it from a backup", .0.display())]
+    NotADatabase(PathBuf),
+    /// The schema has steps that this program does not know.
+    #[error("{} was written by a newer release; use that release", .0.display())]
+    Newer(PathBuf),
+    /// The file cannot be opened.
+    #[error("{} cannot be opened: {source}; check that it and its directory belong to this user", path.display())]
+    Unreachable {
+        /// Which file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: sqlx::Error,
+    },
+    /// The file or its file system cannot be written.
+    #[error("the database is read-only; check its permissions and how its file system is mounted")]
+    ReadOnly,
+    /// The disk is full.
+    #[error("the database cannot grow: the disk is full; free some space and try again")]
+    Full,
+    /// Another writer did not finish in time.
+    #[error("the database is busy with another writer; try again")]
+    Busy,
+    /// The SQLite that was linked has a bug that can corrupt the file.
+    #[error("SQLite {0} can corrupt a database with two writers; build with 3.51.3 or newer")]
+    Library(String),
+    /// A value that this program did not write.
+    #[error("the database is damaged: {column}: {reason}; restore it from a backup")]
+    Damaged {
+        /// Where it stands.
+        column: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A delta cannot be taken back without the complete list that it adds to.
+    #[error(
+        "CRL number {number} is a delta to number {base}, which this database does not know either; nothing was changed. \
+         Take that complete CRL back together with it"
+    )]
+    MissingBase {
+        /// The delta.
+        number: CrlNumber,
+        /// What it adds to.
+        base: CrlNumber,
+    },
+    /// The schema could not be brought up to date.
+    #[error("the database could not be brought up to date: {0}")]
+    Migration(sqlx::migrate::MigrateError),
+    /// The signature in the middle of the transaction could not be made.
+    #[error(transparent)]
+    Signing(#[from] IssuingError),
+    /// Anything else.
+    #[error("the database failed: {0}")]
+    Database(sqlx::Error),
+}
+
+impl StoreError {
+    pub(crate) fn damaged(column: &'static str, reason: &impl fmt::Display) -> Self {
+        Self::Damaged { column, reason: reason.to_string() }
+    }
+
+    /// Names the file in an error from opening it.
+    pub(super) fn at(self, path: &Path) -> Self {
+        match self {
+            Self::Database(source) if code(&source) == Some(NOT_A_DATABASE) || code(&source) == Some(CORRUPT) => {
+                Self::NotADatabase(path.to_owned())
+            }
+            Self::Database(source) if code(&source) == Some(CANNOT_OPEN) => {
+                Self::Unreachable { path: path.to_owned(), source }
+            }
+            other => other,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match (&error, code(&error)) {
+            (sqlx::Error::PoolTimedOut, _) | (_, Some(BUSY | LOCKED)) => Self::Busy,
+            (_, Some(READ_ONLY)) => Self::ReadOnly,
+            (_, Some(FULL)) => Self::Full,
+            _ if extended_code(&error) == Some(NO_ROOM_FOR_SHARED_MEMORY) => Self::Full,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+// Primary result codes, https://www.sqlite.org/rescode.html
+const BUSY: i32 = 5;
+const LOCKED: i32 = 6;
+const READ_ONLY: i32 = 8;
+const CORRUPT: i32 = 11;
+const FULL: i32 = 13;
+const CANNOT_OPEN: i32 = 14;
+const NOT_A_DATABASE: i32 = 26;
+
+/// `SQLITE_IOERR_SHMSIZE`: what a full disk says to whoever opens a database, even to read it.
+const NO_ROOM_FOR_SHARED_MEMORY: i32 = 4874;
+
+/// The primary result code: the low octet of the extended one.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    extended_code(error).map(|code| code & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
+}

@@ -1,0 +1,185 @@
+//! What the authority remembers, in one SQLite file: the only place with SQL. Each method is a whole business
+//! transaction.
+//!
+//! It never decides what is allowed and never signs; a transaction that needs a signature in its middle is handed one.
+
+mod certificates;
+mod crls;
+mod error;
+mod records;
+mod relying_parties;
+mod revocations;
+mod tokens;
+
+#[cfg(test)]
+mod tests;
+
+use std::{path::Path, time::Duration};
+
+use pki::certificate::Fingerprint;
+use sqlx::{
+    Row as _, Sqlite, SqlitePool, Transaction,
+    migrate::MigrateError,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
+};
+
+pub(crate) use self::{
+    certificates::{Enrollment, Filter},
+    crls::{CrlSigner, Period},
+    error::StoreError,
+    records::{
+        Ahead, CertificateRecord, CrlHead, CrlRecord, Newest, RelyingParty, Revocation, Status, TokenRecord,
+        TokenRefusal, Uses,
+    },
+    revocations::{Condemned, Revoked, SignedList, TakenBack, Target},
+    tokens::TokenRevocation,
+};
+use crate::settings::Settings;
+
+/// The oldest SQLite whose write-ahead log survives two writers at a checkpoint.
+const MIN_SQLITE: [u32; 3] = [3, 51, 3];
+/// How long a write waits for another process's.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a request waits for its turn.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+const READERS: u32 = 4;
+
+/// The store; clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    // SQLite has one writer at a time: waiting for it here is fair and cheap, waiting in SQLite is neither.
+    writer: SqlitePool,
+    reader: SqlitePool,
+}
+
+/// What is written when an authority is founded.
+pub(crate) struct Founding<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) crls: &'a [CrlRecord],
+    /// The first delta of the issuing CA, with the first CRL as its base.
+    pub(crate) delta: &'a CrlRecord,
+    pub(crate) bootstrap: &'a TokenRecord,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tallies {
+    pub(crate) client: u64,
+    pub(crate) server: u64,
+    pub(crate) revoked: u64,
+}
+
+impl Store {
+    /// Opens an existing file and brings its schema up to date. An empty file is a database without an authority.
+    pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
+        if !path.exists() {
+            return Err(StoreError::Missing(path.to_owned()));
+        }
+        let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
+        let writing = options
+            .clone()
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit that is answered for is on the disk, also when the power fails.
+            .synchronous(SqliteSynchronous::Full);
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+        let opened = async {
+            let writer = pool().max_connections(1).connect_with(writing).await?;
+            check_library(&writer).await?;
+            sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|error| match error {
+                MigrateError::VersionMissing(_) => StoreError::Newer(path.to_owned()),
+                MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
+                error => StoreError::Migration(error),
+            })?;
+            let reader = pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
+            Ok(Self { writer, reader })
+        };
+        opened.await.map_err(|error: StoreError| error.at(path))
+    }
+
+    /// Waits for what is being written, and folds the write-ahead log into the file if nobody else has it open.
+    pub(crate) async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
+    /// Writes down a new authority, whole or not at all.
+    pub(crate) async fn found(&self, founding: &Founding<'_>) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let settings = founding.settings;
+        sqlx::query(
+            "INSERT INTO authority
+                 (id, organization, name, url, crl_url, trust_domain, hosts, crl_lifetime, root_sha256)
+             VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(settings.organization.as_str())
+        .bind(settings.name.to_string())
+        .bind(settings.url.as_str())
+        .bind(settings.crl_url.as_str())
+        .bind(settings.trust_domain.as_str())
+        .bind(records::to_json(&settings.hosts))
+        .bind(i64::try_from(settings.crl_lifetime.as_secs()).unwrap_or(i64::MAX))
+        .bind(settings.root.0.as_slice())
+        .execute(&mut *tx)
+        .await?;
+        for crl in founding.crls {
+            crls::put(&mut tx, crl, 0).await?;
+        }
+        crls::insert_delta(&mut tx, founding.delta, founding.delta.head.number, 0).await?;
+        tokens::put(&mut tx, founding.bootstrap).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What the authority was founded with.
+    pub(crate) async fn settings(&self) -> Result<Settings, StoreError> {
+        let row = sqlx::query("SELECT * FROM authority").fetch_optional(&self.reader).await?;
+        read_settings(&row.ok_or(StoreError::NoAuthority)?)
+    }
+
+    /// How many certificates were issued by profile, and how many revoked; reads three rows.
+    pub(crate) async fn tallies(&self) -> Result<Tallies, StoreError> {
+        let mut tallies = Tallies::default();
+        for row in sqlx::query("SELECT what, count FROM tallies").fetch_all(&self.reader).await? {
+            let count = u64::try_from(row.try_get::<i64, _>("count")?).unwrap_or(0);
+            match row.try_get("what")? {
+                "client" => tallies.client = count,
+                "server" => tallies.server = count,
+                "revoked" => tallies.revoked = count,
+                _ => {}
+            }
+        }
+        Ok(tallies)
+    }
+
+    /// Starts a transaction that writes. It takes the write lock at once: one that begins by reading and is
+    /// overtaken fails with "database is locked", whatever the busy timeout.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+async fn check_library(pool: &SqlitePool) -> Result<(), StoreError> {
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(pool).await?;
+    let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+    if numbers.as_slice() >= MIN_SQLITE.as_slice() { Ok(()) } else { Err(StoreError::Library(version)) }
+}
+
+fn read_settings(row: &SqliteRow) -> Result<Settings, StoreError> {
+    let lifetime: i64 = row.try_get("crl_lifetime")?;
+    let hosts: Vec<String> = records::from_json(row, "hosts")?;
+    Ok(Settings {
+        organization: records::parse(row, "organization")?,
+        name: records::parse(row, "name")?,
+        url: records::parse(row, "url")?,
+        crl_url: records::parse(row, "crl_url")?,
+        trust_domain: records::parse(row, "trust_domain")?,
+        hosts: hosts
+            .iter()
+            .map(|host| host.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|error| StoreError::damaged("hosts", &error))?,
+        crl_lifetime: Duration::from_secs(u64::try_from(lifetime).unwrap_or(0)),
+        root: Fingerprint(records::octets(row, "root_sha256")?),
+    })
+}

@@ -1,0 +1,302 @@
+//! The records that the store keeps, and how a column becomes a value that cannot be wrong.
+//!
+//! It never queries.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use pki::{
+    crl::{CrlNumber, RevocationReason},
+    policy::Grant,
+    profile::Profile,
+    serial::Serial,
+    time::{Timestamp, Validity},
+    token::{SecretHash, TokenId},
+};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::StoreError;
+use crate::settings::Issuer;
+
+/// How far a relying party's clock may be behind before it refuses a CRL as one from the future.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// What a certificate is worth now. Revoked goes before expired: it says more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "status", rename_all = "camelCase")]
+pub(crate) enum Status {
+    Valid,
+    #[serde(rename_all = "camelCase")]
+    Revoked {
+        #[serde(rename = "revokedAt")]
+        at: Timestamp,
+        reason: RevocationReason,
+    },
+    Expired,
+}
+
+impl Status {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Valid => "valid",
+            Self::Revoked { .. } => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateRecord {
+    pub(crate) serial: Serial,
+    pub(crate) common_name: String,
+    pub(crate) profile: Profile,
+    /// The token it was enrolled with; none if the operator or the authority itself ordered it.
+    pub(crate) token: Option<TokenId>,
+    pub(crate) validity: Validity,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) der: CertificateDer<'static>,
+    pub(crate) status: Status,
+}
+
+/// What became of one order to revoke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Revocation {
+    New,
+    AlreadyRevoked { at: Timestamp, reason: RevocationReason },
+}
+
+/// What there is to know about an issuer's current CRL without reading it: with a million entries it has 35 MB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CrlHead {
+    pub(crate) issuer: Issuer,
+    pub(crate) number: CrlNumber,
+    pub(crate) this_update: Timestamp,
+    pub(crate) next_update: Timestamp,
+    /// thisUpdate of the CRL before it; none for the first.
+    pub(crate) previous_update: Option<Timestamp>,
+}
+
+impl CrlHead {
+    /// Whether relying parties that have no other refuse everybody by now.
+    pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
+        now > self.next_update
+    }
+
+    /// Whether relying parties whose clocks are right refuse it because it was issued by a clock that was ahead.
+    pub(crate) fn is_from_the_future(&self, now: Timestamp) -> bool {
+        self.this_update > now.plus(CLOCK_SKEW)
+    }
+
+    /// When it is to be followed by the next: a third of its life after it was issued. At once if the clock was ahead
+    /// then and has been set right: waiting for that future would leave relying parties without a CRL until it comes.
+    pub(crate) fn successor_due(&self, now: Timestamp) -> Timestamp {
+        if self.this_update > now {
+            return now;
+        }
+        self.this_update.plus(self.next_update.since(self.this_update) / 3)
+    }
+}
+
+/// The current CRL of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CrlRecord {
+    pub(crate) head: CrlHead,
+    pub(crate) der: Vec<u8>,
+}
+
+/// The newest CRL number of an issuer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Newest {
+    /// That can be fetched, in a complete CRL or a delta.
+    pub(crate) number: CrlNumber,
+    /// Of the complete CRL; lower while that waits to be signed together with what comes next.
+    pub(crate) complete: CrlNumber,
+    /// What somebody enforces that is higher than all of it, and not known here.
+    pub(crate) ahead: Option<Ahead>,
+    /// Whether a list with a higher number was taken back, so that the next one is due.
+    pub(crate) is_overtaken: bool,
+}
+
+/// A relying party enforces a CRL number that this authority never gave: its database is an older copy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Ahead {
+    pub(crate) number: CrlNumber,
+    /// The relying party that said so first.
+    pub(crate) by: String,
+    pub(crate) at: Timestamp,
+}
+
+/// Who enforces our CRLs, and how far it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RelyingParty {
+    /// The common name of its certificate.
+    pub(crate) name: String,
+    /// The certificate that it came with last.
+    pub(crate) serial: Serial,
+    pub(crate) address: String,
+    /// The issuing CA's CRL that it enforces; none before its first confirmation.
+    pub(crate) crl_number: Option<CrlNumber>,
+    pub(crate) root_crl_number: Option<CrlNumber>,
+    /// After that it refuses everybody, unless it gets a newer CRL.
+    pub(crate) admits_until: Option<Timestamp>,
+    pub(crate) open_connections: u64,
+    pub(crate) first_seen: Timestamp,
+    /// None: it is not on the feed.
+    pub(crate) connected_since: Option<Timestamp>,
+    pub(crate) last_seen: Timestamp,
+}
+
+impl RelyingParty {
+    /// How many CRL numbers it is behind the newest; all of them before its first confirmation.
+    pub(crate) fn lag(&self, newest: CrlNumber) -> i64 {
+        (newest.get() - self.crl_number.map_or(0, CrlNumber::get)).max(0)
+    }
+}
+
+/// How often a token may enroll, and how often it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Uses {
+    pub(crate) allowed: u32,
+    pub(crate) used: u32,
+}
+
+/// A token, without its secret.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenRecord {
+    pub(crate) hash: SecretHash,
+    pub(crate) grant: Grant,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) uses: Uses,
+    pub(crate) revoked_at: Option<Timestamp>,
+}
+
+/// Why a token that exists enrolls nobody any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenRefusal {
+    #[error("the token was revoked at {at}; ask for a new one: ca-daemon token create")]
+    Revoked { at: Timestamp },
+    #[error(
+        "the token is used up (uses: {uses}), and no certificate was issued with it for this key and these names; \
+         ask for a new one: ca-daemon token create"
+    )]
+    UsedUp { uses: u32 },
+    #[error("the token expired at {at}; ask for a new one: ca-daemon token create")]
+    Expired { at: Timestamp },
+}
+
+impl TokenRefusal {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked { .. } => "revoked",
+            Self::UsedUp { .. } => "used-up",
+            Self::Expired { .. } => "expired",
+        }
+    }
+}
+
+impl TokenRecord {
+    pub(crate) fn id(&self) -> TokenId {
+        self.hash.id()
+    }
+
+    /// Whether it can enroll somebody now.
+    pub(crate) fn check(&self, now: Timestamp) -> Result<(), TokenRefusal> {
+        self.check_not_revoked()?;
+        if self.uses.used >= self.uses.allowed {
+            return Err(TokenRefusal::UsedUp { uses: self.uses.allowed });
+        }
+        if now > self.expires_at {
+            return Err(TokenRefusal::Expired { at: self.expires_at });
+        }
+        Ok(())
+    }
+
+    /// Whether what was enrolled with it may still be handed out to whoever lost the answer.
+    pub(crate) fn check_not_revoked(&self) -> Result<(), TokenRefusal> {
+        self.revoked_at.map_or(Ok(()), |at| Err(TokenRefusal::Revoked { at }))
+    }
+}
+
+pub(super) fn certificate(row: &SqliteRow, now: Timestamp) -> Result<CertificateRecord, StoreError> {
+    let validity = Validity { not_before: time(row, "not_before")?, not_after: time(row, "not_after")? };
+    let status = match optional_time(row, "revoked_at")? {
+        Some(at) => Status::Revoked { at, reason: reason(row)? },
+        None if now > validity.not_after => Status::Expired,
+        None => Status::Valid,
+    };
+    let token: Option<String> = row.try_get("token_id")?;
+    Ok(CertificateRecord {
+        serial: serial(row)?,
+        common_name: row.try_get("common_name")?,
+        profile: parse(row, "profile")?,
+        token: token.map(|id| id.parse()).transpose().map_err(|error| StoreError::damaged("token_id", &error))?,
+        validity,
+        issued_at: time(row, "issued_at")?,
+        der: row.try_get::<Vec<u8>, _>("der")?.into(),
+        status,
+    })
+}
+
+pub(super) fn token(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
+    let count = |column| -> Result<u32, StoreError> {
+        u32::try_from(row.try_get::<i64, _>(column)?).map_err(|error| StoreError::damaged(column, &error))
+    };
+    Ok(TokenRecord {
+        hash: SecretHash::from_octets(octets(row, "secret_sha256")?),
+        grant: from_json(row, "granted")?,
+        created_at: time(row, "created_at")?,
+        expires_at: time(row, "expires_at")?,
+        uses: Uses { allowed: count("uses")?, used: count("used")? },
+        revoked_at: optional_time(row, "revoked_at")?,
+    })
+}
+
+pub(super) fn crl_head(row: &SqliteRow, issuer: Issuer) -> Result<CrlHead, StoreError> {
+    Ok(CrlHead {
+        issuer,
+        number: number(row, "number")?,
+        this_update: time(row, "this_update")?,
+        next_update: time(row, "next_update")?,
+        previous_update: optional_time(row, "previous_update")?,
+    })
+}
+
+pub(super) fn number(row: &SqliteRow, column: &'static str) -> Result<CrlNumber, StoreError> {
+    CrlNumber::new(row.try_get(column)?).ok_or_else(|| StoreError::damaged(column, &"below zero"))
+}
+
+pub(super) fn serial(row: &SqliteRow) -> Result<Serial, StoreError> {
+    Serial::from_magnitude(row.try_get("serial")?).map_err(|error| StoreError::damaged("serial", &error))
+}
+
+pub(super) fn reason(row: &SqliteRow) -> Result<RevocationReason, StoreError> {
+    RevocationReason::from_code(row.try_get("reason")?).ok_or_else(|| StoreError::damaged("reason", &"unknown code"))
+}
+
+pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp, StoreError> {
+    Ok(Timestamp::from_unix(row.try_get(column)?))
+}
+
+pub(super) fn optional_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_unix))
+}
+
+pub(super) fn octets<const N: usize>(row: &SqliteRow, column: &'static str) -> Result<[u8; N], StoreError> {
+    row.try_get::<&[u8], _>(column)?.try_into().map_err(|error| StoreError::damaged(column, &error))
+}
+
+pub(super) fn parse<T: FromStr<Err: fmt::Display>>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error| StoreError::damaged(column, &error))
+}
+
+pub(super) fn from_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(row.try_get(column)?).map_err(|error| StoreError::damaged(column, &error))
+}
+
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("names and patterns serialize to strings and lists of strings")
+}

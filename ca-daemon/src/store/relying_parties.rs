@@ -1,0 +1,95 @@
+//! Relying parties: who has ever been on the feed, and what it enforced the last time it said so.
+//!
+//! It never knows who is connected right now; the daemon's feed does, and writes it down here from time to time.
+
+use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
+
+use super::{RelyingParty, Store, StoreError, records};
+use pki::time::Timestamp;
+
+impl Store {
+    /// Everybody, by name.
+    pub(crate) async fn relying_parties(&self) -> Result<Vec<RelyingParty>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM relying_parties ORDER BY name").fetch_all(&self.reader).await?;
+        rows.iter().map(read).collect()
+    }
+
+    /// Writes down what is known of these, all in one transaction.
+    pub(crate) async fn record_relying_parties(&self, parties: &[RelyingParty]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for party in parties {
+            sqlx::query(
+                "INSERT INTO relying_parties (name, serial, address, crl_number, root_crl_number, admits_until,
+                     open_connections, first_seen, connected_since, last_seen)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 ON CONFLICT (name) DO UPDATE SET serial = excluded.serial, address = excluded.address,
+                     crl_number = excluded.crl_number, root_crl_number = excluded.root_crl_number,
+                     admits_until = excluded.admits_until, open_connections = excluded.open_connections,
+                     connected_since = excluded.connected_since, last_seen = excluded.last_seen",
+            )
+            .bind(&party.name)
+            .bind(party.serial.magnitude())
+            .bind(&party.address)
+            .bind(party.crl_number.map(pki::crl::CrlNumber::get))
+            .bind(party.root_crl_number.map(pki::crl::CrlNumber::get))
+            .bind(party.admits_until.map(Timestamp::unix))
+            .bind(i64::try_from(party.open_connections).unwrap_or(i64::MAX))
+            .bind(party.first_seen.unix())
+            .bind(party.connected_since.map(Timestamp::unix))
+            .bind(party.last_seen.unix())
+            .execute(&mut *tx)
+            .await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Expects nothing of this relying party any more; whether there was one.
+    pub(crate) async fn forget_relying_party(&self, name: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let removed = sqlx::query("DELETE FROM relying_parties WHERE name = ?").bind(name).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(removed.rows_affected() == 1)
+    }
+
+    /// A look-out for commits, by this process or another.
+    pub(crate) async fn look_out(&self) -> Result<LookOut, StoreError> {
+        // SQLite compares with what the same connection has seen before, so it must not go back to the pool.
+        let connection = self.reader.acquire().await?.detach();
+        Ok(LookOut { connection, version: 0 })
+    }
+}
+
+/// Notices that the database was changed, without reading it.
+#[derive(Debug)]
+pub(crate) struct LookOut {
+    connection: SqliteConnection,
+    version: i64,
+}
+
+impl LookOut {
+    /// Whether anything was committed since this was asked the last time.
+    pub(crate) async fn has_changed(&mut self) -> Result<bool, StoreError> {
+        let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await?;
+        Ok(std::mem::replace(&mut self.version, version) != version)
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
+    let number = |column| match row.try_get::<Option<i64>, _>(column)? {
+        Some(_) => records::number(row, column).map(Some),
+        None => Ok(None),
+    };
+    Ok(RelyingParty {
+        name: row.try_get("name")?,
+        serial: records::serial(row)?,
+        address: row.try_get("address")?,
+        crl_number: number("crl_number")?,
+        root_crl_number: number("root_crl_number")?,
+        admits_until: records::optional_time(row, "admits_until")?,
+        open_connections: u64::try_from(row.try_get::<i64, _>("open_connections")?).unwrap_or(0),
+        first_seen: records::time(row, "first_seen")?,
+        connected_since: records::optional_time(row, "connected_since")?,
+        last_seen: records::time(row, "last_seen")?,
+    })
+}

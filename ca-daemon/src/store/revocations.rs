@@ -1,0 +1,321 @@
+//! Revocations: recorded together with the CRL that carries them, and taken back from lists that another copy of this database
+//! had signed.
+//!
+//! It never removes one.
+
+use std::{collections::HashSet, sync::Arc};
+
+use pki::{
+    crl::{CrlNumber, RevocationReason, RevokedEntry},
+    serial::Serial,
+    time::Timestamp,
+};
+use serde::Serialize;
+use sqlx::{Row as _, SqliteConnection};
+
+use super::{
+    CrlSigner, Period, Revocation, Store, StoreError,
+    crls::{begin_publication, newest, note_number, put_complete, put_delta},
+    records,
+};
+use crate::settings::Issuer;
+
+/// How many revocations are read at a time.
+const PAGE: i64 = 10_000;
+
+/// What an order to revoke names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Target<'a> {
+    /// These certificates, valid or not; each of them exists.
+    pub(crate) serials: &'a [Serial],
+    /// And every certificate with exactly one of these common names that is valid by then.
+    pub(crate) names: &'a [String],
+}
+
+/// What became of an order to revoke, certificate by certificate, and the CRL that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct Revoked {
+    pub(crate) outcomes: Vec<(Serial, Revocation)>,
+    /// The issuing CA's current CRL, complete or delta: a new one if anything was revoked that was not before.
+    pub(crate) crl: CrlNumber,
+}
+
+/// An issuing CA that is to be revoked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Condemned {
+    pub(crate) serial: Serial,
+    pub(crate) not_after: Timestamp,
+}
+
+/// A CRL that this authority has signed, read.
+#[derive(Clone, Debug)]
+pub(crate) struct SignedList {
+    pub(crate) issuer: Issuer,
+    pub(crate) number: CrlNumber,
+    /// The number of the complete CRL that it adds to; none if it is one itself.
+    pub(crate) base: Option<CrlNumber>,
+    pub(crate) revoked: Vec<RevokedEntry>,
+}
+
+/// What came of taking a list back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct TakenBack {
+    pub(crate) issuer: Issuer,
+    pub(crate) number: CrlNumber,
+    /// Whether this database knew the number: there was nothing to take back.
+    pub(crate) was_known: bool,
+    /// How many revocations were not known here.
+    pub(crate) revocations: usize,
+}
+
+impl Store {
+    /// Revokes the target's certificates and publishes that, in one transaction. It is in there that a name becomes serial
+    /// numbers: what is issued until then is not forgotten.
+    pub(crate) async fn revoke(
+        &self,
+        target: Target<'_>,
+        reason: RevocationReason,
+        period: Period,
+        signer: Arc<impl CrlSigner>,
+    ) -> Result<Revoked, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut serials = target.serials.to_vec();
+        for name in target.names {
+            serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
+        }
+        let mut seen = HashSet::new();
+        serials.retain(|serial| seen.insert(*serial));
+        let mut outcomes = Vec::with_capacity(serials.len());
+        for serial in serials {
+            outcomes.push((serial, revoke(&mut tx, &serial, reason, period.this_update).await?));
+        }
+        if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
+            let next = begin_publication(&mut tx, Issuer::Issuing, period).await?;
+            put_delta(&mut tx, &next, period, &signer).await?;
+            if next.is_whole() {
+                put_complete(&mut tx, &next, period, &signer).await?;
+            }
+            tx.commit().await?;
+            return Ok(Revoked { outcomes, crl: next.number });
+        }
+        let crl = newest(&mut tx, Issuer::Issuing).await?.number;
+        Ok(Revoked { outcomes, crl })
+    }
+
+    /// Revokes an issuing CA with the root's next CRL, in one transaction.
+    pub(crate) async fn revoke_authority(
+        &self,
+        condemned: Condemned,
+        reason: RevocationReason,
+        period: Period,
+        root: Arc<impl CrlSigner>,
+    ) -> Result<Revoked, StoreError> {
+        let mut tx = self.begin().await?;
+        let serial = condemned.serial;
+        let entry = RevokedEntry { serial, revoked_at: period.this_update, reason };
+        if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
+            let next = begin_publication(&mut tx, Issuer::Root, period).await?;
+            put_complete(&mut tx, &next, period, &root).await?;
+            tx.commit().await?;
+            return Ok(Revoked { outcomes: vec![(serial, Revocation::New)], crl: next.number });
+        }
+        let row = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities WHERE serial = ?");
+        let row = row.bind(serial.magnitude()).fetch_one(&mut *tx).await?;
+        let at = records::time(&row, "revoked_at")?;
+        let outcome = Revocation::AlreadyRevoked { at, reason: records::reason(&row)? };
+        Ok(Revoked { outcomes: vec![(serial, outcome)], crl: newest(&mut tx, Issuer::Root).await?.number })
+    }
+
+    /// Records what these lists revoke and this database does not know, all in one transaction, or nothing if one is a delta
+    /// to a list that is not known. A certificate that is not known here is taken to end at `until`. Nothing is published, and
+    /// nothing with as low a number will be.
+    pub(crate) async fn take_back(&self, lists: &[SignedList], until: Timestamp) -> Result<Vec<TakenBack>, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut taken = Vec::with_capacity(lists.len());
+        for list in lists {
+            let SignedList { issuer, number, base, .. } = *list;
+            let was_known = knows_number(&mut tx, issuer, number).await?;
+            let mut revocations = 0;
+            if !was_known {
+                let known = known_serials(&mut tx, issuer).await?;
+                for entry in list.revoked.iter().filter(|entry| !known.contains(&entry.serial)) {
+                    revocations += usize::from(insert(&mut tx, issuer, entry, until).await?);
+                }
+            }
+            if let Some(base) = base
+                && !was_known
+                && !knows_between(&mut tx, issuer, base, number).await?
+            {
+                return Err(StoreError::MissingBase { number, base });
+            }
+            if !was_known {
+                note_number(&mut tx, issuer, number).await?;
+                // What is published lags behind from here on: that is how it is seen that the next CRL is due.
+                let raise = "UPDATE crl_sequences SET last_number = max(last_number + 1, ?2) WHERE issuer = ?1";
+                sqlx::query(raise).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
+            }
+            taken.push(TakenBack { issuer, number, was_known, revocations });
+        }
+        tx.commit().await?;
+        Ok(taken)
+    }
+
+    /// Whether everything is known here that was revoked up to this number.
+    pub(crate) async fn knows_number(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
+        knows_number(&mut *self.reader.acquire().await?, issuer, number).await
+    }
+
+    /// What was revoked after the revocation with this id, and the id of the last one.
+    pub(crate) async fn revoked_after(&self, id: i64) -> Result<(Vec<Serial>, i64), StoreError> {
+        let rows = sqlx::query("SELECT id, serial FROM revocations WHERE id > ? ORDER BY id").bind(id);
+        let rows = rows.fetch_all(&self.reader).await?;
+        let last = rows.last().map_or(Ok(id), |row| row.try_get("id"))?;
+        Ok((rows.iter().map(records::serial).collect::<Result<_, _>>()?, last))
+    }
+
+    /// The id of the last revocation there is; zero if there is none.
+    pub(crate) async fn last_revocation(&self) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM revocations").fetch_one(&self.reader).await?)
+    }
+}
+
+async fn valid_with_name(
+    connection: &mut SqliteConnection,
+    name: &str,
+    now: Timestamp,
+) -> Result<Vec<Serial>, StoreError> {
+    let query = sqlx::query(
+        "SELECT serial FROM certificates c
+         WHERE common_name = ? AND not_after >= ?
+           AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
+         ORDER BY id",
+    );
+    let rows = query.bind(name).bind(now.unix()).fetch_all(connection).await?;
+    rows.iter().map(records::serial).collect()
+}
+
+async fn revoke(
+    connection: &mut SqliteConnection,
+    serial: &Serial,
+    reason: RevocationReason,
+    now: Timestamp,
+) -> Result<Revocation, StoreError> {
+    let inserted = sqlx::query(
+        "INSERT INTO revocations (serial, revoked_at, reason, not_after)
+         SELECT serial, ?, ?, not_after FROM certificates WHERE serial = ?
+         ON CONFLICT (serial) DO NOTHING",
+    )
+    .bind(now.unix())
+    .bind(reason.code())
+    .bind(serial.magnitude())
+    .execute(&mut *connection)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(Revocation::New);
+    }
+    let row = sqlx::query("SELECT revoked_at, reason FROM revocations WHERE serial = ?")
+        .bind(serial.magnitude())
+        .fetch_one(connection)
+        .await?;
+    Ok(Revocation::AlreadyRevoked { at: records::time(&row, "revoked_at")?, reason: records::reason(&row)? })
+}
+
+/// Numbers from before they were written down are not held against anybody.
+async fn knows_number(
+    connection: &mut SqliteConnection,
+    issuer: Issuer,
+    number: CrlNumber,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM crl_numbers WHERE issuer = ?1 AND number = ?2)
+             OR ?2 < (SELECT min(number) FROM crl_numbers WHERE issuer = ?1)",
+    );
+    Ok(query.bind(issuer.as_str()).bind(number.get()).fetch_one(connection).await?)
+}
+
+/// Whether everything up to the base of a delta is known here: then the delta makes everything known up to its own number.
+async fn knows_between(
+    connection: &mut SqliteConnection,
+    issuer: Issuer,
+    base: CrlNumber,
+    number: CrlNumber,
+) -> Result<bool, StoreError> {
+    let query = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT 1 FROM crl_numbers WHERE issuer = ?1 AND number BETWEEN ?2 AND ?3)
+             OR ?2 < (SELECT min(number) FROM crl_numbers WHERE issuer = ?1)",
+    );
+    Ok(query.bind(issuer.as_str()).bind(base.get()).bind(number.get()).fetch_one(connection).await?)
+}
+
+async fn known_serials(connection: &mut SqliteConnection, issuer: Issuer) -> Result<HashSet<Serial>, StoreError> {
+    let sql = match issuer {
+        Issuer::Root => "SELECT serial FROM revoked_authorities",
+        Issuer::Issuing => "SELECT serial FROM revocations",
+    };
+    sqlx::query(sql).fetch_all(connection).await?.iter().map(records::serial).collect()
+}
+
+/// Whether it was not there.
+async fn insert(
+    connection: &mut SqliteConnection,
+    issuer: Issuer,
+    entry: &RevokedEntry,
+    until: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = match issuer {
+        Issuer::Root => {
+            "INSERT INTO revoked_authorities (serial, revoked_at, reason, not_after) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (serial) DO NOTHING"
+        }
+        Issuer::Issuing => {
+            "INSERT INTO revocations (serial, revoked_at, reason, not_after)
+             VALUES (?1, ?2, ?3, coalesce((SELECT not_after FROM certificates WHERE serial = ?1), ?4))
+             ON CONFLICT (serial) DO NOTHING"
+        }
+    };
+    let inserted = sqlx::query(sql)
+        .bind(entry.serial.magnitude())
+        .bind(entry.revoked_at.unix())
+        .bind(entry.reason.code())
+        .bind(until.unix())
+        .execute(connection)
+        .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// What is revoked after the revocation with this id, and up to that one.
+pub(super) async fn gather(
+    connection: &mut SqliteConnection,
+    issuer: Issuer,
+    after: i64,
+    through: i64,
+    ended_after: Timestamp,
+) -> Result<Vec<RevokedEntry>, StoreError> {
+    let sql = match issuer {
+        Issuer::Root => {
+            "SELECT id, serial, revoked_at, reason FROM revoked_authorities
+             WHERE id > ? AND id <= ? AND not_after >= ? ORDER BY id LIMIT ?"
+        }
+        Issuer::Issuing => {
+            "SELECT id, serial, revoked_at, reason FROM revocations
+             WHERE id > ? AND id <= ? AND not_after >= ? ORDER BY id LIMIT ?"
+        }
+    };
+    let mut entries = Vec::new();
+    let mut last = after;
+    // In pages, because a row takes twenty times the memory of what it says.
+    loop {
+        let rows = sqlx::query(sql).bind(last).bind(through).bind(ended_after.unix()).bind(PAGE);
+        let rows = rows.fetch_all(&mut *connection).await?;
+        let Some(end) = rows.last() else { return Ok(entries) };
+        last = end.try_get("id")?;
+        for row in &rows {
+            entries.push(RevokedEntry {
+                serial: records::serial(row)?,
+                revoked_at: records::time(row, "revoked_at")?,
+                reason: records::reason(row)?,
+            });
+        }
+    }
+}

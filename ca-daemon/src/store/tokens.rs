@@ -1,0 +1,85 @@
+//! Enrollment tokens: their hashes, what they grant and how often they were used.
+//!
+//! It never sees a token's secret.
+
+use pki::{time::Timestamp, token::TokenId};
+use sqlx::SqliteConnection;
+
+use super::{Store, StoreError, TokenRecord, records};
+
+/// What became of an order to revoke a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TokenRevocation {
+    New,
+    AlreadyRevoked { at: Timestamp },
+}
+
+impl Store {
+    /// Remembers a new token.
+    pub(crate) async fn create_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        put(&mut tx, token).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The token with this id.
+    pub(crate) async fn token(&self, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        get(&mut *self.reader.acquire().await?, id).await
+    }
+
+    /// Every token, oldest first.
+    pub(crate) async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM tokens ORDER BY created_at, rowid").fetch_all(&self.reader).await?;
+        rows.iter().map(records::token).collect()
+    }
+
+    /// Makes a token useless, for good; none if there is no such token.
+    pub(crate) async fn revoke_token(
+        &self,
+        id: &TokenId,
+        now: Timestamp,
+    ) -> Result<Option<TokenRevocation>, StoreError> {
+        let mut tx = self.begin().await?;
+        let Some(token) = get(&mut tx, id).await? else { return Ok(None) };
+        if let Some(at) = token.revoked_at {
+            return Ok(Some(TokenRevocation::AlreadyRevoked { at }));
+        }
+        sqlx::query("UPDATE tokens SET revoked_at = ? WHERE id = ?")
+            .bind(now.unix())
+            .bind(id.as_str())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Some(TokenRevocation::New))
+    }
+}
+
+pub(super) async fn get(connection: &mut SqliteConnection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+    let row = sqlx::query("SELECT * FROM tokens WHERE id = ?").bind(id.as_str()).fetch_optional(connection).await?;
+    row.as_ref().map(records::token).transpose()
+}
+
+/// The table's constraint refuses a use beyond the last.
+pub(super) async fn count_use(connection: &mut SqliteConnection, id: &TokenId) -> Result<(), StoreError> {
+    sqlx::query("UPDATE tokens SET used = used + 1 WHERE id = ?").bind(id.as_str()).execute(connection).await?;
+    Ok(())
+}
+
+pub(super) async fn put(connection: &mut SqliteConnection, token: &TokenRecord) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO tokens (id, secret_sha256, granted, created_at, expires_at, uses, used, revoked_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(token.id().as_str())
+    .bind(token.hash.as_octets().as_slice())
+    .bind(records::to_json(&token.grant))
+    .bind(token.created_at.unix())
+    .bind(token.expires_at.unix())
+    .bind(i64::from(token.uses.allowed))
+    .bind(i64::from(token.uses.used))
+    .bind(token.revoked_at.map(Timestamp::unix))
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The program as a person runs it: what `revoke` says and which exit code it ends with.
+
+#![expect(clippy::unwrap_used, reason = "a test whose surroundings cannot be built has failed")]
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+fn ca_daemon(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ca-daemon"));
+    command.arg("--dir").arg(directory.join("ca")).args(arguments).current_dir(directory).env_remove("CA_DIR");
+    command
+}
+
+#[track_caller]
+fn run(directory: &Path, arguments: &[&str], code: i32, says: &[&str]) -> Output {
+    let output = ca_daemon(directory, arguments).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {text}");
+    for part in says {
+        assert!(text.contains(part), "{arguments:?}: {part:?} is not in {text}");
+    }
+    output
+}
+
+/// A daemon that ends with the test.
+struct Daemon(Child);
+
+impl Daemon {
+    fn start(directory: &Path) -> Self {
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+        let mut child = ca_daemon(directory, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        assert!(ready.contains("ready"), "{ready}");
+        Self(child)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn founded() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    run(directory.path(), &["init"], 0, &[]);
+    for name in ["client_1", "client_2", "client_3", "client_4"] {
+        let files = [format!("{name}.crt"), format!("{name}.key")];
+        let arguments = ["issue", "--client", "--name", name, "--cert", &files[0], "--key", &files[1]];
+        run(directory.path(), &arguments, 0, &[]);
+    }
+    directory
+}
+
+#[test]
+fn revoke_says_when_nobody_could_be_told() {
+    let directory = founded();
+    let directory = directory.path();
+    run(directory, &["revoke", "client_1", "--dry-run"], 0, &["client_1", "nothing was revoked; 1 would be"]);
+    run(directory, &["revoke", "nobody"], 3, &["nobody"]);
+    run(directory, &["revoke"], 2, &[]);
+    run(directory, &["revoke", "client_1", "--wait", "soon"], 2, &[]);
+    run(
+        directory,
+        &["revoke", "client_1"],
+        5,
+        &["revoked client_1 (serial ", "in CRL number ", "no ca-daemon serves this authority", "at its start"],
+    );
+    run(directory, &["revoke", "client_1"], 5, &["was already revoked"]);
+    run(directory, &["revoke", "client_2", "--no-wait"], 0, &["in CRL number "]);
+    run(directory, &["relying-parties"], 0, &["no relying party was ever on the feed"]);
+    run(directory, &["relying-parties", "forget", "service0"], 3, &["service0"]);
+    let json = run(directory, &["revoke", "client_3", "--json"], 5, &[]);
+    let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(report["crlNumber"].is_i64(), "{report}");
+    assert_eq!(report["published"], false);
+    assert_eq!(report["relyingParties"], serde_json::json!([]));
+}
+
+#[test]
+fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() {
+    let directory = founded();
+    let directory = directory.path();
+    let daemon = Daemon::start(directory);
+    run(
+        directory,
+        &["revoke", "client_1", "client_2", "--cert", "client_3.crt"],
+        0,
+        &["revoked client_1", "revoked client_2", "revoked client_3", "in CRL number ", "no relying party was ever"],
+    );
+    run(directory, &["revoke", "--issued-after", "2020-01-01", "--issued-before", "2020-01-02"], 3, &["no valid"]);
+    run(directory, &["revoke", "client_4", "--issued-before", "10h"], 3, &["no valid"]);
+    run(directory, &["revoke", "--token", "00000000000a"], 3, &["there is no token"]);
+    run(directory, &["revoke", "client_4", "--issued-after", "1h"], 0, &["revoked client_4", "in CRL number "]);
+    let second = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    run(directory, &second, 1, &["another ca-daemon already serves"]);
+    // Killed, it leaves its socket behind.
+    drop(daemon);
+    assert!(directory.join("ca/daemon.sock").exists());
+    run(directory, &["revoke", "client_4"], 5, &["no ca-daemon serves this authority"]);
+    let _daemon = Daemon::start(directory);
+    run(directory, &["revoke", "client_4"], 0, &["was already revoked"]);
+}

@@ -1,0 +1,14 @@
+//! A fleet of real processes for tests: an authority, services, a balancer, clients.
+//!
+//! Everything that it starts it also stops, by process id, when it goes out of scope. Nothing here knows how the programs work inside;
+//! it types what a person would type.
+
+mod fleet;
+mod network;
+mod process;
+
+pub use self::{
+    fleet::{Client, Fleet, Service},
+    network::{Network, run_in},
+    process::{Output, Process, binary, run, wait_until},
+};

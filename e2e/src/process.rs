@@ -1,0 +1,161 @@
+//! One process: started, spoken to, waited for, stopped.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The program `name` of this workspace, in the same build as the running test or program.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("a running test has a path");
+    // Tests lie in target/PROFILE/deps, programs beside this one.
+    let path = own.ancestors().find(|path| !path.ends_with("deps") && path.is_dir()).unwrap_or(&own).join(name);
+    assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
+    path
+}
+
+/// What a command that ended left behind.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it wrote to standard output.
+    pub stdout: String,
+    /// What it wrote to standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// The exit code.
+    #[must_use]
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// Itself, if the exit code was 0.
+    #[must_use]
+    pub fn success(self) -> Self {
+        assert!(self.status.success(), "{self:#?}");
+        self
+    }
+
+    /// The JSON document on standard output.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:#?}"))
+    }
+}
+
+/// Runs a command to its end, without standard input.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    Output {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until `condition` gives something.
+pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A process that runs until it is stopped; killed when it goes out of scope.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command; its standard error goes to the end of the file `log`.
+    #[must_use]
+    pub fn start(program: impl AsRef<OsStr>, log: &Path, configure: impl FnOnce(&mut Command)) -> Self {
+        Self::launch(Command::new(program), log, configure)
+    }
+
+    /// The same with a program that has arguments already.
+    #[must_use]
+    pub fn launch(mut command: Command, log: &Path, configure: impl FnOnce(&mut Command)) -> Self {
+        let errors = File::options().create(true).append(true).open(log).expect("the log can be written");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
+        configure(&mut command);
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let stdout = child.stdout.take().expect("standard output is a pipe");
+        let (sender, lines) = mpsc::channel();
+        // Reads to the end, so that the process never waits for a reader.
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        Self { child, lines, log: log.to_owned() }
+    }
+
+    /// The next line on its standard output.
+    #[must_use]
+    pub fn line(&self) -> String {
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line ({error}); its log:\n{}", self.log()))
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it wrote to standard error so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process runs");
+    }
+
+    /// Asks it to end (SIGTERM), and waits until it has.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        wait_until("the process ends after SIGTERM", || self.child.try_wait().expect("it is our child"))
+    }
+
+    /// Kills it (SIGKILL), and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("it is our child");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        #[expect(clippy::print_stderr, reason = "a failed test shows what the processes said")]
+        if thread::panicking() {
+            eprintln!("--- {}\n{}", self.log.display(), self.log());
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Services that cannot reach the authority: one while a client is revoked, and all for longer than a CRL lives.
+
+use std::{process::Command, time::Instant};
+
+use e2e::{Client, run, wait_until};
+use serde_json::Value;
+
+use crate::compose::{Fleet, SERVICES, docker, say};
+
+/// Whether a summary's failures are all the refusal of a revoked client.
+fn refused(summary: &Value) -> u64 {
+    let failures = summary["failures"].as_array().unwrap();
+    assert!(failures.iter().all(|failure| failure["alert"] == "certificate_revoked"), "{summary}");
+    summary["failed"].as_u64().unwrap()
+}
+
+pub(crate) fn one_service(fleet: &Fleet) {
+    let (revoked, other) = (fleet.enroll("client_2"), fleet.enroll("client_3"));
+    let many = |client: &Client| {
+        let arguments = ["request", "--json", "-n", "30", "-c", "30", "--url", &fleet.url()];
+        run(client.command().args(arguments)).json()
+    };
+    assert_eq!(many(&revoked)["answered"], 30);
+    let (network, id) = (fleet.network("authority"), fleet.id("service2"));
+    let _ = docker(&["network", "disconnect", &network, &id]).success();
+
+    let said = fleet.ca_daemon(&["revoke", "client_2", "--reason", "key-compromise"]);
+    assert_eq!(said.code(), 5, "recorded, and not confirmed by everybody: {said:?}");
+    let line = |service: &str| said.stdout.lines().find(|line| line.trim_start().starts_with(service)).unwrap();
+    assert!(line("service0").contains(" ms") && line("service1").contains(" ms"), "{said:?}");
+    let exposed = line("service2");
+    assert!(exposed.contains("not confirmed") && exposed.contains("refuses everyone after"), "{said:?}");
+
+    // The one that does not know goes on, as was said; the others refuse.
+    let summary = many(&revoked);
+    assert!(refused(&summary) > 0, "{summary}");
+    let replicas = summary["replicas"].as_object().unwrap();
+    assert_eq!(replicas.keys().collect::<Vec<_>>(), ["service2"], "{summary}");
+
+    let _ = docker(&["network", "connect", "--alias", "service2", &network, &id]).success();
+    let healed = Instant::now();
+    wait_until("service2 refuses, too", || (refused(&many(&revoked)) == 30).then_some(()));
+    say(&format!("caught up after the cut healed within {} ms", healed.elapsed().as_millis()));
+    assert_eq!(many(&other)["answered"], 30, "nobody else notices");
+
+    let again = fleet.enroll("client_4");
+    wait_until("service2 is on the feed again", || {
+        let parties = fleet.ca_daemon(&["relying-parties", "--json"]).success().json();
+        parties.as_array().unwrap().iter().all(|party| party["connected"] == true).then_some(())
+    });
+    let said = fleet.ca_daemon(&["revoke", "client_4"]).success();
+    assert!(said.stdout.contains("3 of 3 relying parties enforce it"), "{said:?}");
+    assert_eq!(refused(&many(&again)), 30);
+}
+
+pub(crate) fn all_services(fleet: &Fleet, client: &Client) {
+    let _ = fleet.compose(&["stop", "ca"]).success();
+    // From its volume, without anybody to ask.
+    let _ = fleet.compose(&["restart", "service0"]).success();
+    wait_until("service0 is used again", || {
+        let summary = client.request(30, &fleet.url()).json();
+        assert_eq!(summary["answered"], 30, "the CRLs are good for longer than a restart takes: {summary}");
+        summary["replicas"].as_object().unwrap().contains_key("service0").then_some(())
+    });
+
+    // Once the CRLs are stale.
+    fleet.wait_for_services(&[]);
+    assert_eq!(client.request(1, &fleet.url()).json()["answered"], 0);
+    for service in SERVICES {
+        let health = run(Command::new("docker").args(["exec", &fleet.id(service), "/api-server", "healthcheck"]));
+        assert_eq!(health.code(), 1, "{health:?}");
+        assert!(health.stderr.contains("stale"), "{service} says why: {health:?}");
+    }
+
+    let _ = fleet.compose(&["start", "ca"]).success();
+    fleet.wait_balanced();
+    let summary = client.request(30, &fleet.url()).success().json();
+    assert_eq!(summary["replicas"].as_object().unwrap().len(), 3, "{summary}");
+}

@@ -1,0 +1,106 @@
+//! The authority's database is an older copy, restored while services enforce what came after it.
+
+use std::{fs, path::Path, process::Command};
+
+use e2e::{Client, Fleet, run, wait_until};
+
+fn alert(client: &Client, url: &str) -> Option<String> {
+    client.request(1, url).json()["failures"][0]["alert"].as_str().map(str::to_owned)
+}
+
+fn copy(fleet: &Fleet, to: &Path) {
+    let backup = format!(".backup {}", to.display());
+    let _ = run(Command::new("sqlite3").arg(fleet.ca_directory().join("ca.db")).arg(backup)).success();
+}
+
+/// The daemon is down meanwhile.
+fn restore(fleet: &mut Fleet, from: &Path) {
+    fleet.ca().kill();
+    for name in ["ca.db-wal", "ca.db-shm"] {
+        let _ = fs::remove_file(fleet.ca_directory().join(name));
+    }
+    fs::copy(from, fleet.ca_directory().join("ca.db")).expect("the copy can be put in place");
+}
+
+/// The newest CRL number of the issuing CA, complete or delta.
+fn number(fleet: &Fleet) -> i64 {
+    let listed = fleet.ca_daemon(&["crl", "--json"]).success().json();
+    listed["number"].as_i64().unwrap_or_else(|| panic!("{listed}"))
+}
+
+#[test]
+fn a_restored_authority_takes_back_what_it_forgot_and_no_revoked_client_is_let_in_again() {
+    let mut fleet = Fleet::new();
+    let url = fleet.start_service("service0", &["--crl-refresh", "200ms"]).url();
+    fleet.wait_connected(1);
+    let (known, bystander) = (fleet.enroll("client_1"), fleet.enroll("client_2"));
+    let backup = fleet.directory().join("backup.db");
+    copy(&fleet, &backup);
+
+    // None of this is in the copy: a revocation, a certificate, and the revocation of that.
+    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let stranger = fleet.enroll("client_3");
+    let _ = fleet.ca_daemon(&["revoke", "client_3", "--reason", "key-compromise"]).success();
+    let before = number(&fleet);
+
+    restore(&mut fleet, &backup);
+    fleet.start_ca();
+    // It notices at the first contact, says so, and has back what it forgot.
+    let said = wait_until("the authority takes back what it forgot", || {
+        let log = fleet.ca().log();
+        log.contains("has taken back revocations").then_some(log)
+    });
+    assert!(said.contains("this database is an older copy") && said.contains("crl --import"), "{said}");
+    wait_until("the service follows again", || {
+        let parties = fleet.ca_daemon(&["relying-parties", "--json"]).success().json();
+        (parties[0]["lag"] == 0 && parties[0]["crlNumber"].as_i64() > Some(before)).then_some(())
+    });
+    assert!(number(&fleet) > before, "nothing as low is published again");
+    let shown = fleet.ca_daemon(&["show", "client_1", "--json"]).success().stdout;
+    assert!(shown.contains("revoked"), "{shown}");
+    let ready = run(Command::new("curl").args(["-sS", &format!("{}/readyz", fleet.crl_url())])).success();
+    assert_eq!(ready.stdout, "ready\n");
+
+    // Also in the next complete list, which a service loads that has nothing else.
+    assert_eq!(alert(&known, &url).as_deref(), Some("certificate_revoked"));
+    fs::remove_dir_all(fleet.directory().join("service0/crl")).expect("the service keeps its CRLs there");
+    fleet.restart_service(0, &[]);
+    for revoked in [&known, &stranger] {
+        assert_eq!(alert(revoked, &url).as_deref(), Some("certificate_revoked"));
+    }
+    let _ = bystander.request(1, &url).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_2", "--wait", "1m"]).success();
+    assert_eq!(alert(&bystander, &url).as_deref(), Some("certificate_revoked"));
+}
+
+#[test]
+fn what_was_forgotten_is_taken_back_from_the_files_that_a_service_keeps() {
+    let mut fleet = Fleet::new();
+    fleet.start_service("service0", &[]);
+    fleet.wait_connected(1);
+    let client = fleet.enroll("client_1");
+    let backup = fleet.directory().join("backup.db");
+    copy(&fleet, &backup);
+    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    // All that is left of it: the service is gone as well.
+    let kept = fleet.directory().join("service0/crl");
+    let files: Vec<_> = fs::read_dir(kept).expect("the service keeps its CRLs there").flatten().collect();
+    let files: Vec<_> = files.iter().map(|file| file.path().to_str().unwrap_or_default().to_owned()).collect();
+    fleet.service(0).process.kill();
+    restore(&mut fleet, &backup);
+
+    let arguments: Vec<_> = ["crl", "--import"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let said = fleet.ca_daemon(&arguments).success();
+    assert!(
+        said.stdout.contains("1 revocations taken back") && said.stdout.contains("root CRL number 1: known"),
+        "{said:?}"
+    );
+    let forged = fleet.directory().join("forged.crl");
+    fs::write(&forged, b"no CRL").expect("the test's directory can be written");
+    assert_eq!(fleet.ca_daemon(&["crl", "--import", forged.to_str().unwrap_or_default()]).code(), 4);
+
+    fleet.start_ca();
+    fleet.restart_service(0, &[]);
+    let url = fleet.service(0).url();
+    assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
+}

@@ -1,0 +1,10 @@
+//! libFuzzer's way to targets/csr.rs.
+
+#![no_main]
+
+#[path = "../targets/signed.rs"]
+mod signed;
+#[path = "../targets/csr.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::check(data));

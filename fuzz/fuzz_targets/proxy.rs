@@ -1,0 +1,8 @@
+//! libFuzzer's way to targets/proxy.rs.
+
+#![no_main]
+
+#[path = "../targets/proxy.rs"]
+mod target;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| target::check(data));

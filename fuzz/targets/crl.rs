@@ -1,0 +1,31 @@
+//! Any octets are a CRL or refused; what is believed was signed, and another parser reads the same serials in it.
+
+use pki::{
+    crl::{VerifiedCrl, VerifiedDelta},
+    serial::Serial,
+};
+use x509_parser::prelude::{CertificateRevocationList, FromDer};
+
+use crate::{
+    authority::AUTHORITY,
+    signed::{SEQUENCE, element, sign},
+};
+
+/// `data` twice: as a CRL, and as the contents of a `TBSCertList` that is signed as it should be.
+pub(crate) fn check(data: &[u8]) {
+    let (key, issuer) = &*AUTHORITY;
+    assert!(VerifiedCrl::verify(data, issuer).is_err(), "nobody else has the key");
+
+    let crl = sign(&element(SEQUENCE, data), key);
+    let Ok(read) = VerifiedCrl::verify(&crl, issuer) else { return };
+    let serials: Vec<Serial> = read.serials().collect();
+    assert_eq!(serials.len(), read.count());
+    assert!(read.number().get() >= 0);
+    assert!(read.delta_urls().iter().all(|url| url.starts_with("http://")));
+    assert!(VerifiedDelta::verify(&crl, issuer).is_err(), "a list is of one kind");
+    if let Ok((rest, other)) = CertificateRevocationList::from_der(&crl) {
+        let others = other.iter_revoked_certificates().map(|entry| Serial::from_der_integer(entry.raw_serial()));
+        assert_eq!(others.collect::<Result<Vec<_>, _>>().as_ref(), Ok(&serials));
+        assert!(rest.is_empty());
+    }
+}

@@ -1,0 +1,33 @@
+//! Any octets are a delta CRL or refused; what is believed was signed, adds to an earlier number, revokes the serials that
+//! another parser reads in it, and takes no revocation back.
+
+use pki::{
+    crl::{VerifiedCrl, VerifiedDelta},
+    serial::Serial,
+};
+use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, RevokedCertificate};
+
+use crate::{
+    authority::AUTHORITY,
+    signed::{SEQUENCE, element, sign},
+};
+
+/// `data` twice: as a delta, and as the contents of a `TBSCertList` that is signed as it should be.
+pub(crate) fn check(data: &[u8]) {
+    let (key, issuer) = &*AUTHORITY;
+    assert!(VerifiedDelta::verify(data, issuer).is_err(), "nobody else has the key");
+
+    let delta = sign(&element(SEQUENCE, data), key);
+    let Ok(read) = VerifiedDelta::verify(&delta, issuer) else { return };
+    assert!(VerifiedCrl::verify(&delta, issuer).is_err(), "a list is of one kind");
+    let serials: Vec<Serial> = read.serials().collect();
+    assert_eq!(serials.len(), read.count());
+    assert!(read.base() <= read.number());
+    if let Ok((rest, other)) = CertificateRevocationList::from_der(&delta) {
+        let others = other.iter_revoked_certificates().map(|entry| Serial::from_der_integer(entry.raw_serial()));
+        assert_eq!(others.collect::<Result<Vec<_>, _>>().as_ref(), Ok(&serials));
+        let reasons = other.iter_revoked_certificates().filter_map(RevokedCertificate::reason_code);
+        assert!(reasons.map(|(_, reason)| reason).all(|reason| reason != ReasonCode::RemoveFromCRL));
+        assert!(rest.is_empty());
+    }
+}

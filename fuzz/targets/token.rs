@@ -1,0 +1,19 @@
+//! Any text is a token or refused; a token reads back as itself.
+
+use pki::token::{Secret, Token, TokenId};
+
+pub(crate) fn check(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let _ = text.parse::<TokenId>();
+    if let Some(secret) = Secret::from_bearer(&text) {
+        assert_eq!(Secret::from_bearer(&secret.to_bearer()), Some(secret));
+    }
+    match text.parse::<Token>() {
+        Ok(token) => {
+            assert_eq!(token.url.scheme(), "https");
+            assert_eq!(token.encode().parse(), Ok(token));
+        }
+        // The message must not repeat what may be most of a secret.
+        Err(error) => assert!(error.to_string().is_ascii() && error.to_string().len() < 200),
+    }
+}

@@ -1,0 +1,41 @@
+//! A service whose clients are let in until they are revoked, and which greets them by name.
+//!
+//! `service DIRECTORY ADDRESS`, where the directory is what an enrollment left: `server.crt`, `server.key`, `ca.crt`, and `ca.url`
+//! if the authority has a feed.
+
+use std::{env, error::Error};
+
+use axum::{Extension, Router, routing::get};
+use mtls::{
+    enroll::IdentityFiles,
+    peer::Peer,
+    relying_party::{Options, RelyingParty},
+};
+use pki::profile::Profile;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let mut arguments = env::args_os().skip(1);
+    let directory = arguments.next().ok_or("which directory?")?;
+    let address = arguments.next().and_then(|address| address.into_string().ok()).ok_or("which address?")?;
+
+    let files = IdentityFiles::new(directory.as_ref(), Profile::Server);
+    let enrolled = files.load()?.ok_or("nothing was enrolled in this directory")?;
+    let options = Options { feed: enrolled.authority, ..Options::new(directory.into()) };
+    let mut relying_party = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
+    // Fetches CRLs for as long as it is kept.
+    let _tasks = relying_party.keep_current();
+
+    let listener = TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let routes = Router::new().route("/", get(greet));
+    relying_party.serve(listener, routes, CancellationToken::new()).await;
+    Ok(())
+}
+
+async fn greet(Extension(peer): Extension<Peer>) -> String {
+    format!("hello, {}\n", peer.certificate().display_name())
+}

@@ -1,0 +1,229 @@
+//! Accepts connections: the balancer's PROXY header, the TLS handshake with a client certificate, and the question to the
+//! live set after it.
+//!
+//! It never decides about revocation itself.
+
+use std::{cell::RefCell, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use pki::certificate::CertificateInfo;
+use rustls::{CertificateError, HandshakeKind, ServerConfig};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tracing::{debug, info};
+
+use crate::{
+    bounded::BoundedStream,
+    clock::Clock,
+    errors::find,
+    limits,
+    metrics::{Handshake, Metrics, Reason},
+    peer::{Peer, PeerRefusal},
+    proxy::{ProxyError, ProxyFrom},
+    revocation::{LiveSet, Refusal, Registration},
+    verifier::{SEEN, Seen},
+};
+
+/// Lets in whoever has a certificate that is not revoked, and nobody else.
+#[derive(Clone)]
+pub(crate) struct Acceptor(Arc<Parts>);
+
+/// A connection that was let in. It has to end when its registration says so.
+pub(crate) struct Accepted {
+    pub(crate) stream: TlsStream<BoundedStream>,
+    pub(crate) peer: Peer,
+    pub(crate) registration: Registration,
+}
+
+/// What an acceptor works with.
+pub(crate) struct Parts {
+    pub(crate) tls: Arc<ServerConfig>,
+    pub(crate) live: LiveSet,
+    pub(crate) proxy_from: ProxyFrom,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Metrics,
+}
+
+/// A connection that was not let in.
+struct Refused {
+    reason: Reason,
+    why: String,
+    certificate: Option<CertificateInfo>,
+    from: SocketAddr,
+}
+
+impl Acceptor {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Lets the connection from `connected` in, or logs and counts why not.
+    pub(crate) async fn accept(&self, stream: BoundedStream, connected: SocketAddr) -> Option<Accepted> {
+        match self.admit(stream, connected).await {
+            Ok(accepted) => Some(accepted),
+            Err(refused) => {
+                refused.log();
+                self.0.metrics.handshake_refused(refused.reason);
+                None
+            }
+        }
+    }
+
+    pub(crate) fn parts(&self) -> &Parts {
+        &self.0
+    }
+
+    async fn admit(&self, mut stream: BoundedStream, connected: SocketAddr) -> Result<Accepted, Refused> {
+        let deadline = tokio::time::Instant::now() + limits::HANDSHAKE_TIMEOUT;
+        let header = self.0.proxy_from.client_address(&mut stream, connected);
+        let from = match tokio::time::timeout_at(deadline, header).await {
+            Ok(address) => address.map_err(|error| Refused::proxy(&error, connected))?,
+            Err(_) => return Err(Refused::timeout(connected)),
+        };
+        match tokio::time::timeout_at(deadline, self.shake_hands(stream, from)).await {
+            Ok(result) => result,
+            Err(_) => Err(Refused::timeout(from)),
+        }
+    }
+
+    async fn shake_hands(&self, stream: BoundedStream, from: SocketAddr) -> Result<Accepted, Refused> {
+        let handshake = async {
+            let result = TlsAcceptor::from(Arc::clone(&self.0.tls)).accept(stream).into_fallible().await;
+            (result, SEEN.with(RefCell::take))
+        };
+        let (result, seen) = SEEN.scope(RefCell::default(), handshake).await;
+        let mut stream = match result {
+            Ok(stream) => stream,
+            Err((error, stream)) => {
+                tokio::spawn(linger(stream));
+                return Err(Refused::handshake(&error, seen, from));
+            }
+        };
+
+        let connection = stream.get_ref().1;
+        let kind = match connection.handshake_kind() {
+            Some(HandshakeKind::Resumed) => Handshake::Resumed,
+            _ => Handshake::Full,
+        };
+        let chain = connection.peer_certificates().unwrap_or_default();
+        let peer = Peer::new(chain, from);
+        let peer = peer.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
+        // Under the set first, asked second: whichever revocation the question misses finds the connection.
+        let registration = self.0.live.watch(peer.chain());
+        // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
+        if let Err(refusal) = peer.check(&self.0.live, self.0.clock.now()) {
+            let refused = Refused {
+                reason: refusal.reason(),
+                why: refusal.to_string(),
+                certificate: Some(peer.certificate().clone()),
+                from,
+            };
+            let _ = stream.shutdown().await;
+            return Err(refused);
+        }
+        self.0.metrics.accepted(kind);
+        Ok(Accepted { stream, peer, registration })
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acceptor")
+    }
+}
+
+impl Refused {
+    fn proxy(error: &ProxyError, from: SocketAddr) -> Self {
+        let reason = match error {
+            ProxyError::Io(_) => Reason::Disconnected,
+            ProxyError::Malformed | ProxyError::TooLong => Reason::ProxyHeader,
+        };
+        Self { reason, why: error.to_string(), certificate: None, from }
+    }
+
+    fn timeout(from: SocketAddr) -> Self {
+        let why = format!("not completed within {} s", limits::HANDSHAKE_TIMEOUT.as_secs());
+        Self { reason: Reason::Timeout, why, certificate: None, from }
+    }
+
+    fn after_handshake(reason: Reason, why: String, from: SocketAddr) -> Self {
+        Self { reason, why, certificate: None, from }
+    }
+
+    fn handshake(error: &io::Error, seen: Seen, from: SocketAddr) -> Self {
+        let reason = match (&seen.refusal, find::<rustls::Error>(error)) {
+            (Some(refusal), _) => refusal.reason(),
+            // The same error as for a chain whose signatures do not match, and a different thing to know of.
+            (None, Some(_)) if seen.is_without_key => Reason::NoKey,
+            (None, None) => Reason::Disconnected,
+            (None, Some(rustls::Error::NoCertificatesPresented)) => Reason::NoCertificate,
+            (None, Some(rustls::Error::InvalidCertificate(error))) => match error {
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => Reason::UnknownIssuer,
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => Reason::Expired,
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Reason::NotYetValid,
+                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Reason::WrongUsage,
+                _ => Reason::Protocol,
+            },
+            _ => Reason::Protocol,
+        };
+        let why = seen.refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
+        Self { reason, why, certificate: seen.certificate, from }
+    }
+
+    /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
+    ///
+    /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.
+    fn log(&self) {
+        let Self { reason, why, certificate, from } = self;
+        match certificate {
+            Some(certificate) => info!(
+                client = certificate.display_name(),
+                serial = %certificate.id.serial,
+                %from,
+                reason = reason.as_str(),
+                why,
+                "handshake refused"
+            ),
+            None if *reason == Reason::Disconnected => debug!(%from, why, "handshake not completed"),
+            None => info!(%from, reason = reason.as_str(), why, "handshake refused"),
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Revoked(_) => Reason::Revoked,
+            Self::NoCrl(_) | Self::StaleCrl { .. } => Reason::NoFreshCrl,
+        }
+    }
+}
+
+impl PeerRefusal {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Revocation(refusal) => refusal.reason(),
+            Self::Expired(_) => Reason::Expired,
+        }
+    }
+}
+
+/// Ends a connection whose handshake failed so that the alert arrives: closing a socket that has unread octets resets
+/// the connection, and a reset discards what the client has not read yet.
+async fn linger(mut stream: BoundedStream) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    const MOST: usize = 64;
+    let _ = stream.shutdown().await;
+    let drain = async {
+        let mut octets = [0; 1024];
+        for _ in 0..MOST {
+            match stream.read(&mut octets).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
+            }
+        }
+    };
+    let _ = timeout(PATIENCE, drain).await;
+}

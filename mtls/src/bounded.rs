@@ -1,0 +1,197 @@
+//! Connections that cannot cost more than they should: each holds one of a bounded number of slots, and one whose peer stops
+//! reading is cut off.
+//!
+//! Nothing here knows what is sent over a connection.
+
+use std::{
+    future::{Ready, ready},
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{self, Context, Poll},
+    time::Duration,
+};
+
+use axum_server::accept::Accept;
+use futures_util::future::Either;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep},
+};
+use tracing::warn;
+
+/// How long a peer may take to read anything of what is sent to it.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many connections a listener has open at once; a connection beyond that is closed at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Slots {
+    free: Arc<Semaphore>,
+    total: usize,
+    /// Whether it was said that none is free; said again only after half of them were.
+    exhausted: Arc<AtomicBool>,
+}
+
+impl Slots {
+    /// A third of the files that this process may open: two listeners cannot starve each other, nor the database.
+    pub(crate) fn for_listener() -> Self {
+        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let slots = usize::try_from(files / 3).unwrap_or(usize::MAX).clamp(16, Semaphore::MAX_PERMITS);
+        Self::new(slots)
+    }
+
+    fn new(total: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(total)), total, exhausted: Arc::default() }
+    }
+
+    /// A slot for this connection, if one is free.
+    pub(crate) fn admit(&self, stream: TcpStream) -> Option<BoundedStream> {
+        let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() else {
+            if !self.exhausted.swap(true, Ordering::Relaxed) {
+                warn!(open = self.total, "too many connections are open; further ones are closed at once");
+            }
+            return None;
+        };
+        if self.free.available_permits() > self.total / 2 {
+            self.exhausted.store(false, Ordering::Relaxed);
+        }
+        // Small answers are the rule here, and Nagle's algorithm would hold each back for the peer's delayed ACK.
+        let _ = stream.set_nodelay(true);
+        Some(BoundedStream { stream, stalled: None, _slot: slot })
+    }
+}
+
+/// An acceptor whose connections are bounded, around one that does the rest.
+#[derive(Clone, Debug)]
+pub struct Bounded<A> {
+    inner: A,
+    slots: Slots,
+}
+
+impl<A> Bounded<A> {
+    pub(crate) fn new(inner: A) -> Self {
+        Self { inner, slots: Slots::for_listener() }
+    }
+}
+
+impl<A, S> Accept<TcpStream, S> for Bounded<A>
+where
+    A: Accept<BoundedStream, S>,
+{
+    type Stream = A::Stream;
+    type Service = A::Service;
+    type Future = Either<A::Future, Ready<io::Result<(A::Stream, A::Service)>>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        match self.slots.admit(stream) {
+            Some(stream) => Either::Left(self.inner.accept(stream, service)),
+            None => Either::Right(ready(Err(io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "too many connections are open already",
+            )))),
+        }
+    }
+}
+
+/// A connection that holds a slot, and whose peer has to read.
+#[derive(Debug)]
+pub struct BoundedStream {
+    stream: TcpStream,
+    /// Runs while a write waits for the peer.
+    stalled: Option<Pin<Box<Sleep>>>,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl BoundedStream {
+    /// Passes on what a write came to, unless it has been waiting for too long.
+    fn bound_wait<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
+        task::ready!(stalled.as_mut().poll(context));
+        // Should anybody go on in spite of the error, the next wait begins anew.
+        stalled.as_mut().reset(Instant::now() + WRITE_TIMEOUT);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what is sent to it")))
+    }
+}
+
+impl AsyncRead for BoundedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for BoundedStream {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, octets);
+        self.bound_wait(context, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.bound_wait(context, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+
+    use super::*;
+
+    async fn connection() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (listener.accept().await.unwrap().0, client)
+    }
+
+    #[tokio::test]
+    async fn a_connection_beyond_the_slots_waits_for_one_to_be_free() {
+        let slots = Slots::new(1);
+        let first = slots.admit(connection().await.0);
+        assert!(first.is_some() && slots.admit(connection().await.0).is_none());
+        drop(first);
+        assert!(slots.admit(connection().await.0).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_nothing_is_cut_off() {
+        let (server, client) = connection().await;
+        let mut server = Slots::new(1).admit(server).unwrap();
+        let octets = vec![0; 64 * 1024];
+        let error = loop {
+            if let Err(error) = server.write_all(&octets).await {
+                break error;
+            }
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        drop(client);
+    }
+}

@@ -1,0 +1,150 @@
+//! The client's side of TLS: whom it trusts, and as whom it appears.
+//!
+//! It never sends anything.
+
+use std::sync::Arc;
+
+use pki::certificate::{CertificateInfo, Fingerprint};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    client::{
+        ResolvesClientCert, WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{verify_tls12_signature, verify_tls13_signature},
+    sign::CertifiedKey,
+    version::TLS13,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::{
+    clock::Clock,
+    identity::{Identity, IdentityError},
+};
+
+/// A client that trusts servers beneath `root` and presents `identity`.
+pub fn mutual_tls(
+    identity: &Identity,
+    root: &CertificateDer<'static>,
+    clock: &Clock,
+) -> Result<ClientConfig, IdentityError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone())?;
+    let resolver = Presented(Arc::new(identity.certified_key()?));
+    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(resolver)))
+}
+
+/// A client for the first contact with an authority: it knows nothing of it but its root's fingerprint, and presents nobody.
+pub fn pinned(root: Fingerprint, clock: &Clock) -> Result<ClientConfig, Error> {
+    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root }))
+        .with_no_client_auth())
+}
+
+/// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only.
+pub fn to_authority(identity: &Identity, root: Fingerprint, clock: &Clock) -> Result<ClientConfig, IdentityError> {
+    let resolver = Presented(Arc::new(identity.certified_key()?));
+    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+        .with_protocol_versions(&[&TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root }))
+        .with_client_cert_resolver(Arc::new(resolver)))
+}
+
+/// The server is not the authority that was expected. Nothing was sent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTheAuthority {
+    /// Its chain does not end in the root that was expected.
+    #[error("the server does not present the root certificate with the SHA-256 fingerprint {expected}")]
+    OtherRoot {
+        /// The fingerprint of the root that was expected.
+        expected: Fingerprint,
+    },
+    /// It is some server of the authority's fleet.
+    #[error("the server's certificate is of the right root, but not the authority's own")]
+    OtherServer,
+}
+
+/// Presents one certificate, whatever issuers the server hints at: the server says clearly why it refuses.
+#[derive(Debug)]
+struct Presented(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Presented {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Takes the root with the expected fingerprint out of the presented chain, verifies that chain against it as usual, and
+/// then demands that the server is the authority itself.
+#[derive(Debug)]
+struct PinnedRoot {
+    root: Fingerprint,
+}
+
+impl ServerCertVerifier for PinnedRoot {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let refuse = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
+        let other_root = || refuse(NotTheAuthority::OtherRoot { expected: self.root });
+        let root = intermediates
+            .iter()
+            .find(|certificate| Fingerprint::of(certificate) == self.root)
+            .ok_or_else(other_root)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone().into_owned())?;
+        let verified = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crate::provider())
+            .build()
+            .map_err(|error| Error::General(error.to_string()))?
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            // A chain to another root is another authority, whatever it carries along.
+            .map_err(|error| match error {
+                Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+                    other_root()
+                }
+                error => error,
+            })?;
+        // The root vouches for every server of the fleet; a token is for the authority alone.
+        match CertificateInfo::from_der(end_entity) {
+            Ok(info) if info.is_of_authority() => Ok(verified),
+            _ => Err(refuse(NotTheAuthority::OtherServer)),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &crate::provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &crate::provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        crate::provider().signature_verification_algorithms.supported_schemes()
+    }
+}

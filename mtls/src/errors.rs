@@ -1,0 +1,73 @@
+//! Reads what is inside of wrapped errors: the whole chain as one line, and the TLS error beneath the HTTP ones.
+
+use std::{error::Error, fmt::Write as _, io};
+
+use rustls::{CertificateError, OtherError};
+
+/// An error and everything beneath it as one line.
+#[must_use]
+pub fn error_chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        let source_text = refusal(source).map_or_else(|| source.to_string(), ToString::to_string);
+        // Many libraries repeat the source's text in their own.
+        if !text.ends_with(&source_text) {
+            let _ = write!(text, ": {source_text}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+/// Why one of our own verifiers refused a certificate: rustls would write that in the form for debugging.
+fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + Send + Sync + 'static)> {
+    match find(error)? {
+        rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(&**why),
+        _ => None,
+    }
+}
+
+/// The first error of type `E` in the chain. Looks into an [`io::Error`] too, whose `source` passes over what it wraps.
+#[must_use]
+pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the connection failed")]
+    struct Failed(#[source] io::Error);
+
+    #[test]
+    fn says_why_our_own_verifier_refused_in_words() {
+        let why = OtherError(Arc::new(crate::client::NotTheAuthority::OtherServer));
+        let refused = rustls::Error::InvalidCertificate(CertificateError::Other(why));
+        let text = error_chain(&Failed(io::Error::other(refused)));
+        let words = "the connection failed: the server's certificate is of the right root, but not the authority's own";
+        assert_eq!(text, words);
+        assert_eq!(error_chain(&Failed(io::Error::other("cut"))), "the connection failed: cut");
+    }
+
+    #[test]
+    fn finds_the_tls_error_inside_of_an_io_error() {
+        let error = io::Error::other(io::Error::other(rustls::Error::DecryptError));
+        assert_eq!(find::<rustls::Error>(&error), Some(&rustls::Error::DecryptError));
+        assert!(find::<rustls::Error>(&io::Error::other("none")).is_none());
+    }
+}

@@ -1,0 +1,298 @@
+//! The feed: one HTTP/2 stream to the authority on which it says that a CRL exists, and the confirmation that goes back once it is
+//! enforced and on the disk.
+//!
+//! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use pki::{
+    crl::CrlNumber,
+    pem,
+    wire::{
+        CONFIRM_PATH, Confirmation, FEED_HEARTBEAT, FEED_PATH, FeedEvent, HAND_OVER_PATH, PEM, ROLL_CALL_CERTIFICATES,
+        ROLL_CALL_PATH, RollCallAnswer,
+    },
+};
+use rustls::ClientConfig;
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use tracing::{debug, info, warn};
+use url::Url;
+
+use crate::{
+    errors::error_chain,
+    files, random,
+    revocation::{ListFiles, LiveSet, Progress},
+};
+
+/// A feed that is silent for so long is dead; the authority speaks at least every [`FEED_HEARTBEAT`].
+const SILENCE: Duration = Duration::from_secs(FEED_HEARTBEAT.as_secs() * 2);
+/// How long a confirmation may take.
+const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// The wait before the first attempt to connect again, on average; it doubles with each failure ...
+const BACKOFF: Duration = Duration::from_millis(100);
+/// ... up to this.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// How long it may take to hand CRLs over: they may be long.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The media type of what is said.
+const JSON: &str = "application/json";
+/// The longest line that is read.
+const MAX_LINE: usize = 64 * 1024;
+
+/// A list that the feed speaks of: its distribution point, and the ends of its keeper's channels.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    pub(crate) url: String,
+    pub(crate) announce: watch::Sender<Option<CrlNumber>>,
+    pub(crate) progress: watch::Receiver<Progress>,
+    /// Where what is in force is kept.
+    pub(crate) files: ListFiles,
+}
+
+/// The relying party's end of the feed.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    authority: Url,
+    lists: Vec<Announced>,
+    live: LiveSet,
+    /// What was reported as ended already.
+    reported: u64,
+    /// Whether this connection has seen the CRLs handed over.
+    has_handed_over: bool,
+}
+
+/// Why the feed broke off; it is opened again.
+#[derive(Debug, thiserror::Error)]
+enum FeedError {
+    #[error("{0}")]
+    Http(String),
+    #[error("the authority answered {0}")]
+    Status(StatusCode),
+    #[error("nothing was heard for {} s", SILENCE.as_secs())]
+    Silent,
+    #[error("the authority said something that is no announcement: {0}")]
+    Line(String),
+    #[error("the authority ended it")]
+    Ended,
+}
+
+impl Feed {
+    pub(crate) fn new(authority: Url, tls: ClientConfig, lists: Vec<Announced>, live: LiveSet) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .http2_only(true)
+            // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
+            .http2_keep_alive_interval(FEED_HEARTBEAT)
+            .http2_keep_alive_timeout(FEED_HEARTBEAT)
+            .build(connector);
+        Self { client, authority, lists, live, reported: 0, has_handed_over: false }
+    }
+
+    /// Keeps the feed open, for ever. While it is not, the keepers' own intervals are what brings news.
+    pub(crate) async fn run(mut self) {
+        let mut backoff = BACKOFF;
+        let mut complained = false;
+        loop {
+            let error = match self.open().await {
+                Ok(body) => {
+                    info!(authority = %self.authority, "feed open: revocations arrive at once");
+                    (backoff, complained) = (BACKOFF, false);
+                    self.listen(body).await
+                }
+                Err(error) => error,
+            };
+            // One line when it begins, not one for each attempt.
+            if !std::mem::replace(&mut complained, true) {
+                warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
+            }
+            // Jittered, so that a thousand relying parties do not come back in the same instant.
+            sleep(backoff.mul_f64(0.5 + f64::from(u32::from_ne_bytes(random::octets())) / f64::from(u32::MAX))).await;
+            backoff = (backoff * 2).min(MAX_BACKOFF);
+        }
+    }
+
+    async fn open(&self) -> Result<Incoming, FeedError> {
+        let response = timeout(SILENCE, self.send(Method::GET, FEED_PATH, JSON, Bytes::new()));
+        let response = response.await.map_err(|_| FeedError::Silent)??;
+        if response.status() == StatusCode::OK {
+            Ok(response.into_body())
+        } else {
+            Err(FeedError::Status(response.status()))
+        }
+    }
+
+    /// Announces to the keepers what comes in, confirms what they have settled, and answers roll calls, until one fails.
+    async fn listen(&mut self, mut body: Incoming) -> FeedError {
+        let mut line = Vec::new();
+        let mut confirmed = None;
+        let mut roll_answered = None;
+        self.has_handed_over = false;
+        loop {
+            let settled: Vec<_> = self.lists.iter_mut().map(|list| *list.progress.borrow_and_update()).collect();
+            if confirmed.as_ref() != Some(&settled) {
+                if let Err(error) = self.confirm(&settled).await {
+                    return error;
+                }
+                confirmed = Some(settled);
+            }
+            let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
+            let frame = tokio::select! {
+                (settled, ..) = futures_util::future::select_all(settlements) => match settled {
+                    Ok(()) => continue,
+                    Err(_) => return FeedError::Ended,
+                },
+                frame = timeout(SILENCE, body.frame()) => frame,
+            };
+            match frame {
+                Err(_) => return FeedError::Silent,
+                Ok(None) => return FeedError::Ended,
+                Ok(Some(Err(error))) => return FeedError::Http(error_chain(&error)),
+                Ok(Some(Ok(frame))) => {
+                    line.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
+                    let roll_call = match self.announce(&mut line) {
+                        Ok(roll_call) => roll_call,
+                        Err(error) => return error,
+                    };
+                    if let Some(id) = roll_call
+                        && roll_answered != Some(id)
+                    {
+                        if let Err(error) = self.answer_roll_call(id).await {
+                            return error;
+                        }
+                        roll_answered = Some(id);
+                    }
+                    // A heartbeat is answered: the authority says of each relying party when it was last heard of. News is
+                    // answered when it is enforced.
+                    if self.lists.iter().all(|list| *list.announce.borrow() <= list.progress.borrow().settled) {
+                        confirmed = None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the whole lines out of what came in, and returns the last roll call in them.
+    fn announce(&self, received: &mut Vec<u8>) -> Result<Option<u64>, FeedError> {
+        let mut roll_call = None;
+        while let Some(end) = received.iter().position(|octet| *octet == b'\n') {
+            let line: Vec<u8> = received.drain(..=end).collect();
+            let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
+            roll_call = event.roll_call.or(roll_call);
+            for list in &self.lists {
+                if let Some(number) = event.crls.get(&list.url) {
+                    list.announce.send_if_modified(|announced| {
+                        let is_newer = *announced < Some(*number);
+                        if is_newer {
+                            *announced = Some(*number);
+                        }
+                        is_newer
+                    });
+                }
+            }
+        }
+        if received.len() > MAX_LINE {
+            return Err(FeedError::Line("a line without an end".to_owned()));
+        }
+        Ok(roll_call)
+    }
+
+    async fn confirm(&mut self, settled: &[Progress]) -> Result<(), FeedError> {
+        let crls: BTreeMap<_, _> = self
+            .lists
+            .iter()
+            .zip(settled)
+            .filter_map(|(list, progress)| Some((list.url.clone(), progress.settled?)))
+            .collect();
+        let ended: u64 = settled.iter().map(|progress| progress.ended).sum();
+        let admits_until = self.live.freshness().iter().filter_map(|list| list.admits_until).min();
+        let confirmation = Confirmation {
+            crls,
+            admits_until,
+            ended: ended - self.reported,
+            open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
+        };
+        let word = serde_json::to_vec(&confirmation).map_err(|error| FeedError::Line(error.to_string()))?;
+        match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
+            Err(FeedError::Status(StatusCode::CONFLICT)) if !self.has_handed_over => {
+                // Once in a connection: whoever does not believe it then will not believe it later.
+                self.has_handed_over = true;
+                self.hand_over().await?;
+                self.post(CONFIRM_PATH, JSON, word, CONFIRM_TIMEOUT).await
+            }
+            answered => answered,
+        }
+        .or_else(|error| if matches!(error, FeedError::Status(StatusCode::CONFLICT)) { Ok(()) } else { Err(error) })?;
+        self.reported = ended;
+        debug!(?confirmation, "confirmed");
+        Ok(())
+    }
+
+    /// Says who is connected.
+    async fn answer_roll_call(&self, id: u64) -> Result<(), FeedError> {
+        let (tally, open_connections) = self.live.tally();
+        let omitted = tally.len().saturating_sub(ROLL_CALL_CERTIFICATES);
+        let mut connections: BTreeMap<String, BTreeMap<_, u64>> = BTreeMap::new();
+        for (certificate, count) in tally.into_iter().take(ROLL_CALL_CERTIFICATES) {
+            connections.entry(certificate.issuer.to_string()).or_default().insert(certificate.serial, count);
+        }
+        let omitted = u64::try_from(omitted).unwrap_or(u64::MAX);
+        let answer = RollCallAnswer { id, connections, open_connections, omitted };
+        let answer = serde_json::to_vec(&answer).map_err(|error| FeedError::Line(error.to_string()))?;
+        self.post(ROLL_CALL_PATH, JSON, answer, CONFIRM_TIMEOUT).await
+    }
+
+    /// The authority does not know the numbers that were confirmed: it was restored from an older copy, and has forgotten what was
+    /// revoked since. It gets the lists back that it had signed, as they are on the disk.
+    async fn hand_over(&self) -> Result<(), FeedError> {
+        warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
+        let files: Vec<_> =
+            self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
+        let read = move || files.iter().filter_map(|file| files::read(file).ok()).map(|der| pem::crl(&der)).collect();
+        let text: String = spawn_blocking(read).await.expect("reading files does not panic");
+        self.post(HAND_OVER_PATH, PEM, text.into_bytes(), HAND_OVER_TIMEOUT).await
+    }
+
+    async fn post(&self, path: &str, media: &str, body: Vec<u8>, patience: Duration) -> Result<(), FeedError> {
+        let response = timeout(patience, self.send(Method::POST, path, media, body.into()));
+        match response.await.map_err(|_| FeedError::Silent)??.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(FeedError::Status(status)),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        media: &str,
+        body: Bytes,
+    ) -> Result<http::Response<Incoming>, FeedError> {
+        let fail = |error: &dyn std::error::Error| FeedError::Http(error_chain(error));
+        let url = self.authority.join(path).map_err(|error| fail(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(header::CONTENT_TYPE, media)
+            .body(Full::from(body))
+            .map_err(|error| fail(&error))?;
+        self.client.request(request).await.map_err(|error| fail(&error))
+    }
+}

@@ -1,0 +1,84 @@
+//! What a service of a fleet needs to speak mutual TLS so that a revocation takes effect while it runs:
+//! a live set of what is revoked, a verifier, an acceptor and a guard that ask it, an identity that can be replaced,
+//! and enrollment.
+//!
+//! It never issues anything, holds no CA key and knows no database.
+//!
+//! # A service with live revocation
+//!
+//! The whole of `examples/service.rs`, which the tests run as the program that it is:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/service.rs")]
+//! ```
+//!
+//! # With the CRLs of another CA
+//!
+//! Nothing of this needs our authority. Where the certificates name `http://` distribution points, only [`feed`](relying_party::Options::feed)
+//! stays empty. Where CRLs lie elsewhere, say where: in files that some other program writes, or at URLs.
+//!
+//! ```no_run
+//! use std::path::{Path, PathBuf};
+//!
+//! use mtls::{
+//!     files,
+//!     identity::Identity,
+//!     relying_party::{CrlLocations, Options, RelyingParty},
+//!     revocation::Location,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let identity = Identity::load(Path::new("server.crt"), Path::new("server.key"))?;
+//! let root = pki::pem::read_chain(&files::read_text(Path::new("root.crt"))?)?.swap_remove(0);
+//! let issuing = Location::File(PathBuf::from("/etc/pki/issuing.crl"));
+//! let above = Location::Url("http://crl.example/root.crl".parse()?);
+//! let crls = CrlLocations::Given(vec![issuing, above]);
+//! let options = Options { crls, ..Options::new(PathBuf::from("/var/lib/service")) };
+//! let relying_party = RelyingParty::new(&identity, &root, options)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is expected of such a CA:
+//!
+//! - A CRL in DER or PEM for every authority in the service's own chain, the root's included, with a CRL number of at most 63 bits (in an
+//!   OpenSSL configuration: `crlnumber`) and a nextUpdate. Clients come from the same authorities: one whose chain leads through another
+//!   one is refused, as nothing is known of that one's revocations.
+//! - CRLs that are direct and complete, or deltas that a complete one names in `freshestCRL`. A CRL with an issuing distribution point is
+//!   refused: it may say nothing of the certificate in question.
+//! - Keys of RSA (2048 bits or more), ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 or better.
+//! - A CRL file may be replaced by renaming or written in place; it is looked at once an [interval](relying_party::Options::crl_refresh). A server that sends an
+//!   entity tag is asked with a conditional request; one that does not sends the whole CRL each time.
+
+use std::sync::Arc;
+
+use rustls::crypto::CryptoProvider;
+
+pub mod bounded;
+pub mod client;
+pub mod clock;
+pub mod enroll;
+pub mod errors;
+pub mod files;
+pub mod identity;
+pub mod limits;
+pub mod metrics;
+pub mod notify;
+pub mod peer;
+pub mod probe;
+pub mod proxy;
+pub mod random;
+pub mod relying_party;
+pub mod revocation;
+
+mod acceptor;
+mod feed;
+mod guard;
+mod server;
+mod verifier;
+
+/// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first.
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}

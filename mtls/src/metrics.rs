@@ -1,0 +1,99 @@
+//! What a relying party counts: handshakes and refusals, for Prometheus.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, EncodeLabelValue},
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// Why a connection or a request was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub enum Reason {
+    NoCertificate,
+    UnknownIssuer,
+    NoKey,
+    WrongUsage,
+    NotYetValid,
+    Expired,
+    Revoked,
+    NoFreshCrl,
+    ProxyHeader,
+    Timeout,
+    Disconnected,
+    Protocol,
+}
+
+impl Reason {
+    /// In words, for a log line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no client certificate was presented",
+            Self::UnknownIssuer => "the certificate was not issued by this fleet's authority",
+            Self::NoKey => "the client does not hold the certificate's key",
+            Self::WrongUsage => "the certificate is not for clients",
+            Self::NotYetValid => "the certificate is not valid yet",
+            Self::Expired => "the certificate has expired",
+            Self::Revoked => "the certificate is revoked",
+            Self::NoFreshCrl => "there is no current CRL",
+            Self::ProxyHeader => "the balancer's PROXY header is missing or broken",
+            Self::Timeout => "the handshake took too long",
+            Self::Disconnected => "the client went away during the handshake",
+            Self::Protocol => "the TLS handshake failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refused {
+    reason: Reason,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(crate) enum Handshake {
+    Full,
+    Resumed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Accepted {
+    kind: Handshake,
+}
+
+/// The counters of one relying party; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    accepted: Family<Accepted, Counter>,
+    handshakes_refused: Family<Refused, Counter>,
+    requests_refused: Family<Refused, Counter>,
+}
+
+impl Metrics {
+    /// Makes the counters part of a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("tls_handshakes", "TLS handshakes completed with an accepted client", self.accepted.clone());
+        registry.register(
+            "tls_handshakes_refused",
+            "Connections refused before their first request",
+            self.handshakes_refused.clone(),
+        );
+        registry.register(
+            "requests_refused",
+            "Requests refused on a connection that was open already",
+            self.requests_refused.clone(),
+        );
+    }
+
+    pub(crate) fn accepted(&self, kind: Handshake) {
+        self.accepted.get_or_create(&Accepted { kind }).inc();
+    }
+
+    pub(crate) fn handshake_refused(&self, reason: Reason) {
+        self.handshakes_refused.get_or_create(&Refused { reason }).inc();
+    }
+
+    pub(crate) fn request_refused(&self, reason: Reason) {
+        self.requests_refused.get_or_create(&Refused { reason }).inc();
+    }
+}

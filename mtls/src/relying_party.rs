@@ -1,0 +1,264 @@
+//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, with the tasks
+//! that keep its CRLs current.
+//!
+//! Everything it does is done with the other public items of this library.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use axum::Router;
+use pki::{
+    certificate::{CertificateError, CertificateInfo, Fingerprint},
+    crl::CrlIssuer,
+};
+use rustls::{RootCertStore, ServerConfig, server::VerifierBuilderError, version::TLS13};
+use rustls_pki_types::CertificateDer;
+use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::{
+    acceptor::{Acceptor, Parts},
+    client,
+    clock::Clock,
+    feed::{Announced, Feed},
+    identity::{Identity, IdentityError, ServerIdentity},
+    metrics::Metrics,
+    proxy::ProxyFrom,
+    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, StalenessLog},
+    server,
+    verifier::LiveClientVerifier,
+};
+
+/// At most so long after its CRL became stale, or current again, a relying party says so in its log.
+const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What may be chosen about a relying party.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the CRLs come from.
+    pub crls: CrlLocations,
+    /// The authority whose feed says at once when there is a new CRL, if it has one: its HTTPS address.
+    pub feed: Option<Url>,
+    /// Where the last good CRLs are kept; the directory exists.
+    pub crl_directory: PathBuf,
+    /// How often each CRL is asked for, with a feed or without.
+    pub crl_refresh: Duration,
+    /// What happens to clients when a CRL is stale.
+    pub on_stale_crl: OnStaleCrl,
+    /// Which balancers speak the PROXY protocol.
+    pub proxy_from: ProxyFrom,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// What most services want: CRLs from where the certificates say, asked for every second and kept in this directory; no feed and no
+    /// balancer; a stale CRL refuses everybody.
+    #[must_use]
+    pub fn new(crl_directory: PathBuf) -> Self {
+        Self {
+            crls: CrlLocations::DistributionPoints,
+            feed: None,
+            crl_directory,
+            crl_refresh: Duration::from_secs(1),
+            on_stale_crl: OnStaleCrl::Refuse,
+            proxy_from: ProxyFrom::default(),
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Where CRLs come from.
+#[derive(Clone, Debug, Default)]
+pub enum CrlLocations {
+    /// From where the certificates say, this relying party's own chain included (RFC 5280 section 4.2.1.13).
+    #[default]
+    DistributionPoints,
+    /// From elsewhere; each CRL says itself whose it is. There has to be one for every authority in the chain.
+    Given(Vec<Location>),
+}
+
+/// A service that authenticates its clients.
+#[derive(Debug)]
+pub struct RelyingParty {
+    live: LiveSet,
+    acceptor: Acceptor,
+    identity: ServerIdentity,
+    metrics: Metrics,
+    keepers: Vec<Keeper>,
+    staleness: Option<StalenessLog>,
+    feed: Option<Feed>,
+}
+
+/// Why a relying party cannot be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum RelyingPartyError {
+    /// Its own identity is not usable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A certificate above it cannot be read.
+    #[error("a certificate of the chain cannot be read: {0}")]
+    Certificate(#[from] CertificateError),
+    /// A certificate of the chain does not say where its CRL is.
+    #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
+    NoCrlLocation(String),
+    /// A certificate above it may not sign CRLs.
+    #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
+    NotACrlIssuer(String),
+    /// The certificate that issued another is neither in the chain nor the root.
+    #[error("the certificate of {0} is missing from the chain")]
+    MissingIssuer(String),
+    /// The TLS library does not take the root.
+    #[error("the root certificate cannot be used: {0}")]
+    Root(#[from] rustls::Error),
+    /// The TLS library does not take the verifier.
+    #[error("client certificates could not be verified: {0}")]
+    Verifier(#[from] VerifierBuilderError),
+}
+
+impl RelyingParty {
+    /// Puts a relying party together. Its own chain says which issuers there are and where their CRLs lie. The CRLs that were in force when
+    /// it last ran are in force again on return, if they can be believed.
+    pub fn new(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        options: Options,
+    ) -> Result<Self, RelyingPartyError> {
+        let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
+        let issuers = issuers(identity, root)?;
+        let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
+        let locations = match crls {
+            CrlLocations::DistributionPoints => {
+                issuers.into_iter().map(Issuer::distribution_point).collect::<Result<_, _>>()?
+            }
+            CrlLocations::Given(locations) => locations,
+        };
+        let mut keepers = Vec::new();
+        let mut announced = Vec::new();
+        for location in locations {
+            let (announce, hear) = watch::channel(None);
+            let (tell, progress) = watch::channel(Progress::default());
+            let name = Fingerprint::of(location.to_string().as_bytes()).short();
+            let files = ListFiles {
+                complete: crl_directory.join(format!("{name}.crl")),
+                delta: crl_directory.join(format!("{name}.delta.crl")),
+            };
+            announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
+            let channels = Channels { announced: hear, progress: tell };
+            keepers.push(Keeper::restore(live.clone(), location, files, crl_refresh, clock.clone(), channels));
+        }
+        let feed = match feed {
+            Some(authority) => {
+                let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
+                Some(Feed::new(authority, tls, announced, live.clone()))
+            }
+            None => None,
+        };
+
+        let server_identity = ServerIdentity::new(identity)?;
+        let tls = server_config(server_identity.clone(), root, &live, &clock)?;
+        let metrics = Metrics::default();
+        let acceptor = Acceptor::new(Parts {
+            tls: Arc::new(tls),
+            live: live.clone(),
+            proxy_from,
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+        });
+        let staleness = Some(StalenessLog::new(live.clone(), clock, crl_refresh.min(STALENESS_INTERVAL)));
+        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, staleness, feed })
+    }
+
+    /// Serves a router to clients whose certificate is not revoked; every request carries the
+    /// [`Peer`](crate::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
+    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::limits::DRAIN_TIMEOUT), and it returns.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        router: Router,
+        shutdown: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        server::serve(listener, self.acceptor.clone(), router, shutdown)
+    }
+
+    /// What is revoked at this moment.
+    #[must_use]
+    pub fn live_set(&self) -> &LiveSet {
+        &self.live
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The identity that is presented, to be replaced when it was renewed.
+    #[must_use]
+    pub fn identity(&self) -> &ServerIdentity {
+        &self.identity
+    }
+
+    /// Starts to keep the CRLs current, and the feed open; dropping the set ends that. None of the tasks ends by itself.
+    pub fn keep_current(&mut self) -> JoinSet<()> {
+        let mut tasks: JoinSet<_> = self.keepers.drain(..).map(Keeper::run).collect();
+        if let Some(staleness) = self.staleness.take() {
+            tasks.spawn(staleness.run());
+        }
+        if let Some(feed) = self.feed.take() {
+            tasks.spawn(feed.run());
+        }
+        tasks
+    }
+}
+
+/// The TLS side of a relying party: TLS 1.3 only, a client certificate is required.
+fn server_config(
+    identity: ServerIdentity,
+    root: &CertificateDer<'static>,
+    live: &LiveSet,
+    clock: &Clock,
+) -> Result<ServerConfig, RelyingPartyError> {
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone())?;
+    let verifier = LiveClientVerifier::new(Arc::new(roots), live.clone(), clock.clone())?;
+    let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+        .with_protocol_versions(&[&TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_cert_resolver(Arc::new(identity));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// An authority in the chain of a relying party.
+struct Issuer {
+    signs: CrlIssuer,
+    /// The certificate that it signed, which is who says where its CRL lies.
+    subject: CertificateInfo,
+}
+
+impl Issuer {
+    fn distribution_point(self) -> Result<Location, RelyingPartyError> {
+        let uri = self.subject.crl_urls.iter().find_map(|url| url.parse().ok());
+        uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
+    }
+}
+
+/// The authorities above this identity, the nearest first.
+fn issuers(identity: &Identity, root: &CertificateDer<'static>) -> Result<Vec<Issuer>, RelyingPartyError> {
+    let chain = identity.chain().iter().filter(|certificate| *certificate != root).chain([root]);
+    let mut infos = chain.map(|certificate| CertificateInfo::from_der(certificate));
+    let mut issuers = Vec::new();
+    let Some(mut subject) = infos.next().transpose()? else { return Ok(issuers) };
+    for issuer in infos {
+        let issuer = issuer?;
+        if subject.id.issuer != issuer.subject {
+            return Err(RelyingPartyError::MissingIssuer(subject.id.issuer.to_string()));
+        }
+        let signs = CrlIssuer::from_certificate(&issuer)
+            .ok_or_else(|| RelyingPartyError::NotACrlIssuer(issuer.display_name()))?;
+        issuers.push(Issuer { signs, subject });
+        subject = issuer;
+    }
+    Ok(issuers)
+}

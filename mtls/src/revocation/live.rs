@@ -1,0 +1,422 @@
+//! The live set: what is revoked, as one immutable snapshot behind an atomic pointer. It is the one place that decides whether a
+//! peer is revoked.
+//!
+//! It never fetches or stores anything, and it never asks what time it is.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use pki::{
+    certificate::{CertificateId, DistinguishedName, Fingerprint},
+    crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
+    time::Timestamp,
+};
+
+use super::{
+    connections::{Connections, Registration},
+    serials::SerialSet,
+    staleness::{OnStaleCrl, Stale},
+};
+
+/// How far ahead of ours the clock of a CRL's issuer may be.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
+
+/// What is revoked, for every issuer that is trusted; clones share one set.
+///
+/// A question neither locks nor allocates, and costs the same with one entry or a million.
+#[derive(Clone, Debug)]
+pub struct LiveSet {
+    issuers: Arc<[CrlIssuer]>,
+    on_stale_crl: OnStaleCrl,
+    snapshot: Arc<ArcSwap<Snapshot>>,
+    // Held while a list is compared with its predecessor and put in its place; readers never wait for it.
+    writing: Arc<Mutex<()>>,
+    connections: Connections,
+}
+
+/// One list for each issuer of which a CRL has arrived.
+#[derive(Clone, Debug, Default)]
+struct Snapshot(HashMap<DistinguishedName, Arc<IssuerList>>);
+
+/// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
+#[derive(Debug)]
+struct IssuerList {
+    number: CrlNumber,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    base: Arc<Base>,
+    since_base: SerialSet,
+}
+
+/// A complete CRL; shared by every list that a delta makes of it.
+#[derive(Debug)]
+struct Base {
+    number: CrlNumber,
+    revoked: SerialSet,
+    delta_url: Option<String>,
+    /// Of the whole CRL: the same number must be the same list.
+    digest: Fingerprint,
+}
+
+impl Base {
+    fn of(crl: &VerifiedCrl<'_>, der: &[u8]) -> Arc<Self> {
+        let delta_url = crl.delta_urls().first().cloned();
+        let digest = Fingerprint::of(der);
+        Arc::new(Self { number: crl.number(), revoked: crl.serials().collect(), delta_url, digest })
+    }
+}
+
+/// Why a peer is not let in, as far as revocation goes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A certificate in its chain is revoked.
+    #[error("certificate {} is revoked", .0.serial)]
+    Revoked(CertificateId),
+    /// There is no CRL for the issuer of a certificate in its chain.
+    #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
+    NoCrl(DistinguishedName),
+    /// The CRL for the issuer of a certificate in its chain is stale, and any grace is over.
+    #[error("the CRL of {issuer} is stale since {since}, so nobody with its certificates is let in")]
+    StaleCrl {
+        /// Whose CRL.
+        issuer: DistinguishedName,
+        /// Its nextUpdate.
+        since: Timestamp,
+    },
+}
+
+/// Why a service should not be sent clients, as far as revocation goes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// There is no CRL for an issuer that is trusted.
+    #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
+    NoCrl(DistinguishedName),
+    /// The CRL of an issuer that is trusted is stale.
+    #[error("the CRL of {issuer} is stale since {since}; clients are {clients}")]
+    StaleCrl {
+        /// Whose CRL.
+        issuer: DistinguishedName,
+        /// Its nextUpdate.
+        since: Timestamp,
+        /// What happens to clients.
+        clients: Stale,
+    },
+}
+
+/// What became of a CRL that was believed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// It is in force now.
+    Replaced {
+        /// Its number.
+        number: CrlNumber,
+        /// How many certificates are revoked now.
+        revoked: usize,
+        /// How many open connections that ended.
+        ended: usize,
+        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
+        delta_url: Option<String>,
+    },
+    /// It is the one that was in force already.
+    Unchanged,
+}
+
+/// Why a CRL was not believed; what was in force stays in force.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InstallError {
+    /// Not a CRL of a trusted issuer.
+    #[error(transparent)]
+    Verify(#[from] CrlVerifyError),
+    /// A CRL that was in force before is played again (or the authority was restored from an old backup).
+    #[error("CRL number {offered} of {issuer} is lower than {in_force}, which is in force")]
+    LowerNumber {
+        /// Whose CRL.
+        issuer: DistinguishedName,
+        /// The number that arrived.
+        offered: CrlNumber,
+        /// The number that is in force.
+        in_force: CrlNumber,
+    },
+    /// Two lists with one number: the authority was restored from an old backup and has counted again.
+    #[error(
+        "CRL number {number} of {issuer} is another list than the one with that number that is in force; \
+         sign a CRL with a higher number at the authority: ca-daemon crl --resign"
+    )]
+    OtherList {
+        /// Whose CRL.
+        issuer: DistinguishedName,
+        /// The number of both.
+        number: CrlNumber,
+    },
+    /// A delta to a complete CRL that is newer than the one in force, or to none; the complete CRL has to be fetched.
+    #[error("the delta of {issuer} is based on CRL number {base}, and that complete CRL, or a later one, is not here")]
+    MissingBase {
+        /// Whose delta.
+        issuer: DistinguishedName,
+        /// The number of its base.
+        base: CrlNumber,
+    },
+    /// Its nextUpdate has passed.
+    #[error(
+        "CRL number {number} was stale when it arrived: its nextUpdate was {next_update}; \
+         check this machine's clock, and whether the authority still signs"
+    )]
+    Stale {
+        /// Its number.
+        number: CrlNumber,
+        /// Its nextUpdate.
+        next_update: Timestamp,
+    },
+    /// Its thisUpdate is ahead by more than clocks may differ.
+    #[error("CRL number {number} is not valid before {this_update}; check this machine's clock and the authority's")]
+    NotYetValid {
+        /// Its number.
+        number: CrlNumber,
+        /// Its thisUpdate.
+        this_update: Timestamp,
+    },
+}
+
+/// How current the list of one issuer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Freshness {
+    /// Whose list.
+    pub issuer: DistinguishedName,
+    /// The list in force, if one ever arrived: its number, thisUpdate, nextUpdate and how many it revokes.
+    pub list: Option<(CrlNumber, Timestamp, Timestamp, usize)>,
+    /// Until when clients are judged by that list: its nextUpdate, or later where a stale list has some grace. Since then they
+    /// are refused.
+    pub admits_until: Option<Timestamp>,
+}
+
+impl LiveSet {
+    /// An empty set: until a CRL of an issuer has arrived, nobody with its certificates is let in. Nor is anybody once it is stale.
+    #[must_use]
+    pub fn new(issuers: Vec<CrlIssuer>) -> Self {
+        Self {
+            issuers: issuers.into(),
+            on_stale_crl: OnStaleCrl::Refuse,
+            snapshot: Arc::default(),
+            writing: Arc::default(),
+            connections: Connections::default(),
+        }
+    }
+
+    /// The same set, which does this when a CRL is stale.
+    #[must_use]
+    pub fn on_stale_crl(self, on_stale_crl: OnStaleCrl) -> Self {
+        Self { on_stale_crl, ..self }
+    }
+
+    /// Whether a peer with these certificates may be let in. Every certificate of its chain is asked for, so that a
+    /// revoked issuing CA takes everything beneath it along.
+    pub fn check(&self, chain: &[CertificateId], now: Timestamp) -> Result<(), Refusal> {
+        let snapshot = self.snapshot.load();
+        for certificate in chain {
+            let list = snapshot.0.get(&certificate.issuer).ok_or_else(|| Refusal::NoCrl(certificate.issuer.clone()))?;
+            // Revoked before stale: what was revoked once stays revoked, whatever the age of the list.
+            if list.revokes(certificate) {
+                return Err(Refusal::Revoked(certificate.clone()));
+            }
+            if self.on_stale_crl.stale(list.next_update, now) == Some(Stale::Refused) {
+                return Err(Refusal::StaleCrl { issuer: certificate.issuer.clone(), since: list.next_update });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a connection under the live set: it ends when a certificate of its peer's chain is revoked. To be done
+    /// *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
+    pub(crate) fn watch(&self, chain: Arc<[CertificateId]>) -> Registration {
+        self.connections.register(chain)
+    }
+
+    /// How many connections each certificate has at this moment, and how many there are altogether.
+    pub(crate) fn tally(&self) -> (HashMap<CertificateId, u64>, u64) {
+        self.connections.tally()
+    }
+
+    /// How many connections are under the set at this moment.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Puts a complete CRL in force that just arrived: signed by a trusted issuer, current, and not lower in number than what
+    /// is in force. Open connections of peers that it revokes end, and nobody else's.
+    ///
+    /// It verifies a signature over the whole list, so it does not belong on an async thread.
+    pub fn install(&self, crl: &[u8], now: Timestamp) -> Result<Installed, InstallError> {
+        let verified = self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?;
+        check_current(&verified, now)?;
+        self.replace(&verified, crl)
+    }
+
+    /// Puts a complete CRL in force that was in force when this relying party last ran. A stale one is taken as well: it is worth
+    /// what it was worth before the restart ([`OnStaleCrl`]), and a lower number is not believed afterwards.
+    pub fn restore(&self, crl: &[u8]) -> Result<Installed, InstallError> {
+        self.replace(&self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?, crl)
+    }
+
+    /// Adds what a delta CRL says to the complete CRL that is in force, as [`Self::install`] does with a complete one. The base is
+    /// not read again: the cost is that of the delta.
+    pub fn install_delta(&self, delta: &[u8], now: Timestamp) -> Result<Installed, InstallError> {
+        let delta = self.verify(|issuer| VerifiedDelta::verify(delta, issuer))?;
+        check_current(&delta, now)?;
+        self.extend(&delta, None)
+    }
+
+    /// Puts a complete CRL and a delta to it in force together, with the delta's number: the complete CRL alone may be older than what
+    /// is in force.
+    pub fn install_with_delta(&self, crl: &[u8], delta: &[u8], now: Timestamp) -> Result<Installed, InstallError> {
+        let complete = self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?;
+        let delta = self.verify(|issuer| VerifiedDelta::verify(delta, issuer))?;
+        check_current(&delta, now)?;
+        if complete.issuer() != delta.issuer() || complete.number() < delta.base() {
+            return Err(InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() });
+        }
+        let base = Base::of(&complete, crl);
+        self.extend(&delta, Some(&base))
+    }
+
+    /// [`Self::restore`] for a delta.
+    pub fn restore_delta(&self, delta: &[u8]) -> Result<Installed, InstallError> {
+        self.extend(&self.verify(|issuer| VerifiedDelta::verify(delta, issuer))?, None)
+    }
+
+    /// How current each trusted issuer's list is.
+    #[must_use]
+    pub fn freshness(&self) -> Vec<Freshness> {
+        let snapshot = self.snapshot.load();
+        let of = |issuer: &CrlIssuer| {
+            let list = snapshot.0.get(issuer.name());
+            Freshness {
+                issuer: issuer.name().clone(),
+                list: list.map(|list| (list.number, list.this_update, list.next_update, list.len())),
+                admits_until: list.map(|list| self.on_stale_crl.admits_until(list.next_update)),
+            }
+        };
+        self.issuers.iter().map(of).collect()
+    }
+
+    pub(super) fn policy(&self) -> OnStaleCrl {
+        self.on_stale_crl
+    }
+
+    /// Whether every trusted issuer's list is there and not stale: whether clients should be sent here. A stale list is reason
+    /// enough to send them elsewhere, also while some grace is left.
+    pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
+        for Freshness { issuer, list, .. } in self.freshness() {
+            let Some((_, _, next_update, _)) = list else { return Err(NotReady::NoCrl(issuer)) };
+            if let Some(clients) = self.on_stale_crl.stale(next_update, now) {
+                return Err(NotReady::StaleCrl { issuer, since: next_update, clients });
+            }
+        }
+        Ok(())
+    }
+
+    /// Tries the trusted issuers in turn: the CRL says whose it is, and only that one's key can have signed it.
+    fn verify<T>(&self, verify: impl Fn(&CrlIssuer) -> Result<T, CrlVerifyError>) -> Result<T, CrlVerifyError> {
+        let mut refused = CrlVerifyError::NoIssuer;
+        for issuer in self.issuers.iter() {
+            match verify(issuer) {
+                Err(error @ CrlVerifyError::OtherIssuer { .. }) => refused = error,
+                result => return result,
+            }
+        }
+        Err(refused)
+    }
+
+    fn replace(&self, crl: &VerifiedCrl<'_>, der: &[u8]) -> Result<Installed, InstallError> {
+        // The set is built before anybody is kept waiting.
+        let base = Base::of(crl, der);
+        self.swap(crl.issuer(), crl.number(), |in_force| {
+            // A delta may have brought the same number already; the next delta may need this base all the same.
+            if let Some(in_force) = in_force.filter(|list| list.base.number == crl.number()) {
+                return if in_force.base.digest == base.digest {
+                    Ok(None)
+                } else {
+                    Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() })
+                };
+            }
+            Ok(Some(IssuerList {
+                number: crl.number(),
+                this_update: crl.this_update(),
+                next_update: crl.next_update(),
+                base,
+                since_base: SerialSet::default(),
+            }))
+        })
+    }
+
+    /// Makes a list of a delta and a base: the given one, or what is in force.
+    fn extend(&self, delta: &VerifiedDelta<'_>, given: Option<&Arc<Base>>) -> Result<Installed, InstallError> {
+        let since_base: SerialSet = delta.serials().collect();
+        self.swap(delta.issuer(), delta.number(), |in_force| {
+            let is_here = |list: &IssuerList| list.number == delta.number() && list.base.number >= delta.base();
+            if in_force.is_some_and(is_here) {
+                return Ok(None);
+            }
+            // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4).
+            let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
+            let missing = || InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() };
+            Ok(Some(IssuerList {
+                number: delta.number(),
+                this_update: delta.this_update(),
+                next_update: delta.next_update(),
+                base: Arc::clone(base.ok_or_else(missing)?),
+                since_base,
+            }))
+        })
+    }
+
+    /// Puts what `next` makes of an issuer's list in its place, unless its number is lower, and ends the connections of those
+    /// who are revoked now.
+    fn swap(
+        &self,
+        issuer: &DistinguishedName,
+        number: CrlNumber,
+        next: impl FnOnce(Option<&IssuerList>) -> Result<Option<IssuerList>, InstallError>,
+    ) -> Result<Installed, InstallError> {
+        // Nothing in here can panic half-way, so a poisoned lock protects a whole snapshot all the same.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let in_force = snapshot.0.get(issuer).map(Arc::as_ref);
+        if let Some(in_force) = in_force.map(|list| list.number).filter(|in_force| number < *in_force) {
+            return Err(InstallError::LowerNumber { issuer: issuer.clone(), offered: number, in_force });
+        }
+        let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
+        let revoked = list.len();
+        snapshot.0.insert(issuer.clone(), Arc::clone(&list));
+        self.snapshot.store(Arc::new(snapshot));
+        // After the swap: a connection that is not under the set yet will ask the new snapshot.
+        let ended = self.connections.end_if(|certificate| certificate.issuer == *issuer && list.revokes(certificate));
+        Ok(Installed::Replaced { number, revoked, ended, delta_url: list.base.delta_url.clone() })
+    }
+}
+
+impl IssuerList {
+    fn revokes(&self, certificate: &CertificateId) -> bool {
+        self.since_base.contains(&certificate.serial) || self.base.revoked.contains(&certificate.serial)
+    }
+
+    /// How many it revokes; what is in the base and in the delta counts twice, until a complete CRL takes their place.
+    fn len(&self) -> usize {
+        self.base.revoked.len() + self.since_base.len()
+    }
+}
+
+fn check_current(list: &VerifiedList<'_>, now: Timestamp) -> Result<(), InstallError> {
+    let (number, this_update, next_update) = (list.number(), list.this_update(), list.next_update());
+    if this_update > now.plus(CLOCK_SKEW) {
+        return Err(InstallError::NotYetValid { number, this_update });
+    }
+    if next_update < now {
+        return Err(InstallError::Stale { number, next_update });
+    }
+    Ok(())
+}

@@ -1,0 +1,21 @@
+//! Revocation as it stands at this moment: [`LiveSet`] answers, and keepers bring it what is signed, from wherever it lies.
+//!
+//! It never decides by itself that a peer is revoked; it believes signed CRLs and nothing else.
+
+mod connections;
+mod keeper;
+mod live;
+mod location;
+mod serials;
+mod staleness;
+
+pub(crate) use self::{
+    connections::Registration,
+    keeper::{Channels, Keeper, ListFiles, Progress},
+    staleness::StalenessLog,
+};
+pub use self::{
+    live::{Freshness, InstallError, Installed, LiveSet, NotReady, Refusal},
+    location::Location,
+    staleness::{OnStaleCrl, Stale},
+};

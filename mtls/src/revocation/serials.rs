@@ -1,0 +1,116 @@
+//! A set of serial numbers that is built once and then only asked: small, and as fast with a million entries as with one.
+//!
+//! It never allocates after it was built.
+
+use std::collections::HashSet;
+
+use pki::serial::Serial;
+
+/// About so many numbers share a bucket: two cache lines for them, one more for the bucket's place.
+const BUCKET: usize = 8;
+/// Odd, so that multiplying by it maps numbers one to one; its high bits depend on all bits of what it multiplies.
+const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+/// A set of serial numbers.
+///
+/// Numbers of up to 16 octets, which is all that this system and most others issue, take 16 octets each: spread by a
+/// multiplication, sorted, and found through an index of their highest bits. Longer ones are few or none.
+#[derive(Debug)]
+pub(crate) struct SerialSet {
+    /// Spread and sorted.
+    numbers: Box<[u128]>,
+    /// Where the numbers with these highest bits begin; one more entry at the end.
+    index: Box<[u32]>,
+    /// How far a number is shifted to leave its highest bits.
+    shift: u32,
+    long: HashSet<Serial>,
+}
+
+impl SerialSet {
+    pub(crate) fn contains(&self, serial: &Serial) -> bool {
+        let Some(number) = serial.to_u128() else { return self.long.contains(serial) };
+        let number = spread(number);
+        let bucket = bucket_of(number, self.shift);
+        match (self.index.get(bucket), self.index.get(bucket + 1)) {
+            (Some(&from), Some(&to)) => self.numbers[from as usize..to as usize].binary_search(&number).is_ok(),
+            _ => false,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.numbers.len() + self.long.len()
+    }
+}
+
+impl Default for SerialSet {
+    fn default() -> Self {
+        std::iter::empty().collect()
+    }
+}
+
+impl FromIterator<Serial> for SerialSet {
+    fn from_iter<I: IntoIterator<Item = Serial>>(serials: I) -> Self {
+        let serials = serials.into_iter();
+        let mut numbers = Vec::with_capacity(serials.size_hint().0);
+        let mut long = HashSet::new();
+        for serial in serials {
+            match serial.to_u128() {
+                Some(number) => numbers.push(spread(number)),
+                None => _ = long.insert(serial),
+            }
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        let bits = (numbers.len() / BUCKET).max(1).ilog2();
+        let shift = u128::BITS - bits;
+        let mut index = Vec::with_capacity((1 << bits) + 1);
+        let mut at = 0;
+        for bucket in 0..=1_usize << bits {
+            at += numbers[at..].partition_point(|number| bucket_of(*number, shift) < bucket);
+            index.push(u32::try_from(at).expect("a CRL of 256 MiB has fewer than four thousand million entries"));
+        }
+        Self { numbers: numbers.into(), index: index.into(), shift, long }
+    }
+}
+
+fn spread(number: u128) -> u128 {
+    number.wrapping_mul(SPREAD)
+}
+
+fn bucket_of(number: u128, shift: u32) -> usize {
+    // With one bucket only there is nothing to shift by: 128 bits at once would overflow.
+    usize::try_from(number.checked_shr(shift).unwrap_or(0)).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn serial(number: u128) -> Serial {
+        Serial::from_magnitude(&number.to_be_bytes()).unwrap()
+    }
+
+    #[test]
+    fn has_what_was_put_in_and_nothing_else() {
+        for count in [0, 1, 7, 8, 9, 63, 64, 1_000, 50_000] {
+            let set: SerialSet = (1..=count).map(|number| serial(number * 3)).collect();
+            assert_eq!(set.len(), usize::try_from(count).unwrap());
+            for number in 1..=count {
+                assert!(set.contains(&serial(number * 3)), "{number} of {count}");
+                assert!(!set.contains(&serial(number * 3 - 1)), "{number} of {count}");
+            }
+        }
+    }
+
+    #[test]
+    fn knows_serials_of_every_length_and_counts_each_once() {
+        let short = serial(1);
+        let long = Serial::from_magnitude(&[0x7f; 20]).unwrap();
+        let highest = serial(u128::MAX);
+        assert!(!SerialSet::default().contains(&highest));
+        let set: SerialSet = [short, long, highest, short, long].into_iter().collect();
+        assert_eq!(set.len(), 3);
+        assert!(set.contains(&short) && set.contains(&long) && set.contains(&highest));
+        assert!(!set.contains(&Serial::from_magnitude(&[0x7e; 20]).unwrap()));
+    }
+}

@@ -1,0 +1,119 @@
+//! The verifier of client certificates: rustls's own path validation, and then the live set.
+//!
+//! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
+//! why the acceptor asks the live set again after each handshake.
+
+use std::{cell::RefCell, sync::Arc};
+
+use pki::certificate::CertificateInfo;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    server::{
+        VerifierBuilderError, WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, UnixTime};
+
+use crate::{
+    clock::Clock,
+    peer::certificate_ids,
+    revocation::{LiveSet, Refusal},
+};
+
+tokio::task_local! {
+    /// What the verifier saw in the handshake that this task drives. rustls's errors say why a certificate was
+    /// refused, not whose it was; the acceptor's log line needs both.
+    pub(crate) static SEEN: RefCell<Seen>;
+}
+
+/// What the verifier saw.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) certificate: Option<CertificateInfo>,
+    pub(crate) refusal: Option<Refusal>,
+    /// The certificate is good, and whoever presents it did not sign the handshake with its key.
+    pub(crate) is_without_key: bool,
+}
+
+/// Outside of an acceptor nobody collects this, and nothing depends on it.
+fn note(change: impl FnOnce(&mut Seen)) {
+    let _ = SEEN.try_with(|seen| change(&mut seen.borrow_mut()));
+}
+
+fn without_key(seen: &mut Seen) {
+    seen.is_without_key = true;
+}
+
+/// Accepts clients whose certificate chains to a trusted root, is for clients, is valid now, and is not revoked.
+#[derive(Debug)]
+pub(crate) struct LiveClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    live: LiveSet,
+    clock: Clock,
+}
+
+impl LiveClientVerifier {
+    pub(crate) fn new(roots: Arc<RootCertStore>, live: LiveSet, clock: Clock) -> Result<Self, VerifierBuilderError> {
+        // Without CRLs of its own: webpki would verify the signature over the whole list in every handshake.
+        let inner = WebPkiClientVerifier::builder_with_provider(roots, crate::provider()).build()?;
+        Ok(Self { inner, live, clock })
+    }
+}
+
+impl ClientCertVerifier for LiveClientVerifier {
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        note(|seen| seen.certificate = CertificateInfo::from_der(end_entity).ok());
+
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let ids = certificate_ids(std::slice::from_ref(end_entity)).and_then(|leaf| {
+            let above = certificate_ids(intermediates)?;
+            Ok([leaf, above].concat())
+        });
+        let ids = ids.map_err(|_| CertificateError::BadEncoding)?;
+        match self.live.check(&ids, self.clock.now()) {
+            Ok(()) => Ok(verified),
+            Err(refusal) => {
+                let error = match &refusal {
+                    Refusal::Revoked(_) => CertificateError::Revoked,
+                    // The client has done nothing wrong and its CA is not unknown: `access_denied` (RFC 8446 section 6.2).
+                    Refusal::NoCrl(_) | Refusal::StaleCrl { .. } => CertificateError::ApplicationVerificationFailure,
+                };
+                note(|seen| seen.refusal = Some(refusal));
+                Err(error.into())
+            }
+        }
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature).inspect_err(|_| note(without_key))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature).inspect_err(|_| note(without_key))
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

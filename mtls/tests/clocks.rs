@@ -1,0 +1,101 @@
+//! A relying party whose clock is an hour off: what it makes of its authority's CRLs, and what becomes of its clients.
+
+use std::time::Duration;
+
+use mtls::{clock::Clock, relying_party::RelyingParty, revocation::NotReady};
+use rustls::AlertDescription;
+use tokio::task::JoinSet;
+
+use crate::common::{
+    Authority, Client, DAY, Http, Issued, Log, Service, Surroundings, eventually, publisher::Publisher, start,
+};
+
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// A service whose clock shows this while the authority's shows [`start`].
+async fn service(authority: &Authority, clock: Clock) -> (Service, JoinSet<()>) {
+    let mut service = Service::start_in(authority, Surroundings { clock, ..Surroundings::default() }).await;
+    let tasks = service.relying_party.keep_current();
+    (service, tasks)
+}
+
+fn number(relying_party: &RelyingParty) -> Option<i64> {
+    relying_party.live_set().freshness()[0].list.map(|(number, ..)| number.get())
+}
+
+/// As clients whose own clocks are right see it.
+fn client(authority: &Authority, issued: &Issued) -> Client {
+    Client::new(authority, issued, Http::Two, &Clock::manual(start()))
+}
+
+#[tokio::test]
+async fn an_hour_ahead_nothing_is_different() {
+    let (publisher, log) = (Publisher::start().await, Log::capture());
+    let authority = publisher.authority();
+    let (service, _tasks) = service(&authority, Clock::manual(start().plus(HOUR))).await;
+    let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
+    eventually("its CRLs are in force", || service.live().ready(service.clock.now()).is_ok()).await;
+    let mut open = client(&authority, &revoked).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    publisher.publish(|published| published.issuing = authority.crl(2, &[&revoked]));
+    eventually("its connection ends", || open.is_closed()).await;
+    assert_eq!(client(&authority, &good).get(service.address).await.status, 200);
+    assert!(!log.has(&["WARN"]), "{:?}", log.lines(&["WARN"]));
+}
+
+/// A list that ends sooner than that is stale when it arrives: everybody is refused, and the log says what to look at.
+#[tokio::test]
+async fn an_hour_ahead_of_a_list_for_half_an_hour_everybody_is_refused() {
+    let (publisher, log) = (Publisher::start().await, Log::capture());
+    let authority = publisher.authority();
+    let half_an_hour = authority.crl_between(1, start(), start().plus(MINUTE * 30), &[]);
+    publisher.publish(|published| published.issuing = half_an_hour);
+    let (service, _tasks) = service(&authority, Clock::manual(start().plus(HOUR))).await;
+    let refused = || log.lines(&["WARN", "CRL refused", "check this machine's clock"]).len();
+    eventually("it is logged", || refused() == 1).await;
+    let ready = service.live().ready(service.clock.now());
+    assert!(matches!(ready, Err(NotReady::NoCrl(_))), "{ready:?}");
+    let good = authority.client("good_1");
+    let alert = client(&authority, &good).refused(service.address).await.alert();
+    assert_eq!(alert, AlertDescription::AccessDenied);
+
+    service.clock.set(start());
+    eventually("its CRLs are in force", || service.live().ready(start()).is_ok()).await;
+    assert_eq!(client(&authority, &good).get(service.address).await.status, 200);
+    assert_eq!(refused(), 1);
+}
+
+/// What is signed now is from the future: the list before it stays in force, new clients are not valid yet, and the log says what to
+/// look at. Nothing is confirmed meanwhile, so that `revoke` tells its operator.
+#[tokio::test]
+async fn an_hour_behind_no_revocation_arrives_until_the_clock_is_set() {
+    let (publisher, log) = (Publisher::start().await, Log::capture());
+    let authority = publisher.authority();
+    let early = start().minus(HOUR * 2);
+    publisher.publish(|published| {
+        published.root = authority.root_crl_between(1, early, early.plus(DAY * 30), &[]);
+        published.issuing = authority.crl_between(1, early, early.plus(DAY), &[]);
+    });
+    let (service, _tasks) = service(&authority, Clock::manual(start().minus(HOUR))).await;
+    eventually("the lists from before are in force", || service.live().ready(service.clock.now()).is_ok()).await;
+    let old = authority.client_from("old_1", start().minus(DAY), DAY * 2);
+    let new = authority.client("new_1");
+    let mut open = client(&authority, &old).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    let alert = client(&authority, &new).refused(service.address).await.alert();
+    assert_eq!(alert, AlertDescription::CertificateExpired);
+    eventually("it is logged", || log.has(&["handshake refused", "new_1", "not valid yet"])).await;
+
+    publisher.publish(|published| published.issuing = authority.crl(2, &[&old]));
+    let refused = || log.lines(&["WARN", "CRL refused", "is not valid before", "check this machine's clock"]).len();
+    eventually("it is logged", || refused() == 1).await;
+    assert_eq!(number(&service.relying_party), Some(1));
+    assert_eq!(open.get().await.unwrap().status, 200);
+
+    service.clock.set(start().minus(MINUTE));
+    eventually("its connection ends", || open.is_closed()).await;
+    assert_eq!(number(&service.relying_party), Some(2));
+    assert_eq!(client(&authority, &new).get(service.address).await.status, 200);
+    assert_eq!(refused(), 1, "one line, however often it was asked for");
+}

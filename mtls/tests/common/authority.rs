@@ -1,0 +1,316 @@
+//! An authority with both its levels, built with `pki`, which signs whatever a test needs.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use mtls::identity::Identity;
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry},
+    issuing::{AuthoritySubject, CertificateAuthority, Publication},
+    key::{KeyPair, PublicKey},
+    name::Host,
+    policy::{Approved, OperatorOrder, Policy},
+    profile::Profile,
+    serial::Serial,
+    time::Timestamp,
+};
+use rustls_pki_types::CertificateDer;
+
+use super::{DAY, signed, start};
+
+/// No other authority of this process gives the same numbers.
+static SERIALS: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) struct Authority {
+    pub(crate) root: CertificateAuthority,
+    pub(crate) issuing: CertificateAuthority,
+    /// Copies: what signs does not give its key back.
+    pub(crate) root_key: KeyPair,
+    pub(crate) issuing_key: KeyPair,
+    /// When it signs.
+    now: Timestamp,
+}
+
+/// What an authority is founded with.
+#[derive(Clone, Copy)]
+pub(crate) struct Founding<'a> {
+    pub(crate) name: &'a str,
+    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there.
+    pub(crate) base: &'a str,
+    /// Whether its CRL says that deltas to it are at `/issuing-delta.crl`.
+    pub(crate) has_delta: bool,
+    /// When it signs everything.
+    pub(crate) now: Timestamp,
+}
+
+impl Default for Founding<'_> {
+    fn default() -> Self {
+        // Nobody answers there.
+        Self { name: "Fleet", base: "http://127.0.0.1:1", has_delta: false, now: start() }
+    }
+}
+
+/// A certificate with the one above it, and the key to it.
+pub(crate) struct Issued {
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) key: KeyPair,
+    pub(crate) info: CertificateInfo,
+}
+
+impl Authority {
+    /// An authority whose CRLs would lie at an address where nobody answers.
+    pub(crate) fn new() -> Self {
+        Self::found(Founding::default())
+    }
+
+    pub(crate) fn named(name: &str, base: &str) -> Self {
+        Self::found(Founding { name, base, ..Founding::default() })
+    }
+
+    pub(crate) fn found(founding: Founding<'_>) -> Self {
+        let Founding { name, base, has_delta, now } = founding;
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: name.parse().unwrap() };
+        let publication = |file| Publication {
+            crl_url: format!("{base}/{file}.crl"),
+            certificate_url: format!("{base}/{file}.crt"),
+            delta_crl_url: (has_delta && file == "issuing").then(|| format!("{base}/{file}-delta.crl")),
+        };
+        // Long ago, so that it could have signed what has expired by now.
+        let founded = now.minus(DAY * 100);
+        let (root_key, issuing_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+        let root =
+            CertificateAuthority::new_root(&subject, copy(&root_key), next_serial(), founded, publication("root"));
+        let root = root.unwrap();
+        let issuing =
+            root.new_issuing(&subject, copy(&issuing_key), next_serial(), founded, publication("issuing")).unwrap();
+        Self { root, issuing, root_key, issuing_key, now }
+    }
+
+    /// A client's certificate, good for 30 days.
+    pub(crate) fn client(&self, name: &str) -> Issued {
+        self.client_from(name, self.now, DAY * 30)
+    }
+
+    pub(crate) fn client_from(&self, name: &str, from: Timestamp, lifetime: Duration) -> Issued {
+        self.sign(Profile::Client, name, Vec::new(), from, lifetime)
+    }
+
+    /// A server's certificate for `localhost` and 127.0.0.1.
+    pub(crate) fn server(&self, name: &str) -> Issued {
+        self.server_for(name, Host::local())
+    }
+
+    pub(crate) fn server_for(&self, name: &str, hosts: Vec<Host>) -> Issued {
+        self.sign(Profile::Server, name, hosts, self.now, DAY * 60)
+    }
+
+    /// What the authority itself presents.
+    pub(crate) fn own(&self) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let public_key = PublicKey::from_spki(&key.spki()).unwrap();
+        let order = OperatorOrder {
+            profile: Profile::Server,
+            subject: "localhost".parse().unwrap(),
+            organization: None,
+            hosts: Host::local(),
+            public_key,
+            lifetime: DAY * 60,
+        };
+        self.finish(&policy().for_authority(order).unwrap(), key, self.now)
+    }
+
+    fn sign(&self, profile: Profile, name: &str, hosts: Vec<Host>, from: Timestamp, lifetime: Duration) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let public_key = PublicKey::from_spki(&key.spki()).unwrap();
+        let order = order(profile, name, hosts, public_key, lifetime);
+        self.finish(&order, key, from)
+    }
+
+    fn finish(&self, order: &Approved, key: KeyPair, from: Timestamp) -> Issued {
+        let issued = self.issuing.issue(order, next_serial(), from).unwrap();
+        Issued { chain: vec![issued.der, self.issuing.certificate().clone()], key, info: issued.info }
+    }
+
+    /// The issuing CA's CRL, good for a day.
+    pub(crate) fn crl(&self, number: i64, revoked: &[&Issued]) -> Vec<u8> {
+        self.crl_between(number, self.now, self.now.plus(DAY), revoked)
+    }
+
+    /// A delta to the issuing CA's CRL number `base`, good for a day.
+    pub(crate) fn delta(&self, number: i64, base: i64, revoked: &[&Issued]) -> Vec<u8> {
+        self.delta_between(number, base, self.now, self.now.plus(DAY), revoked)
+    }
+
+    pub(crate) fn delta_between(
+        &self,
+        number: i64,
+        base: i64,
+        this_update: Timestamp,
+        next_update: Timestamp,
+        revoked: &[&Issued],
+    ) -> Vec<u8> {
+        let draft = DeltaDraft {
+            number: CrlNumber::new(number).unwrap(),
+            base: CrlNumber::new(base).unwrap(),
+            this_update,
+            next_update,
+            revoked: revoked.iter().map(|issued| entry(issued.info.id.serial, this_update)).collect::<Vec<_>>(),
+        };
+        self.issuing.sign_delta(&draft).unwrap()
+    }
+
+    pub(crate) fn crl_between(
+        &self,
+        number: i64,
+        this_update: Timestamp,
+        next_update: Timestamp,
+        revoked: &[&Issued],
+    ) -> Vec<u8> {
+        let serials: Vec<_> = revoked.iter().map(|issued| issued.info.id.serial).collect();
+        sign_crl(&self.issuing, number, this_update, next_update, &serials)
+    }
+
+    /// The root's CRL, good for 30 days.
+    pub(crate) fn root_crl(&self, number: i64, revoked: &[Serial]) -> Vec<u8> {
+        self.root_crl_between(number, self.now, self.now.plus(DAY * 30), revoked)
+    }
+
+    pub(crate) fn root_crl_between(
+        &self,
+        number: i64,
+        this_update: Timestamp,
+        next_update: Timestamp,
+        revoked: &[Serial],
+    ) -> Vec<u8> {
+        sign_crl(&self.root, number, this_update, next_update, revoked)
+    }
+
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self.root.certificate())
+    }
+
+    /// Both of its levels, as whoever believes their CRLs knows them.
+    pub(crate) fn crl_issuers(&self) -> Vec<CrlIssuer> {
+        [&self.issuing, &self.root].map(|authority| CrlIssuer::from_certificate(authority.info()).unwrap()).into()
+    }
+}
+
+/// What an authority signed, signed again by it after a change to its fields: version, algorithm, issuer, thisUpdate, nextUpdate,
+/// entries (if there are any) and extensions.
+pub(crate) fn altered(authority: &Authority, crl: &[u8], change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
+    let mut fields = elements(contents(elements(contents(crl))[0]));
+    let mut fields: Vec<_> = fields.drain(..).map(<[u8]>::to_vec).collect();
+    change(&mut fields);
+    signed::sign(&signed::element(signed::SEQUENCE, &fields.concat()), &authority.issuing_key)
+}
+
+/// Puts an extension of id-ce (2.5.29) in front of those that are there; `list` is `[0] Extensions` or an entry.
+pub(crate) fn extension(id: u8, critical: bool, value: &[u8]) -> Vec<u8> {
+    let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };
+    let identifier = [0x06, 0x03, 0x55, 0x1d, id];
+    signed::element(signed::SEQUENCE, &[&identifier, critical, &signed::element(0x04, value)].concat())
+}
+
+/// Adds an extension to a CRL's `[0] Extensions`.
+pub(crate) fn add_extension(fields: &mut [Vec<u8>], extension: &[u8]) {
+    let extensions = fields.last_mut().unwrap();
+    let list = [contents(contents(extensions)), extension].concat();
+    *extensions = signed::element(0xa0, &signed::element(signed::SEQUENCE, &list));
+}
+
+/// Adds an extension to the first entry of a CRL, which has none.
+pub(crate) fn add_entry_extension(fields: &mut [Vec<u8>], extension: &[u8]) {
+    let mut entries: Vec<_> = elements(contents(&fields[5])).into_iter().map(<[u8]>::to_vec).collect();
+    let extensions = signed::element(signed::SEQUENCE, extension);
+    entries[0] = signed::element(signed::SEQUENCE, &[contents(&entries[0]), &extensions].concat());
+    fields[5] = signed::element(signed::SEQUENCE, &entries.concat());
+}
+
+/// The contents of a DER element.
+fn contents(element: &[u8]) -> &[u8] {
+    match element[1] {
+        length @ ..0x80 => &element[2..2 + usize::from(length)],
+        digits => {
+            let (digits, rest) = element[2..].split_at(usize::from(digits & 0x7f));
+            &rest[..digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit))]
+        }
+    }
+}
+
+/// The DER elements that follow each other.
+fn elements(mut octets: &[u8]) -> Vec<&[u8]> {
+    let mut elements = Vec::new();
+    while !octets.is_empty() {
+        let contents = contents(octets);
+        let header = contents.as_ptr() as usize - octets.as_ptr() as usize;
+        let (element, rest) = octets.split_at(header + contents.len());
+        elements.push(element);
+        octets = rest;
+    }
+    elements
+}
+
+impl Issued {
+    /// As the authority itself presents its chain: the root comes along.
+    pub(crate) fn with_root(mut self, authority: &Authority) -> Self {
+        self.chain.push(authority.root.certificate().clone());
+        self
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity::new(self.chain.clone(), copy(&self.key)).unwrap()
+    }
+}
+
+pub(crate) fn sign_crl(
+    authority: &CertificateAuthority,
+    number: i64,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    revoked: &[Serial],
+) -> Vec<u8> {
+    let draft = CrlDraft {
+        number: CrlNumber::new(number).unwrap(),
+        this_update,
+        next_update,
+        revoked: revoked.iter().map(|serial| entry(*serial, this_update)).collect::<Vec<_>>(),
+    };
+    authority.sign_crl(&draft).unwrap()
+}
+
+fn entry(serial: Serial, revoked_at: Timestamp) -> RevokedEntry {
+    RevokedEntry { serial, revoked_at, reason: RevocationReason::default() }
+}
+
+pub(crate) fn order(
+    profile: Profile,
+    name: &str,
+    hosts: Vec<Host>,
+    public_key: PublicKey,
+    lifetime: Duration,
+) -> Approved {
+    let subject = name.parse().unwrap();
+    policy().by_operator(OperatorOrder { profile, subject, organization: None, hosts, public_key, lifetime }).unwrap()
+}
+
+fn policy() -> Policy {
+    Policy { trust_domain: "fleet.example".parse().unwrap() }
+}
+
+pub(crate) fn copy(key: &KeyPair) -> KeyPair {
+    KeyPair::from_pem(&key.to_pem()).unwrap()
+}
+
+pub(crate) fn next_serial() -> Serial {
+    serial(SERIALS.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A serial as long as real ones are; different for each number.
+pub(crate) fn serial(number: u64) -> Serial {
+    let mut octets = [0x5a; 16];
+    octets[8..].copy_from_slice(&number.to_be_bytes());
+    Serial::from_random(octets)
+}

@@ -1,0 +1,101 @@
+//! What answers at an authority's address: its feed, on which the test says what exists, and confirmations, which it keeps.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    routing::{get, post},
+};
+use axum_server::Handle;
+use futures_util::stream;
+use pki::wire::{CONFIRM_PATH, FEED_PATH};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use url::Url;
+
+use super::{Issued, listen, tls::Tls};
+
+pub(crate) struct FeedServer {
+    pub(crate) address: SocketAddr,
+    said: watch::Sender<String>,
+    heard: Arc<Mutex<Heard>>,
+    handle: Handle<SocketAddr>,
+}
+
+#[derive(Default)]
+struct Heard {
+    feeds: usize,
+    confirmations: Vec<Value>,
+}
+
+type Shared = (watch::Receiver<String>, Arc<Mutex<Heard>>);
+
+impl FeedServer {
+    pub(crate) async fn presenting(issued: &Issued) -> Self {
+        let (said, hear) = watch::channel(line(&[]));
+        let heard = Arc::<Mutex<Heard>>::default();
+        let handle = Handle::new();
+        let routes = Router::new()
+            .route(FEED_PATH, get(feed))
+            .route(CONFIRM_PATH, post(confirm))
+            .with_state((hear, Arc::clone(&heard)));
+        let server = axum_server::from_tcp(listen()).unwrap().handle(handle.clone());
+        let server = server.acceptor(Tls::presenting(issued.chain.clone(), &issued.key));
+        tokio::spawn(server.serve(routes.into_make_service()));
+        let address = handle.listening().await.unwrap();
+        Self { address, said, heard, handle }
+    }
+
+    pub(crate) fn url(&self) -> Url {
+        format!("https://localhost:{}", self.address.port()).parse().unwrap()
+    }
+
+    /// Says on every feed, present and future, that these CRLs exist.
+    pub(crate) fn announce(&self, crls: &[(&str, i64)]) {
+        self.said.send_replace(line(crls));
+    }
+
+    /// How many feeds were asked for, and how often something was confirmed.
+    pub(crate) fn requests(&self) -> (usize, usize) {
+        let heard = self.heard.lock().unwrap();
+        (heard.feeds, heard.confirmations.len())
+    }
+
+    /// The highest number that was confirmed for this CRL.
+    pub(crate) fn confirmed(&self, crl: &str) -> Option<i64> {
+        let heard = self.heard.lock().unwrap();
+        heard.confirmations.iter().filter_map(|confirmation| confirmation["crls"][crl].as_i64()).max()
+    }
+}
+
+impl Drop for FeedServer {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+fn line(crls: &[(&str, i64)]) -> String {
+    let crls: serde_json::Map<_, _> = crls.iter().map(|(url, number)| ((*url).to_owned(), json!(number))).collect();
+    json!({ "crls": crls }).to_string() + "\n"
+}
+
+/// What was said last at once, and then whatever is said.
+async fn feed(State((hear, heard)): State<Shared>) -> Body {
+    heard.lock().unwrap().feeds += 1;
+    let mut hear = hear;
+    hear.mark_changed();
+    Body::from_stream(stream::unfold(hear, async |mut hear| {
+        hear.changed().await.ok()?;
+        let line = hear.borrow_and_update().clone();
+        Some((Ok::<_, std::io::Error>(line), hear))
+    }))
+}
+
+async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) {
+    heard.lock().unwrap().confirmations.push(confirmation);
+}

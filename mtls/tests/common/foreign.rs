@@ -1,0 +1,135 @@
+//! A CA that is not ours: OpenSSL's own, run as its users do.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use mtls::identity::{Identity, load_key};
+use pki::pem;
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+
+const CONFIGURATION: &str = "
+[ca]
+default_ca = foreign
+[foreign]
+database = index
+new_certs_dir = .
+serial = serial
+crlnumber = crlnumber
+certificate = ca.pem
+private_key = ca.key
+default_md = sha256
+default_days = 30
+default_crl_days = 1
+policy = anything
+x509_extensions = client
+crl_extensions = crl
+[anything]
+commonName = supplied
+[req]
+prompt = no
+distinguished_name = nobody
+[nobody]
+CN = nobody
+[authority]
+basicConstraints = critical, CA:TRUE
+subjectKeyIdentifier = hash
+[server]
+extendedKeyUsage = serverAuth
+subjectAltName = DNS:localhost
+[client]
+extendedKeyUsage = clientAuth
+[crl]
+authorityKeyIdentifier = keyid
+";
+
+/// One CA with what `openssl ca` keeps, in a directory.
+pub(crate) struct ForeignCa {
+    directory: TempDir,
+    is_root: bool,
+}
+
+/// The kind of key that it signs with, as `openssl genpkey` is told.
+pub(crate) type Key = &'static [&'static str];
+
+pub(crate) const P256: Key = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+pub(crate) const P384: Key = &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"];
+pub(crate) const RSA: Key = &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+
+impl ForeignCa {
+    pub(crate) fn root(key: Key) -> Self {
+        let ca = Self::prepare(key);
+        let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", "authority", "-days", "300"];
+        ca.openssl(&[&request[..], &["-subj", "/CN=Foreign Root", "-key", "ca.key", "-out", "ca.pem"]].concat());
+        Self { is_root: true, ..ca }
+    }
+
+    /// A CA whose certificate this one signs, as `issuing`.
+    pub(crate) fn beneath(&self, key: Key) -> Self {
+        let ca = Self::prepare(key);
+        let request = ["req", "-new", "-config", "ca.cnf", "-subj", "/CN=Foreign Issuing CA", "-key", "ca.key"];
+        ca.openssl(&[&request[..], &["-out", "ca.csr"]].concat());
+        fs::copy(ca.path("ca.csr"), self.path("issuing.csr")).unwrap();
+        self.sign("issuing", "authority");
+        fs::copy(self.path("issuing.pem"), ca.path("ca.pem")).unwrap();
+        ca
+    }
+
+    fn prepare(key: Key) -> Self {
+        let ca = Self { directory: tempfile::tempdir().unwrap(), is_root: false };
+        for (name, contents) in [("ca.cnf", CONFIGURATION), ("index", ""), ("serial", "1000\n"), ("crlnumber", "01\n")]
+        {
+            fs::write(ca.path(name), contents).unwrap();
+        }
+        ca.openssl(&[&["genpkey", "-out", "ca.key", "-algorithm"], key].concat());
+        ca
+    }
+
+    pub(crate) fn certificate(&self) -> CertificateDer<'static> {
+        self.certificates("ca.pem").swap_remove(0)
+    }
+
+    /// A key and a certificate of this CA, and this CA's own where that is not the root.
+    pub(crate) fn issue(&self, name: &str, extensions: &str) -> Identity {
+        let (key, csr) = (format!("{name}.key"), format!("{name}.csr"));
+        self.openssl(&[&["genpkey", "-out", &key, "-algorithm"], P256].concat());
+        let subject = format!("/CN={name}");
+        self.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", &subject, "-key", &key, "-out", &csr]);
+        self.sign(name, extensions);
+        let mut chain = self.certificates(&format!("{name}.pem"));
+        if !self.is_root {
+            chain.push(self.certificate());
+        }
+        Identity::new(chain, load_key(&self.path(&key)).unwrap()).unwrap()
+    }
+
+    /// `NAME.pem` out of `NAME.csr`.
+    fn sign(&self, name: &str, extensions: &str) {
+        let (csr, certificate) = (format!("{name}.csr"), format!("{name}.pem"));
+        let sign = ["ca", "-batch", "-notext", "-config", "ca.cnf", "-extensions", extensions, "-in", &csr];
+        self.openssl(&[&sign[..], &["-out", &certificate]].concat());
+    }
+
+    pub(crate) fn revoke(&self, name: &str) {
+        self.openssl(&["ca", "-config", "ca.cnf", "-revoke", &format!("{name}.pem")]);
+    }
+
+    /// The next CRL, in PEM as `openssl ca` writes it.
+    pub(crate) fn crl(&self) -> Vec<u8> {
+        self.openssl(&["ca", "-config", "ca.cnf", "-gencrl", "-out", "list.pem"]);
+        fs::read(self.path("list.pem")).unwrap()
+    }
+
+    fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
+        pem::read_chain(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn openssl(&self, arguments: &[&str]) {
+        let output = Command::new("openssl").args(arguments).current_dir(self.directory.path()).output();
+        let output = output.unwrap_or_else(|error| panic!("openssl cannot be run ({error}); run `make setup`"));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -1,0 +1,48 @@
+//! What the tests share: an authority, a service that relies on it, clients, the service's log, and waiting for something to
+//! become true.
+
+pub(crate) mod authority;
+mod client;
+pub(crate) mod example;
+pub(crate) mod feed;
+pub(crate) mod foreign;
+mod log;
+pub(crate) mod publisher;
+mod service;
+#[path = "../../../fuzz/targets/signed.rs"]
+mod signed;
+pub(crate) mod tls;
+
+use std::time::Duration;
+
+use pki::time::Timestamp;
+use tokio::time::{Instant, sleep};
+
+pub(crate) use self::{
+    authority::{Authority, Issued},
+    client::{Client, Http},
+    log::Log,
+    service::{Service, Surroundings, listen},
+};
+
+pub(crate) const DAY: Duration = Duration::from_hours(24);
+
+/// 2026-11-24 09:00:00 UTC: when every test begins.
+pub(crate) fn start() -> Timestamp {
+    Timestamp::from_unix(1_795_510_800)
+}
+
+/// Waits until something holds; a test that waits longer than any machine takes has failed.
+#[track_caller]
+pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    wait(format!("{what} ({place})"), holds)
+}
+
+async fn wait(what: String, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "did not come about: {what}");
+        sleep(Duration::from_millis(2)).await;
+    }
+}

@@ -1,0 +1,158 @@
+//! A service that relies on an authority: the acceptor of a [`RelyingParty`] in a real server.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Extension, Router,
+    body::{Body, Bytes},
+    http::Version,
+    routing::get,
+};
+use mtls::{
+    clock::Clock,
+    identity::Identity,
+    peer::Peer,
+    proxy::ProxyFrom,
+    relying_party::{CrlLocations, Options, RelyingParty},
+    revocation::{LiveSet, OnStaleCrl},
+};
+use prometheus_client::{encoding::text, registry::Registry};
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::{Authority, start};
+
+/// What a service is put into. By default nobody speaks the PROXY protocol, and no CRL is fetched.
+#[derive(Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) clock: Clock,
+    pub(crate) crl_directory: Arc<TempDir>,
+    pub(crate) on_stale_crl: OnStaleCrl,
+    pub(crate) proxy_from: ProxyFrom,
+}
+
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
+    pub(crate) relying_party: RelyingParty,
+    pub(crate) clock: Clock,
+    registry: Registry,
+    shutdown: CancellationToken,
+    // Removed when the service goes.
+    _crl_directory: Arc<TempDir>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Clock::manual(start()),
+            crl_directory: Arc::new(tempfile::tempdir().unwrap()),
+            on_stale_crl: OnStaleCrl::default(),
+            proxy_from: ProxyFrom::default(),
+        }
+    }
+}
+
+impl Surroundings {
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            crls: CrlLocations::DistributionPoints,
+            feed: None,
+            crl_directory: self.crl_directory.path().to_owned(),
+            crl_refresh: Duration::from_millis(10),
+            on_stale_crl: self.on_stale_crl,
+            proxy_from: self.proxy_from.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+impl Service {
+    /// A service with an empty CRL of each level in force.
+    pub(crate) async fn start(authority: &Authority) -> Self {
+        let service = Self::start_in(authority, Surroundings::default()).await;
+        service.install(&authority.root_crl(1, &[]));
+        service.install(&authority.crl(1, &[]));
+        service
+    }
+
+    /// A service without any CRL but those that lie in its directory.
+    pub(crate) async fn start_in(authority: &Authority, surroundings: Surroundings) -> Self {
+        let identity = authority.server("service0").identity();
+        let options = surroundings.options();
+        Self::with(&identity, authority.root.certificate(), options, surroundings).await
+    }
+
+    /// A service with these options.
+    pub(crate) async fn with(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        options: Options,
+        surroundings: Surroundings,
+    ) -> Self {
+        let relying_party = RelyingParty::new(identity, root, options).unwrap();
+        let mut registry = Registry::default();
+        relying_party.metrics().register(&mut registry);
+        let shutdown = CancellationToken::new();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let routes = Router::new().route("/", get(who)).route("/endless", get(endless));
+        tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
+        let Surroundings { clock, crl_directory, .. } = surroundings;
+        Self { address, relying_party, clock, registry, shutdown, _crl_directory: crl_directory }
+    }
+
+    pub(crate) fn live(&self) -> &LiveSet {
+        self.relying_party.live_set()
+    }
+
+    pub(crate) fn install(&self, crl: &[u8]) {
+        self.live().install(crl, self.clock.now()).unwrap();
+    }
+
+    /// A counter or gauge, by its name and labels in the Prometheus text format.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let mut encoded = String::new();
+        text::encode(&mut encoded, &self.registry).unwrap();
+        let value = encoded.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    pub(crate) fn handshakes_refused(&self, reason: &str) -> u64 {
+        self.metric(&format!("tls_handshakes_refused_total{{reason=\"{reason}\"}}"))
+    }
+
+    pub(crate) fn requests_refused(&self, reason: &str) -> u64 {
+        self.metric(&format!("requests_refused_total{{reason=\"{reason}\"}}"))
+    }
+
+    /// Handshakes that let a client in: `Full` or `Resumed`.
+    pub(crate) fn accepted(&self, kind: &str) -> u64 {
+        self.metric(&format!("tls_handshakes_total{{kind=\"{kind}\"}}"))
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// The protocol, the client's name and its address: `HTTP/2.0 client_1 127.0.0.1:4711`.
+async fn who(version: Version, Extension(peer): Extension<Peer>) -> String {
+    format!("{version:?} {} {}", peer.certificate().display_name(), peer.address())
+}
+
+/// An answer that goes on until somebody ends it.
+async fn endless() -> Body {
+    Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
+}
+
+/// A listener on a free port of this machine.
+pub(crate) fn listen() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}

@@ -1,0 +1,437 @@
+//! Enrollment against a server of the test's own, which is sometimes the authority and sometimes somebody else.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    body::{Body, Bytes},
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use axum_server::Handle;
+use futures_util::stream;
+use mtls::{
+    clock::Clock,
+    enroll::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
+    files::{self, Access, FileError},
+    identity::IdentityError,
+};
+use pki::{
+    certificate::Fingerprint,
+    csr::{CertificateRequest, Proposal},
+    issuing::{CertificateAuthority, Publication},
+    key::{KeyPair, PublicKey},
+    pem,
+    profile::Profile,
+    token::{Secret, Token},
+    wire::{ENROLL_PATH, EnrollRequest, EnrollResponse, PROBLEM_JSON, Problem},
+};
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+
+use crate::common::{
+    Authority, DAY, Issued,
+    authority::{copy, next_serial, order},
+    listen, start,
+    tls::Tls,
+};
+
+const SECRET: [u8; 32] = [7; 32];
+
+/// What answers at the token's address.
+struct Server {
+    address: SocketAddr,
+    desk: Arc<Desk>,
+    handle: Handle<SocketAddr>,
+}
+
+/// Who enrolled, and what the next one is answered; the last answer is repeated.
+struct Desk {
+    received: Mutex<Vec<Received>>,
+    answers: Mutex<Vec<Reply>>,
+}
+
+#[derive(Clone, Debug)]
+struct Received {
+    bearer: String,
+    public_key: PublicKey,
+}
+
+type Reply = Box<dyn Fn(&CertificateRequest) -> Response + Send>;
+
+impl Server {
+    async fn presenting(chain: Vec<CertificateDer<'static>>, key: &KeyPair, answers: Vec<Reply>) -> Self {
+        let desk = Arc::new(Desk { received: Mutex::default(), answers: Mutex::new(answers) });
+        let handle = Handle::new();
+        let routes = Router::new().route(ENROLL_PATH, post(receive)).with_state(Arc::clone(&desk));
+        let server =
+            axum_server::from_tcp(listen()).unwrap().handle(handle.clone()).acceptor(Tls::presenting(chain, key));
+        tokio::spawn(server.serve(routes.into_make_service()));
+        let address = handle.listening().await.unwrap();
+        Self { address, desk, handle }
+    }
+
+    /// The authority itself.
+    async fn of(authority: &Authority, answers: Vec<Reply>) -> Self {
+        let own = authority.own().with_root(authority);
+        Self::presenting(own.chain, &own.key, answers).await
+    }
+
+    fn token(&self, root: Fingerprint) -> Token {
+        let url = format!("https://{}", self.address).parse().unwrap();
+        Token { url, root, secret: Secret::from_octets(SECRET) }
+    }
+
+    fn received(&self) -> Vec<Received> {
+        self.desk.received.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.handle.shutdown();
+    }
+}
+
+async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(request): Json<EnrollRequest>) -> Response {
+    let csr = CertificateRequest::from_der(&pem::read_csr(&request.csr).unwrap()).unwrap();
+    let bearer = headers[header::AUTHORIZATION].to_str().unwrap().to_owned();
+    desk.received.lock().unwrap().push(Received { bearer, public_key: csr.public_key().clone() });
+    let mut answers = desk.answers.lock().unwrap();
+    if answers.len() > 1 { answers.remove(0)(&csr) } else { answers[0](&csr) }
+}
+
+/// What the authority answers: a certificate for the requested key.
+fn certificate(authority: &Arc<Authority>) -> Reply {
+    let authority = Arc::clone(authority);
+    Box::new(move |csr| {
+        let order = order(Profile::Client, "client_1", Vec::new(), csr.public_key().clone(), DAY);
+        let issued = authority.issuing.issue(&order, next_serial(), start()).unwrap();
+        answer(&[issued.der, authority.issuing.certificate().clone()], authority.root.certificate())
+    })
+}
+
+fn answer(chain: &[CertificateDer<'_>], root: &CertificateDer<'_>) -> Response {
+    Json(EnrollResponse { chain: pem::chain(chain), root: pem::certificate(root) }).into_response()
+}
+
+fn denied(status: StatusCode, detail: &'static str) -> Reply {
+    Box::new(move |_| {
+        let (kind, title) = ("/problems/token-expired".to_owned(), "The token has expired".to_owned());
+        let problem = Problem { kind, title, status: status.as_u16(), detail: detail.to_owned() };
+        (status, [(header::CONTENT_TYPE, PROBLEM_JSON)], Json(problem)).into_response()
+    })
+}
+
+fn text(status: StatusCode, body: String) -> Reply {
+    Box::new(move |_| (status, body.clone()).into_response())
+}
+
+/// The connection ends in the middle of the answer.
+fn lost() -> Reply {
+    Box::new(|_| {
+        let body = stream::iter([Ok(Bytes::from_static(b"{\"chain\":\"")), Err(std::io::Error::other("cut"))]);
+        Body::from_stream(body).into_response()
+    })
+}
+
+struct Machine {
+    directory: TempDir,
+    files: IdentityFiles,
+}
+
+impl Machine {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let files = IdentityFiles::new(directory.path(), Profile::Client);
+        Self { directory, files }
+    }
+
+    async fn enroll(&self, token: &Token) -> Result<Enrolled, EnrollError> {
+        let proposal = Proposal { common_name: "client_1".parse().unwrap(), organization: None, hosts: Vec::new() };
+        enroll(&self.files, token, Profile::Client, &proposal, &Clock::manual(start())).await
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path()).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[tokio::test]
+async fn a_token_becomes_a_certificate_for_a_key_that_never_left() {
+    let authority = Arc::new(Authority::new());
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let machine = Machine::new();
+    assert!(machine.files.load().unwrap().is_none());
+    let enrolled = machine.enroll(&server.token(authority.fingerprint())).await.unwrap();
+    assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
+    assert_eq!(fs::metadata(machine.files.key()).unwrap().mode() & 0o777, 0o600);
+
+    let received = server.received();
+    assert_eq!(received.len(), 1);
+    assert_eq!(received[0].bearer, format!("Bearer {}", *Secret::from_octets(SECRET).to_bearer()));
+    let key = mtls::identity::load_key(machine.files.key()).unwrap();
+    assert_eq!(received[0].public_key.spki(), key.spki());
+    let loaded = machine.files.load().unwrap().unwrap();
+    assert_eq!(loaded.identity.chain(), enrolled.identity.chain());
+    assert_eq!(&loaded.root, authority.root.certificate());
+}
+
+/// Whoever is not the authority never sees a request, and so never the secret.
+#[tokio::test]
+async fn the_secret_is_sent_to_nobody_but_the_authority() {
+    let (authority, other) = (Arc::new(Authority::new()), Authority::named("Elsewhere", "http://127.0.0.1:1"));
+    let namesake = Authority::new();
+    let root = authority.root.certificate().clone();
+    let with_root = |mut issued: Issued| {
+        issued.chain.push(root.clone());
+        issued
+    };
+    // The leaf of another authority, below this one's own issuing certificate.
+    let spliced = |issued: Issued| Issued {
+        chain: vec![issued.chain[0].clone(), authority.issuing.certificate().clone(), root.clone()],
+        ..issued
+    };
+    // A client of the fleet that plays authority.
+    let usurper = {
+        let client = authority.client("usurper_1");
+        let nowhere = Publication {
+            crl_url: "http://127.0.0.1:1".into(),
+            certificate_url: "http://127.0.0.1:1".into(),
+            delta_crl_url: None,
+        };
+        let signs = CertificateAuthority::load(client.chain[0].clone(), copy(&client.key), nowhere).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let public_key = PublicKey::from_spki(&key.spki()).unwrap();
+        let order = order(Profile::Server, "ca", pki::name::Host::local(), public_key, DAY);
+        let leaf = signs.issue(&order, next_serial(), start()).unwrap();
+        Issued { chain: [vec![leaf.der], client.chain].concat(), key, info: leaf.info }
+    };
+    let self_signed =
+        Issued { chain: vec![other.root.certificate().clone()], key: copy(&other.root_key), ..other.server("ca") };
+    let table = [
+        ("another authority", other.own(), true),
+        ("another authority with its root", other.own().with_root(&other), true),
+        ("another authority that carries the root along", with_root(other.own()), true),
+        ("another authority of the same name", with_root(namesake.own()), true),
+        ("a spliced chain", spliced(namesake.own()), true),
+        ("a self-signed root that carries the root along", with_root(self_signed), false),
+        ("the authority without its root", authority.own(), true),
+        ("a server of the fleet at the authority's address", with_root(authority.server("localhost")), true),
+        ("a client as an authority", with_root(usurper), false),
+        ("a client as a server", with_root(authority.client("client_1")), false),
+        (
+            "a server of another name",
+            with_root(authority.server_for("web", vec!["web.example".parse().unwrap(), "127.0.0.2".parse().unwrap()])),
+            false,
+        ),
+    ];
+    for (who, presented, is_other) in table {
+        let server = Server::presenting(presented.chain, &presented.key, vec![certificate(&authority)]).await;
+        let machine = Machine::new();
+        let error = machine.enroll(&server.token(authority.fingerprint())).await.unwrap_err();
+        assert!(server.received().is_empty(), "{who} saw the request");
+        match error {
+            EnrollError::OtherAuthority { .. } => assert!(is_other, "{who}: {error}"),
+            EnrollError::NotTrusted { .. } => assert!(!is_other, "{who}: {error}"),
+            _ => panic!("{who}: {error}"),
+        }
+        assert!(error.to_string().contains("The token was not sent"), "{who}: {error}");
+        assert_eq!(machine.names(), ["client.key.pending"], "{who}");
+        assert!(!error.to_string().contains(Secret::from_octets(SECRET).to_bearer().as_str()));
+    }
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let error = Machine::new().enroll(&server.token(other.fingerprint())).await.unwrap_err();
+    assert!(matches!(error, EnrollError::OtherAuthority { .. }) && server.received().is_empty(), "{error}");
+    assert!(error.to_string().contains(&other.fingerprint().to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn an_authority_that_is_not_there_or_expired_is_not_enrolled_with() {
+    let authority = Arc::new(Authority::new());
+    let address = listen().local_addr().unwrap();
+    let url = format!("https://{address}").parse().unwrap();
+    let token = Token { url, root: authority.fingerprint(), secret: Secret::from_octets(SECRET) };
+    let error = Machine::new().enroll(&token).await.unwrap_err();
+    assert!(
+        error.to_string().contains("ca-daemon serve") && error.to_string().contains(&address.to_string()),
+        "{error}"
+    );
+
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let machine = Machine::new();
+    let proposal = Proposal { common_name: "client_1".parse().unwrap(), organization: None, hosts: Vec::new() };
+    let late = Clock::manual(start().plus(DAY * 61));
+    let token = server.token(authority.fingerprint());
+    let error = enroll(&machine.files, &token, Profile::Client, &proposal, &late).await.unwrap_err();
+    assert!(matches!(error, EnrollError::NotTrusted { .. }) && server.received().is_empty(), "{error}");
+}
+
+#[tokio::test]
+async fn a_denial_is_told_and_the_next_attempt_may_succeed() {
+    let authority = Arc::new(Authority::new());
+    let answers = vec![denied(StatusCode::FORBIDDEN, "the token expired at noon"), certificate(&authority)];
+    let server = Server::of(&authority, answers).await;
+    let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+    let error = machine.enroll(&token).await.unwrap_err();
+    assert!(matches!(&error, EnrollError::Denied(problem) if problem.kind == "/problems/token-expired"), "{error}");
+    assert!(error.to_string().contains("the token expired at noon"), "{error}");
+    machine.enroll(&token).await.unwrap();
+    assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
+}
+
+#[tokio::test]
+async fn whoever_lost_the_answer_asks_again_with_the_same_key() {
+    let authority = Arc::new(Authority::new());
+    let answers = vec![lost(), text(StatusCode::BAD_GATEWAY, "<html>".into()), certificate(&authority)];
+    let server = Server::of(&authority, answers).await;
+    let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+    for _ in 0..2 {
+        let error = machine.enroll(&token).await.unwrap_err();
+        assert!(matches!(error, EnrollError::Answer { .. } | EnrollError::Unreachable { .. }), "{error}");
+        assert!(machine.files.is_interrupted());
+        assert_eq!(machine.names(), ["client.key.pending"]);
+        assert_eq!(fs::metadata(machine.file("client.key.pending")).unwrap().mode() & 0o777, 0o600);
+    }
+    machine.enroll(&token).await.unwrap();
+    assert!(!machine.files.is_interrupted());
+    let keys: Vec<_> = server.received().into_iter().map(|received| received.public_key).collect();
+    assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{}", keys.len());
+    let next = Machine::new();
+    next.enroll(&token).await.unwrap();
+    assert_ne!(server.received()[3].public_key, keys[0], "every machine makes its own key");
+}
+
+/// The answer is stored in three steps; after each of them the machine may lose power.
+#[tokio::test]
+async fn a_store_that_was_interrupted_is_completed_by_the_next_attempt() {
+    let authority = Arc::new(Authority::new());
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let token = server.token(authority.fingerprint());
+    let machine = Machine::new();
+    machine.enroll(&token).await.unwrap();
+    let (chain, key) = (machine.files.chain(), machine.files.key());
+
+    // Everything but the removal of the pending key.
+    fs::copy(key, machine.file("client.key.pending")).unwrap();
+    assert!(machine.files.load().unwrap().is_some() && machine.files.is_interrupted());
+    machine.enroll(&token).await.unwrap();
+    assert_eq!(server.received()[0].public_key, server.received()[1].public_key);
+
+    // The chain is missing.
+    fs::copy(key, machine.file("client.key.pending")).unwrap();
+    fs::remove_file(chain).unwrap();
+    assert!(machine.files.load().unwrap().is_none());
+    machine.enroll(&token).await.unwrap();
+    assert!(machine.files.load().unwrap().is_some());
+
+    // The chain is that of an earlier key.
+    let other = KeyPair::generate().unwrap();
+    files::write(key, other.to_pem().as_bytes(), Access::Private).unwrap();
+    files::write(&machine.file("client.key.pending"), other.to_pem().as_bytes(), Access::Private).unwrap();
+    assert!(matches!(machine.files.load(), Err(IdentityError::Mismatch(_))) && machine.files.is_interrupted());
+    machine.enroll(&token).await.unwrap();
+    let enrolled = machine.files.load().unwrap().unwrap();
+    assert!(enrolled.identity.info().is_for_key(&other));
+    assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
+
+    // A pending key that others could read is not a secret any more.
+    files::write(&machine.file("client.key.pending"), other.to_pem().as_bytes(), Access::Public).unwrap();
+    let error = machine.enroll(&token).await.unwrap_err();
+    assert!(matches!(error, EnrollError::Identity(IdentityError::File(FileError::NotPrivate { .. }))), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_ours_is_not_stored() {
+    let (authority, other) = (Arc::new(Authority::new()), Authority::new());
+    let for_another_key = authority.client("client_1");
+    let (good_root, other_root) = (authority.root.certificate().clone(), other.root.certificate().clone());
+    let root = good_root.clone();
+    let issuing = authority.issuing.certificate().clone();
+    let another_root: Reply = {
+        let authority = Arc::clone(&authority);
+        Box::new(move |csr| {
+            let order = order(Profile::Client, "client_1", Vec::new(), csr.public_key().clone(), DAY);
+            let issued = authority.issuing.issue(&order, next_serial(), start()).unwrap();
+            answer(&[issued.der, issuing.clone()], &other_root)
+        })
+    };
+    let another_key: Reply = Box::new(move |_| answer(&for_another_key.chain, &root));
+    let no_chain: Reply = Box::new(move |_| answer(&[], &good_root));
+    let huge = text(StatusCode::OK, "x".repeat(1024 * 1024));
+    let bad = [
+        (another_root, "not the one that the token names"),
+        (another_key, "does not belong to the certificate"),
+        (no_chain, "PEM"),
+        (text(StatusCode::OK, "<html>hello</html>".into()), "no usable answer"),
+        (text(StatusCode::OK, String::new()), "no usable answer"),
+        (text(StatusCode::OK, "{\"chain\":\"\",\"root\":\"\"}".into()), "PEM"),
+        (huge, "no usable answer"),
+        (denied(StatusCode::INTERNAL_SERVER_ERROR, "the database is full"), "the database is full"),
+        (text(StatusCode::FOUND, String::new()), "302"),
+    ];
+    for (reply, why) in bad {
+        let server = Server::of(&authority, vec![certificate(&authority), reply]).await;
+        let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+        machine.enroll(&token).await.unwrap();
+        let contents = |name: &str| fs::read(machine.file(name)).unwrap();
+        let before = ["ca.crt", "ca.url", "client.crt", "client.key"].map(contents);
+        let error = machine.enroll(&token).await.unwrap_err();
+        assert!(error.to_string().contains(why), "{why}: {error}");
+        assert_eq!(
+            ["ca.crt", "ca.url", "client.crt", "client.key"].map(contents),
+            before,
+            "{why}: what was there stays"
+        );
+        assert!(machine.files.load().unwrap().is_some());
+    }
+}
+
+#[test]
+fn a_token_is_found_where_it_was_put() {
+    let directory = tempfile::tempdir().unwrap();
+    let token = |octet| {
+        let url = "https://localhost:8440".parse().unwrap();
+        Token { url, root: Fingerprint([1; 32]), secret: Secret::from_octets([octet; 32]) }
+    };
+    let write = |path: &Path, octet| files::write(path, token(octet).encode().as_bytes(), Access::Private).unwrap();
+    let ca = directory.path().join("ca");
+    let environment = Some(token(9).encode().parse().unwrap());
+    let mut sources = TokenSources { ca_directory: Some(ca.clone()), environment, ..TokenSources::default() };
+    let error = sources.find().unwrap_err();
+    assert!(matches!(error, FindTokenError::None(_)) && error.to_string().contains("--token-file"), "{error}");
+
+    fs::create_dir(&ca).unwrap();
+    write(&ca.join("bootstrap.token"), 1);
+    assert_eq!(sources.find().unwrap(), token(1), "what is said outright counts more than the environment");
+    assert_eq!(TokenSources { ca_directory: None, ..sources.clone() }.find().unwrap(), token(9));
+    let file = directory.path().join("token");
+    sources.file = Some(file.clone());
+    assert!(sources.find().unwrap_err().to_string().contains(file.to_str().unwrap()), "not another one instead");
+    write(&file, 2);
+    assert_eq!(sources.find().unwrap(), token(2));
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(sources.find().unwrap_err().to_string().contains("chmod 600"));
+    sources.text = Some(token(3).encode().parse().unwrap());
+    assert_eq!(sources.find().unwrap(), token(3));
+    let damaged = token(3).encode()[..60].to_owned();
+    sources.text = Some(damaged.parse().unwrap());
+    assert!(!format!("{sources:?}").contains(&damaged[20..]));
+    let error = sources.find().unwrap_err().to_string();
+    assert!(error.contains("--token") && !error.contains(&damaged[20..]), "{error}");
+}

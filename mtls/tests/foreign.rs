@@ -1,0 +1,176 @@
+//! Services that rely on a CA of somebody else's, made with the `openssl` program: its CRLs lie in a file or at a URL, and there is no
+//! feed.
+
+use std::{fs, path::PathBuf};
+
+use mtls::{
+    client::mutual_tls,
+    clock::Clock,
+    identity::Identity,
+    relying_party::{CrlLocations, Options},
+    revocation::Location,
+};
+use pki::pem;
+use rustls::AlertDescription;
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::common::{
+    Client, Http, Log, Service, Surroundings, eventually,
+    foreign::{ForeignCa, P256, P384, RSA},
+    publisher::Publisher,
+};
+
+/// A CRL file as some other program keeps it.
+struct CrlFile {
+    directory: TempDir,
+}
+
+impl CrlFile {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("list.crl")
+    }
+
+    fn write_in_place(&self, contents: &[u8]) {
+        fs::write(self.path(), contents).unwrap();
+    }
+
+    fn replace(&self, contents: &[u8]) {
+        let temporary = self.directory.path().join("list.new");
+        fs::write(&temporary, contents).unwrap();
+        fs::rename(temporary, self.path()).unwrap();
+    }
+}
+
+/// A service beneath this root that takes CRLs from these places, and the tasks that do so.
+async fn service(identity: &Identity, root: &CertificateDer<'static>, crls: Vec<Location>) -> (Service, JoinSet<()>) {
+    // The clock by which openssl signs.
+    let surroundings = Surroundings { clock: Clock::system(), ..Surroundings::default() };
+    let options = Options { crls: CrlLocations::Given(crls), ..surroundings.options() };
+    let mut service = Service::with(identity, root, options, surroundings).await;
+    let tasks = service.relying_party.keep_current();
+    let (live, clock) = (service.live().clone(), service.clock.clone());
+    eventually("its CRLs are in force", || live.ready(clock.now()).is_ok()).await;
+    (service, tasks)
+}
+
+fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
+    Client::with(mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
+}
+
+fn der(text: &[u8]) -> Vec<u8> {
+    pem::read_crl(text).unwrap()
+}
+
+#[tokio::test]
+async fn a_crl_file_is_followed_however_it_is_written_and_whatever_signs_it() {
+    for (key, encode) in [(P256, der as fn(&[u8]) -> Vec<u8>), (P384, <[u8]>::to_vec), (RSA, der)] {
+        let (ca, file, log) = (ForeignCa::root(key), CrlFile::new(), Log::capture());
+        file.write_in_place(&encode(&ca.crl()));
+        let root = &ca.certificate();
+        let locations = vec![Location::File(file.path())];
+        let (service, _tasks) = service(&ca.issue("service", "server"), root, locations).await;
+        let names = ["client_1", "client_2", "client_3"];
+        let clients = names.map(|name| ca.issue(name, "client"));
+        let mut open = Vec::new();
+        for identity in &clients {
+            let mut connection = client(identity, root).open(service.address).await;
+            assert_eq!(connection.get().await.unwrap().status, 200);
+            open.push(connection);
+        }
+
+        ca.revoke("client_1");
+        file.replace(&encode(&ca.crl()));
+        eventually("its connection ends", || open[0].is_closed()).await;
+        for connection in &mut open[1..] {
+            assert_eq!(connection.get().await.unwrap().status, 200, "nobody else notices");
+        }
+
+        // Caught in the middle of being written, and worse.
+        ca.revoke("client_2");
+        let next = encode(&ca.crl());
+        for bad in [&next[..next.len() / 2], &[0x30, 0x80, 0, 0], b""] {
+            let logged = || log.lines(&["WARN", "list.crl"]).len();
+            let before = logged();
+            file.write_in_place(bad);
+            eventually("it is logged", || logged() > before).await;
+            assert_eq!(open[1].get().await.unwrap().status, 200);
+            let refused = client(&clients[0], root).refused(service.address).await;
+            assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
+        }
+        file.write_in_place(&next);
+        eventually("its connection ends", || open[1].is_closed()).await;
+        assert_eq!(open[2].get().await.unwrap().status, 200);
+        assert_eq!(client(&clients[2], root).get(service.address).await.status, 200);
+    }
+}
+
+/// A copy that keeps its original's time and happens to have its length is another file all the same.
+#[tokio::test]
+async fn a_file_of_the_same_age_and_length_is_looked_at() {
+    let (ca, file) = (ForeignCa::root(P256), CrlFile::new());
+    let padded = || [ca.crl(), vec![b'\n'; 4096]].concat()[..4096].to_vec();
+    file.write_in_place(&padded());
+    let age = fs::metadata(file.path()).unwrap().modified().unwrap();
+    let locations = vec![Location::File(file.path())];
+    let (service, _tasks) = service(&ca.issue("service", "server"), &ca.certificate(), locations).await;
+    let mut open = client(&ca.issue("client_1", "client"), &ca.certificate()).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+
+    ca.revoke("client_1");
+    let copy = file.directory.path().join("copy");
+    fs::write(&copy, padded()).unwrap();
+    fs::File::options().write(true).open(&copy).unwrap().set_modified(age).unwrap();
+    fs::rename(copy, file.path()).unwrap();
+    eventually("its connection ends", || open.is_closed()).await;
+}
+
+/// Two levels: the root's CRL in a file, the issuing CA's where a server sends it.
+#[tokio::test]
+async fn a_crl_url_is_asked_for_what_is_new() {
+    let (publisher, file) = (Publisher::start().await, CrlFile::new());
+    let root = ForeignCa::root(P384);
+    let issuing = root.beneath(P256);
+    file.write_in_place(&root.crl());
+    publisher.publish(|published| published.issuing = der(&issuing.crl()));
+    let url = format!("http://{}/issuing.crl", publisher.address).parse().unwrap();
+    let locations = vec![Location::Url(url), Location::File(file.path())];
+    let (service, _tasks) = service(&issuing.issue("service", "server"), &root.certificate(), locations).await;
+
+    let identity = issuing.issue("client_1", "client");
+    let mut open = client(&identity, &root.certificate()).open(service.address).await;
+    let mut other = client(&issuing.issue("client_2", "client"), &root.certificate()).open(service.address).await;
+    for connection in [&mut open, &mut other] {
+        assert_eq!(connection.get().await.unwrap().status, 200);
+    }
+    let unchanged = publisher.answers().1;
+    eventually("it goes on asking", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, 1, "what has not changed is not sent again");
+
+    issuing.revoke("client_1");
+    publisher.publish(|published| published.issuing = der(&issuing.crl()));
+    eventually("its connection ends", || open.is_closed()).await;
+    let refused = client(&identity, &root.certificate()).refused(service.address).await;
+    assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
+    assert_eq!(other.get().await.unwrap().status, 200);
+
+    root.revoke("issuing");
+    file.replace(&root.crl());
+    eventually("what is beneath a revoked CA ends", || other.is_closed()).await;
+}
+
+#[tokio::test]
+async fn a_file_with_two_crls_is_refused_with_what_to_do() {
+    let (ca, file, log) = (ForeignCa::root(P256), CrlFile::new(), Log::capture());
+    file.write_in_place(&ca.crl());
+    let locations = vec![Location::File(file.path())];
+    let (service, _tasks) = service(&ca.issue("service", "server"), &ca.certificate(), locations).await;
+    file.replace(&[ca.crl(), ca.crl()].concat());
+    eventually("it is logged", || log.has(&["WARN", "put each into a file of its own", "list.crl"])).await;
+    assert_eq!(service.live().freshness()[0].list.unwrap().0.get(), 1);
+}

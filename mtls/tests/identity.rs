@@ -1,0 +1,78 @@
+//! A process's own certificate and key: which pairs are taken from disk, and how one takes another's place.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use mtls::{
+    files::{self, Access, FileError},
+    identity::{Identity, IdentityError},
+};
+use pki::pem;
+
+use crate::common::{Authority, Client, Http, Service, authority::copy};
+
+#[test]
+fn a_pair_on_disk_has_to_be_whole_private_and_belong_together() {
+    let authority = Authority::new();
+    let (one, two) = (authority.server("service1"), authority.server("service2"));
+    let directory = tempfile::tempdir().unwrap();
+    let (chain, key) = (directory.path().join("server.crt"), directory.path().join("server.key"));
+    assert!(
+        matches!(Identity::load(&chain, &key), Err(IdentityError::File(FileError::Missing(path))) if path == chain)
+    );
+    files::write(&chain, pem::chain(&one.chain).as_bytes(), Access::Public).unwrap();
+    assert!(matches!(Identity::load(&chain, &key), Err(IdentityError::File(FileError::Missing(path))) if path == key));
+
+    files::write(&key, one.key.to_pem().as_bytes(), Access::Private).unwrap();
+    let identity = Identity::load(&chain, &key).unwrap();
+    assert_eq!((identity.chain(), identity.info().id.serial), (one.chain.as_slice(), one.info.id.serial));
+
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o604)).unwrap();
+    let error = Identity::load(&chain, &key).unwrap_err();
+    assert!(matches!(error, IdentityError::File(FileError::NotPrivate { mode: 0o604, .. })), "{error}");
+
+    files::write(&key, two.key.to_pem().as_bytes(), Access::Private).unwrap();
+    let error = Identity::load(&chain, &key).unwrap_err();
+    assert!(matches!(&error, IdentityError::Mismatch(name) if name == "service1"), "{error}");
+
+    for bad in ["", "no key", &two.key.to_pem()[..80]] {
+        files::write(&key, bad.as_bytes(), Access::Private).unwrap();
+        let error = Identity::load(&chain, &key).unwrap_err();
+        assert!(error.to_string().contains("server.key") && matches!(error, IdentityError::Key { .. }), "{error}");
+    }
+    files::write(&key, one.key.to_pem().as_bytes(), Access::Private).unwrap();
+    let half = &pem::chain(&one.chain)[..200];
+    for bad in ["", "no certificate", half] {
+        files::write(&chain, bad.as_bytes(), Access::Public).unwrap();
+        let error = Identity::load(&chain, &key).unwrap_err();
+        assert!(error.to_string().contains("server.crt") && matches!(error, IdentityError::Pem { .. }), "{error}");
+    }
+    files::write(&chain, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Access::Public).unwrap();
+    assert!(matches!(Identity::load(&chain, &key), Err(IdentityError::Certificate(_))));
+    assert!(matches!(Identity::new(Vec::new(), copy(&one.key)), Err(IdentityError::Certificate(_))));
+}
+
+#[tokio::test]
+async fn new_handshakes_see_the_new_identity_and_open_connections_go_on() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let client = || Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);
+    let presented = async || {
+        let stream = client().connect(service.address).await.unwrap();
+        stream.get_ref().1.peer_certificates().unwrap()[0].clone()
+    };
+    let mut open = client().open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    let before = presented().await;
+
+    let next = authority.server("service0");
+    service.relying_party.identity().replace(&next.identity()).unwrap();
+    assert_eq!(presented().await, next.chain[0]);
+    assert_ne!(before, next.chain[0]);
+    assert_eq!(open.get().await.unwrap().status, 200);
+
+    // Another's key does not even make an identity that could take its place.
+    let key = copy(&authority.server("service1").key);
+    assert!(matches!(Identity::new(next.chain.clone(), key), Err(IdentityError::Mismatch(_))));
+    assert_eq!(presented().await, next.chain[0]);
+    assert_eq!(client().get(service.address).await.status, 200);
+}

@@ -1,0 +1,205 @@
+//! How CRLs are fetched, kept and restored, from a server that answers as the test wants it to.
+
+use std::{fs, time::Duration};
+
+use mtls::{relying_party::RelyingParty, revocation::LiveSet};
+use rustls::AlertDescription;
+use tokio::task::JoinSet;
+
+use crate::common::{
+    Authority, Client, DAY, Http, Log, Service, Surroundings,
+    authority::Founding,
+    eventually,
+    example::crl_files,
+    publisher::{Mode, Publisher},
+    start,
+};
+
+fn relying_party(authority: &Authority, surroundings: &Surroundings) -> (RelyingParty, JoinSet<()>) {
+    let identity = authority.server("service0").identity();
+    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    let keepers = relying_party.keep_current();
+    (relying_party, keepers)
+}
+
+/// The number and the entries of the issuing CA's CRL.
+fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
+    relying_party.live_set().freshness()[0].list.map(|(number, _, _, revoked)| (number.get(), revoked))
+}
+
+#[tokio::test]
+async fn a_list_is_fetched_once_and_a_new_one_at_once() {
+    let publisher = Publisher::start().await;
+    let (authority, surroundings) = (publisher.authority(), Surroundings::default());
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+    let unchanged = publisher.answers().1;
+    eventually("it goes on asking", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, 1, "what has not changed is not sent again");
+
+    let revoked = authority.client("revoked_1");
+    publisher.publish(|published| published.issuing = authority.crl(2, &[&revoked]));
+    eventually("the second list is in force", || in_force(&relying_party) == Some((2, 1))).await;
+    eventually("it goes on asking", || publisher.answers().1 > unchanged + 6).await;
+    assert_eq!(publisher.answers().0, 2);
+}
+
+#[tokio::test]
+async fn an_outage_is_two_lines_in_the_log_and_nothing_else() {
+    let mut publisher = Publisher::start().await;
+    let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+
+    for mode in [Mode::Unavailable, Mode::Broken] {
+        let failed = publisher.answers().2;
+        publisher.publish(|published| published.mode = mode);
+        // An unchanged list has no body that could break off.
+        let number = in_force(&relying_party).unwrap().0 + 1;
+        publisher.publish(|published| published.issuing = authority.crl(number, &[]));
+        eventually("it fails several times", || publisher.answers().2 > failed + 3).await;
+        assert_eq!(in_force(&relying_party), Some((number - 1, 0)));
+        publisher.publish(|published| published.mode = Mode::Normal);
+        eventually("the next list is in force", || in_force(&relying_party) == Some((number, 0))).await;
+    }
+    assert_eq!(log.lines(&["WARN", "no CRL can be fetched", "/issuing.crl"]).len(), 2, "{:?}", log.lines(&[]));
+    assert_eq!(log.lines(&["INFO", "CRLs can be fetched again", "/issuing.crl"]).len(), 2);
+
+    publisher.goes_down().await;
+    eventually("it is noticed", || log.lines(&["no CRL can be fetched", "/issuing.crl"]).len() == 3).await;
+    publisher.publish(|published| published.issuing = authority.crl(10, &[]));
+    publisher.comes_up().await;
+    eventually("the newest list is in force", || in_force(&relying_party) == Some((10, 0))).await;
+    assert_eq!(log.lines(&["no CRL can be fetched", "/issuing.crl"]).len(), 3);
+}
+
+#[tokio::test]
+async fn a_list_that_is_refused_leaves_the_old_one_in_force_and_on_disk() {
+    let publisher = Publisher::start().await;
+    let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
+    let revoked = authority.client("revoked_1");
+    publisher.publish(|published| published.issuing = authority.crl(5, &[&revoked]));
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+    eventually("they are kept", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
+    let lower = authority.crl(4, &[]);
+    let forged = Authority::new().crl(6, &[]);
+    for (bad, why) in [(lower, "is lower than 5"), (forged, "signature"), (b"garbage".to_vec(), "not a CRL")] {
+        let asked = publisher.answers().0;
+        publisher.publish(|published| published.issuing = bad);
+        eventually("it asks again and again", || publisher.answers().0 > asked + 3).await;
+        assert_eq!(in_force(&relying_party), Some((5, 1)));
+        assert_eq!(log.lines(&["WARN", "CRL refused", why]).len(), 1, "{:?}", log.lines(&[]));
+    }
+    let kept = LiveSet::new(authority.crl_issuers());
+    for file in crl_files(surroundings.crl_directory.path()) {
+        kept.restore(&fs::read(file).unwrap()).unwrap();
+    }
+    assert_eq!(kept.freshness()[0].list.unwrap().0.get(), 5);
+}
+
+/// What was refused because this machine's clock is behind has to be taken once the clock is right, though the
+/// authority has published nothing new since.
+#[tokio::test]
+async fn a_list_from_the_future_is_taken_when_its_time_has_come() {
+    let publisher = Publisher::start().await;
+    let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
+    let tomorrow = start().plus(DAY);
+    publisher.publish(|published| published.issuing = authority.crl_between(1, tomorrow, tomorrow.plus(DAY), &[]));
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("it is refused", || log.has(&["CRL refused", "is not valid before"])).await;
+    assert!(relying_party.live_set().ready(start()).is_err());
+    surroundings.clock.set(tomorrow);
+    eventually("it is in force", || relying_party.live_set().ready(tomorrow).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_service_starts_with_the_last_good_lists_while_the_authority_is_down() {
+    let publisher = Publisher::start().await;
+    let (authority, surroundings) = (publisher.authority(), Surroundings::default());
+    let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
+    publisher.publish(|published| published.issuing = authority.crl(2, &[&revoked]));
+    let (first, keepers) = relying_party(&authority, &surroundings);
+    eventually("the lists are in force", || first.live_set().ready(start()).is_ok()).await;
+    eventually("they are kept", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
+    let mut expected = Vec::new();
+    publisher.publish(|published| expected.clone_from(&published.issuing));
+    assert!(crl_files(surroundings.crl_directory.path()).iter().any(|file| fs::read(file).unwrap() == expected));
+    drop((first, keepers));
+    publisher.goes_down().await;
+
+    let mut second = Service::start_in(&authority, surroundings.clone()).await;
+    let _keepers = second.relying_party.keep_current();
+    let client = |issued| Client::new(&authority, issued, Http::Two, &surroundings.clock);
+    assert_eq!(client(&good).get(second.address).await.status, 200);
+    assert_eq!(client(&revoked).refused(second.address).await.alert(), AlertDescription::CertificateRevoked);
+    assert!(second.live().install(&authority.crl(1, &[]), start()).is_err(), "a number never goes down");
+
+    // The day after, the list is stale: it is still known, and admits nobody.
+    surroundings.clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
+    let third = Service::start_in(&authority, surroundings.clone()).await;
+    assert_eq!(client(&good).refused(third.address).await.alert(), AlertDescription::AccessDenied);
+    assert_eq!(client(&revoked).refused(third.address).await.alert(), AlertDescription::CertificateRevoked);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_list_of_the_authority_admits_nobody() {
+    let authority = Authority::new();
+    let surroundings = Surroundings::default();
+    let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &surroundings.clock);
+    // Where the files would lie: one service that was told of both lists by another publisher.
+    let names: Vec<_> = [&authority.issuing.info().crl_urls[0], &authority.client("client_1").info.crl_urls[0]]
+        .map(|url| pki::certificate::Fingerprint::of(url.as_bytes()).short())
+        .map(|name| surroundings.crl_directory.path().join(format!("{name}.crl")))
+        .into();
+    let other = Authority::new();
+    let bad: [Vec<u8>; 4] = [b"garbage".to_vec(), Vec::new(), other.crl(1, &[]), authority.crl(1, &[])[..40].to_vec()];
+    for bad in bad {
+        fs::write(&names[0], authority.root_crl(1, &[])).unwrap();
+        fs::write(&names[1], &bad).unwrap();
+        let log = Log::capture();
+        let service = Service::start_in(&authority, surroundings.clone()).await;
+        assert_eq!(log.lines(&["WARN", "the stored CRL is not believed"]).len(), 1, "{:?}", log.lines(&[]));
+        assert!(service.live().ready(start()).is_err());
+        assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
+    }
+    fs::remove_file(&names[1]).unwrap();
+    fs::create_dir(&names[1]).unwrap();
+    let log = Log::capture();
+    let service = Service::start_in(&authority, surroundings).await;
+    assert!(log.has(&["WARN", "the stored CRL cannot be read"]), "{:?}", log.lines(&[]));
+    assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
+}
+
+/// A delta is of no use to the next start without the complete CRL that it adds to, and that could not be written.
+#[tokio::test]
+async fn what_could_not_be_written_is_written_with_what_came_after_it() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[])));
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the first lists are in force", || in_force(&relying_party) == Some((2, 0))).await;
+    let directory = surroundings.crl_directory.path();
+    eventually("they are kept", || crl_files(directory).len() == 3).await;
+
+    // A directory that became a file.
+    let aside = directory.with_extension("aside");
+    fs::rename(directory, &aside).unwrap();
+    fs::write(directory, "").unwrap();
+    publisher.publish(|published| {
+        published.issuing = authority.crl(10, &[&one]);
+        published.delta = Some(authority.delta(11, 10, &[]));
+    });
+    eventually("they are in force", || in_force(&relying_party) == Some((11, 1))).await;
+    publisher.publish(|published| published.delta = Some(authority.delta(12, 10, &[&two])));
+    eventually("it is in force", || in_force(&relying_party) == Some((12, 2))).await;
+    fs::remove_file(directory).unwrap();
+    fs::rename(&aside, directory).unwrap();
+    eventually("it is logged", || log.has(&["INFO", "kept for the next start again"])).await;
+    assert_eq!(log.lines(&["WARN", "cannot be kept for the next start"]).len(), 1, "{:?}", log.lines(&["WARN"]));
+
+    let identity = authority.server("service0").identity();
+    let next = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    assert_eq!(in_force(&next), Some((12, 2)));
+}

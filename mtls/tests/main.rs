@@ -1,0 +1,21 @@
+//! What relying parties and clients experience, over real sockets and at a time that each test sets.
+
+#![expect(clippy::unwrap_used, reason = "a test whose surroundings cannot be built has failed")]
+
+mod common;
+
+mod attacks;
+mod clocks;
+mod corpus;
+mod enrollment;
+mod example;
+mod feed;
+mod foreign;
+mod handshake;
+mod identity;
+mod keeper;
+mod live_set;
+mod proxy;
+mod slow_peers;
+mod staleness;
+mod standing;

@@ -1,0 +1,157 @@
+//! What becomes of a client that was let in once: sessions that are resumed and connections that stay open.
+
+use http::StatusCode;
+use http_body_util::BodyExt as _;
+use mtls::revocation::Installed;
+use pki::serial::Serial;
+use rustls::HandshakeKind;
+
+use crate::common::{Authority, Client, DAY, Http, Log, Service, eventually, start};
+
+#[tokio::test]
+async fn a_session_is_resumed_until_its_client_is_revoked() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let log = Log::capture();
+    let issued = authority.client("client_1");
+    let client = Client::new(&authority, &issued, Http::One, &service.clock);
+    assert_eq!(client.get(service.address).await.status, 200);
+
+    let mut resumed = client.open(service.address).await;
+    assert_eq!(resumed.kind, HandshakeKind::Resumed);
+    assert!(resumed.get().await.unwrap().body.contains("client_1"), "the peer is known without its certificate");
+    assert_eq!((service.accepted("Full"), service.accepted("Resumed")), (1, 1));
+
+    service.install(&authority.crl(2, &[&issued]));
+    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    eventually("the refusal is counted", || service.handshakes_refused("Revoked") == 1).await;
+    assert!(log.has(&["handshake refused", "client_1", "is revoked", "from=127.0.0.1:"]), "{:?}", log.lines(&[]));
+    assert_eq!((service.accepted("Full"), service.accepted("Resumed")), (1, 1));
+}
+
+#[tokio::test]
+async fn a_session_of_a_client_beneath_a_revoked_authority_is_not_resumed() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);
+    let mut open = client.open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    service.install(&authority.root_crl(2, &[authority.issuing.info().id.serial]));
+    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    eventually("the refusal is counted", || service.handshakes_refused("Revoked") == 1).await;
+    assert!(open.get().await.is_err(), "what was open beneath it is ended");
+}
+
+#[tokio::test]
+async fn a_session_is_not_resumed_beyond_the_certificate_or_without_a_fresh_crl() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let issued = authority.client_from("client_1", start(), DAY / 2);
+    let client = Client::new(&authority, &issued, Http::One, &service.clock);
+    assert_eq!(client.get(service.address).await.status, 200);
+    service.clock.set(issued.info.validity.not_after.plus(std::time::Duration::from_secs(1)));
+    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    eventually("the refusal is counted", || service.handshakes_refused("Expired") == 1).await;
+
+    let client = Client::new(&authority, &authority.client("client_2"), Http::One, &service.clock);
+    assert_eq!(client.get(service.address).await.status, 200);
+    service.clock.set(start().plus(DAY).plus(std::time::Duration::from_secs(1)));
+    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    eventually("the refusal is counted", || service.handshakes_refused("NoFreshCrl") == 1).await;
+    assert_eq!(service.accepted("Resumed"), 0);
+}
+
+#[tokio::test]
+async fn the_open_connection_of_a_revoked_client_ends_and_nobody_elses() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    for (number, http) in [(2, Http::One), (3, Http::Two)] {
+        let (issued, other) = (authority.client("client_1"), authority.client("other_1"));
+        let client = Client::new(&authority, &issued, http, &service.clock);
+        let (mut open, mut busy) = (client.open(service.address).await, client.open(service.address).await);
+        let mut untouched = Client::new(&authority, &other, http, &service.clock).open(service.address).await;
+        for connection in [&mut open, &mut untouched] {
+            assert_eq!(connection.get().await.unwrap().status, 200);
+        }
+        let mut endless = busy.start("/endless").await.unwrap();
+        assert!(service.live().open_connections() >= 3);
+
+        let installed = service.live().install(&authority.crl(number, &[&issued]), service.clock.now()).unwrap();
+        assert!(matches!(installed, Installed::Replaced { ended: 2, .. }), "{installed:?}");
+        let cut = tokio::time::timeout(std::time::Duration::from_mins(1), endless.frame()).await.expect("it is cut");
+        assert!(!matches!(cut, Some(Ok(_))), "what was in flight goes on");
+        eventually("both connections end", || open.is_closed() && busy.is_closed()).await;
+        assert!(open.get().await.is_err());
+        assert_eq!(untouched.get().await.unwrap().status, 200, "nobody else notices");
+    }
+}
+
+/// Whoever completes a handshake while the list is swapped is seen by the question after it or by the swap.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_slips_through_a_swap() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    for number in 2..22 {
+        let issued = authority.client("client_1");
+        let client = Client::new(&authority, &issued, Http::Two, &service.clock);
+        let (live, clock) = (service.live().clone(), service.clock.clone());
+        let crl = authority.crl(number, &[&issued]);
+        let connecting: Vec<_> = (0..4)
+            .map(|_| {
+                let (client, address) = (client.clone(), service.address);
+                tokio::spawn(async move { client.connect(address).await })
+            })
+            .collect();
+        let swap = tokio::task::spawn_blocking(move || live.install(&crl, clock.now()).unwrap());
+        for connection in connecting {
+            let _ = connection.await.unwrap();
+        }
+        swap.await.unwrap();
+        eventually("no connection of the revoked client is open", || service.live().open_connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_connection_is_not_served_without_a_fresh_crl() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let mut open =
+        Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    service.clock.set(start().plus(DAY));
+    assert_eq!(open.get().await.unwrap().status, 200, "nextUpdate itself is included");
+    service.clock.set(start().plus(DAY).plus(std::time::Duration::from_secs(1)));
+    let answer = open.get().await.unwrap();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.problem().kind, "/problems/no-fresh-crl");
+    assert_eq!(service.requests_refused("NoFreshCrl"), 1);
+
+    // Nothing was lost for a client that is in good standing.
+    service.install(&authority.crl_between(2, start().plus(DAY), start().plus(DAY * 2), &[]));
+    assert_eq!(open.get().await.unwrap().status, 200);
+}
+
+#[tokio::test]
+async fn an_open_connection_is_not_served_beyond_its_certificate() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let issued = authority.client_from("client_1", start(), DAY / 2);
+    let mut open = Client::new(&authority, &issued, Http::Two, &service.clock).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+    service.clock.set(issued.info.validity.not_after.plus(std::time::Duration::from_secs(1)));
+    let answer = open.get().await.unwrap();
+    assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    assert_eq!(answer.problem().kind, "/problems/certificate-expired");
+}
+
+/// A serial belongs to its issuer: the same number under another one is another certificate.
+#[tokio::test]
+async fn the_same_serial_of_another_issuer_is_not_meant() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let issued = authority.client("client_1");
+    let serial: Serial = issued.info.id.serial;
+    service.install(&authority.root_crl(2, &[serial]));
+    let client = Client::new(&authority, &issued, Http::Two, &service.clock);
+    assert_eq!(client.get(service.address).await.status, 200);
+}

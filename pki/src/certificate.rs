@@ -1,0 +1,257 @@
+//! What a certificate says, read out of its DER.
+//!
+//! It never judges whether a certificate is trusted; that takes a verifier with a trust anchor and a time.
+
+use std::fmt;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde::Serialize;
+use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
+
+use crate::{
+    der::{self, DerError, Reader},
+    key::KeyPair,
+    name::TrustDomain,
+    profile::Profile,
+    serial::{Serial, SerialError},
+    time::{Timestamp, Validity},
+};
+
+/// A distinguished name in DER; two names are equal if their encodings are (RFC 5280 section 7.1 allows more,
+/// and no CA that signs CRLs and certificates with one name encodes it in two ways).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct DistinguishedName(Box<[u8]>);
+
+impl DistinguishedName {
+    pub(crate) fn from_der(der: &[u8]) -> Self {
+        Self(der.into())
+    }
+
+    pub(crate) fn der(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match X509Name::from_der(&self.0) {
+            Ok((_, name)) => name.fmt(f),
+            Err(_) => f.write_str("(unreadable name)"),
+        }
+    }
+}
+
+impl fmt::Debug for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DistinguishedName({self})")
+    }
+}
+
+/// A certificate's identity: a serial number is unique for its issuer only (RFC 5280 section 4.1.2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateId {
+    /// Who signed it.
+    pub issuer: DistinguishedName,
+    /// The number it was given.
+    pub serial: Serial,
+}
+
+impl CertificateId {
+    /// Reads issuer and serial number out of a DER certificate, and nothing else: it is asked in every handshake.
+    pub fn from_der(certificate: &[u8]) -> Result<Self, CertificateError> {
+        let fields = || {
+            let mut body = Reader::new(certificate).sequence()?.sequence()?;
+            body.optional(der::context(0))?;
+            let serial = body.expect(der::INTEGER)?;
+            body.expect(der::SEQUENCE)?;
+            Ok((serial, body.any()?.encoded))
+        };
+        let (serial, issuer) = fields().map_err(|_: DerError| CertificateError::NotACertificate)?;
+        Ok(Self { issuer: DistinguishedName::from_der(issuer), serial: Serial::from_der_integer(serial)? })
+    }
+}
+
+/// The SHA-256 digest of a certificate's DER, written as `openssl x509 -fingerprint -sha256` does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
+
+impl Fingerprint {
+    /// The fingerprint of this certificate.
+    #[must_use]
+    pub fn of(certificate: &[u8]) -> Self {
+        Self(sha256(certificate))
+    }
+
+    /// The first 8 octets in hexadecimal: enough to tell files apart, not to trust anything.
+    #[must_use]
+    pub fn short(&self) -> String {
+        let digits = self.0[..8].iter().fold(0, |digits, octet| digits << 8 | u64::from(*octet));
+        format!("{digits:016x}")
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, octet) in self.0.iter().enumerate() {
+            write!(f, "{}{octet:02X}", if index == 0 { "" } else { ":" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
+    digest(&SHA256, octets).as_ref().try_into().expect("SHA-256 has 32 octets")
+}
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug)]
+pub struct CertificateInfo {
+    /// Whose certificate it is.
+    pub subject: DistinguishedName,
+    /// Issuer and serial number.
+    pub id: CertificateId,
+    /// The subject's common name, if it has one that is text.
+    pub common_name: Option<String>,
+    /// The subject's organization, if it has one that is text.
+    pub organization: Option<String>,
+    /// The subject alternative names: DNS names, addresses, URIs and mail addresses as text.
+    pub names: Vec<String>,
+    /// From when until when.
+    pub validity: Validity,
+    /// Client or server, if it has exactly one of the two usages.
+    pub profile: Option<Profile>,
+    /// The HTTP locations of the CRL that covers it (RFC 5280 section 4.2.1.13).
+    pub crl_urls: Vec<String>,
+    /// SHA-256 of the `SubjectPublicKeyInfo`.
+    pub spki_sha256: [u8; 32],
+    pub(crate) spki: Vec<u8>,
+    /// The subject key identifier (RFC 5280 section 4.2.1.2), if it has one.
+    pub(crate) key_id: Option<Vec<u8>>,
+    pub(crate) may_sign_crls: bool,
+}
+
+/// Why a certificate cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// Not a certificate.
+    #[error("not an X.509 certificate")]
+    NotACertificate,
+    /// Its serial number is out of bounds.
+    #[error(transparent)]
+    Serial(#[from] SerialError),
+}
+
+impl CertificateInfo {
+    /// Reads a DER certificate.
+    pub fn from_der(der: &[u8]) -> Result<Self, CertificateError> {
+        let (rest, certificate) = X509Certificate::from_der(der).map_err(|_| CertificateError::NotACertificate)?;
+        if !rest.is_empty() {
+            return Err(CertificateError::NotACertificate);
+        }
+        let validity = certificate.validity();
+        Ok(Self {
+            subject: DistinguishedName::from_der(certificate.subject().as_raw()),
+            id: CertificateId {
+                issuer: DistinguishedName::from_der(certificate.issuer().as_raw()),
+                serial: Serial::from_der_integer(certificate.raw_serial())?,
+            },
+            common_name: first_text(certificate.subject().iter_common_name()),
+            organization: first_text(certificate.subject().iter_organization()),
+            names: subject_alternative_names(&certificate),
+            validity: Validity {
+                not_before: Timestamp::from_unix(validity.not_before.timestamp()),
+                not_after: Timestamp::from_unix(validity.not_after.timestamp()),
+            },
+            profile: profile(&certificate),
+            crl_urls: crl_urls(&certificate),
+            spki_sha256: sha256(certificate.public_key().raw),
+            spki: certificate.public_key().raw.to_owned(),
+            key_id: certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+                ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_owned()),
+                _ => None,
+            }),
+            // RFC 5280 section 6.3.3 (f): if a key usage extension is present, it must allow it.
+            may_sign_crls: match certificate.key_usage() {
+                Ok(Some(usage)) => usage.value.crl_sign(),
+                Ok(None) => true,
+                Err(_) => false,
+            },
+        })
+    }
+
+    /// Whether this key pair's public half is the certified one.
+    #[must_use]
+    pub fn is_for_key(&self, key: &KeyPair) -> bool {
+        self.spki == key.spki()
+    }
+
+    /// Whether it is the server certificate of an authority itself, by the URI that policy grants nobody else. That is
+    /// worth only as much as the chain to a trusted root.
+    #[must_use]
+    pub fn is_of_authority(&self) -> bool {
+        self.profile == Some(Profile::Server) && self.names.iter().any(|name| TrustDomain::is_authority_uri(name))
+    }
+
+    /// The common name, or the whole subject where there is none: what a person is shown.
+    #[must_use]
+    pub fn display_name(&self) -> String {
+        self.common_name.clone().unwrap_or_else(|| self.subject.to_string())
+    }
+}
+
+fn first_text<'a, 'b: 'a>(
+    mut attributes: impl Iterator<Item = &'a x509_parser::x509::AttributeTypeAndValue<'b>>,
+) -> Option<String> {
+    attributes.next().and_then(|attribute| attribute.as_str().ok()).map(str::to_owned)
+}
+
+fn subject_alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
+    extension.value.general_names.iter().filter_map(name_text).collect()
+}
+
+pub(crate) fn name_text(name: &GeneralName<'_>) -> Option<String> {
+    match name {
+        GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
+        GeneralName::IPAddress(octets) => match octets.len() {
+            4 => Some(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(*octets).ok()?).to_string()),
+            16 => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*octets).ok()?).to_string()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn profile(certificate: &X509Certificate<'_>) -> Option<Profile> {
+    let usage = certificate.extended_key_usage().ok()??.value;
+    match (usage.client_auth, usage.server_auth) {
+        (true, false) => Some(Profile::Client),
+        (false, true) => Some(Profile::Server),
+        _ => None,
+    }
+}
+
+fn crl_urls(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let points = certificate.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::CRLDistributionPoints(points) => Some(&points.points),
+        _ => None,
+    });
+    points
+        .flatten()
+        .filter_map(|point| match &point.distribution_point {
+            Some(DistributionPointName::FullName(names)) => Some(names),
+            _ => None,
+        })
+        .flatten()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) if uri.starts_with("http://") => Some((*uri).to_owned()),
+            _ => None,
+        })
+        .collect()
+}

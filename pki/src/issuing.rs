@@ -1,0 +1,393 @@
+//! Issuing signs: authorities' own certificates, end-entity certificates and CRLs (RFC 5280 sections 4 and 5).
+//!
+//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are arguments.
+
+use std::{fmt, time::Duration};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa,
+    KeyUsagePurpose, SerialNumber,
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    certificate::{CertificateError, CertificateInfo},
+    crl::{CrlDraft, CrlError, DeltaDraft, RevokedEntries, write},
+    csr::distinguished_name,
+    key::KeyPair,
+    name::{AuthorityName, Organization},
+    policy::Approved,
+    profile::Profile,
+    serial::Serial,
+    time::{Timestamp, Validity},
+};
+
+/// How long a root lives: ten years.
+const ROOT_LIFETIME: Duration = Duration::from_hours(87600);
+/// How long an issuing CA lives: five years.
+const ISSUING_LIFETIME: Duration = Duration::from_hours(43800);
+
+/// Who an authority is.
+#[derive(Clone, Debug)]
+pub struct AuthoritySubject {
+    /// The organization in both subjects.
+    pub organization: Organization,
+    /// What both common names begin with.
+    pub name: AuthorityName,
+}
+
+/// Where an authority's own certificate and its CRLs can be fetched; what it signs says so.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The CRL, in DER (RFC 5280 section 4.2.1.13).
+    pub crl_url: String,
+    /// The delta CRL, in DER; it goes into the complete CRL (RFC 5280 section 5.2.6, `freshestCRL`) and nowhere else.
+    pub delta_crl_url: Option<String>,
+    /// The certificate, in DER (RFC 5280 section 4.2.2.1, `caIssuers`).
+    pub certificate_url: String,
+}
+
+/// A certificate authority that can sign: its certificate, and the key to it.
+pub struct CertificateAuthority {
+    certificate: CertificateDer<'static>,
+    info: CertificateInfo,
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    publication: Publication,
+}
+
+/// An end-entity certificate that was just signed.
+#[derive(Clone, Debug)]
+pub struct IssuedCertificate {
+    /// The certificate.
+    pub der: CertificateDer<'static>,
+    /// What it says.
+    pub info: CertificateInfo,
+    /// By which profile.
+    pub profile: Profile,
+}
+
+/// Why something could not be signed, or an authority not loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum IssuingError {
+    /// The authority's own certificate is outside of its validity.
+    #[error("the authority's certificate is valid from {} to {}, and it is {now}", validity.not_before, validity.not_after)]
+    NotValid {
+        /// The authority's validity.
+        validity: Validity,
+        /// The time of the order.
+        now: Timestamp,
+    },
+    /// The key file belongs to another certificate.
+    #[error("the private key does not belong to the certificate of {0}")]
+    KeyMismatch(String),
+    /// The certificate cannot be read.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// The library refused.
+    #[error("signing failed: {0}")]
+    Signing(#[from] rcgen::Error),
+    /// The CRL could not be built.
+    #[error(transparent)]
+    Crl(#[from] CrlError),
+}
+
+impl CertificateAuthority {
+    /// Makes a self-signed root. Its own CRL covers the issuing CAs beneath it.
+    pub fn new_root(
+        subject: &AuthoritySubject,
+        key: KeyPair,
+        serial: Serial,
+        now: Timestamp,
+        publication: Publication,
+    ) -> Result<Self, IssuingError> {
+        let params = authority_params(
+            subject,
+            "Root CA",
+            BasicConstraints::Unconstrained,
+            serial,
+            Validity::starting(now, ROOT_LIFETIME),
+        );
+        let certificate = params.self_signed(key.inner())?.der().clone();
+        Self::load(certificate, key, publication)
+    }
+
+    /// Makes an issuing CA beneath this one, which can sign end-entity certificates only (path length 0).
+    pub fn new_issuing(
+        &self,
+        subject: &AuthoritySubject,
+        key: KeyPair,
+        serial: Serial,
+        now: Timestamp,
+        publication: Publication,
+    ) -> Result<Self, IssuingError> {
+        self.check_valid(now)?;
+        let validity = Validity::starting(now, ISSUING_LIFETIME).within(self.info.validity);
+        let mut params = authority_params(subject, "Issuing CA", BasicConstraints::Constrained(0), serial, validity);
+        self.add_issuer_extensions(&mut params);
+        let certificate = params.signed_by(key.inner(), &self.issuer)?.der().clone();
+        Self::load(certificate, key, publication)
+    }
+
+    /// An authority that exists already.
+    pub fn load(
+        certificate: CertificateDer<'static>,
+        key: KeyPair,
+        publication: Publication,
+    ) -> Result<Self, IssuingError> {
+        let info = CertificateInfo::from_der(&certificate)?;
+        if !info.is_for_key(&key) {
+            return Err(IssuingError::KeyMismatch(info.display_name()));
+        }
+        let issuer = rcgen::Issuer::from_ca_cert_der(&certificate, key.into_inner())?;
+        Ok(Self { certificate, info, issuer, publication })
+    }
+
+    /// The authority's own certificate.
+    #[must_use]
+    pub fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
+    }
+
+    /// What the authority's own certificate says.
+    #[must_use]
+    pub fn info(&self) -> &CertificateInfo {
+        &self.info
+    }
+
+    /// Signs an end-entity certificate: the names and the key as approved, everything else from the profile.
+    pub fn issue(&self, order: &Approved, serial: Serial, now: Timestamp) -> Result<IssuedCertificate, IssuingError> {
+        self.check_valid(now)?;
+        let validity = Validity::starting(now, order.lifetime).within(self.info.validity);
+        let mut params = CertificateParams::default();
+        params.serial_number = Some(SerialNumber::from_slice(serial.magnitude()));
+        params.not_before = validity.not_before.to_offset();
+        params.not_after = validity.not_after.to_offset();
+        params.distinguished_name = distinguished_name(&order.subject, order.organization.as_ref());
+        params.subject_alt_names.clone_from(&order.names);
+        // rcgen writes the subject key identifier only when it also writes basic constraints.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.key_usages = Profile::key_usages();
+        params.extended_key_usages = vec![order.profile.extended_key_usage()];
+        self.add_issuer_extensions(&mut params);
+        let der = params.signed_by(order.public_key.parsed(), &self.issuer)?.der().clone();
+        let info = CertificateInfo::from_der(&der)?;
+        Ok(IssuedCertificate { der, info, profile: order.profile })
+    }
+
+    /// Signs a complete CRL (RFC 5280 section 5) and returns its DER.
+    pub fn sign_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
+        self.check_valid(draft.this_update)?;
+        write::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())
+    }
+
+    /// Signs a delta CRL (RFC 5280 section 5.2.4) and returns its DER.
+    pub fn sign_delta(&self, draft: &DeltaDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
+        self.check_valid(draft.this_update)?;
+        write::delta(&self.crl_signer()?, draft)
+    }
+
+    fn crl_signer(&self) -> Result<write::Signer<'_>, IssuingError> {
+        if !self.info.may_sign_crls {
+            return Err(rcgen::Error::IssuerNotCrlSigner.into());
+        }
+        // RFC 5280 section 4.2.1.2 leaves open how the identifier is derived, so it is taken from the certificate;
+        // one without it is none of ours, and any identifier that belongs to the key will do.
+        let key_id = self.info.key_id.as_deref().unwrap_or(&self.info.spki_sha256[..20]);
+        Ok(write::Signer { name: &self.info.subject, key_id, key: self.issuer.key() })
+    }
+
+    fn check_valid(&self, now: Timestamp) -> Result<(), IssuingError> {
+        let validity = self.info.validity;
+        if validity.contains(now) { Ok(()) } else { Err(IssuingError::NotValid { validity, now }) }
+    }
+
+    fn add_issuer_extensions(&self, params: &mut CertificateParams) {
+        params.use_authority_key_identifier_extension = true;
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![self.publication.crl_url.clone()] }];
+        params.custom_extensions.push(authority_information_access(&self.publication.certificate_url));
+    }
+}
+
+impl fmt::Debug for CertificateAuthority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CertificateAuthority({})", self.info.subject)
+    }
+}
+
+fn authority_params(
+    subject: &AuthoritySubject,
+    role: &str,
+    constraints: BasicConstraints,
+    serial: Serial,
+    validity: Validity,
+) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let mut name = DistinguishedName::new();
+    name.push(DnType::OrganizationName, subject.organization.as_str());
+    name.push(DnType::CommonName, format!("{} {role}", subject.name));
+    params.distinguished_name = name;
+    params.serial_number = Some(SerialNumber::from_slice(serial.magnitude()));
+    params.not_before = validity.not_before.to_offset();
+    params.not_after = validity.not_after.to_offset();
+    params.is_ca = IsCa::Ca(constraints);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params
+}
+
+/// `AuthorityInfoAccessSyntax` with one `caIssuers` URI (RFC 5280 section 4.2.2.1).
+fn authority_information_access(uri: &str) -> CustomExtension {
+    /// id-pe-authorityInfoAccess
+    const EXTENSION: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 1];
+    /// id-ad-caIssuers 1.3.6.1.5.5.7.48.2, as a DER OBJECT IDENTIFIER
+    const CA_ISSUERS: &[u8] = &[0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x02];
+    const URI: u8 = 0x86;
+    let location = crate::der::encode(URI, uri.as_bytes());
+    let description = crate::der::encode(crate::der::SEQUENCE, &[CA_ISSUERS, &location].concat());
+    CustomExtension::from_oid_content(EXTENSION, crate::der::encode(crate::der::SEQUENCE, &description))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        crl::CrlNumber,
+        key::PublicKey,
+        policy::{OperatorOrder, Policy},
+    };
+
+    const YEAR: Duration = Duration::from_hours(8760);
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix(1_795_510_800)
+    }
+
+    fn subject() -> AuthoritySubject {
+        AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() }
+    }
+
+    fn publication() -> Publication {
+        Publication {
+            crl_url: "http://ca.example/a.crl".into(),
+            delta_crl_url: None,
+            certificate_url: "http://ca.example/a.crt".into(),
+        }
+    }
+
+    fn root() -> CertificateAuthority {
+        let key = KeyPair::generate().unwrap();
+        CertificateAuthority::new_root(&subject(), key, Serial::from_random([1; 16]), now(), publication()).unwrap()
+    }
+
+    fn issuing(root: &CertificateAuthority, now: Timestamp) -> Result<CertificateAuthority, IssuingError> {
+        let key = KeyPair::generate().unwrap();
+        root.new_issuing(&subject(), key, Serial::from_random([2; 16]), now, publication())
+    }
+
+    fn order(lifetime: Duration) -> Approved {
+        let policy = Policy { trust_domain: "fleet.example".parse().unwrap() };
+        let order = OperatorOrder {
+            profile: Profile::Client,
+            subject: "client_1".parse().unwrap(),
+            organization: None,
+            hosts: Vec::new(),
+            public_key: PublicKey::from_spki(&KeyPair::generate().unwrap().spki()).unwrap(),
+            lifetime,
+        };
+        policy.by_operator(order).unwrap()
+    }
+
+    #[test]
+    fn nothing_outlives_what_signed_it() {
+        let root = root();
+        let late = now().plus(YEAR * 9);
+        let issuing = issuing(&root, late).unwrap();
+        assert_eq!(issuing.info().validity.not_after, root.info().validity.not_after);
+        let leaf = issuing.issue(&order(YEAR * 20), Serial::from_random([3; 16]), late).unwrap();
+        assert_eq!(leaf.info.validity.not_after, issuing.info().validity.not_after);
+    }
+
+    #[test]
+    fn a_certificate_starts_a_minute_ago_and_lives_as_long_as_was_approved() {
+        let issuing = issuing(&root(), now()).unwrap();
+        let later = now().plus(YEAR);
+        let leaf = issuing.issue(&order(Profile::LIFETIME), Serial::from_random([3; 16]), later).unwrap();
+        assert_eq!(leaf.info.validity.not_before, later.minus(Duration::from_mins(1)));
+        assert_eq!(leaf.info.validity.not_after, later.plus(Profile::LIFETIME));
+    }
+
+    #[test]
+    fn an_authority_outside_of_its_validity_signs_nothing() {
+        let root = root();
+        let authority = issuing(&root, now()).unwrap();
+        for wrong in [now().minus(Duration::from_mins(2)), now().plus(YEAR * 11)] {
+            let draft = CrlDraft {
+                number: CrlNumber::FIRST,
+                this_update: wrong,
+                next_update: wrong.plus(YEAR),
+                revoked: Vec::new(),
+            };
+            let not_valid = |result: Result<(), IssuingError>| matches!(result, Err(IssuingError::NotValid { now, .. }) if now == wrong);
+            assert!(not_valid(issuing(&root, wrong).map(drop)));
+            assert!(not_valid(authority.issue(&order(YEAR), Serial::from_random([3; 16]), wrong).map(drop)));
+            assert!(not_valid(authority.sign_crl(&draft).map(drop)));
+            let delta = DeltaDraft {
+                number: CrlNumber::FIRST,
+                base: CrlNumber::FIRST,
+                this_update: wrong,
+                next_update: wrong.plus(YEAR),
+                revoked: draft.revoked,
+            };
+            assert!(not_valid(authority.sign_delta(&delta).map(drop)));
+        }
+    }
+
+    #[test]
+    fn a_crl_is_not_stale_from_the_start() {
+        let draft = CrlDraft { number: CrlNumber::FIRST, this_update: now(), next_update: now(), revoked: Vec::new() };
+        assert!(matches!(root().sign_crl(&draft), Err(IssuingError::Crl(CrlError::Period { .. }))));
+        let delta = DeltaDraft {
+            number: CrlNumber::FIRST,
+            base: CrlNumber::FIRST,
+            this_update: now(),
+            next_update: now(),
+            revoked: Vec::new(),
+        };
+        assert!(matches!(root().sign_delta(&delta), Err(IssuingError::Crl(CrlError::Period { .. }))));
+    }
+
+    #[test]
+    fn a_delta_adds_to_a_crl_that_exists() {
+        let delta = |base| DeltaDraft {
+            number: CrlNumber::FIRST,
+            base,
+            this_update: now(),
+            next_update: now().plus(YEAR),
+            revoked: Vec::new(),
+        };
+        let root = root();
+        assert!(root.sign_delta(&delta(CrlNumber::FIRST)).is_ok());
+        let later = root.sign_delta(&delta(CrlNumber::FIRST.next()));
+        assert_eq!(later.unwrap_err().to_string(), "delta CRL number 1 cannot add to number 2, which is later");
+    }
+
+    #[test]
+    fn another_certificates_key_is_refused_and_named() {
+        let result =
+            CertificateAuthority::load(root().certificate().clone(), KeyPair::generate().unwrap(), publication());
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            "the private key does not belong to the certificate of Fleet Root CA"
+        );
+        let result = CertificateAuthority::load(b"junk".to_vec().into(), KeyPair::generate().unwrap(), publication());
+        assert!(matches!(result, Err(IssuingError::Certificate(CertificateError::NotACertificate))));
+    }
+
+    #[test]
+    fn the_serial_is_the_one_given_also_for_the_same_key() {
+        let (issuing, order) = (issuing(&root(), now()).unwrap(), order(YEAR));
+        for octets in [[0xff; 16], [0; 16]] {
+            let serial = Serial::from_random(octets);
+            assert_eq!(issuing.issue(&order, serial, now()).unwrap().info.id.serial, serial);
+        }
+    }
+}

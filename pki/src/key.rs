@@ -1,0 +1,184 @@
+//! Key pairs that this system makes, and public keys that it is asked to certify.
+//!
+//! It never writes a key anywhere; a private key leaves only as [`Zeroizing`] PEM for the file that will hold it.
+
+use std::fmt;
+
+use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use zeroize::Zeroizing;
+
+use crate::{
+    certificate::sha256,
+    der::{self, Reader},
+};
+
+/// An ECDSA P-256 key pair.
+pub struct KeyPair(rcgen::KeyPair);
+
+/// Why a private key could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The library could not draw a key.
+    #[error("no key could be generated: {0}")]
+    Generate(rcgen::Error),
+    /// Not a PEM private key of a kind that is supported.
+    #[error("not a PEM private key of a supported kind (PKCS#8; ECDSA P-256 or P-384, Ed25519, RSA)")]
+    Unreadable,
+}
+
+impl KeyPair {
+    /// Draws a new ECDSA P-256 key from aws-lc's generator.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where keys are made")]
+    pub fn generate() -> Result<Self, KeyError> {
+        rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Generate)
+    }
+
+    /// Reads a PKCS#8 private key from PEM.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        rcgen::KeyPair::from_pem(pem).map(Self).map_err(|_| KeyError::Unreadable)
+    }
+
+    /// The private key as PKCS#8 PEM, wiped from memory when dropped.
+    #[must_use]
+    pub fn to_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.0.serialize_pem())
+    }
+
+    /// The private key as PKCS#8 DER, for a TLS library.
+    #[must_use]
+    pub fn to_pkcs8(&self) -> PrivatePkcs8KeyDer<'static> {
+        self.0.serialize_der().into()
+    }
+
+    /// The `SubjectPublicKeyInfo` in DER (RFC 5280 section 4.1.2.7).
+    #[must_use]
+    pub fn spki(&self) -> Vec<u8> {
+        self.0.subject_public_key_info()
+    }
+
+    pub(crate) fn inner(&self) -> &rcgen::KeyPair {
+        &self.0
+    }
+
+    pub(crate) fn into_inner(self) -> rcgen::KeyPair {
+        self.0
+    }
+}
+
+impl fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyPair(private)")
+    }
+}
+
+/// A public key that is good enough to be certified: ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    spki: Vec<u8>,
+    parsed: SubjectPublicKeyInfo,
+}
+
+/// Why a public key is not certified.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PublicKeyError {
+    /// An algorithm outside of the list, or a malformed key.
+    #[error("the key's algorithm is not supported; use ECDSA P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits")]
+    Unsupported,
+    /// An RSA modulus outside of the bounds.
+    #[error("the RSA key has {bits} bits; use 2048 to 4096 bits, or ECDSA P-256")]
+    RsaSize {
+        /// The modulus's length.
+        bits: usize,
+    },
+}
+
+impl PublicKey {
+    /// From a `SubjectPublicKeyInfo` in DER.
+    pub fn from_spki(spki: &[u8]) -> Result<Self, PublicKeyError> {
+        let parsed = SubjectPublicKeyInfo::from_der(spki).map_err(|_| PublicKeyError::Unsupported)?;
+        let algorithm = parsed.algorithm();
+        if [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_RSA_SHA384, &rcgen::PKCS_RSA_SHA512].contains(&algorithm) {
+            let bits = rsa_modulus_bits(parsed.der_bytes()).ok_or(PublicKeyError::Unsupported)?;
+            if !(2048..=4096).contains(&bits) {
+                return Err(PublicKeyError::RsaSize { bits });
+            }
+        } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
+            .contains(&algorithm)
+        {
+            // rcgen reads more (P-521), which not every TLS library verifies.
+            return Err(PublicKeyError::Unsupported);
+        }
+        Ok(Self { spki: spki.to_owned(), parsed })
+    }
+
+    /// The `SubjectPublicKeyInfo` in DER.
+    #[must_use]
+    pub fn spki(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// SHA-256 of the `SubjectPublicKeyInfo`.
+    #[must_use]
+    pub fn spki_sha256(&self) -> [u8; 32] {
+        sha256(&self.spki)
+    }
+
+    pub(crate) fn parsed(&self) -> &SubjectPublicKeyInfo {
+        &self.parsed
+    }
+}
+
+/// The length of the modulus in an `RSAPublicKey` (RFC 8017 appendix A.1.1).
+fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
+    let modulus = Reader::new(key).sequence().ok()?.expect(der::INTEGER).ok()?;
+    let first = modulus.iter().position(|octet| *octet != 0)?;
+    let significant = &modulus[first..];
+    Some(significant.len() * 8 - significant[0].leading_zeros() as usize)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_file_and_shows_nothing_of_itself() {
+        let key = KeyPair::generate().unwrap();
+        let pem = key.to_pem();
+        let read = KeyPair::from_pem(&pem).unwrap();
+        assert_eq!(read.spki(), key.spki());
+        assert_eq!(format!("{read:?}"), "KeyPair(private)");
+        assert_ne!(KeyPair::generate().unwrap().spki(), key.spki());
+    }
+
+    #[test]
+    fn what_is_no_private_key_is_refused_without_being_repeated() {
+        let pem = KeyPair::generate().unwrap().to_pem();
+        for bad in ["", "secret", &pem[..pem.len() / 2], &pem.replace("MI", "secret")] {
+            let error = KeyPair::from_pem(bad).unwrap_err();
+            assert!(matches!(error, KeyError::Unreadable) && !error.to_string().contains("secret"));
+        }
+    }
+
+    #[test]
+    fn a_public_key_is_whole() {
+        let spki = KeyPair::generate().unwrap().spki();
+        assert_eq!(PublicKey::from_spki(&spki).unwrap().spki(), spki);
+        for length in 0..spki.len() {
+            assert_eq!(PublicKey::from_spki(&spki[..length]), Err(PublicKeyError::Unsupported));
+        }
+        assert_eq!(PublicKey::from_spki(&[&spki[..], &[0]].concat()), Err(PublicKeyError::Unsupported));
+    }
+
+    #[test]
+    fn an_rsa_modulus_is_measured_without_its_leading_zeros() {
+        let key = |modulus: &[u8]| {
+            let integers = [der::encode(der::INTEGER, modulus), der::encode(der::INTEGER, &[3])].concat();
+            der::encode(der::SEQUENCE, &integers)
+        };
+        assert_eq!(rsa_modulus_bits(&key(&[&[0x00, 0x80][..], &[1; 127]].concat())), Some(1024));
+        assert_eq!(rsa_modulus_bits(&key(&[0x01, 0xff])), Some(9));
+        assert_eq!(rsa_modulus_bits(&key(&[0x00])), None);
+        assert_eq!(rsa_modulus_bits(&[0x30, 0x00]), None);
+    }
+}

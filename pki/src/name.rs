@@ -1,0 +1,532 @@
+//! The names that certificates carry, and the patterns by which a token allows them.
+//!
+//! It never decides who may have a name; [`crate::policy`] does.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Why something is not a name. Each message says what is wrong, with which name, and what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Nothing there.
+    #[error("{what} is empty; give {expected}")]
+    Empty {
+        /// Which kind of name.
+        what: &'static str,
+        /// What it may look like.
+        expected: &'static str,
+    },
+    /// Longer than the standard allows.
+    #[error("{what} has {length} characters; at most {limit} are allowed")]
+    TooLong {
+        /// Which kind of name.
+        what: &'static str,
+        /// Its length in characters.
+        length: usize,
+        /// The most that is allowed.
+        limit: usize,
+    },
+    /// A character or a form that the kind of name does not have.
+    #[error("{what} {name:?} is not allowed; give {expected}")]
+    Malformed {
+        /// Which kind of name.
+        what: &'static str,
+        /// The name as given (printed with control characters escaped).
+        name: String,
+        /// What it may look like.
+        expected: &'static str,
+    },
+}
+
+/// A common name: 1 to 64 of the characters `A-Z a-z 0-9 . _ -` (the bound is RFC 5280's `ub-common-name`).
+///
+/// The characters are those of a SPIFFE path segment, because the name becomes one in a client's
+/// subject alternative name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct CommonName(String);
+
+impl CommonName {
+    const WHAT: &str = "name";
+    const EXPECTED: &str = "1 to 64 letters, digits, dots, underscores or hyphens, such as client_1";
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for CommonName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, text, 64)?;
+        // "." and ".." would be relative path segments in the URI that carries the name.
+        if text.bytes().all(is_name_octet) && text != "." && text != ".." {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(malformed(Self::WHAT, Self::EXPECTED, text))
+        }
+    }
+}
+
+impl fmt::Display for CommonName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`), no control characters,
+/// no space at either end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Organization(String);
+
+impl Organization {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Organization {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        const EXPECTED: &str = "1 to 64 characters without control characters, such as My Organization";
+        check_printable("organization", EXPECTED, text, 64)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Organization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What the common names of an authority's certificates begin with: 1 to 48 characters, no control characters, no
+/// space at either end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AuthorityName(String);
+
+impl FromStr for AuthorityName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        const EXPECTED: &str = "1 to 48 characters without control characters, such as Fleet";
+        check_printable("authority name", EXPECTED, text, 48)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for AuthorityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A host that a server certificate is for: a DNS name (lowercase, no wildcard) or an IP address.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Host {
+    /// A DNS name in the preferred syntax of RFC 1034 section 3.5, as RFC 5280 section 4.2.1.6 demands.
+    Dns(String),
+    /// An IP address.
+    Ip(IpAddr),
+}
+
+impl Host {
+    const WHAT: &str = "host";
+    const EXPECTED: &str = "a DNS name of letters, digits, hyphens and dots (international names in their xn-- form, no wildcard) or an IP address";
+
+    /// `localhost` and `127.0.0.1`, what a server is reached by where nothing else was said.
+    #[must_use]
+    pub fn local() -> Vec<Self> {
+        vec![Self::Dns("localhost".to_owned()), Self::Ip(IpAddr::from([127, 0, 0, 1]))]
+    }
+}
+
+impl FromStr for Host {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, text, 253)?;
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Ip(address));
+        }
+        if is_dns_name(text) {
+            Ok(Self::Dns(text.to_ascii_lowercase()))
+        } else {
+            Err(malformed(Self::WHAT, Self::EXPECTED, text))
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dns(name) => f.write_str(name),
+            Self::Ip(address) => address.fmt(f),
+        }
+    }
+}
+
+impl Serialize for Host {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The path of the URI that names the authority.
+const AUTHORITY_PATH: &str = "authority";
+
+/// A SPIFFE trust domain: the authority part of the URI that names a client
+/// (`spiffe://TRUST-DOMAIN/client/NAME`; SPIFFE-ID section 2.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TrustDomain(String);
+
+impl TrustDomain {
+    const WHAT: &str = "trust domain";
+    const EXPECTED: &str = "1 to 255 lowercase letters, digits, dots, underscores or hyphens, such as fleet.example";
+
+    /// The URI that names the client `name`.
+    #[must_use]
+    pub fn client_uri(&self, name: &CommonName) -> String {
+        format!("spiffe://{}/client/{name}", self.0)
+    }
+
+    /// The URI that names the authority itself, and nobody else.
+    #[must_use]
+    pub fn authority_uri(&self) -> String {
+        format!("spiffe://{}/{AUTHORITY_PATH}", self.0)
+    }
+
+    /// Whether this is the URI that names an authority, of whatever trust domain.
+    pub(crate) fn is_authority_uri(name: &str) -> bool {
+        let path = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+        path.is_some_and(|(_, path)| path == AUTHORITY_PATH)
+    }
+
+    /// The domain as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TrustDomain {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, text, 255)?;
+        if text.bytes().all(|c| is_name_octet(c) && !c.is_ascii_uppercase()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(malformed(Self::WHAT, Self::EXPECTED, text))
+        }
+    }
+}
+
+/// Which common names a token allows: the characters of a [`CommonName`], and `*` for any run of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct NamePattern(String);
+
+impl NamePattern {
+    const WHAT: &str = "name pattern";
+    const EXPECTED: &str = "a name in which * stands for any characters, such as web-*";
+
+    /// The pattern that allows every name.
+    #[must_use]
+    pub fn any() -> Self {
+        Self("*".to_owned())
+    }
+
+    /// Whether it allows `name`.
+    #[must_use]
+    pub fn allows(&self, name: &CommonName) -> bool {
+        glob(self.0.as_bytes(), name.0.as_bytes())
+    }
+}
+
+impl FromStr for NamePattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, text, 64)?;
+        if text.bytes().all(|c| is_name_octet(c) || c == b'*') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(malformed(Self::WHAT, Self::EXPECTED, text))
+        }
+    }
+}
+
+impl fmt::Display for NamePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for NamePattern {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<NamePattern> for String {
+    fn from(pattern: NamePattern) -> Self {
+        pattern.0
+    }
+}
+
+/// Which hosts a token allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HostPattern {
+    /// `*`: every DNS name and every address.
+    Any,
+    /// Exactly this DNS name.
+    Exact(String),
+    /// `*.DOMAIN`: every DNS name below the domain, at any depth, and not the domain itself.
+    Below(String),
+    /// An address or a network in CIDR notation.
+    Network(IpNet),
+}
+
+impl HostPattern {
+    const WHAT: &str = "host pattern";
+    const EXPECTED: &str =
+        "a DNS name, *.DOMAIN for every name below a domain, an IP address, a network such as 10.0.0.0/8, or * for any";
+
+    /// Whether it allows `host`.
+    #[must_use]
+    pub fn allows(&self, host: &Host) -> bool {
+        match (self, host) {
+            (Self::Any, _) => true,
+            (Self::Exact(allowed), Host::Dns(name)) => name == allowed,
+            (Self::Below(domain), Host::Dns(name)) => {
+                name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+            }
+            (Self::Network(network), Host::Ip(address)) => network.contains(address),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, text, 255)?;
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        if let Ok(network) = text.parse() {
+            return Ok(Self::Network(network));
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(Self::Network(address.into()));
+        }
+        let (below, domain) = match text.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, text),
+        };
+        if !is_dns_name(domain) {
+            return Err(malformed(Self::WHAT, Self::EXPECTED, text));
+        }
+        let domain = domain.to_ascii_lowercase();
+        Ok(if below { Self::Below(domain) } else { Self::Exact(domain) })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Exact(name) => f.write_str(name),
+            Self::Below(domain) => write!(f, "*.{domain}"),
+            Self::Network(network) if network.prefix_len() == network.max_prefix_len() => network.addr().fmt(f),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        text.parse()
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+fn is_name_octet(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-')
+}
+
+/// The preferred name syntax of RFC 1034 section 3.5 with the leading digits of RFC 1123 section 2.1. The last
+/// label is not all digits, so that a mistyped IPv4 address does not pass for a name.
+fn is_dns_name(text: &str) -> bool {
+    let label_is_fine = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253
+        && text.split('.').all(label_is_fine)
+        && !text.rsplit('.').next().is_some_and(|last| last.bytes().all(|c| c.is_ascii_digit()))
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any run of octets; linear in space, and it goes
+/// back to the last star only, so no pattern makes it slow.
+fn glob(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((star_p, star_t)) = star {
+            p = star_p + 1;
+            t = star_t + 1;
+            star = Some((star_p, t));
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|c| *c == b'*')
+}
+
+fn check_length(what: &'static str, expected: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
+    match text.chars().count() {
+        0 => Err(NameError::Empty { what, expected }),
+        length if length > limit => Err(NameError::TooLong { what, length, limit }),
+        _ => Ok(()),
+    }
+}
+
+fn check_printable(what: &'static str, expected: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
+    check_length(what, expected, text, limit)?;
+    if text.chars().any(char::is_control) || text.trim() != text {
+        return Err(malformed(what, expected, text));
+    }
+    Ok(())
+}
+
+fn malformed(what: &'static str, expected: &'static str, text: &str) -> NameError {
+    NameError::Malformed { what, name: text.to_owned(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn common_names_that_are_not_allowed() {
+        for bad in ["", "a b", "a\nb", "a\0b", "*", "é", "mail@example.org", "a/b", ".", "..", &"x".repeat(300)] {
+            let error = bad.parse::<CommonName>().expect_err(bad);
+            assert!(!error.to_string().contains(char::is_control), "{error} must be one printable line");
+        }
+        assert_eq!(
+            "mail@example.org".parse::<CommonName>().unwrap_err().to_string(),
+            "name \"mail@example.org\" is not allowed; give 1 to 64 letters, digits, dots, underscores or hyphens, such as client_1"
+        );
+        assert!("x".repeat(64).parse::<CommonName>().is_ok());
+    }
+
+    #[test]
+    fn hosts_are_dns_names_or_addresses() {
+        assert_eq!("LocalHost".parse(), Ok(Host::Dns("localhost".into())));
+        assert_eq!("::1".parse(), Ok(Host::Ip("::1".parse().unwrap())));
+        assert_eq!("xn--bcher-kva.example".parse(), Ok(Host::Dns("xn--bcher-kva.example".into())));
+        for bad in [
+            "",
+            "*",
+            "*.example.org",
+            "a_b",
+            "-a.example",
+            "a..b",
+            "example.org.",
+            "bücher.example",
+            "1.2.3.400",
+            "a b",
+        ] {
+            assert!(bad.parse::<Host>().is_err(), "{bad:?} must be refused");
+        }
+        assert!(format!("{}.example", "a".repeat(64)).parse::<Host>().is_err());
+    }
+
+    #[test]
+    fn host_patterns_allow_what_they_say_and_nothing_else() {
+        let allows = |pattern: &str, host: &str| {
+            pattern.parse::<HostPattern>().expect(pattern).allows(&host.parse().expect(host))
+        };
+        assert!(allows("*", "a.example") && allows("*", "10.1.2.3"));
+        assert!(allows("*.edge.fleet", "a.edge.fleet") && allows("*.edge.fleet", "a.b.EDGE.fleet"));
+        assert!(!allows("*.edge.fleet", "edge.fleet") && !allows("*.edge.fleet", "badedge.fleet"));
+        assert!(allows("10.0.0.0/8", "10.1.2.3") && !allows("10.0.0.0/8", "11.1.2.3"));
+        assert!(allows("::1", "::1") && !allows("::1", "::2"));
+        assert!(allows("localhost", "localhost") && !allows("localhost", "127.0.0.1"));
+        for text in ["*", "*.edge.fleet", "10.0.0.0/8", "127.0.0.1", "a.example"] {
+            assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn organizations_are_printable() {
+        assert!("My Organization".parse::<Organization>().is_ok());
+        assert!("Müller & Söhne".parse::<Organization>().is_ok());
+        for bad in ["", " a", "a ", "a\u{7}b", &"x".repeat(65)] {
+            assert!(bad.parse::<Organization>().is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_common_name_is_what_was_given_or_refused(text in ".{0,80}") {
+            match text.parse::<CommonName>() {
+                Ok(name) => prop_assert_eq!(name.as_str(), text),
+                Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
+            }
+        }
+
+        #[test]
+        fn every_allowed_common_name_is_read(name in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}") {
+            prop_assert!(name.parse::<CommonName>().is_ok());
+            prop_assert!(NamePattern::any().allows(&name.parse().unwrap()));
+            prop_assert!(name.parse::<NamePattern>().unwrap().allows(&name.parse().unwrap()));
+        }
+
+        #[test]
+        fn a_pattern_allows_what_fills_its_stars(head in "[a-z]{0,5}", middle in "[a-z0-9]{0,5}", tail in "[a-z]{1,5}", fill in "[a-z]{0,5}") {
+            let pattern: NamePattern = format!("{head}*{middle}*{tail}").parse().unwrap();
+            let name: CommonName = format!("{head}{fill}{middle}{fill}{tail}").parse().unwrap();
+            prop_assert!(pattern.allows(&name));
+            let longer: CommonName = format!("{name}0").parse().unwrap();
+            prop_assert!(!pattern.allows(&longer), "the tail is anchored");
+        }
+
+        #[test]
+        fn any_text_is_a_host_or_refused(text in ".{0,300}") {
+            if let Ok(host) = text.parse::<Host>() {
+                prop_assert_eq!(host.to_string().parse(), Ok(host));
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What the authority and those who enroll send each other, as JSON.
+//!
+//! It carries text; whoever receives it parses each field into a type that cannot be wrong.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{crl::CrlNumber, profile::Profile, serial::Serial, time::Timestamp};
+
+/// The path of the enrollment endpoint.
+pub const ENROLL_PATH: &str = "/v1/enroll";
+
+/// The path of the feed: an endless answer, a line of JSON ([`FeedEvent`]) at once and whenever a CRL is published, and as a
+/// heartbeat at least every [`FEED_HEARTBEAT`].
+pub const FEED_PATH: &str = "/v1/feed";
+
+/// The path at which a relying party says what it enforces ([`Confirmation`]).
+pub const CONFIRM_PATH: &str = "/v1/feed/confirm";
+
+/// The path at which a relying party hands over the CRLs that it enforces, as PEM. It does so when a confirmation is answered
+/// with 409 (Conflict): the authority does not know these numbers, because its database was restored from an older copy, and
+/// wants the lists back that bear its own signature.
+pub const HAND_OVER_PATH: &str = "/v1/feed/crls";
+
+/// The media type of PEM.
+pub const PEM: &str = "application/x-pem-file";
+
+/// The path at which a relying party answers a roll call ([`RollCallAnswer`]).
+pub const ROLL_CALL_PATH: &str = "/v1/feed/roll-call";
+
+/// The most certificates that one answer to a roll call names.
+pub const ROLL_CALL_CERTIFICATES: usize = 20_000;
+
+/// The longest silence on a feed.
+pub const FEED_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// The media type of a feed.
+pub const NDJSON: &str = "application/x-ndjson";
+
+/// The media type of an error (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// The body of `POST /v1/enroll`; the token's secret is the request's bearer token.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EnrollRequest {
+    /// The kind of certificate wanted.
+    pub profile: Profile,
+    /// The certificate signing request, PEM.
+    pub csr: String,
+}
+
+/// The answer to `POST /v1/enroll`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EnrollResponse {
+    /// The certificate and after it the issuing CA's, PEM.
+    pub chain: String,
+    /// The root certificate, PEM; to be believed only if it has the token's fingerprint.
+    pub root: String,
+}
+
+/// Which CRLs exist: the number of the newest under each distribution point's URL, as certificates name it. It is no authority: what
+/// it says is believed when the signed CRL is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeedEvent {
+    /// Distribution point to newest CRL number.
+    pub crls: BTreeMap<String, CrlNumber>,
+    /// A question: who is connected right now? Each id is answered once on each stream; a relying party that has never
+    /// heard of roll calls passes over it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roll_call: Option<u64>,
+}
+
+/// Who is connected to a relying party at this moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RollCallAnswer {
+    /// The roll call that is answered.
+    pub id: u64,
+    /// The issuer's distinguished name, as text, to its certificates, to how many open connections have each in their
+    /// peer's chain: an issuing CA's certificate counts the connections of everybody beneath it.
+    pub connections: BTreeMap<String, BTreeMap<Serial, u64>>,
+    /// How many connections are open.
+    pub open_connections: u64,
+    /// How many certificates were left out because there are more than [`ROLL_CALL_CERTIFICATES`].
+    pub omitted: u64,
+}
+
+/// What a relying party enforces from now on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Confirmation {
+    /// Distribution point to the number of the CRL in force.
+    pub crls: BTreeMap<String, CrlNumber>,
+    /// The last second in which clients are judged by the first of them to become stale (nextUpdate and any grace); everybody is
+    /// refused from then on.
+    pub admits_until: Option<Timestamp>,
+    /// How many open connections were ended since the confirmation before.
+    pub ended: u64,
+    /// How many connections are open now.
+    pub open_connections: u64,
+}
+
+/// A problem document (RFC 9457).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Problem {
+    /// Which kind of problem: a URI reference that does not change, such as `/problems/token-expired`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The kind in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong with this request, and what to do next.
+    pub detail: String,
+}

@@ -1,0 +1,241 @@
+//! Requests as OpenSSL makes them: which are read, which are refused and why, and that none is obeyed.
+
+mod common;
+
+use common::{
+    Files, Fleet, approve, new_key, now, serial,
+    signed::{SEQUENCE, element, sign},
+};
+use pki::{
+    csr::{CertificateRequest, CsrError},
+    key::PublicKeyError,
+    policy::Denial,
+    profile::Profile,
+};
+use proptest::prelude::*;
+use rcgen::{CertificateParams, DnType, DnValue};
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+const P256: &[&str] = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
+
+/// Makes a request with OpenSSL: a key of this kind, and whatever `arguments` and the `[req]` section say.
+fn request(key: &[&str], config: &str, arguments: &[&str]) -> Vec<u8> {
+    let files = Files::new();
+    files.write("req.cnf", format!("[req]\nprompt = no\nstring_mask = utf8only\nutf8 = yes\n{config}"));
+    files.openssl(&[&["genpkey", "-out", "key.pem", "-algorithm"], key].concat());
+    let make = ["req", "-new", "-config", "req.cnf", "-key", "key.pem", "-outform", "DER", "-out", "request.der"];
+    files.openssl(&[&make, arguments].concat());
+    files.read("request.der")
+}
+
+/// A request whose subject has these lines of an OpenSSL configuration.
+fn request_by(subject: &str) -> Vec<u8> {
+    request(P256, &format!("distinguished_name = dn\n[dn]\n{subject}"), &[])
+}
+
+fn named(key: &[&str], digest: &str) -> Result<CertificateRequest, CsrError> {
+    // The Edwards curves have their digest built in.
+    let digest = if key[0].starts_with("ED") { &[][..] } else { &[digest] };
+    CertificateRequest::from_der(&request(key, "distinguished_name = dn\n[dn]\nCN = client_1", digest))
+}
+
+#[test]
+fn every_supported_key_is_read() {
+    for (key, digest) in [
+        (P256, "-sha256"),
+        (P256, "-sha384"),
+        (&["EC", "-pkeyopt", "ec_paramgen_curve:P-384"][..], "-sha384"),
+        (&["EC", "-pkeyopt", "ec_paramgen_curve:P-384"], "-sha256"),
+        (&["ED25519"], "-sha256"),
+        (&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "-sha256"),
+        (&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "-sha512"),
+        (&["RSA", "-pkeyopt", "rsa_keygen_bits:4096"], "-sha256"),
+    ] {
+        let request = named(key, digest).unwrap_or_else(|error| panic!("{key:?} {digest}: {error}"));
+        assert_eq!(approve(Profile::Client, request).unwrap().subject().as_str(), "client_1");
+    }
+}
+
+#[test]
+fn a_key_that_is_too_weak_or_too_rare_is_refused_with_its_size() {
+    for (bits, option) in
+        [(1024, "rsa_keygen_bits:1024"), (2047, "rsa_keygen_bits:2047"), (4104, "rsa_keygen_bits:4104")]
+    {
+        let error = named(&["RSA", "-pkeyopt", option], "-sha256").unwrap_err();
+        assert_eq!(error, CsrError::Key(PublicKeyError::RsaSize { bits }));
+        assert!(error.to_string().contains(&format!("the RSA key has {bits} bits; use 2048 to 4096 bits")));
+    }
+    for key in [
+        &["EC", "-pkeyopt", "ec_paramgen_curve:P-521"][..],
+        &["EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"],
+        &["EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"],
+        &["ED448"],
+        &["RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"],
+    ] {
+        assert_eq!(named(key, "-sha256").unwrap_err(), CsrError::Key(PublicKeyError::Unsupported), "{key:?}");
+    }
+}
+
+#[test]
+fn a_weak_signature_proves_nothing() {
+    let error = named(&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "-sha1").unwrap_err();
+    assert!(matches!(error, CsrError::NotProven(_)), "{error:?}");
+}
+
+#[test]
+fn what_is_not_a_request_is_refused() {
+    let good = request_by("CN = client_1");
+    let pem = pki::pem::csr(&good.clone().into());
+    assert_eq!(*pki::pem::read_csr(&pem).unwrap(), good[..], "the DER is what PEM carries");
+    for bad in [&b""[..], b"junk", pem.as_bytes(), &vec![0x30; 1 << 20], &vec![0; 1 << 20], &good[1..]] {
+        assert_eq!(CertificateRequest::from_der(bad).unwrap_err(), CsrError::NotARequest);
+    }
+    assert_eq!(CertificateRequest::from_der(&[&good[..], &[0]].concat()).unwrap_err(), CsrError::NotARequest);
+    for length in 0..good.len() {
+        assert!(CertificateRequest::from_der(&good[..length]).is_err(), "cut to {length} octets");
+    }
+}
+
+#[test]
+fn a_changed_octet_is_noticed_wherever_it_is() {
+    let good = request(
+        P256,
+        "distinguished_name = dn\n[dn]\nCN = client_1\nO = Org",
+        &["-addext", "subjectAltName=DNS:a.example"],
+    );
+    for index in 0..good.len() {
+        let mut changed = good.clone();
+        changed[index] ^= 0x01;
+        assert!(CertificateRequest::from_der(&changed).is_err(), "octet {index}");
+    }
+}
+
+#[test]
+fn another_keys_signature_proves_nothing() {
+    let (mine, theirs) = (new_key(), new_key());
+    let request =
+        |signer| sign(&element(SEQUENCE, &[&[2, 1, 0, 0x30, 0][..], &mine.spki(), &[0xa0, 0]].concat()), signer);
+    assert!(CertificateRequest::from_der(&request(&mine)).is_ok());
+    assert!(matches!(CertificateRequest::from_der(&request(&theirs)), Err(CsrError::NotProven(_))));
+}
+
+/// A request that asks for everything it must not get.
+const GREEDY: &str = "
+distinguished_name = dn
+req_extensions = wishes
+[dn]
+CN = client_1
+O = Org
+[wishes]
+basicConstraints = critical, CA:TRUE, pathlen:9
+keyUsage = critical, keyCertSign, cRLSign
+extendedKeyUsage = codeSigning, OCSPSigning, serverAuth, anyExtendedKeyUsage
+nameConstraints = permitted;DNS:.example
+certificatePolicies = 2.5.29.32.0
+crlDistributionPoints = URI:http://evil.example/empty.crl
+authorityInfoAccess = OCSP;URI:http://evil.example/
+subjectKeyIdentifier = hash
+subjectAltName = @names
+[names]
+DNS.1 = db.fleet.example
+email.1 = root@example.org
+URI.1 = spiffe://fleet.example/client/root
+RID.1 = 1.2.3.4
+otherName.1 = 1.3.6.1.4.1.311.20.2.3;UTF8:administrator@example.org
+dirName.1 = dn
+IP.1 = 10.0.0.1
+";
+
+#[test]
+fn a_request_proposes_and_the_profile_disposes() {
+    let fleet = Fleet::new();
+    let greedy = request(P256, GREEDY, &[]);
+    for (profile, purpose, names) in [
+        (Profile::Client, "sslclient", &["spiffe://fleet.example/client/client_1"][..]),
+        (Profile::Server, "sslserver", &["db.fleet.example", "10.0.0.1"]),
+    ] {
+        let request = CertificateRequest::from_der(&greedy).unwrap();
+        let issued = fleet.issue(profile, "greedy", request, 3);
+        fleet.openssl_verify("greedy", purpose, now()).accepts();
+        assert_eq!(issued.info.names, names);
+        assert_eq!(issued.info.id.serial, serial(3));
+        assert_eq!(issued.info.profile, Some(profile));
+        assert_eq!(issued.info.crl_urls, ["http://ca.example:8480/crl/issuing.crl"]);
+
+        let (_, read) = X509Certificate::from_der(&issued.der).unwrap();
+        assert!(!read.is_ca());
+        assert_eq!(read.key_usage().unwrap().unwrap().value.flags, 1, "digitalSignature alone");
+        let usage = read.extended_key_usage().unwrap().unwrap().value;
+        assert!(!usage.any && !usage.code_signing && !usage.ocsp_signing && usage.other.is_empty());
+        assert!(read.name_constraints().unwrap().is_none());
+        let names = &read.subject_alternative_name().unwrap().unwrap().value.general_names;
+        assert!(names.iter().all(|name| {
+            matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_))
+                || matches!(name, GeneralName::URI(uri) if *uri == "spiffe://fleet.example/client/client_1")
+        }));
+        let text = fleet.ask("openssl", &["x509", "-noout", "-text", "-in", "greedy.crt"]).accepts();
+        for wish in ["evil", "root", "administrator", "Policies", "OCSP"] {
+            assert!(!text.contains(wish), "{wish} was granted: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_subject_has_exactly_one_common_name() {
+    let count = |subject: &str| {
+        let request = CertificateRequest::from_der(&request_by(subject)).unwrap();
+        match approve(Profile::Client, request) {
+            Err(Denial::Subject { attribute, count, .. }) => (attribute, count),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(count("O = Org"), ("common names", 0));
+    assert_eq!(count("0.CN = client_1\n1.CN = root"), ("common names", 2));
+    assert_eq!(count("CN = client_1\n0.O = Org\n1.O = Other"), ("organizations", 2));
+}
+
+/// A request for a name that OpenSSL would not put into one.
+fn request_for(common_name: DnValue) -> Result<CertificateRequest, CsrError> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    let key = rcgen::KeyPair::from_pem(&new_key().to_pem()).expect("its own PEM");
+    CertificateRequest::from_der(params.serialize_request(&key).expect("a request").der())
+}
+
+#[test]
+fn a_name_that_is_no_name_is_denied_in_one_printable_line() {
+    let long = "x".repeat(300);
+    for bad in
+        ["", "*", "mail@example.org", "a/b", "kl\u{fc}ver", "a b", "bell\u{7}", "line\nbreak", "nul\0", "..", &long]
+    {
+        let request = request_for(DnValue::Utf8String(bad.to_owned())).unwrap();
+        let denial = approve(Profile::Client, request).unwrap_err();
+        assert!(matches!(denial, Denial::Malformed(_)), "{bad:?}: {denial:?}");
+        let message = denial.to_string();
+        assert!(!message.contains(char::is_control) && message.len() < 200, "{message}");
+    }
+    let request = CertificateRequest::from_der(&request_by("CN = kl\u{fc}ver@example.org")).unwrap();
+    assert!(matches!(approve(Profile::Client, request), Err(Denial::Malformed(_))), "OpenSSL's way to write it, too");
+}
+
+#[test]
+fn a_name_in_two_octet_characters_is_refused_or_read_as_what_it_is() {
+    let name = DnValue::BmpString("client_1".try_into().unwrap());
+    match request_for(name) {
+        Err(error) => assert_eq!(error, CsrError::UnreadableName),
+        Ok(request) => assert_eq!(approve(Profile::Client, request).unwrap().subject().as_str(), "client_1"),
+    }
+}
+
+#[test]
+fn a_server_without_a_host_is_denied() {
+    let request = CertificateRequest::from_der(&request_by("CN = web-1")).unwrap();
+    assert_eq!(approve(Profile::Server, request).unwrap_err(), Denial::Hosts(0));
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_read_or_refused(octets in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(CertificateRequest::from_der(&octets).is_err());
+    }
+}

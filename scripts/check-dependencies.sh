@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# Dependencies point one way: ca-daemon | api-server | api-client -> mtls -> pki. Asserted on what cargo would build.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+failed=0
+# crate, then the crates that must not be anywhere beneath it
+forbid() {
+    local crate=$1 tree
+    shift
+    tree=$(cargo tree --locked --edges normal,build --prefix none --format '{p}' --package "$crate" | awk '{print $1}' | sort -u)
+    if [ "$(wc -l <<<"$tree")" -lt 5 ]; then
+        echo "the dependencies of $crate could not be listed" >&2
+        failed=1
+    fi
+    for banned in "$@"; do
+        if grep -qx -- "$banned" <<<"$tree"; then
+            echo "$crate must not depend on $banned:" >&2
+            cargo tree --locked --edges normal,build --package "$crate" --invert "$banned" >&2
+            failed=1
+        fi
+    done
+}
+
+forbid pki tokio sqlx axum rustls hyper mtls ca-daemon api-server api-client e2e bench
+forbid mtls sqlx ca-daemon api-server api-client e2e bench
+forbid ca-daemon api-server api-client e2e bench
+forbid api-server sqlx ca-daemon api-client e2e bench
+forbid api-client sqlx ca-daemon api-server e2e bench
+
+# SQL stays in the store, status codes of the authority in one file.
+if grep -rnE 'sqlx::' ca-daemon/src --include='*.rs' | grep -v '^ca-daemon/src/store/'; then
+    echo "SQL belongs into ca-daemon/src/store" >&2
+    failed=1
+fi
+if grep -rnE 'StatusCode::' ca-daemon/src --include='*.rs' | grep -v -e '^ca-daemon/src/http/' -e '/tests\.rs:' -e '/tests/'; then
+    echo "status codes belong into ca-daemon/src/http" >&2
+    failed=1
+fi
+[ "$failed" -eq 0 ] && echo "dependencies point one way"
+exit "$failed"

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Packs the three programs in a directory into images, localhost/NAME:TAG: nothing in them but the program.
+#     scripts/images.sh DIRECTORY [TAG]
+set -euo pipefail
+
+repository=$(cd "$(dirname "$0")/.." && pwd)
+programs=$(cd "$1" && pwd)
+tag=${2:-latest}
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -n 1)
+revision=$(git -C "$repository" rev-parse HEAD 2>/dev/null || echo unknown)
+
+# The directories that are the owner's in each image: what volumes are mounted on has to be there, with the right owner.
+declare -A owned=(
+    [ca-daemon]="data tokens/service0 tokens/service1 tokens/service2"
+    [api-server]="data token"
+    [api-client]="data"
+)
+
+contexts=$(mktemp -d)
+trap 'rm -rf "$contexts"' EXIT
+
+# The builds wait for the engine more than they work, so all three run at a time.
+declare -A builds
+for program in ca-daemon api-server api-client; do
+    if ! ldd "$programs/$program" 2>&1 | grep -qE 'statically linked|not a dynamic executable'; then
+        echo "$programs/$program is not static, so it would not run in an image of its own; build it with: make dist" >&2
+        exit 1
+    fi
+    context=$contexts/$program
+    install -d "$context/owned"
+    for directory in ${owned[$program]}; do
+        install -d "$context/owned/${directory%/*}"
+        install -d -m 700 "$context/owned/$directory"
+    done
+    strip --strip-all -o "$context/$program" "$programs/$program"
+    chmod 755 "$context/$program"
+    docker build --quiet --tag "localhost/$program:$tag" --file "$repository/images/$program.Dockerfile" \
+        --label "org.opencontainers.image.version=$version" --label "org.opencontainers.image.revision=$revision" \
+        "$context" >"$contexts/$program.log" 2>&1 &
+    builds[$program]=$!
+done
+for program in ca-daemon api-server api-client; do
+    if ! wait "${builds[$program]}"; then
+        cat "$contexts/$program.log" >&2
+        exit 1
+    fi
+    size=$(docker image inspect --format '{{.Size}}' "localhost/$program:$tag")
+    printf 'localhost/%s:%s  %s MB\n' "$program" "$tag" "$(awk "BEGIN { printf \"%.1f\", $size / 1e6 }")"
+done
