@@ -58,6 +58,14 @@ fn founded() -> tempfile::TempDir {
 }
 
 #[test]
+fn a_command_leaves_the_whole_database_in_its_file() {
+    let directory = founded();
+    run(directory.path(), &["revoke", "client_1"], 5, &[]);
+    let left = |name: &str| directory.path().join("ca").join(name).exists();
+    assert!(left("ca.db") && !left("ca.db-wal"), "who copies ca.db has all of it");
+}
+
+#[test]
 fn revoke_says_when_nobody_could_be_told() {
     let directory = founded();
     let directory = directory.path();

@@ -106,7 +106,7 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let newest = authority.store().newest(issuer).await?;
     // A large one is left behind by revocations until the daemon signs it again, and there may be none.
     let crl = if arguments.resign || newest.complete < newest.number {
-        resign(context, arguments, &authority, issuer).await?
+        resign(context, arguments, authority, issuer).await?
     } else {
         authority.store().crl(issuer).await?
     };

@@ -83,7 +83,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     };
     // The key first: a certificate whose key could not be saved would be of no use to anybody.
     files::write(&key_file, key.to_pem().as_bytes(), Access::Private)?;
-    let issued = match issue(&authority, order, context.clock.now()).await {
+    let issued = match issue(authority, order, context.clock.now()).await {
         Ok(issued) => issued,
         Err(error) => {
             targets::remove_unused(&key_file, "belongs to no certificate")?;

@@ -26,6 +26,7 @@ use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use mtls::clock::Clock;
+use tokio::sync::OnceCell;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use self::output::Output;
@@ -124,11 +125,27 @@ struct Context {
     directory: Directory,
     output: Output,
     clock: Clock,
+    opened: OnceCell<Authority>,
 }
 
 impl Context {
-    async fn authority(&self) -> anyhow::Result<Authority> {
-        Ok(Authority::open(&self.directory).await?)
+    fn new(directory: PathBuf, output: Output, clock: Clock) -> Self {
+        Self { directory: Directory::new(directory), output, clock, opened: OnceCell::new() }
+    }
+
+    /// The authority, opened by the first who asks for it.
+    async fn authority(&self) -> anyhow::Result<&Authority> {
+        Ok(self.opened.get_or_try_init(|| Authority::open(&self.directory)).await?)
+    }
+
+    /// Carries out a command, and leaves nothing behind in a write-ahead log that nobody else has open: who copies `ca.db` then
+    /// has all of it.
+    async fn carry_out(&self, command: Command) -> anyhow::Result<()> {
+        let done = dispatch(self, command).await;
+        if let Some(authority) = self.opened.get() {
+            authority.store().close().await;
+        }
+        done
     }
 }
 
@@ -140,13 +157,12 @@ pub fn run() -> ExitCode {
     if let Err(failure) = start_logging(&cli.command) {
         return ended_by(&failure.into(), json);
     }
-    let context =
-        Context { directory: Directory::new(cli.common.dir), output: Output::new(json), clock: Clock::system() };
+    let context = Context::new(cli.common.dir, Output::new(json), Clock::system());
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(dispatch(&context, cli.command)));
+        .and_then(|runtime| runtime.block_on(context.carry_out(cli.command)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
@@ -233,9 +249,8 @@ pub(crate) mod tests {
     pub(crate) async fn execute(directory: &Directory, clock: &Clock, arguments: &[&str]) -> u8 {
         let dir = directory.path().to_str().unwrap();
         let cli = Cli::parse_from(["ca-daemon", "--dir", dir].iter().chain(arguments));
-        let directory = Directory::new(cli.common.dir);
-        let context = Context { directory, output: Output::new(cli.common.json), clock: clock.clone() };
-        match dispatch(&context, cli.command).await {
+        let context = Context::new(cli.common.dir, Output::new(cli.common.json), clock.clone());
+        match context.carry_out(cli.command).await {
             Ok(()) => 0,
             Err(error) => classify(&error).0,
         }

@@ -93,13 +93,13 @@ impl Outcome {
 pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     if arguments.selection.issuing {
-        return revoke_issuing(context, &arguments, &authority).await;
+        return revoke_issuing(context, &arguments, authority).await;
     }
     let store = authority.store();
     let now = context.clock.now();
     let Selected { mut records, names } = arguments.selection.select(store, now).await?;
     if arguments.dry_run {
-        return dry_run::run(context, &authority, &records, (!arguments.no_wait).then_some(arguments.wait)).await;
+        return dry_run::run(context, authority, &records, (!arguments.no_wait).then_some(arguments.wait)).await;
     }
     // From here on, Ctrl-C stops the waiting and nothing else.
     let interrupt = signal(SignalKind::interrupt())?;

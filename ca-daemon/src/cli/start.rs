@@ -101,7 +101,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let grant = ServerGrant { url: server_url, hosts: server_hosts, lifetime: server_token_ttl.0 };
     let authority = context.authority().await?;
     for service in &server_tokens {
-        ensure_token(&authority, service, &grant, context.clock.now())
+        ensure_token(authority, service, &grant, context.clock.now())
             .await
             .with_context(|| format!("the token of {}", service.name))?;
     }

@@ -126,7 +126,7 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     let text = token.encode();
     let mut created = Created { token: Some(text.to_string()), listed: listed(&record, now) };
     if let Some(file) = &create.out {
-        create_in_file(&authority, &record, &text, file).await?;
+        create_in_file(authority, &record, &text, file).await?;
         created.token = None;
         return context.output.print(&created, |_| format!("Token {} is in {}\n", record.id(), file.display()));
     }

@@ -204,7 +204,10 @@ async fn service(fixture: &Fixture, name: &str, serial: u8) -> Identity {
 /// As another process does it: with a store of its own, and without a word to the daemon.
 async fn revoke_elsewhere(fixture: &Fixture, serial: Serial) -> i64 {
     let other = Authority::open(&fixture.directory).await.unwrap();
-    other.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap().crl.get()
+    let number = other.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap().crl.get();
+    // As a process that has ended: the file may be replaced afterwards.
+    other.store().close().await;
+    number
 }
 
 async fn ask(fixture: &Fixture, question: Question) -> Connection {

@@ -86,7 +86,9 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
     let balancer = format!("container:{}", fleet.id("balancer"));
     let mut capture = Command::new("docker")
         .args(["run", "--rm", "--name", &name, "--network", &balancer, "--user", "0:0"])
-        .args([&*tag, "/tcpdump", "-i", "any", "-U", "-w", "-", "-Z", "root", "--immediate-mode", "tcp port 8443"])
+        // The ring has a frame of the snapshot's length for each packet: by default for eight, and the next ones are lost.
+        .args([&*tag, "/tcpdump", "-i", "any", "-U", "-w", "-", "-Z", "root", "--immediate-mode"])
+        .args(["-s", "65535", "-B", "131072", "tcp port 8443"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -103,10 +105,12 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
     // Everything that was sent has passed by when its answer has.
     let _ = docker(&["stop", &name]).success();
     let octets = reader.join().unwrap();
-    let _ = capture.wait();
+    let told = capture.wait_with_output().unwrap().stderr;
+    let told = String::from_utf8_lossy(&told);
     let _ = docker(&["rmi", &tag]).success();
 
     assert_eq!(answer["answered"], 30);
+    assert!(told.contains("\n0 packets dropped by kernel"), "the capture has gaps: {told}");
     let contains = |text: &[u8]| octets.windows(text.len()).any(|window| window == text);
     assert!(contains(b"\r\n\r\n\0\r\nQUIT\n"), "the capture of {} octets has no PROXY header", octets.len());
     assert!(contains(b"localhost"), "the capture has no TLS handshake, which names the server");
