@@ -5,8 +5,9 @@
 
 use std::{cell::RefCell, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use pki::certificate::CertificateInfo;
-use rustls::{CertificateError, HandshakeKind, ServerConfig};
+use pki::certificate::CertificateError;
+use rustls::{CertificateError as Invalid, HandshakeKind, ServerConfig};
+use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -20,7 +21,8 @@ use crate::{
     errors::find,
     limits,
     metrics::{Handshake, Metrics, Reason},
-    peer::{Peer, PeerRefusal},
+    paths::{ChainDigest, VerifiedPaths},
+    peer::{Peer, PeerRefusal, Presented},
     proxy::{ProxyError, ProxyFrom},
     revocation::{LiveSet, Refusal, Registration},
     verifier::{SEEN, Seen},
@@ -40,6 +42,8 @@ pub(crate) struct Accepted {
 /// What an acceptor works with.
 pub(crate) struct Parts {
     pub(crate) tls: Arc<ServerConfig>,
+    /// The chains that the verifier of `tls` remembers.
+    pub(crate) paths: Arc<VerifiedPaths>,
     pub(crate) live: LiveSet,
     pub(crate) proxy_from: ProxyFrom,
     pub(crate) clock: Clock,
@@ -50,7 +54,7 @@ pub(crate) struct Parts {
 struct Refused {
     reason: Reason,
     why: String,
-    certificate: Option<CertificateInfo>,
+    presented: Option<Arc<Presented>>,
     from: SocketAddr,
 }
 
@@ -107,24 +111,32 @@ impl Acceptor {
             Some(HandshakeKind::Resumed) => Handshake::Resumed,
             _ => Handshake::Full,
         };
-        let chain = connection.peer_certificates().unwrap_or_default();
-        let peer = Peer::new(chain, from);
-        let peer = peer.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
+        let presented = match seen.presented {
+            Some(presented) => Ok(presented),
+            None => self.presented_earlier(connection.peer_certificates().unwrap_or_default()),
+        };
+        let presented =
+            presented.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
+        let peer = Peer::new(Arc::clone(&presented), from);
         // Under the set first, asked second: whichever revocation the question misses finds the connection.
         let registration = self.0.live.watch(peer.chain());
         // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
         if let Err(refusal) = peer.check(&self.0.live, self.0.clock.now()) {
-            let refused = Refused {
-                reason: refusal.reason(),
-                why: refusal.to_string(),
-                certificate: Some(peer.certificate().clone()),
-                from,
-            };
+            let refused =
+                Refused { reason: refusal.reason(), why: refusal.to_string(), presented: Some(presented), from };
             let _ = stream.shutdown().await;
             return Err(refused);
         }
         self.0.metrics.accepted(kind);
         Ok(Accepted { stream, peer, registration })
+    }
+
+    /// The chain of a session that was resumed: its first handshake was a full one.
+    fn presented_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, CertificateError> {
+        match ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest)) {
+            Some(presented) => Ok(presented),
+            None => Presented::read(chain.iter()).map(Arc::new),
+        }
     }
 }
 
@@ -140,16 +152,16 @@ impl Refused {
             ProxyError::Io(_) => Reason::Disconnected,
             ProxyError::Malformed | ProxyError::TooLong => Reason::ProxyHeader,
         };
-        Self { reason, why: error.to_string(), certificate: None, from }
+        Self { reason, why: error.to_string(), presented: None, from }
     }
 
     fn timeout(from: SocketAddr) -> Self {
         let why = format!("not completed within {} s", limits::HANDSHAKE_TIMEOUT.as_secs());
-        Self { reason: Reason::Timeout, why, certificate: None, from }
+        Self { reason: Reason::Timeout, why, presented: None, from }
     }
 
     fn after_handshake(reason: Reason, why: String, from: SocketAddr) -> Self {
-        Self { reason, why, certificate: None, from }
+        Self { reason, why, presented: None, from }
     }
 
     fn handshake(error: &io::Error, seen: Seen, from: SocketAddr) -> Self {
@@ -160,27 +172,27 @@ impl Refused {
             (None, None) => Reason::Disconnected,
             (None, Some(rustls::Error::NoCertificatesPresented)) => Reason::NoCertificate,
             (None, Some(rustls::Error::InvalidCertificate(error))) => match error {
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => Reason::UnknownIssuer,
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => Reason::Expired,
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => Reason::NotYetValid,
-                CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Reason::WrongUsage,
+                Invalid::UnknownIssuer | Invalid::BadSignature => Reason::UnknownIssuer,
+                Invalid::Expired | Invalid::ExpiredContext { .. } => Reason::Expired,
+                Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => Reason::NotYetValid,
+                Invalid::InvalidPurpose | Invalid::InvalidPurposeContext { .. } => Reason::WrongUsage,
                 _ => Reason::Protocol,
             },
             _ => Reason::Protocol,
         };
         let why = seen.refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-        Self { reason, why, certificate: seen.certificate, from }
+        Self { reason, why, presented: seen.presented, from }
     }
 
     /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
     ///
     /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.
     fn log(&self) {
-        let Self { reason, why, certificate, from } = self;
-        match certificate {
-            Some(certificate) => info!(
-                client = certificate.display_name(),
-                serial = %certificate.id.serial,
+        let Self { reason, why, presented, from } = self;
+        match presented {
+            Some(presented) => info!(
+                client = presented.info.display_name(),
+                serial = %presented.info.id.serial,
                 %from,
                 reason = reason.as_str(),
                 why,

@@ -5,73 +5,75 @@
 
 use std::{
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use axum::{body::Body, response::Response};
+use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use pki::wire::{PROBLEM_JSON, Problem};
 use tokio_util::sync::CancellationToken;
-use tower::Service;
+use tower::Service as _;
 use tracing::{debug, info};
 
 use crate::{
-    acceptor::Parts,
-    clock::Clock,
-    metrics::{Metrics, Reason},
+    acceptor::Acceptor,
+    metrics::Reason,
     peer::{Peer, PeerRefusal},
-    revocation::LiveSet,
 };
 
-/// A connection's service behind the guard. Requests that pass carry the [`Peer`] as an extension.
+/// A connection's router behind the guard. Requests that pass carry the [`Peer`] as an extension.
 #[derive(Clone, Debug)]
-pub(crate) struct Guarded<S> {
-    inner: S,
+pub(crate) struct Guarded(Arc<Connection>);
+
+#[derive(Debug)]
+struct Connection {
+    router: Router,
     peer: Peer,
-    live: LiveSet,
-    clock: Clock,
-    metrics: Metrics,
+    acceptor: Acceptor,
     /// Cancelled when the peer is revoked.
     end: CancellationToken,
-    /// Cancelled by the first request.
-    asked: CancellationToken,
+    /// Whether there was a request.
+    asked: AtomicBool,
 }
 
-impl<S> Guarded<S> {
-    pub(crate) fn new(inner: S, peer: Peer, parts: &Parts, end: CancellationToken, asked: CancellationToken) -> Self {
-        let Parts { live, clock, metrics, .. } = parts;
-        Self { inner, peer, live: live.clone(), clock: clock.clone(), metrics: metrics.clone(), end, asked }
+impl Guarded {
+    pub(crate) fn new(router: Router, peer: Peer, acceptor: Acceptor, end: CancellationToken) -> Self {
+        Self(Arc::new(Connection { router, peer, acceptor, end, asked: AtomicBool::new(false) }))
+    }
+
+    /// Whether the peer has asked for anything yet.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.0.asked.load(Ordering::Relaxed)
     }
 }
 
-impl<S, B> Service<Request<B>> for Guarded<S>
-where
-    S: Service<Request<B>, Response = Response, Error = std::convert::Infallible>,
-    S::Future: Unpin,
-{
+impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Response = Response;
     type Error = Ended;
-    type Future = Answer<S::Future>;
+    type Future = Answer<RouteFuture<std::convert::Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Ended>> {
-        self.inner.poll_ready(context).map_err(|never| match never {})
-    }
-
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        self.asked.cancel();
-        if self.end.is_cancelled() {
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        let Connection { router, peer, acceptor, end, asked } = &*self.0;
+        asked.store(true, Ordering::Relaxed);
+        if end.is_cancelled() {
             return Answer::Ended;
         }
-        match self.peer.check(&self.live, self.clock.now()) {
+        let parts = acceptor.parts();
+        match peer.check(&parts.live, parts.clock.now()) {
             Ok(()) => {
-                request.extensions_mut().insert(self.peer.clone());
-                Answer::Inner { answer: self.inner.call(request), end: self.end.clone() }
+                request.extensions_mut().insert(peer.clone());
+                // A router is always ready.
+                Answer::Inner { answer: router.clone().call(request), end: end.clone() }
             }
             Err(refusal) => {
-                self.log(&refusal);
-                self.metrics.request_refused(refusal.reason());
+                log(peer, &refusal);
+                parts.metrics.request_refused(refusal.reason());
                 Answer::Refused(Some(problem(&refusal, request.version())))
             }
         }
@@ -158,23 +160,21 @@ impl Ended {
     }
 }
 
-impl<S> Guarded<S> {
-    fn log(&self, refusal: &PeerRefusal) {
-        let certificate = self.peer.certificate();
-        if refusal.reason() == Reason::NoFreshCrl {
-            // It concerns everybody and every request, and the log has said so when it began.
-            debug!(client = certificate.display_name(), why = refusal.to_string(), "request refused");
-            return;
-        }
-        info!(
-            client = certificate.display_name(),
-            serial = %certificate.id.serial,
-            from = %self.peer.address(),
-            reason = refusal.reason().as_str(),
-            why = refusal.to_string(),
-            "request refused"
-        );
+fn log(peer: &Peer, refusal: &PeerRefusal) {
+    let certificate = peer.certificate();
+    if refusal.reason() == Reason::NoFreshCrl {
+        // It concerns everybody and every request, and the log has said so when it began.
+        debug!(client = certificate.display_name(), why = refusal.to_string(), "request refused");
+        return;
     }
+    info!(
+        client = certificate.display_name(),
+        serial = %certificate.id.serial,
+        from = %peer.address(),
+        reason = refusal.reason().as_str(),
+        why = refusal.to_string(),
+        "request refused"
+    );
 }
 
 /// The refusal as a problem document (RFC 9457). Over HTTP/1.1 it also ends the connection.

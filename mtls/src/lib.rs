@@ -72,8 +72,10 @@ pub mod relying_party;
 pub mod revocation;
 
 mod acceptor;
+mod at_once;
 mod feed;
 mod guard;
+mod paths;
 mod server;
 mod verifier;
 

@@ -5,10 +5,7 @@
 use std::time::Duration;
 
 use axum_server::{Address, Server};
-use hyper_util::{
-    rt::{TokioExecutor, TokioTimer},
-    server::conn::auto::Builder,
-};
+use hyper_util::{rt::TokioTimer, server::conn::auto::Builder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
@@ -55,13 +52,13 @@ pub fn bounded<A: Address, Acceptor>(server: Server<A, Acceptor>) -> Server<A, B
 }
 
 /// A builder of HTTP connections with the bounds.
-pub(crate) fn http_builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+pub(crate) fn http_builder<E: Clone>(executor: E) -> Builder<E> {
+    let mut builder = Builder::new(executor);
     bound(&mut builder);
     builder
 }
 
-fn bound(builder: &mut Builder<TokioExecutor>) {
+fn bound<E>(builder: &mut Builder<E>) {
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER as usize);
     builder
         .http2()

@@ -6,7 +6,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use pki::{
     certificate::{CertificateError, CertificateId, CertificateInfo},
-    time::Timestamp,
+    time::{Timestamp, Validity},
 };
 use rustls_pki_types::CertificateDer;
 
@@ -18,22 +18,47 @@ pub struct Peer(Arc<Connected>);
 
 #[derive(Debug)]
 struct Connected {
-    info: CertificateInfo,
-    chain: Arc<[CertificateId]>,
+    presented: Arc<Presented>,
     address: SocketAddr,
 }
 
+/// What the certificates say that a peer presented.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    /// Of the peer's own certificate.
+    pub(crate) info: CertificateInfo,
+    /// Issuer and serial number of each, the peer's own first.
+    pub(crate) ids: Arc<[CertificateId]>,
+    /// When all of them are valid.
+    pub(crate) validity: Validity,
+}
+
+impl Presented {
+    /// Reads a chain, the peer's own certificate first.
+    pub(crate) fn read<'a, 'b: 'a>(
+        chain: impl Iterator<Item = &'a CertificateDer<'b>>,
+    ) -> Result<Self, CertificateError> {
+        let mut certificates = chain.map(|certificate| CertificateInfo::from_der(certificate));
+        let info = certificates.next().ok_or(CertificateError::NotACertificate)??;
+        let (mut ids, mut validity) = (vec![info.id.clone()], info.validity);
+        for above in certificates {
+            let above = above?;
+            validity = validity.within(above.validity);
+            ids.push(above.id);
+        }
+        Ok(Self { info, ids: ids.into(), validity })
+    }
+}
+
 impl Peer {
-    pub(crate) fn new(chain: &[CertificateDer<'_>], address: SocketAddr) -> Result<Self, CertificateError> {
-        let first = chain.first().ok_or(CertificateError::NotACertificate)?;
-        let info = CertificateInfo::from_der(first)?;
-        Ok(Self(Arc::new(Connected { info, chain: certificate_ids(chain)?, address })))
+    pub(crate) fn new(presented: Arc<Presented>, address: SocketAddr) -> Self {
+        Self(Arc::new(Connected { presented, address }))
     }
 
     /// What the peer's certificate says.
     #[must_use]
     pub fn certificate(&self) -> &CertificateInfo {
-        &self.0.info
+        &self.0.presented.info
     }
 
     /// The client's address: the balancer's word for it where a balancer is configured.
@@ -44,13 +69,13 @@ impl Peer {
 
     /// Issuer and serial number of every certificate that it presented, its own first.
     pub(crate) fn chain(&self) -> Arc<[CertificateId]> {
-        Arc::clone(&self.0.chain)
+        Arc::clone(&self.0.presented.ids)
     }
 
     /// Whether the peer may still be served at this moment.
     pub(crate) fn check(&self, live: &LiveSet, now: Timestamp) -> Result<(), PeerRefusal> {
-        live.check(&self.0.chain, now)?;
-        let not_after = self.0.info.validity.not_after;
+        live.check(&self.0.presented.ids, now)?;
+        let not_after = self.0.presented.info.validity.not_after;
         if now > not_after { Err(PeerRefusal::Expired(not_after)) } else { Ok(()) }
     }
 }
@@ -62,9 +87,4 @@ pub(crate) enum PeerRefusal {
     Revocation(#[from] Refusal),
     #[error("the certificate expired at {0}")]
     Expired(Timestamp),
-}
-
-/// Issuer and serial number of each certificate.
-pub(crate) fn certificate_ids(chain: &[CertificateDer<'_>]) -> Result<Arc<[CertificateId]>, CertificateError> {
-    chain.iter().map(|certificate| CertificateId::from_der(certificate)).collect()
 }

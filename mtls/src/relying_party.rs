@@ -10,7 +10,11 @@ use pki::{
     certificate::{CertificateError, CertificateInfo, Fingerprint},
     crl::CrlIssuer,
 };
-use rustls::{RootCertStore, ServerConfig, server::VerifierBuilderError, version::TLS13};
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{ServerSessionMemoryCache, VerifierBuilderError},
+    version::TLS13,
+};
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +27,7 @@ use crate::{
     feed::{Announced, Feed},
     identity::{Identity, IdentityError, ServerIdentity},
     metrics::Metrics,
+    paths::VerifiedPaths,
     proxy::ProxyFrom,
     revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, StalenessLog},
     server,
@@ -31,6 +36,9 @@ use crate::{
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many sessions are kept for resumption, of two kilobytes each; the oldest goes first.
+const SESSIONS: usize = 4096;
 
 /// What may be chosen about a relying party.
 #[derive(Clone, Debug)]
@@ -156,10 +164,12 @@ impl RelyingParty {
         };
 
         let server_identity = ServerIdentity::new(identity)?;
-        let tls = server_config(server_identity.clone(), root, &live, &clock)?;
+        let paths = Arc::<VerifiedPaths>::default();
+        let tls = server_config(server_identity.clone(), root, Arc::clone(&paths), &live, &clock)?;
         let metrics = Metrics::default();
         let acceptor = Acceptor::new(Parts {
             tls: Arc::new(tls),
+            paths,
             live: live.clone(),
             proxy_from,
             clock: clock.clone(),
@@ -216,17 +226,21 @@ impl RelyingParty {
 fn server_config(
     identity: ServerIdentity,
     root: &CertificateDer<'static>,
+    paths: Arc<VerifiedPaths>,
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
-    let verifier = LiveClientVerifier::new(Arc::new(roots), live.clone(), clock.clone())?;
+    let verifier = LiveClientVerifier::new(Arc::new(roots), paths, live.clone(), clock.clone())?;
     let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(identity));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    // For one more connection; a session that is resumed gets the next.
+    config.send_tls13_tickets = 1;
     Ok(config)
 }
 

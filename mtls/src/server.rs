@@ -6,11 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
     net::TcpListener,
     task::JoinSet,
@@ -21,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     acceptor::{Accepted, Acceptor},
+    at_once::AtOnce,
     bounded::Slots,
     guard::Guarded,
     limits,
@@ -34,7 +31,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// Serves until `shutdown`; then no new connection is accepted, every open one gets its GOAWAY, and requests in flight
 /// have [`limits::DRAIN_TIMEOUT`] to finish.
 pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router, shutdown: CancellationToken) {
-    let http = Arc::new(limits::http_builder());
+    let http = Arc::new(limits::http_builder(AtOnce));
     let slots = Slots::for_listener();
     let mut connections = JoinSet::new();
     loop {
@@ -61,7 +58,7 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Rou
                 biased;
                 () = shutdown.cancelled() => {}
                 accepted = acceptor.accept(stream, connected) => if let Some(accepted) = accepted {
-                    serve_connection(accepted, &acceptor, router, &http, &shutdown).await;
+                    serve_connection(accepted, acceptor.clone(), router, &http, &shutdown).await;
                 },
             }
         });
@@ -76,18 +73,17 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Rou
 /// Serves one connection to its end, which is the peer's choice unless it is revoked, asks for nothing, or the server shuts down.
 async fn serve_connection(
     accepted: Accepted,
-    acceptor: &Acceptor,
+    acceptor: Acceptor,
     router: Router,
-    http: &Builder<TokioExecutor>,
+    http: &Builder<AtOnce>,
     shutdown: &CancellationToken,
 ) {
     let Accepted { stream, peer, registration } = accepted;
     let end = registration.end();
-    let asked = CancellationToken::new();
-    let guarded = Guarded::new(router, peer, acceptor.parts(), end.clone(), asked.clone());
-    let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(guarded));
+    let guarded = Guarded::new(router, peer, acceptor, end.clone());
+    let connection = http.serve_connection(TokioIo::new(stream), guarded.clone());
     tokio::pin!(connection);
-    let silence = silence(&asked);
+    let silence = silence(&guarded);
     tokio::pin!(silence);
     let mut drains = false;
     loop {
@@ -110,8 +106,9 @@ async fn serve_connection(
 }
 
 /// Resolves when a connection has been open for [`limits::HEADER_TIMEOUT`] without a request; never if there was one.
-async fn silence(asked: &CancellationToken) {
-    if timeout(limits::HEADER_TIMEOUT, asked.cancelled()).await.is_ok() {
+async fn silence(guarded: &Guarded) {
+    sleep(limits::HEADER_TIMEOUT).await;
+    if guarded.was_asked() {
         std::future::pending::<()>().await;
     }
 }

@@ -1,11 +1,10 @@
-//! The verifier of client certificates: rustls's own path validation, and then the live set.
+//! The verifier of client certificates: rustls's own path validation, once for each chain, and then the live set.
 //!
 //! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
 //! why the acceptor asks the live set again after each handshake.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{cell::RefCell, iter, sync::Arc};
 
-use pki::certificate::CertificateInfo;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -18,7 +17,8 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
     clock::Clock,
-    peer::certificate_ids,
+    paths::{ChainDigest, VerifiedPaths},
+    peer::Presented,
     revocation::{LiveSet, Refusal},
 };
 
@@ -31,7 +31,7 @@ tokio::task_local! {
 /// What the verifier saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    pub(crate) certificate: Option<CertificateInfo>,
+    pub(crate) presented: Option<Arc<Presented>>,
     pub(crate) refusal: Option<Refusal>,
     /// The certificate is good, and whoever presents it did not sign the handshake with its key.
     pub(crate) is_without_key: bool,
@@ -50,15 +50,49 @@ fn without_key(seen: &mut Seen) {
 #[derive(Debug)]
 pub(crate) struct LiveClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    paths: Arc<VerifiedPaths>,
     live: LiveSet,
     clock: Clock,
 }
 
 impl LiveClientVerifier {
-    pub(crate) fn new(roots: Arc<RootCertStore>, live: LiveSet, clock: Clock) -> Result<Self, VerifierBuilderError> {
+    /// Remembers in `paths`, which nobody else may fill, the chains that lead to one of these roots.
+    pub(crate) fn new(
+        roots: Arc<RootCertStore>,
+        paths: Arc<VerifiedPaths>,
+        live: LiveSet,
+        clock: Clock,
+    ) -> Result<Self, VerifierBuilderError> {
         // Without CRLs of its own: webpki would verify the signature over the whole list in every handshake.
         let inner = WebPkiClientVerifier::builder_with_provider(roots, crate::provider()).build()?;
-        Ok(Self { inner, live, clock })
+        Ok(Self { inner, paths, live, clock })
+    }
+
+    /// What a chain says whose path was verified, now or earlier.
+    fn verify_path(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<Arc<Presented>, Error> {
+        let chain = || iter::once(end_entity).chain(intermediates);
+        let digest = ChainDigest::of(chain());
+        // Everything that the verification came to was said by the same octets, but for the time.
+        let remembered = digest.and_then(|digest| self.paths.recall(&digest));
+        if let Some(presented) = remembered.filter(|presented| presented.validity.contains(self.clock.now())) {
+            note(|seen| seen.presented = Some(Arc::clone(&presented)));
+            return Ok(presented);
+        }
+        let read = Presented::read(chain()).map(Arc::new);
+        note(|seen| {
+            seen.presented = read.clone().or_else(|_| Presented::read(iter::once(end_entity)).map(Arc::new)).ok()
+        });
+        self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let presented = read.map_err(|_| CertificateError::BadEncoding)?;
+        if let Some(digest) = digest {
+            self.paths.remember(digest, Arc::clone(&presented));
+        }
+        Ok(presented)
     }
 }
 
@@ -69,16 +103,9 @@ impl ClientCertVerifier for LiveClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        note(|seen| seen.certificate = CertificateInfo::from_der(end_entity).ok());
-
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        let ids = certificate_ids(std::slice::from_ref(end_entity)).and_then(|leaf| {
-            let above = certificate_ids(intermediates)?;
-            Ok([leaf, above].concat())
-        });
-        let ids = ids.map_err(|_| CertificateError::BadEncoding)?;
-        match self.live.check(&ids, self.clock.now()) {
-            Ok(()) => Ok(verified),
+        let presented = self.verify_path(end_entity, intermediates, now)?;
+        match self.live.check(&presented.ids, self.clock.now()) {
+            Ok(()) => Ok(ClientCertVerified::assertion()),
             Err(refusal) => {
                 let error = match &refusal {
                     Refusal::Revoked(_) => CertificateError::Revoked,

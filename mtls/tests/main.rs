@@ -16,6 +16,7 @@ mod identity;
 mod keeper;
 mod live_set;
 mod proxy;
+mod returning;
 mod slow_peers;
 mod staleness;
 mod standing;
