@@ -33,6 +33,7 @@ check: setup
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	scripts/check-dependencies.sh
 	haproxy -c -f haproxy/haproxy.cfg
+	BALANCER_STATS=ipv4@127.0.0.1:9600 haproxy -c -q -f haproxy/haproxy.cfg
 	scripts/check-units.sh
 
 test: check build

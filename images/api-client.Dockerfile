@@ -7,4 +7,6 @@ COPY api-client /api-client
 COPY --chown=65532:65532 owned/ /
 USER 65532:65532
 WORKDIR /data
+# It ends by itself; there is nothing to ask it meanwhile.
+HEALTHCHECK NONE
 ENTRYPOINT ["/api-client"]

@@ -8,6 +8,11 @@ if ! command -v systemd-analyze >/dev/null; then
     echo "SKIPPED: the systemd units are not checked, as there is no systemd-analyze (Debian, Ubuntu: apt-get install systemd)"
     exit 0
 fi
+version=$(systemd-analyze --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+if [ "${version:-0}" -lt 250 ]; then
+    echo "SKIPPED: the systemd units are not checked, as systemd ${version:-?} does not know all of them; 250 does"
+    exit 0
+fi
 directory=$(mktemp -d)
 trap 'rm -rf "$directory"' EXIT
 for unit in *.service; do

@@ -18,7 +18,6 @@ trap 'rm -rf "$context"' EXIT
 root=$context/root
 "$repository/scripts/pack.sh" "$root" "$program" /usr/local/sbin/haproxy
 "$repository/scripts/pack.sh" "$root" /bin/sh /bin/sh
-# Names are looked up by the C library, which loads these by name.
 install -d "$root/etc" "$root/usr/local/etc/haproxy" "$context/owned/var/lib/haproxy"
 echo 'haproxy:x:99:99::/var/lib/haproxy:/bin/sh' >"$root/etc/passwd"
 echo 'haproxy:x:99:' >"$root/etc/group"

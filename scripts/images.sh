@@ -20,13 +20,17 @@ declare -A owned=(
 contexts=$(mktemp -d)
 trap 'rm -rf "$contexts"' EXIT
 
-# The builds wait for the engine more than they work, so all three run at a time.
-declare -A builds
 for program in ca-daemon api-server api-client; do
-    if ! ldd "$programs/$program" 2>&1 | grep -qE 'statically linked|not a dynamic executable'; then
+    linked=$(ldd "$programs/$program" 2>&1 || true)
+    if ! grep -qE 'statically linked|not a dynamic executable' <<<"$linked"; then
         echo "$programs/$program is not static, so it would not run in an image of its own; build it with: make dist" >&2
         exit 1
     fi
+done
+
+# The builds wait for the engine more than they work, so all three run at a time.
+declare -A builds
+for program in ca-daemon api-server api-client; do
     context=$contexts/$program
     install -d "$context/owned"
     for directory in ${owned[$program]}; do
@@ -40,11 +44,14 @@ for program in ca-daemon api-server api-client; do
         "$context" >"$contexts/$program.log" 2>&1 &
     builds[$program]=$!
 done
+failed=0
 for program in ca-daemon api-server api-client; do
     if ! wait "${builds[$program]}"; then
         cat "$contexts/$program.log" >&2
-        exit 1
+        failed=1
+        continue
     fi
     size=$(docker image inspect --format '{{.Size}}' "localhost/$program:$tag")
     printf 'localhost/%s:%s  %s MB\n' "$program" "$tag" "$(awk "BEGIN { printf \"%.1f\", $size / 1e6 }")"
 done
+exit "$failed"

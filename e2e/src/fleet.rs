@@ -295,11 +295,11 @@ impl Service {
 }
 
 impl Client {
-    /// `api-client request -n N --url URL --json`.
+    /// `api-client request -n N --url URL --json`, with more patience than people have: machines are busy.
     #[must_use]
     pub fn request(&self, requests: u64, url: &str) -> Output {
         let requests = requests.to_string();
-        run(self.command().args(["request", "--json", "-n", &requests, "--url", url]))
+        run(self.command().args(["request", "--json", "--timeout", "1m", "-n", &requests, "--url", url]))
     }
 
     /// Requests without end over one connection; returns after the first answer.
@@ -307,7 +307,7 @@ impl Client {
     pub fn keep_asking(&self, url: &str) -> Process {
         let process = Process::start(binary("api-client"), &self.directory.join("requests.log"), |command| {
             command.current_dir(&self.directory).env_remove("CA_TOKEN");
-            command.args(["request", "-n", "100000000", "-c", "1", "--url", url]);
+            command.args(["request", "--timeout", "1m", "-n", "100000000", "-c", "1", "--url", url]);
         });
         let _ = process.line();
         process
@@ -330,7 +330,7 @@ impl Client {
 
 /// GET over plain HTTP with curl: status (0 without an answer) and body.
 fn http_get(url: &str) -> (u16, String) {
-    let output = run(Command::new("curl").args(["-sS", "--max-time", "5", "-w", "\n%{http_code}", url]));
+    let output = run(Command::new("curl").args(["-sS", "--max-time", "60", "-w", "\n%{http_code}", url]));
     let (body, status) = output.stdout.rsplit_once('\n').unwrap_or_default();
     (status.parse().unwrap_or(0), body.to_owned())
 }

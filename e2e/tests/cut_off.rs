@@ -15,7 +15,7 @@ fn a_service_that_is_cut_off_is_named_as_exposed_and_catches_up_when_packets_arr
     let _ = first.request(1, &far).success();
 
     network.cut();
-    let report = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1s", "--json"]);
+    let report = fleet.ca_daemon(&["revoke", "client_1", "--wait", "5s", "--json"]);
     assert_eq!(report.code(), 5, "{report:?}");
     let report = report.json();
     assert_eq!(report["relyingParties"][0]["enforced"], true, "{report}");
@@ -29,7 +29,7 @@ fn a_service_that_is_cut_off_is_named_as_exposed_and_catches_up_when_packets_arr
 
     // By now each side takes the other for gone.
     wait_until("the service notices the silence", || service.process.log().contains("no feed").then_some(()));
-    let said = fleet.ca_daemon(&["revoke", "client_2", "--wait", "1s"]);
+    let said = fleet.ca_daemon(&["revoke", "client_2", "--wait", "5s"]);
     assert_eq!(said.code(), 5, "{said:?}");
     let line = said.stdout.lines().find(|line| line.contains("service1")).unwrap_or_default();
     assert!(line.contains("not confirmed: last seen") && line.contains("refuses everyone after"), "{said:?}");

@@ -32,7 +32,7 @@ fn a_dry_run_names_the_open_connections_and_changes_nothing() {
 
     // It was asked and did not answer: that is not "not connected".
     fleet.service(1).process.signal(Signal::STOP);
-    let said = fleet.ca_daemon(&["revoke", "client_1", "--dry-run", "--wait", "500ms"]).success().stdout;
+    let said = fleet.ca_daemon(&["revoke", "client_1", "--dry-run", "--wait", "5s"]).success().stdout;
     assert!(said.contains("1 of 2 relying parties answered") && said.contains("service1 did not answer"), "{said}");
     fleet.service(1).process.signal(Signal::CONT);
 

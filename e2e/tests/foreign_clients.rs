@@ -28,7 +28,8 @@ fn curl_is_answered_over_http_2_and_http_1_and_refused_once_revoked() {
     let nobody = run(Command::new("curl").current_dir(&client.directory).args(["-sS", "--cacert", "ca.crt", &url]));
     assert!(nobody.stderr.contains("certificate required"), "{nobody:?}");
 
-    let _ = fleet.ca_daemon(&["revoke", "--cert", client.file("client.crt").to_str().unwrap()]).success();
+    let _ =
+        fleet.ca_daemon(&["revoke", "--cert", client.file("client.crt").to_str().unwrap(), "--wait", "1m"]).success();
     wait_until("curl is refused", || {
         let output = curl(&client, &url, &[]);
         output.stderr.contains("certificate revoked").then_some(())
@@ -94,7 +95,7 @@ fn openssl_accepts_chains_and_crls_and_refuses_what_is_revoked() {
     };
     let accepted = crls().success();
     assert!(accepted.stdout.contains("OK"), "{accepted:?}");
-    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     let refused = crls();
     assert!(refused.stderr.contains("certificate revoked"), "{refused:?}");
     wait_until("the service refuses it too", || (client.request(1, &url).code() == 3).then_some(()));
@@ -120,7 +121,7 @@ fn openssl_refuses_what_is_revoked_in_the_delta_only() {
     };
     let accepted = verify(&fetch("issuing-delta"), &["-use_deltas", "-extended_crl"]).success();
     assert!(accepted.stdout.contains("OK"), "{accepted:?}");
-    let _ = fleet.ca_daemon(&["revoke", "client_1", "--reason", "key-compromise"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--reason", "key-compromise", "--wait", "1m"]).success();
     let refused = verify(&fetch("issuing-delta"), &["-use_deltas", "-extended_crl"]);
     assert!(refused.stderr.contains("certificate revoked"), "{refused:?}");
     // It is the delta that says so: without it, the complete list of before knows nothing of the revocation.
@@ -160,7 +161,7 @@ fn public_files_are_served_with_conditional_requests() {
         |path: &str| get(path, &[]).lines().find(|line| line.to_lowercase().starts_with("etag")).map(str::to_owned);
     let before = etag("/crl/issuing.crl");
     let _ = fleet.enroll("client_1");
-    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     assert_ne!(etag("/crl/issuing.crl"), before, "the daemon notices at once what another process published");
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert!(get(path, &[]).contains("200"), "{path}");

@@ -64,7 +64,7 @@ fn an_open_connection_and_a_session_to_resume_are_worth_nothing_after_a_revocati
     let _ = get(&runtime, &connection(&revoked), &url).unwrap();
     assert_eq!(resumed(&mut fleet), 1);
 
-    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     // What was open is ended; a client that connects again in its place is refused.
     wait_until("the open connection is worth nothing", || get(&runtime, &open, &url).err());
     let error = get(&runtime, &connection(&revoked), &url).unwrap_err();

@@ -27,7 +27,7 @@ fn revoke_returns_when_every_service_enforces_it() {
     let (client, other) = (fleet.enroll("client_1"), fleet.enroll("client_2"));
     let _busy = fleet.enroll("busy_1").keep_asking(&urls[1]);
 
-    let said = revoke(&fleet, "client_1", &["--reason", "key-compromise"]).success();
+    let said = revoke(&fleet, "client_1", &["--reason", "key-compromise", "--wait", "1m"]).success();
     for line in ["revoked client_1 (serial ", "service0", "service1", "service2", "3 of 3 relying parties enforce it"] {
         assert!(said.stdout.contains(line), "{line:?} is not in {}", said.stdout);
     }
@@ -38,7 +38,7 @@ fn revoke_returns_when_every_service_enforces_it() {
         let _ = other.request(1, url).success();
     }
 
-    let report = revoke(&fleet, "busy_1", &["--json"]).success().json();
+    let report = revoke(&fleet, "busy_1", &["--json", "--wait", "1m"]).success().json();
     assert_eq!(party(&report, "service1")["connectionsEnded"], 1, "{report}");
     assert_eq!(party(&report, "service0")["connectionsEnded"], 0, "{report}");
     assert!(party(&report, "service2")["afterMilliseconds"].is_number(), "{report}");
@@ -53,7 +53,7 @@ fn revoke_says_who_did_not_confirm_and_the_late_one_catches_up() {
     let (first, second) = (fleet.enroll("client_1"), fleet.enroll("client_2"));
 
     fleet.service(1).process.signal(Signal::STOP);
-    let said = revoke(&fleet, "client_1", &["--wait", "1s"]);
+    let said = revoke(&fleet, "client_1", &["--wait", "5s"]);
     assert_eq!(said.code(), 5, "{said:?}");
     assert!(said.stdout.contains("not confirmed") && said.stdout.contains("1 of 2 relying parties"), "{said:?}");
     assert_eq!(first.request(1, &urls[0]).json()["failures"][0]["alert"], "certificate_revoked");

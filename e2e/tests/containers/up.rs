@@ -10,11 +10,12 @@ use std::{
 use e2e::{Client, run, wait_until};
 use serde_json::Value;
 
-use crate::compose::{Fleet, SERVICES, docker, say, script};
+use crate::compose::{Fleet, Made, SERVICES, docker, say, script};
 
 /// 300 requests on 30 connections: between 25% and 42% for each.
 pub(crate) fn shares(fleet: &Fleet, client: &Client) {
-    let request = ["request", "--json", "-n", "300", "-c", "30", "--url", &fleet.url()];
+    fleet.wait_evenly_balanced();
+    let request = ["request", "--json", "--timeout", "1m", "-n", "300", "-c", "30", "--url", &fleet.url()];
     let summary = run(client.command().args(request)).success().json();
     assert_eq!(summary["answered"], 300, "{summary}");
     let replicas = summary["replicas"].as_object().unwrap();
@@ -38,6 +39,7 @@ pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
     // A client in a container of its own has an address of its own, for as long as it runs.
     let name = format!("{}-client", fleet.project);
     let run_it = ["run", "--detach", "--name", &name];
+    let _removed = Made::Container(name.clone());
     let container = fleet.client_container(&fleet.network("edge"), client);
     let request = ["request", "-n", "1000000", "-c", "1", "--url", "https://balancer:8443/hello"];
     let _ = docker(&[&run_it[..], &container.each_ref().map(|argument| &**argument), &request].concat()).success();
@@ -45,7 +47,6 @@ pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
         docker(&["logs", &name]).stdout.lines().next().map(str::to_owned)
     });
     let inspected = docker(&["inspect", &name]).success().json();
-    let _ = docker(&["rm", "--force", &name]).success();
     let hello: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let networks = &inspected[0]["NetworkSettings"]["Networks"];
     let own = networks[fleet.network("edge")]["IPAddress"].as_str().unwrap();
@@ -61,12 +62,12 @@ pub(crate) fn foreign_proxy_header(fleet: &Fleet) {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
     assert!(answer.len() < 16, "a TLS alert at most: {answer:?}");
-    let line = wait_until("the refusal is logged", || {
+    let own = format!("from={}", stream.local_addr().unwrap());
+    wait_until("the refusal is logged, with the address that it came from", || {
         let log = fleet.log("service0");
-        log.lines().find(|line| line.contains("handshake refused")).map(str::to_owned)
+        log.lines().any(|line| line.contains("handshake refused") && line.contains(&own)).then_some(())
     });
-    let own = stream.local_addr().unwrap().ip().to_string();
-    assert!(line.contains(&own) && !line.contains("203.0.113.9"), "{line}");
+    assert!(!fleet.log("service0").contains("203.0.113.9"), "nobody else's word is taken for it");
 }
 
 /// Everything that passes through the balancer's network namespace is captured while a client is answered.
@@ -81,8 +82,10 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
     std::fs::write(context.join("etc/passwd"), "root:x:0:0::/:\n").unwrap();
     std::fs::write(context.join("Dockerfile"), "FROM scratch\nCOPY . /\n").unwrap();
     let _ = docker(&["build", "--quiet", "--tag", &tag, context.to_str().unwrap()]).success();
+    let _image = Made::Image(tag.clone());
 
     let name = format!("{}-capture", fleet.project);
+    let _container = Made::Container(name.clone());
     let balancer = format!("container:{}", fleet.id("balancer"));
     let mut capture = Command::new("docker")
         .args(["run", "--rm", "--name", &name, "--network", &balancer, "--user", "0:0"])
@@ -107,7 +110,6 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
     let octets = reader.join().unwrap();
     let told = capture.wait_with_output().unwrap().stderr;
     let told = String::from_utf8_lossy(&told);
-    let _ = docker(&["rmi", &tag]).success();
 
     assert_eq!(answer["answered"], 30);
     assert!(told.contains("\n0 packets dropped by kernel"), "the capture has gaps: {told}");
@@ -128,20 +130,24 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
 
 /// No network leads from the balancer to the authority; from a service, one does.
 pub(crate) fn no_way_to_the_authority(fleet: &Fleet, client: &Client) {
-    let request = |service: &str, host: &str| {
+    let request = |service: &str, host: &str, patience: &str| {
         let url = format!("https://{host}:8440/");
         let network = format!("container:{}", fleet.id(service));
-        let arguments = ["request", "--json", "--timeout", "3s", "--url", &url];
+        let arguments = ["request", "--json", "--timeout", patience, "--url", &url];
         fleet.client_in(&network, client, &arguments).json()["failures"][0].take()
     };
-    assert_eq!(request("service0", "ca")["status"], 404, "a service reaches the authority, which has nothing at /");
+    assert_eq!(
+        request("service0", "ca", "1m")["status"],
+        404,
+        "a service reaches the authority, which has nothing at /"
+    );
     for network in ["authority", "enrollment"] {
-        let failure = request("balancer", &fleet.address("ca", network));
+        let failure = request("balancer", &fleet.address("ca", network), "3s");
         assert_eq!(failure["status"], Value::Null, "{failure}");
         let kind = failure["kind"].as_str().unwrap();
         assert!(["timed out", "failed"].contains(&kind), "nothing answers there: {failure}");
     }
-    let failure = request("balancer", "ca");
+    let failure = request("balancer", "ca", "1m");
     assert!(failure["first"].as_str().unwrap().contains("dns"), "it does not even know the name: {failure}");
 }
 

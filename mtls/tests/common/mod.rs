@@ -40,7 +40,7 @@ pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future
 }
 
 async fn wait(what: String, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !holds() {
         assert!(Instant::now() < deadline, "did not come about: {what}");
         sleep(Duration::from_millis(2)).await;

@@ -23,6 +23,7 @@ use mtls::{
 use prometheus_client::{encoding::text, registry::Registry};
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Authority, start};
@@ -42,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
     registry: Registry,
     shutdown: CancellationToken,
+    serving: JoinHandle<()>,
     // Removed when the service goes.
     _crl_directory: Arc<TempDir>,
 }
@@ -101,9 +103,18 @@ impl Service {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = Router::new().route("/", get(who)).route("/endless", get(endless));
-        tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
+        let serving = tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
         let Surroundings { clock, crl_directory, .. } = surroundings;
-        Self { address, relying_party, clock, registry, shutdown, _crl_directory: crl_directory }
+        Self { address, relying_party, clock, registry, shutdown, serving, _crl_directory: crl_directory }
+    }
+
+    /// Asks it to end, which it does in its own time.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.cancel();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.serving.is_finished()
     }
 
     pub(crate) fn live(&self) -> &LiveSet {
