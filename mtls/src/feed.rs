@@ -68,6 +68,8 @@ pub(crate) struct Feed {
     authority: Url,
     lists: Vec<Announced>,
     live: LiveSet,
+    /// Tells this run from every other.
+    instance: String,
     /// What was reported as ended already.
     reported: u64,
     /// Whether this connection has seen the CRLs handed over.
@@ -103,7 +105,8 @@ impl Feed {
             .http2_keep_alive_interval(FEED_HEARTBEAT)
             .http2_keep_alive_timeout(FEED_HEARTBEAT)
             .build(connector);
-        Self { client, authority, lists, live, reported: 0, has_handed_over: false }
+        let instance = format!("{:032x}", u128::from_ne_bytes(random::octets()));
+        Self { client, authority, lists, live, instance, reported: 0, has_handed_over: false }
     }
 
     /// Keeps the feed open, for ever. While it is not, the keepers' own intervals are what brings news.
@@ -226,6 +229,7 @@ impl Feed {
         let confirmation = Confirmation {
             crls,
             admits_until,
+            instance: Some(self.instance.clone()),
             ended: ended - self.reported,
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
         };
