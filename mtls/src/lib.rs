@@ -75,6 +75,7 @@ mod acceptor;
 mod feed;
 mod guard;
 mod server;
+mod tcp;
 mod verifier;
 
 /// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first.

@@ -135,6 +135,7 @@ impl RelyingParty {
         };
         let mut keepers = Vec::new();
         let mut announced = Vec::new();
+        let (recovered, recoveries) = watch::channel(0);
         for location in locations {
             let (announce, hear) = watch::channel(None);
             let (tell, progress) = watch::channel(Progress::default());
@@ -144,15 +145,16 @@ impl RelyingParty {
                 delta: crl_directory.join(format!("{name}.delta.crl")),
             };
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
-            let channels = Channels { announced: hear, progress: tell };
+            let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
             keepers.push(Keeper::restore(live.clone(), location, files, crl_refresh, clock.clone(), channels));
         }
         let feed = match feed {
-            Some(authority) => {
+            // Without lists there is nothing to hear of.
+            Some(authority) if !announced.is_empty() => {
                 let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
-                Some(Feed::new(authority, tls, announced, live.clone()))
+                Some(Feed::new(authority, tls, announced, recoveries, live.clone()))
             }
-            None => None,
+            _ => None,
         };
 
         let server_identity = ServerIdentity::new(identity)?;

@@ -279,6 +279,11 @@ impl LiveSet {
         if complete.issuer() != delta.issuer() || complete.number() < delta.base() {
             return Err(InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() });
         }
+        if complete.number() > delta.number() {
+            // It was published in between, and says more.
+            check_current(&complete, now)?;
+            return self.replace(&complete, crl);
+        }
         let base = Base::of(&complete, crl);
         self.extend(&delta, Some(&base))
     }
@@ -335,15 +340,18 @@ impl LiveSet {
         // The set is built before anybody is kept waiting.
         let base = Base::of(crl, der);
         self.swap(crl.issuer(), crl.number(), |in_force| {
-            // A delta may have brought the same number already; the next delta may need this base all the same.
-            if let Some(in_force) = in_force.filter(|list| list.base.number == crl.number()) {
-                return if in_force.base.digest == base.digest {
-                    Ok(None)
-                } else {
-                    Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() })
-                };
+            let (is_other, is_here) = match in_force {
+                Some(list) if list.base.number == crl.number() => {
+                    (list.base.digest != base.digest, list.number == crl.number())
+                }
+                // A delta has brought the same number already; the next delta may need this base all the same.
+                Some(list) if list.number == crl.number() => (!list.since_base.is_within(&[&base.revoked]), false),
+                _ => (false, false),
+            };
+            if is_other {
+                return Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() });
             }
-            Ok(Some(IssuerList {
+            Ok((!is_here).then(|| IssuerList {
                 number: crl.number(),
                 this_update: crl.this_update(),
                 next_update: crl.next_update(),
@@ -357,9 +365,16 @@ impl LiveSet {
     fn extend(&self, delta: &VerifiedDelta<'_>, given: Option<&Arc<Base>>) -> Result<Installed, InstallError> {
         let since_base: SerialSet = delta.serials().collect();
         self.swap(delta.issuer(), delta.number(), |in_force| {
-            let is_here = |list: &IssuerList| list.number == delta.number() && list.base.number >= delta.base();
-            if in_force.is_some_and(is_here) {
-                return Ok(None);
+            if let Some(list) = in_force.filter(|list| list.number == delta.number()) {
+                // The same number is the same list, whichever of them brought it: what one of them adds is in the other.
+                let is_same = since_base.is_within(&[&list.base.revoked, &list.since_base])
+                    && list.since_base.is_within(&[&list.base.revoked, &since_base]);
+                if !is_same {
+                    return Err(InstallError::OtherList { issuer: delta.issuer().clone(), number: delta.number() });
+                }
+                if list.base.number >= delta.base() {
+                    return Ok(None);
+                }
             }
             // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4).
             let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
