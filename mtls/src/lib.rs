@@ -75,6 +75,7 @@ mod acceptor;
 mod feed;
 mod guard;
 mod server;
+mod sessions;
 mod tcp;
 mod verifier;
 

@@ -26,6 +26,7 @@ use crate::{
     proxy::ProxyFrom,
     revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, StalenessLog},
     server,
+    sessions::Sessions,
     verifier::LiveClientVerifier,
 };
 
@@ -228,6 +229,7 @@ fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(identity));
+    config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(config)
 }

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,8 @@ pub struct LiveSet {
     snapshot: Arc<ArcSwap<Snapshot>>,
     // Held while a list is compared with its predecessor and put in its place; readers never wait for it.
     writing: Arc<Mutex<()>>,
+    /// Counts the swaps that may have revoked somebody.
+    revocations: Arc<AtomicU64>,
     connections: Connections,
 }
 
@@ -202,6 +207,7 @@ impl LiveSet {
             on_stale_crl: OnStaleCrl::Refuse,
             snapshot: Arc::default(),
             writing: Arc::default(),
+            revocations: Arc::default(),
             connections: Connections::default(),
         }
     }
@@ -233,6 +239,11 @@ impl LiveSet {
     /// *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
     pub(crate) fn watch(&self, chain: Arc<[CertificateId]>) -> Registration {
         self.connections.register(chain)
+    }
+
+    /// Changes whenever somebody may have been revoked.
+    pub(crate) fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
     }
 
     /// How many connections each certificate has at this moment, and how many there are altogether.
@@ -406,8 +417,12 @@ impl LiveSet {
         }
         let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
         let revoked = list.len();
+        let revokes_more = in_force.is_some_and(|in_force| list.may_revoke_more(in_force));
         snapshot.0.insert(issuer.clone(), Arc::clone(&list));
         self.snapshot.store(Arc::new(snapshot));
+        if revokes_more {
+            self.revocations.fetch_add(1, Ordering::Release);
+        }
         // After the swap: a connection that is not under the set yet will ask the new snapshot.
         let ended = self.connections.end_if(|certificate| certificate.issuer == *issuer && list.revokes(certificate));
         Ok(Installed::Replaced { number, revoked, ended, delta_url: list.base.delta_url.clone() })
@@ -417,6 +432,11 @@ impl LiveSet {
 impl IssuerList {
     fn revokes(&self, certificate: &CertificateId) -> bool {
         self.since_base.contains(&certificate.serial) || self.base.revoked.contains(&certificate.serial)
+    }
+
+    /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
+    fn may_revoke_more(&self, before: &Self) -> bool {
+        !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
     }
 
     /// How many it revokes; what is in the base and in the delta counts twice, until a complete CRL takes their place.
