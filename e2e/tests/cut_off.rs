@@ -46,3 +46,31 @@ fn a_service_that_is_cut_off_is_named_as_exposed_and_catches_up_when_packets_arr
         (again.code() == 0).then_some(())
     });
 }
+
+/// A poll that hangs where packets are lost must not keep the next one from finding that they arrive again.
+#[test]
+fn a_service_notices_the_cut_while_it_lasts_and_is_back_by_its_polls_and_on_the_feed() {
+    let Some(network) = Network::new() else { return };
+    let mut fleet = Fleet::at(network.here, &[]);
+    let service = fleet.launch_service_in(&network, "service0", &["--crl-refresh", "1s"]);
+    service.wait_ready();
+    fleet.wait_connected(1);
+    let client = fleet.enroll("client_1");
+    let log = || service.process.log();
+    let counted = |text: &str| log().matches(text).count();
+    let outages = counted("no CRL can be fetched");
+
+    network.cut();
+    // Every list's keeper gives up what hangs, and so does the feed; nothing has ended by itself.
+    wait_until("its polls fail", || (counted("no CRL can be fetched") == outages + 2).then_some(()));
+    wait_until("its feed fails", || log().contains("no feed").then_some(()));
+    let said = fleet.ca_daemon(&["revoke", "client_1", "--no-wait"]).success();
+    assert!(said.stdout.contains("revoked client_1"), "{said:?}");
+    assert_eq!(counted("feed open"), 1);
+
+    network.heal();
+    wait_until("its polls arrive", || (counted("CRLs can be fetched again") >= 2).then_some(()));
+    wait_until("its feed is open", || (counted("feed open") == 2).then_some(()));
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
+    assert_eq!(client.request(1, &service.url()).json()["failures"][0]["alert"], "certificate_revoked");
+}

@@ -3,7 +3,7 @@
 //!
 //! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
@@ -31,19 +31,26 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::{
-    errors::error_chain,
+    errors::{error_chain, find},
     files, random,
     revocation::{ListFiles, LiveSet, Progress},
+    tcp,
 };
 
 /// A feed that is silent for so long is dead; the authority speaks at least every [`FEED_HEARTBEAT`].
 const SILENCE: Duration = Duration::from_secs(FEED_HEARTBEAT.as_secs() * 2);
 /// How long a confirmation may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long it may take to connect, and for how long nothing may be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// The wait before the first attempt to connect again, on average; it doubles with each failure ...
 const BACKOFF: Duration = Duration::from_millis(100);
-/// ... up to this.
+/// ... up to this, where the authority answers and the feed cannot be had, ...
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// ... and up to this while nobody is there, which costs nobody anything.
+const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(1);
+/// The wait once a poll has reached the authority again, on average: others have, too, at the same moment.
+const BACKOFF_RECOVERED: Duration = Duration::from_millis(500);
 /// How long it may take to hand CRLs over: they may be long.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The media type of what is said.
@@ -67,7 +74,11 @@ pub(crate) struct Feed {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     authority: Url,
     lists: Vec<Announced>,
+    /// Changes when a poll reaches the authority after an outage.
+    recoveries: watch::Receiver<u64>,
     live: LiveSet,
+    /// Tells this run from every other.
+    instance: String,
     /// What was reported as ended already.
     reported: u64,
     /// Whether this connection has seen the CRLs handed over.
@@ -79,6 +90,8 @@ pub(crate) struct Feed {
 enum FeedError {
     #[error("{0}")]
     Http(String),
+    #[error("{0}")]
+    Unreachable(String),
     #[error("the authority answered {0}")]
     Status(StatusCode),
     #[error("nothing was heard for {} s", SILENCE.as_secs())]
@@ -89,10 +102,24 @@ enum FeedError {
     Ended,
 }
 
+/// What whole lines of the feed said.
+#[derive(Debug, Default)]
+struct Heard {
+    /// Whether there is a number that was not announced before.
+    is_news: bool,
+    /// The last roll call in them.
+    roll_call: Option<u64>,
+}
+
 impl Feed {
-    pub(crate) fn new(authority: Url, tls: ClientConfig, lists: Vec<Announced>, live: LiveSet) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
+    pub(crate) fn new(
+        authority: Url,
+        tls: ClientConfig,
+        lists: Vec<Announced>,
+        recoveries: watch::Receiver<u64>,
+        live: LiveSet,
+    ) -> Self {
+        let mut tcp = tcp::connector(PATIENCE);
         tcp.enforce_http(false);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
@@ -103,7 +130,8 @@ impl Feed {
             .http2_keep_alive_interval(FEED_HEARTBEAT)
             .http2_keep_alive_timeout(FEED_HEARTBEAT)
             .build(connector);
-        Self { client, authority, lists, live, reported: 0, has_handed_over: false }
+        let instance = format!("{:032x}", u128::from_ne_bytes(random::octets()));
+        Self { client, authority, lists, recoveries, live, instance, reported: 0, has_handed_over: false }
     }
 
     /// Keeps the feed open, for ever. While it is not, the keepers' own intervals are what brings news.
@@ -123,9 +151,14 @@ impl Feed {
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
             }
-            // Jittered, so that a thousand relying parties do not come back in the same instant.
-            sleep(backoff.mul_f64(0.5 + f64::from(u32::from_ne_bytes(random::octets())) / f64::from(u32::MAX))).await;
-            backoff = (backoff * 2).min(MAX_BACKOFF);
+            backoff = backoff.min(longest_backoff(&error));
+            tokio::select! {
+                () = sleep(jittered(backoff)) => backoff *= 2,
+                Ok(()) = self.recoveries.changed() => {
+                    sleep(jittered(BACKOFF_RECOVERED)).await;
+                    backoff = BACKOFF;
+                }
+            }
         }
     }
 
@@ -167,11 +200,11 @@ impl Feed {
                 Ok(Some(Err(error))) => return FeedError::Http(error_chain(&error)),
                 Ok(Some(Ok(frame))) => {
                     line.extend_from_slice(frame.data_ref().map_or(&[][..], |data| data));
-                    let roll_call = match self.announce(&mut line) {
-                        Ok(roll_call) => roll_call,
+                    let heard = match self.announce(&mut line) {
+                        Ok(heard) => heard,
                         Err(error) => return error,
                     };
-                    if let Some(id) = roll_call
+                    if let Some(id) = heard.roll_call
                         && roll_answered != Some(id)
                     {
                         if let Err(error) = self.answer_roll_call(id).await {
@@ -179,9 +212,9 @@ impl Feed {
                         }
                         roll_answered = Some(id);
                     }
-                    // A heartbeat is answered: the authority says of each relying party when it was last heard of. News is
-                    // answered when it is enforced.
-                    if self.lists.iter().all(|list| *list.announce.borrow() <= list.progress.borrow().settled) {
+                    // A heartbeat is answered with what is enforced, be it the newest or not: the authority says of each relying
+                    // party when it was last heard of. News is answered when it is enforced.
+                    if !heard.is_news {
                         confirmed = None;
                     }
                 }
@@ -189,16 +222,16 @@ impl Feed {
         }
     }
 
-    /// Takes the whole lines out of what came in, and returns the last roll call in them.
-    fn announce(&self, received: &mut Vec<u8>) -> Result<Option<u64>, FeedError> {
-        let mut roll_call = None;
+    /// Takes the whole lines out of what came in.
+    fn announce(&self, received: &mut Vec<u8>) -> Result<Heard, FeedError> {
+        let mut heard = Heard::default();
         while let Some(end) = received.iter().position(|octet| *octet == b'\n') {
             let line: Vec<u8> = received.drain(..=end).collect();
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
-            roll_call = event.roll_call.or(roll_call);
+            heard.roll_call = event.roll_call.or(heard.roll_call);
             for list in &self.lists {
                 if let Some(number) = event.crls.get(&list.url) {
-                    list.announce.send_if_modified(|announced| {
+                    heard.is_news |= list.announce.send_if_modified(|announced| {
                         let is_newer = *announced < Some(*number);
                         if is_newer {
                             *announced = Some(*number);
@@ -211,7 +244,7 @@ impl Feed {
         if received.len() > MAX_LINE {
             return Err(FeedError::Line("a line without an end".to_owned()));
         }
-        Ok(roll_call)
+        Ok(heard)
     }
 
     async fn confirm(&mut self, settled: &[Progress]) -> Result<(), FeedError> {
@@ -226,6 +259,7 @@ impl Feed {
         let confirmation = Confirmation {
             crls,
             admits_until,
+            instance: Some(self.instance.clone()),
             ended: ended - self.reported,
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
         };
@@ -285,7 +319,7 @@ impl Feed {
         media: &str,
         body: Bytes,
     ) -> Result<http::Response<Incoming>, FeedError> {
-        let fail = |error: &dyn std::error::Error| FeedError::Http(error_chain(error));
+        let fail = |error: &dyn Error| FeedError::Http(error_chain(error));
         let url = self.authority.join(path).map_err(|error| fail(&error))?;
         let request = Request::builder()
             .method(method)
@@ -293,6 +327,35 @@ impl Feed {
             .header(header::CONTENT_TYPE, media)
             .body(Full::from(body))
             .map_err(|error| fail(&error))?;
-        self.client.request(request).await.map_err(|error| fail(&error))
+        self.client.request(request).await.map_err(|error| {
+            let text = error_chain(&error);
+            if error.is_connect() && is_silence(&error) { FeedError::Unreachable(text) } else { FeedError::Http(text) }
+        })
     }
+}
+
+/// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.
+fn is_silence(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
+    // The TLS library's errors come wrapped in another.
+    let mut io = find::<io::Error>(error);
+    while let Some(inner) = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref()) {
+        io = Some(inner);
+    }
+    let spoke = io.is_some_and(|error| {
+        matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | InvalidData | UnexpectedEof)
+    });
+    !spoke && find::<rustls::Error>(error).is_none()
+}
+
+fn longest_backoff(error: &FeedError) -> Duration {
+    match error {
+        FeedError::Unreachable(_) | FeedError::Silent => MAX_BACKOFF_UNREACHABLE,
+        _ => MAX_BACKOFF,
+    }
+}
+
+/// Half of it to one and a half times it, so that a thousand relying parties do not come back in the same instant.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + f64::from(u32::from_ne_bytes(random::octets())) / f64::from(u32::MAX))
 }

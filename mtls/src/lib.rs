@@ -77,6 +77,8 @@ mod feed;
 mod guard;
 mod paths;
 mod server;
+mod sessions;
+mod tcp;
 mod verifier;
 
 /// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first.

@@ -31,6 +31,7 @@ use crate::{
     proxy::ProxyFrom,
     revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, StalenessLog},
     server,
+    sessions::Sessions,
     verifier::LiveClientVerifier,
 };
 
@@ -143,6 +144,7 @@ impl RelyingParty {
         };
         let mut keepers = Vec::new();
         let mut announced = Vec::new();
+        let (recovered, recoveries) = watch::channel(0);
         for location in locations {
             let (announce, hear) = watch::channel(None);
             let (tell, progress) = watch::channel(Progress::default());
@@ -152,15 +154,16 @@ impl RelyingParty {
                 delta: crl_directory.join(format!("{name}.delta.crl")),
             };
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
-            let channels = Channels { announced: hear, progress: tell };
+            let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
             keepers.push(Keeper::restore(live.clone(), location, files, crl_refresh, clock.clone(), channels));
         }
         let feed = match feed {
-            Some(authority) => {
+            // Without lists there is nothing to hear of.
+            Some(authority) if !announced.is_empty() => {
                 let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
-                Some(Feed::new(authority, tls, announced, live.clone()))
+                Some(Feed::new(authority, tls, announced, recoveries, live.clone()))
             }
-            None => None,
+            _ => None,
         };
 
         let server_identity = ServerIdentity::new(identity)?;
@@ -237,6 +240,7 @@ fn server_config(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(Arc::new(identity));
+    config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // For one more connection; a session that is resumed gets the next.

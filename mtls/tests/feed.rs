@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use mtls::relying_party::{Options, RelyingParty};
 
-use crate::common::{Authority, Issued, Log, Surroundings, eventually, feed::FeedServer, publisher::Publisher, start};
+use crate::common::{
+    Authority, Issued, Log, Surroundings, authority::Founding, eventually, feed::FeedServer, publisher::Publisher, start,
+};
 
 /// A relying party that hears of news on the feed only, or by a poll that comes soon enough.
 async fn assert_revocation_arrives(name: &str, polls: bool, presented: impl FnOnce(&Authority) -> Issued) {
@@ -53,4 +55,57 @@ async fn another_authority_is_not_the_feed() {
     assert_revocation_arrives("fingerprint", true, |_| other.own().with_root(&other)).await;
     let namesake = Authority::new();
     assert_revocation_arrives("fingerprint", true, |authority| namesake.own().with_root(authority)).await;
+}
+
+/// Whoever is connected and cannot follow is not to look as if it were gone.
+#[tokio::test]
+async fn a_heartbeat_is_answered_with_what_is_enforced_though_there_is_something_newer() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let identity = authority.server("service0").identity();
+    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = relying_party.keep_current();
+    let client = authority.client("client_1");
+    let list = client.info.crl_urls[0].as_str();
+    eventually("it is confirmed", || server.confirmed_last(list) == Some(1)).await;
+    // There is none with this number.
+    server.announce(&[(list, 2)]);
+    for _ in 0..3 {
+        let before = server.requests().1;
+        eventually("the heartbeat is answered", || {
+            server.announce(&[(list, 2)]);
+            server.requests().1 > before
+        })
+        .await;
+        assert_eq!(server.confirmed_last(list), Some(1));
+    }
+}
+
+/// After a restore an authority may count a number again: then the number does not say which list is enforced.
+#[tokio::test]
+async fn a_number_that_stands_for_two_lists_is_not_confirmed() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[&one])));
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let identity = authority.server("service0").identity();
+    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = relying_party.keep_current();
+    let list = one.info.crl_urls[0].as_str();
+    eventually("it is confirmed", || server.confirmed_last(list) == Some(2)).await;
+
+    publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[&two])));
+    eventually("it is not confirmed any more", || server.confirmed_last(list).is_none()).await;
+    let said = log.lines(&["WARN", "CRL refused", "is another list than the one with that number"]);
+    assert_eq!(said.len(), 1, "{:?}", log.lines(&["CRL"]));
+    let live = relying_party.live_set();
+    assert!(live.check(std::slice::from_ref(&one.info.id), start()).is_err(), "the old list stays in force");
+
+    publisher.publish(|published| published.delta = Some(authority.delta(3, 1, &[&one, &two])));
+    eventually("the next one is confirmed", || server.confirmed_last(list) == Some(3)).await;
+    assert!([one, two].iter().all(|client| live.check(std::slice::from_ref(&client.info.id), start()).is_err()));
 }

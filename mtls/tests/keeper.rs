@@ -63,7 +63,8 @@ async fn an_outage_is_two_lines_in_the_log_and_nothing_else() {
         eventually("the next list is in force", || in_force(&relying_party) == Some((number, 0))).await;
     }
     assert_eq!(log.lines(&["WARN", "no CRL can be fetched", "/issuing.crl"]).len(), 2, "{:?}", log.lines(&[]));
-    assert_eq!(log.lines(&["INFO", "CRLs can be fetched again", "/issuing.crl"]).len(), 2);
+    eventually("its end is logged", || log.lines(&["INFO", "CRLs can be fetched again", "/issuing.crl"]).len() == 2)
+        .await;
 
     publisher.goes_down().await;
     eventually("it is noticed", || log.lines(&["no CRL can be fetched", "/issuing.crl"]).len() == 3).await;
@@ -202,4 +203,62 @@ async fn what_could_not_be_written_is_written_with_what_came_after_it() {
     let identity = authority.server("service0").identity();
     let next = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
     assert_eq!(in_force(&next), Some((12, 2)));
+}
+
+/// The delta was fetched, and does not change any more; what it adds to comes later.
+#[tokio::test]
+async fn a_delta_is_not_lost_while_the_complete_list_that_it_adds_to_cannot_be_fetched() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[])));
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the first lists are in force", || in_force(&relying_party) == Some((2, 0))).await;
+
+    let failed = publisher.answers().2;
+    publisher.publish(|published| {
+        published.mode = Mode::WithoutComplete;
+        published.issuing = authority.crl(10, &[&one]);
+        published.delta = Some(authority.delta(11, 10, &[&two]));
+    });
+    eventually("it asks again and again", || publisher.answers().2 > failed + 3).await;
+    assert_eq!(in_force(&relying_party), Some((2, 0)));
+    publisher.publish(|published| published.mode = Mode::Normal);
+    eventually("both are in force", || in_force(&relying_party) == Some((11, 2))).await;
+    eventually("the outage is over", || log.has(&["INFO", "CRLs can be fetched again"])).await;
+    assert_eq!(log.lines(&["WARN", "no CRL can be fetched"]).len(), 1, "{:?}", log.lines(&["CRL"]));
+}
+
+/// Where revocations are many, the complete list is signed later than the delta.
+#[tokio::test]
+async fn a_complete_list_that_lags_behind_is_no_attack_while_the_delta_cannot_be_fetched() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    publisher.publish(|published| published.delta = Some(authority.delta(5, 1, &[&one])));
+    let (relying_party, _keepers) = relying_party(&authority, &surroundings);
+    eventually("the delta is in force", || in_force(&relying_party) == Some((5, 1))).await;
+
+    let (whole, unchanged, _) = publisher.answers();
+    publisher.publish(|published| {
+        published.mode = Mode::WithoutDelta;
+        published.issuing = authority.crl(3, &[]);
+    });
+    eventually("it asks again and again", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, whole + 1, "what says less is not sent again and again");
+    assert_eq!(in_force(&relying_party), Some((5, 1)));
+    assert!(!log.has(&["CRL refused"]), "{:?}", log.lines(&["CRL"]));
+    assert_eq!(log.lines(&["WARN", "no CRL can be fetched"]).len(), 1, "{:?}", log.lines(&["CRL"]));
+
+    // The complete list has caught up: it does in the place of the delta, and that is said.
+    publisher.publish(|published| published.issuing = authority.crl(6, &[&one, &two]));
+    eventually("the complete list is in force", || in_force(&relying_party) == Some((6, 2))).await;
+    eventually("it is logged", || log.has(&["WARN", "the delta cannot be fetched, so the complete CRL is"])).await;
+    publisher.publish(|published| {
+        published.mode = Mode::Normal;
+        published.delta = Some(authority.delta(7, 6, &[]));
+    });
+    eventually("the delta is in force", || in_force(&relying_party) == Some((7, 2))).await;
+    assert_eq!(log.lines(&["INFO", "the delta can be fetched again"]).len(), 1);
+    assert!(!log.has(&["CRL refused"]), "{:?}", log.lines(&["CRL"]));
 }

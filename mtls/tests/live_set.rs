@@ -198,3 +198,39 @@ fn the_highest_number_wins_whatever_the_order() {
     assert_eq!(number(&live), i64::try_from(LISTS).ok());
     assert!((1..=LISTS).all(|number| live.check(&[id(number)], start()).is_err()));
 }
+
+/// After a restore an authority may count a number again.
+#[test]
+fn two_lists_with_one_number_are_told_apart_whichever_kind_they_are() {
+    let authority = Authority::new();
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    let other = |result: Result<Installed, InstallError>| matches!(result, Err(InstallError::OtherList { .. }));
+
+    let live = live(&authority);
+    live.install(&authority.crl(1, &[]), start()).unwrap();
+    let delta = authority.delta(5, 1, &[&one]);
+    live.install_delta(&delta, start()).unwrap();
+    assert_eq!(live.install_delta(&delta, start()), Ok(Installed::Unchanged));
+    assert_eq!(live.install_delta(&authority.delta(5, 1, &[&one]), start()), Ok(Installed::Unchanged), "signed again");
+    for revoked in [&[&two][..], &[], &[&one, &two]] {
+        assert!(other(live.install_delta(&authority.delta(5, 1, revoked), start())), "{}", revoked.len());
+    }
+    assert!(other(live.install(&authority.crl(5, &[&two]), start())), "it would readmit somebody");
+    assert_eq!(live.check(&ids(&one), start()), Err(Refusal::Revoked(one.info.id.clone())));
+    assert!(live.install(&authority.crl(5, &[&one]), start()).is_ok(), "the same list, whole");
+    assert_eq!(live.install_delta(&delta, start()), Ok(Installed::Unchanged), "the complete one says as much");
+    assert!(other(live.install_delta(&authority.delta(5, 1, &[&two]), start())));
+    assert_eq!(number(&live), Some(5));
+}
+
+/// The complete CRL may have been published after the delta that it was fetched for.
+#[test]
+fn a_complete_list_that_is_newer_than_the_delta_is_in_force_with_its_own_number_and_dates() {
+    let authority = Authority::new();
+    let live = live(&authority);
+    let delta = authority.delta_between(11, 10, start(), start().plus(DAY / 2), &[]);
+    let complete = authority.crl(12, &[]);
+    live.install_with_delta(&complete, &delta, start()).unwrap();
+    assert_eq!(number(&live), Some(12));
+    assert_eq!(live.freshness()[0].admits_until, Some(start().plus(DAY)));
+}

@@ -4,7 +4,7 @@ use http::StatusCode;
 use http_body_util::BodyExt as _;
 use mtls::revocation::Installed;
 use pki::serial::Serial;
-use rustls::HandshakeKind;
+use rustls::{AlertDescription, HandshakeKind};
 
 use crate::common::{Authority, Client, DAY, Http, Log, Service, eventually, start};
 
@@ -23,10 +23,33 @@ async fn a_session_is_resumed_until_its_client_is_revoked() {
     assert_eq!((service.accepted("Full"), service.accepted("Resumed")), (1, 1));
 
     service.install(&authority.crl(2, &[&issued]));
-    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    let refused = client.refused(service.address).await;
+    assert_eq!(refused.kind, Some(HandshakeKind::Full), "its session was forgotten, so that it hears why");
+    assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
     eventually("the refusal is counted", || service.handshakes_refused("Revoked") == 1).await;
     assert!(log.has(&["handshake refused", "client_1", "is revoked", "from=127.0.0.1:"]), "{:?}", log.lines(&[]));
     assert_eq!((service.accepted("Full"), service.accepted("Resumed")), (1, 1));
+}
+
+/// Signing the same again is no reason for a full handshake.
+#[tokio::test]
+async fn sessions_outlast_a_list_that_revokes_nobody_else() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let (one, two) = (authority.client("one_1"), authority.client("two_1"));
+    let client = Client::new(&authority, &authority.client("client_1"), Http::One, &service.clock);
+    let kind = async || client.open(service.address).await.kind;
+    let delta = |number, revoked: &[&_]| {
+        service.live().install_delta(&authority.delta(number, 1, revoked), service.clock.now()).unwrap();
+    };
+    delta(2, &[&one]);
+    // A session is there for the next connection once an answer has been read on the one before.
+    assert_eq!(client.get(service.address).await.status, 200);
+    delta(3, &[&one]);
+    assert_eq!(kind().await, HandshakeKind::Resumed);
+    assert_eq!(client.get(service.address).await.status, 200);
+    delta(4, &[&one, &two]);
+    assert_eq!(kind().await, HandshakeKind::Full);
 }
 
 #[tokio::test]
@@ -37,7 +60,7 @@ async fn a_session_of_a_client_beneath_a_revoked_authority_is_not_resumed() {
     let mut open = client.open(service.address).await;
     assert_eq!(open.get().await.unwrap().status, 200);
     service.install(&authority.root_crl(2, &[authority.issuing.info().id.serial]));
-    assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
+    assert_eq!(client.refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
     eventually("the refusal is counted", || service.handshakes_refused("Revoked") == 1).await;
     assert!(open.get().await.is_err(), "what was open beneath it is ended");
 }

@@ -50,11 +50,17 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "issuing")]
     dry_run: bool,
     /// How long to wait until every relying party enforces it, or has answered a dry run
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = patience)]
     wait: Duration,
     /// Do not wait for relying parties
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+}
+
+/// What is longer than a year ends no later in practice, and does not add to every time of the day.
+fn patience(text: &str) -> Result<Duration, humantime::DurationError> {
+    const YEAR: Duration = Duration::from_hours(24 * 365);
+    humantime::parse_duration(text).map(|patience| patience.min(YEAR))
 }
 
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 //!
 //! It never carries what is revoked, only that there is something to fetch; and it never knows HTTP.
 
+mod instances;
 mod party;
 mod roll_call;
 mod subscription;
@@ -29,6 +30,7 @@ use tracing::error;
 
 pub(crate) use self::party::Enforced;
 use self::{
+    instances::{Claim, Word},
     party::{Party, Unwritten},
     roll_call::RollCalls,
 };
@@ -65,6 +67,8 @@ struct Shared {
     /// Counts what was handed over and taken back.
     taken_back: watch::Sender<u64>,
     roll_calls: Mutex<RollCalls>,
+    /// Held while it is written down who is there: whoever is forgotten meanwhile would be written down again.
+    writing: tokio::sync::Mutex<()>,
     /// Counts the answers to roll calls.
     roll_answered: watch::Sender<u64>,
     /// The id of the last revocation that the feed has looked at; one look at a time.
@@ -175,6 +179,7 @@ impl Feed {
             is_closed: watch::Sender::new(false),
             taken_back: watch::Sender::new(0),
             roll_calls: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
             roll_answered: watch::Sender::new(0),
             looked_at: tokio::sync::Mutex::new(looked_at),
             store,
@@ -220,15 +225,25 @@ impl Feed {
                 foreign.insert(issuer.as_str(), *number);
             }
         }
+        let claim = |issuer| Claim {
+            number: confirmation.crls.get(self.0.urls.of(issuer)).copied(),
+            is_foreign: foreign.contains_key(issuer.as_str()),
+        };
+        let word = Word::new(claim, confirmation.admits_until, confirmation.open_connections);
+        let serial = member.serial.to_string();
+        let instance = confirmation.instance.as_deref().unwrap_or(&serial);
+        let (relying_party, now) = (&member.name, self.0.clock.now());
         self.with_party(member, |party| {
             if let Some((issuer, number)) = foreign.first_key_value().filter(|_| !party.has_foreign()) {
-                let relying_party = &member.name;
                 error!(issuer, %number, relying_party, "a relying party enforces a CRL that this database does not know");
             }
-            for issuer in Issuer::ALL {
-                party.set_foreign(issuer, foreign.contains_key(issuer.as_str()));
+            if party.confirm(instance, word, confirmation.ended, at, now) {
+                error!(
+                    relying_party,
+                    "several relying parties have this name, so a revocation is taken for enforced there only when all of \
+                     them enforce it; enroll each with a name of its own"
+                );
             }
-            party.confirm(confirmation, &self.0.urls, at);
         });
         self.0.confirmed.send_modify(|count| *count += 1);
         foreign.into_values().next().map_or(Ok(()), |number| Err(ConfirmError::Unknown { number }))
@@ -299,6 +314,7 @@ impl Feed {
     }
 
     pub(crate) async fn forget(&self, name: &str) -> Result<Forgotten, StoreError> {
+        let _writing = self.0.writing.lock().await;
         {
             let mut parties = self.parties();
             match parties.get(name) {
@@ -322,6 +338,7 @@ impl Feed {
 
     /// Writes down what is not written yet, if it is as urgent as this.
     async fn write(&self, urgency: Unwritten) -> Result<(), StoreError> {
+        let _writing = self.0.writing.lock().await;
         let unwritten: Vec<_> = {
             let mut parties = self.parties();
             let due = parties.values_mut().filter(|party| party.unwritten >= urgency);

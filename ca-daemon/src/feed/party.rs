@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use pki::{crl::CrlNumber, serial::Serial, wire::Confirmation};
+use pki::{crl::CrlNumber, serial::Serial, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Urls;
+use super::instances::{Instances, Word};
 use crate::{settings::Issuer, store::RelyingParty};
 
 /// How many confirmations of each list are remembered, for whoever asks when a number was reached.
@@ -20,6 +20,7 @@ const REMEMBERED: usize = 64;
 pub(super) struct Party {
     pub(super) record: RelyingParty,
     pub(super) streams: Vec<OpenStream>,
+    instances: Instances,
     root: Track,
     issuing: Track,
     /// Whether it has confirmed anything to this daemon.
@@ -74,6 +75,7 @@ impl Party {
         Self {
             record,
             streams: Vec::new(),
+            instances: Instances::default(),
             root: Track::default(),
             issuing: Track::default(),
             has_confirmed: false,
@@ -96,27 +98,33 @@ impl Party {
         self.root.is_foreign || self.issuing.is_foreign
     }
 
-    /// Takes its word; whether the numbers are foreign has been said before.
-    pub(super) fn confirm(&mut self, confirmation: &Confirmation, urls: &Urls, at: Instant) {
-        let number = |issuer| confirmation.crls.get(urls.of(issuer)).copied();
-        let numbers = [number(Issuer::Issuing), number(Issuer::Root)];
+    /// Takes the word of one of its instances, which says that it has ended so many connections. Whether it has become clear just
+    /// now that there are several at once.
+    pub(super) fn confirm(&mut self, instance: &str, word: Word, ended: u64, at: Instant, now: Timestamp) -> bool {
+        let (word, is_shared) = self.instances.hear(instance, word, self.streams.len(), at, now);
         self.has_confirmed = true;
+        let numbers = [Issuer::Issuing, Issuer::Root].map(|issuer| word.of(issuer).number);
         let record = &mut self.record;
         if [record.crl_number, record.root_crl_number] != numbers {
             [record.crl_number, record.root_crl_number] = numbers;
             self.unwritten = Unwritten::Change;
         }
-        record.admits_until = confirmation.admits_until;
-        record.open_connections = confirmation.open_connections;
+        record.admits_until = word.admits_until;
+        record.open_connections = word.open_connections;
+        for issuer in Issuer::ALL {
+            self.set_foreign(issuer, word.of(issuer).is_foreign);
+        }
         // What was ended is the work of the list that is new. A repetition is a sign of life, and late news of the last one.
+        let number = |issuer| word.of(issuer).number;
         let is_news = Issuer::ALL.map(|issuer| number(issuer).is_some_and(|number| self.track(issuer).is_news(number)));
         let has_news = is_news.contains(&true);
         for (issuer, is_news) in Issuer::ALL.into_iter().zip(is_news) {
             if let Some(number) = number(issuer) {
-                let ended = if is_news || !has_news { confirmation.ended } else { 0 };
+                let ended = if is_news || !has_news { ended } else { 0 };
                 self.track_mut(issuer).confirm(number, ended, at);
             }
         }
+        is_shared
     }
 
     /// Whether it enforces the issuer's CRL with this number, which was committed at this moment.
@@ -167,7 +175,7 @@ impl Track {
                 self.confirmations.pop_front();
             }
         } else if let Some(last) = self.confirmations.back_mut() {
-            last.ended += ended;
+            last.ended = last.ended.saturating_add(ended);
         }
     }
 }

@@ -46,6 +46,8 @@ pub(crate) enum HttpError {
     PeerExpired { serial: Serial },
     #[error(transparent)]
     Confirm(#[from] ConfirmError),
+    #[error("this relying party hands over CRLs already; wait for the answer")]
+    HandingOver,
     #[error("what is handed over is larger than any CRL of this authority")]
     HandedOverTooLarge,
     #[error(transparent)]
@@ -94,6 +96,7 @@ impl HttpError {
             }
             // By this status the relying party knows that it is to hand over what it enforces.
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
+            Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
             Self::HandedOverTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
             Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")

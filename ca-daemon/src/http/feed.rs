@@ -3,7 +3,13 @@
 //!
 //! It never believes a body who somebody is: the certificate of the connection says so.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{
+    collections::HashSet,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -14,17 +20,53 @@ use axum::{
 use axum_server::tls::TlsInfo;
 use futures_util::StreamExt as _;
 use http::{StatusCode, header, request::Parts};
+use mtls::limits;
 use pki::{
     certificate::CertificateInfo,
     profile::Profile,
     wire::{Confirmation, NDJSON, RollCallAnswer},
 };
+use tokio::time::timeout;
 
 use super::{App, HttpError};
-use crate::{authority, feed::Member, store::Status};
+use crate::{authority, feed::Member};
 
 /// The largest handing-over: a list of a million entries, in PEM, and what was added to it.
 const MAX_HANDED_OVER: usize = 64 * 1024 * 1024;
+/// How long it may take to arrive: half of what a request has, so that the next one in turn has time left.
+const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(limits::REQUEST_TIMEOUT.as_secs() / 2);
+
+/// Whose turn it is to hand over CRLs. One at a time, for each may fill a good part of the memory; and each relying party waits for
+/// one turn only, so that none keeps the others from theirs.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    turn: tokio::sync::Mutex<()>,
+    waiting: Mutex<HashSet<String>>,
+}
+
+/// A place in the line, given up when it is dropped.
+struct Place<'a> {
+    turns: &'a Turns,
+    name: String,
+}
+
+impl Turns {
+    /// None if this relying party waits already.
+    fn line_up(&self, name: String) -> Option<Place<'_>> {
+        let is_new = self.waiting().insert(name.clone());
+        is_new.then_some(Place { turns: self, name })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.turns.waiting().remove(&self.name);
+    }
+}
 
 /// The relying party at the other end, as its certificate says; not looked up yet.
 pub(super) struct Presented(CertificateInfo, SocketAddr);
@@ -63,13 +105,8 @@ impl Presented {
     /// may be an older copy, which only its bearer can tell.
     async fn check_not_revoked(&self, app: &App) -> Result<(), HttpError> {
         let serial = self.0.id.serial;
-        match app.authority.store().by_serial(&serial, app.clock.now()).await? {
-            Some(record) => match record.status {
-                Status::Revoked { at, .. } => Err(HttpError::PeerRevoked { serial, at }),
-                Status::Valid | Status::Expired => Ok(()),
-            },
-            None => Ok(()),
-        }
+        let revoked = app.authority.store().revoked_since(&serial).await?;
+        revoked.map_or(Ok(()), |at| Err(HttpError::PeerRevoked { serial, at }))
     }
 }
 
@@ -106,12 +143,28 @@ pub(super) async fn answer_roll_call(
 
 pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Body) -> Result<Response, HttpError> {
     peer.check_not_revoked(&app).await?;
-    // One at a time: each may fill a good part of the memory.
-    let _turn = app.handing_over.lock().await;
-    let pem = to_bytes(body, MAX_HANDED_OVER).await.map_err(|_| HttpError::HandedOverTooLarge)?;
+    let _place = app.handing_over.line_up(peer.member().name).ok_or(HttpError::HandingOver)?;
+    let _turn = app.handing_over.turn.lock().await;
+    let pem = timeout(HAND_OVER_TIMEOUT, to_bytes(body, MAX_HANDED_OVER)).await.map_err(|_| HttpError::TimedOut)?;
+    let pem = pem.map_err(|_| HttpError::HandedOverTooLarge)?;
     let crls = authority::read_pem(&pem)?;
     drop(pem);
     app.authority.take_back(crls).await?;
     app.feed.note_taken_back();
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_relying_party_waits_for_one_turn_only() {
+        let turns = Turns::default();
+        let place = turns.line_up("service0".to_owned());
+        assert!(place.is_some() && turns.line_up("service1".to_owned()).is_some());
+        assert!(turns.line_up("service0".to_owned()).is_none());
+        drop(place);
+        assert!(turns.line_up("service0".to_owned()).is_some());
+    }
 }

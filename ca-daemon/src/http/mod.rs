@@ -42,8 +42,8 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) feed: Feed,
-    /// Held by whoever hands over a CRL.
-    handing_over: Arc<tokio::sync::Mutex<()>>,
+    /// Who hands over CRLs.
+    handing_over: Arc<feed::Turns>,
     published: Arc<Published>,
 }
 

@@ -76,10 +76,9 @@ impl LookOut {
 }
 
 fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
-    let number = |column| match row.try_get::<Option<i64>, _>(column)? {
-        Some(_) => records::number(row, column).map(Some),
-        None => Ok(None),
-    };
+    // One that is no number was never confirmed: a relying party's word is no reason not to start.
+    let number =
+        |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.and_then(pki::crl::CrlNumber::new));
     Ok(RelyingParty {
         name: row.try_get("name")?,
         serial: records::serial(row)?,

@@ -166,6 +166,13 @@ impl Store {
         knows_number(&mut *self.reader.acquire().await?, issuer, number).await
     }
 
+    /// Since when the certificate with this serial number is revoked, also where it was issued after the copy was made that this
+    /// database was restored from.
+    pub(crate) async fn revoked_since(&self, serial: &Serial) -> Result<Option<Timestamp>, StoreError> {
+        let query = sqlx::query("SELECT revoked_at FROM revocations WHERE serial = ?").bind(serial.magnitude());
+        query.fetch_optional(&self.reader).await?.map(|row| records::time(&row, "revoked_at")).transpose()
+    }
+
     /// What was revoked after the revocation with this id, and the id of the last one.
     pub(crate) async fn revoked_after(&self, id: i64) -> Result<(Vec<Serial>, i64), StoreError> {
         let rows = sqlx::query("SELECT id, serial FROM revocations WHERE id > ? ORDER BY id").bind(id);

@@ -9,7 +9,7 @@ use pki::crl::CrlNumber;
 use tokio::{
     sync::watch,
     task::spawn_blocking,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
@@ -22,8 +22,10 @@ use crate::{
     files::{self, Access, FileError},
 };
 
-/// How long until an announced CRL that could not be put in force is asked for again.
+/// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);
+/// ... up to this: what stands in the way may be a clock that is an hour behind.
+const MAX_RETRY: Duration = Duration::from_secs(1);
 
 /// The files that keep the last good CRLs of one list, DER.
 #[derive(Clone, Debug)]
@@ -35,7 +37,8 @@ pub(crate) struct ListFiles {
 /// What a keeper has brought about so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// The number of the CRL that is in force *and* on the disk: what a restart does not lose.
+    /// The number of the CRL that is in force *and* on the disk: what a restart does not lose. None while the authority has another
+    /// list with that number.
     pub(crate) settled: Option<CrlNumber>,
     /// How many open connections were ended since the start.
     pub(crate) ended: u64,
@@ -52,8 +55,15 @@ pub(crate) struct Keeper {
     clock: Clock,
     announced: watch::Receiver<Option<CrlNumber>>,
     progress: watch::Sender<Progress>,
+    recovered: watch::Sender<u64>,
     outage: bool,
+    /// Whether the complete CRL is all that can be fetched.
+    delta_fails: bool,
+    /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
+    is_extended: bool,
     refused: Option<InstallError>,
+    /// The number of what is on the disk.
+    kept: Option<CrlNumber>,
     unkept: Option<Unkept>,
     /// Whether the last attempt to write failed.
     disk_fails: bool,
@@ -79,6 +89,8 @@ pub(crate) struct Channels {
     /// The newest number that somebody says exists.
     pub(crate) announced: watch::Receiver<Option<CrlNumber>>,
     pub(crate) progress: watch::Sender<Progress>,
+    /// Counts the outages that are over: who publishes can be reached again.
+    pub(crate) recovered: watch::Sender<u64>,
 }
 
 impl Keeper {
@@ -91,7 +103,7 @@ impl Keeper {
         clock: Clock,
         channels: Channels,
     ) -> Self {
-        let Channels { announced, progress } = channels;
+        let Channels { announced, progress, recovered } = channels;
         let complete = Fetcher::new(location);
         let mut keeper = Self {
             live,
@@ -102,22 +114,27 @@ impl Keeper {
             clock,
             announced,
             progress,
+            recovered,
             outage: false,
+            delta_fails: false,
+            is_extended: false,
             refused: None,
+            kept: None,
             unkept: None,
             disk_fails: false,
         };
         keeper.restore_file(&keeper.files.complete.clone(), LiveSet::restore);
-        keeper.restore_file(&keeper.files.delta.clone(), LiveSet::restore_delta);
+        keeper.is_extended = keeper.restore_file(&keeper.files.delta.clone(), LiveSet::restore_delta);
         keeper
     }
 
-    /// A file that cannot be read or believed is reported and otherwise ignored: without a CRL nobody is let in.
+    /// Whether it is in force now. A file that cannot be read or believed is reported and otherwise ignored: without a CRL nobody is
+    /// let in.
     fn restore_file(
         &mut self,
         file: &std::path::Path,
         restore: impl FnOnce(&LiveSet, &[u8]) -> Result<Installed, InstallError>,
-    ) {
+    ) -> bool {
         match files::read(file) {
             Ok(der) => match restore(&self.live, &der) {
                 Ok(installed) => {
@@ -125,6 +142,7 @@ impl Keeper {
                         info!(%number, revoked, file = %file.display(), "last good CRL restored");
                     }
                     self.note(installed);
+                    return true;
                 }
                 // What a delta says is in the complete CRL that came after it.
                 Err(InstallError::LowerNumber { .. }) => {}
@@ -135,40 +153,40 @@ impl Keeper {
             Err(FileError::Missing(_)) => {}
             Err(error) => warn!(%error, "the stored CRL cannot be read"),
         }
+        false
     }
 
     /// Keeps the list current, for ever: asks once an interval, and at once when a newer number is announced.
     pub(crate) async fn run(mut self) {
+        let mut retry = RETRY;
         loop {
             let due = Instant::now() + self.interval;
             self.keep().await;
             let had_delta = self.delta.is_some();
-            // One line when it begins: the same every second would hide what else is in the log.
-            if let Err(error) = self.refresh().await
-                && !std::mem::replace(&mut self.outage, true)
-            {
-                warn!(
-                    %error,
-                    source = %self.complete.location(),
-                    "no CRL can be fetched; clients are judged by the one in force until it is stale"
-                );
+            self.announced.mark_unchanged();
+            match self.refresh().await {
+                Ok(()) => self.answered(),
+                Err(error) => self.unanswered(&error),
             }
             // The complete CRL has just said where its delta lies, and may itself be older than that.
             if !had_delta && self.delta.is_some() {
                 continue;
             }
             let settled = self.progress.borrow().settled;
-            if *self.announced.borrow() > settled {
-                // What was announced is not to be had yet.
-                sleep_until(due.min(Instant::now() + RETRY)).await;
-                continue;
-            }
+            let is_behind = *self.announced.borrow() > settled;
+            let (until, patience) = if is_behind { (due.min(Instant::now() + retry), retry * 2) } else { (due, RETRY) };
             let news = async {
-                if self.announced.wait_for(|announced| *announced > settled).await.is_err() {
+                // What was announced is not to be had yet, if it is behind; what was announced meanwhile may be.
+                let heard = if is_behind {
+                    self.announced.changed().await
+                } else {
+                    self.announced.wait_for(|announced| *announced > settled).await.map(drop)
+                };
+                if heard.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            let _ = timeout_at(due, news).await;
+            retry = if timeout_at(until, news).await.is_ok() { RETRY } else { patience.min(MAX_RETRY) };
         }
     }
 
@@ -178,10 +196,12 @@ impl Keeper {
             None => return self.refresh_complete().await,
             Some(delta) => match delta.fetch().await {
                 Ok(fetched) => fetched,
-                Err(_) => return self.refresh_complete().await,
+                Err(error) => return self.refresh_without_delta(error).await,
             },
         };
-        self.answered();
+        if std::mem::take(&mut self.delta_fails) {
+            info!(source = %self.complete.location(), "the delta can be fetched again");
+        }
         let Fetched::News(delta) = delta else { return Ok(()) };
         let delta = Arc::new(delta);
         let installed = self.install({
@@ -189,32 +209,58 @@ impl Keeper {
             move |live, now| live.install_delta(&delta, now)
         });
         match installed.await {
-            Err(InstallError::MissingBase { .. }) => self.refresh_both(delta).await,
-            Ok(installed) => {
-                self.settle(installed, Kept { delta: Some(delta), ..Kept::default() }).await;
-                Ok(())
+            Err(InstallError::MissingBase { .. }) => {
+                let refreshed = self.refresh_both(delta).await;
+                if let (Err(_), Some(delta)) = (&refreshed, &mut self.delta) {
+                    // It is not in force, so it has to be brought again though it does not change.
+                    delta.forget();
+                }
+                return refreshed;
             }
-            Err(error) => {
-                self.refuse(error);
-                Ok(())
-            }
+            Ok(installed) => self.settle(installed, Kept { delta: Some(delta), ..Kept::default() }).await,
+            Err(error) => self.refuse(error),
         }
+        Ok(())
     }
 
     async fn refresh_complete(&mut self) -> Result<(), FetchError> {
-        let fetched = self.complete.fetch().await?;
-        self.answered();
-        let Fetched::News(der) = fetched else { return Ok(()) };
+        let Fetched::News(der) = self.complete.fetch().await? else { return Ok(()) };
+        match self.install_complete(der).await {
+            Ok((installed, kept)) => self.settle(installed, kept).await,
+            Err(error) => self.refuse(error),
+        }
+        Ok(())
+    }
+
+    /// The complete CRL in the place of the delta, which is not to be had for this reason. The complete one may lag behind what an
+    /// earlier delta has brought: then it is neither news nor an attack, and nothing is known of what came after.
+    async fn refresh_without_delta(&mut self, error: FetchError) -> Result<(), FetchError> {
+        match self.complete.fetch().await? {
+            Fetched::Unchanged if self.is_extended => return Err(error),
+            Fetched::Unchanged => {}
+            Fetched::News(der) => match self.install_complete(der).await {
+                Ok((installed, kept)) => self.settle(installed, kept).await,
+                Err(InstallError::LowerNumber { .. }) if self.is_extended => return Err(error),
+                Err(error) => self.refuse(error),
+            },
+        }
+        if !std::mem::replace(&mut self.delta_fails, true) {
+            warn!(
+                %error,
+                source = %self.complete.location(),
+                "the delta cannot be fetched, so the complete CRL is, which takes longer and may come later"
+            );
+        }
+        Ok(())
+    }
+
+    async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Kept), InstallError> {
         let der = Arc::new(der);
         let installed = self.install({
             let der = Arc::clone(&der);
             move |live, now| live.install(&der, now)
         });
-        match installed.await {
-            Ok(installed) => self.settle(installed, Kept { complete: Some(der), ..Kept::default() }).await,
-            Err(error) => self.refuse(error),
-        }
-        Ok(())
+        Ok((installed.await?, Kept { complete: Some(der), ..Kept::default() }))
     }
 
     /// A delta whose base is not here, with the complete CRL that it goes with: put in force together, as the complete CRL alone may be
@@ -238,6 +284,18 @@ impl Keeper {
     fn answered(&mut self) {
         if std::mem::take(&mut self.outage) {
             info!(source = %self.complete.location(), "CRLs can be fetched again");
+            self.recovered.send_modify(|outages| *outages += 1);
+        }
+    }
+
+    /// One line when it begins: the same every second would hide what else is in the log.
+    fn unanswered(&mut self, error: &FetchError) {
+        if !std::mem::replace(&mut self.outage, true) {
+            warn!(
+                %error,
+                source = %self.complete.location(),
+                "no CRL can be fetched; clients are judged by the one in force until it is stale"
+            );
         }
     }
 
@@ -253,7 +311,14 @@ impl Keeper {
     /// What is in force now goes to disk, and then it is settled.
     async fn settle(&mut self, mut installed: Installed, mut files: Kept) {
         self.refused = None;
-        let Installed::Replaced { number, revoked, ended, .. } = &mut installed else { return };
+        let Installed::Replaced { number, revoked, ended, .. } = &mut installed else {
+            // Whatever else was offered with this number, it is the list that is in force after all.
+            self.progress.send_if_modified(|progress| {
+                std::mem::replace(&mut progress.settled, self.kept) != self.kept
+            });
+            return;
+        };
+        self.is_extended = files.delta.is_some();
         info!(%number, revoked, ended, source = %self.complete.location(), "CRL in force");
         if let Some(Unkept { installed: Installed::Replaced { ended: earlier, .. }, files: older }) = self.unkept.take()
         {
@@ -298,6 +363,7 @@ impl Keeper {
 
     fn note(&mut self, installed: Installed) {
         if let Installed::Replaced { number, ended, delta_url, .. } = installed {
+            self.kept = Some(number);
             self.progress.send_modify(|progress| {
                 progress.settled = Some(number);
                 progress.ended += u64::try_from(ended).unwrap_or(u64::MAX);
@@ -314,6 +380,10 @@ impl Keeper {
         self.complete.forget();
         if let Some(delta) = &mut self.delta {
             delta.forget();
+        }
+        if matches!(error, InstallError::OtherList { .. }) {
+            // The authority would take the number for its own list, and it is another one that is in force.
+            self.progress.send_if_modified(|progress| progress.settled.take().is_some());
         }
         if self.refused.as_ref() != Some(&error) {
             warn!(

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -35,6 +38,8 @@ pub struct LiveSet {
     snapshot: Arc<ArcSwap<Snapshot>>,
     // Held while a list is compared with its predecessor and put in its place; readers never wait for it.
     writing: Arc<Mutex<()>>,
+    /// Counts the swaps that may have revoked somebody.
+    revocations: Arc<AtomicU64>,
     connections: Connections,
 }
 
@@ -202,6 +207,7 @@ impl LiveSet {
             on_stale_crl: OnStaleCrl::Refuse,
             snapshot: Arc::default(),
             writing: Arc::default(),
+            revocations: Arc::default(),
             connections: Connections::default(),
         }
     }
@@ -233,6 +239,11 @@ impl LiveSet {
     /// *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
     pub(crate) fn watch(&self, chain: Arc<[CertificateId]>) -> Registration {
         self.connections.register(chain)
+    }
+
+    /// Changes whenever somebody may have been revoked.
+    pub(crate) fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
     }
 
     /// How many connections each certificate has at this moment, and how many there are altogether.
@@ -278,6 +289,11 @@ impl LiveSet {
         check_current(&delta, now)?;
         if complete.issuer() != delta.issuer() || complete.number() < delta.base() {
             return Err(InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() });
+        }
+        if complete.number() > delta.number() {
+            // It was published in between, and says more.
+            check_current(&complete, now)?;
+            return self.replace(&complete, crl);
         }
         let base = Base::of(&complete, crl);
         self.extend(&delta, Some(&base))
@@ -335,15 +351,18 @@ impl LiveSet {
         // The set is built before anybody is kept waiting.
         let base = Base::of(crl, der);
         self.swap(crl.issuer(), crl.number(), |in_force| {
-            // A delta may have brought the same number already; the next delta may need this base all the same.
-            if let Some(in_force) = in_force.filter(|list| list.base.number == crl.number()) {
-                return if in_force.base.digest == base.digest {
-                    Ok(None)
-                } else {
-                    Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() })
-                };
+            let (is_other, is_here) = match in_force {
+                Some(list) if list.base.number == crl.number() => {
+                    (list.base.digest != base.digest, list.number == crl.number())
+                }
+                // A delta has brought the same number already; the next delta may need this base all the same.
+                Some(list) if list.number == crl.number() => (!list.since_base.is_within(&[&base.revoked]), false),
+                _ => (false, false),
+            };
+            if is_other {
+                return Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() });
             }
-            Ok(Some(IssuerList {
+            Ok((!is_here).then(|| IssuerList {
                 number: crl.number(),
                 this_update: crl.this_update(),
                 next_update: crl.next_update(),
@@ -357,9 +376,16 @@ impl LiveSet {
     fn extend(&self, delta: &VerifiedDelta<'_>, given: Option<&Arc<Base>>) -> Result<Installed, InstallError> {
         let since_base: SerialSet = delta.serials().collect();
         self.swap(delta.issuer(), delta.number(), |in_force| {
-            let is_here = |list: &IssuerList| list.number == delta.number() && list.base.number >= delta.base();
-            if in_force.is_some_and(is_here) {
-                return Ok(None);
+            if let Some(list) = in_force.filter(|list| list.number == delta.number()) {
+                // The same number is the same list, whichever of them brought it: what one of them adds is in the other.
+                let is_same = since_base.is_within(&[&list.base.revoked, &list.since_base])
+                    && list.since_base.is_within(&[&list.base.revoked, &since_base]);
+                if !is_same {
+                    return Err(InstallError::OtherList { issuer: delta.issuer().clone(), number: delta.number() });
+                }
+                if list.base.number >= delta.base() {
+                    return Ok(None);
+                }
             }
             // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4).
             let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
@@ -391,8 +417,12 @@ impl LiveSet {
         }
         let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
         let revoked = list.len();
+        let revokes_more = in_force.is_some_and(|in_force| list.may_revoke_more(in_force));
         snapshot.0.insert(issuer.clone(), Arc::clone(&list));
         self.snapshot.store(Arc::new(snapshot));
+        if revokes_more {
+            self.revocations.fetch_add(1, Ordering::Release);
+        }
         // After the swap: a connection that is not under the set yet will ask the new snapshot.
         let ended = self.connections.end_if(|certificate| certificate.issuer == *issuer && list.revokes(certificate));
         Ok(Installed::Replaced { number, revoked, ended, delta_url: list.base.delta_url.clone() })
@@ -402,6 +432,11 @@ impl LiveSet {
 impl IssuerList {
     fn revokes(&self, certificate: &CertificateId) -> bool {
         self.since_base.contains(&certificate.serial) || self.base.revoked.contains(&certificate.serial)
+    }
+
+    /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
+    fn may_revoke_more(&self, before: &Self) -> bool {
+        !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
     }
 
     /// How many it revokes; what is in the base and in the delta counts twice, until a complete CRL takes their place.

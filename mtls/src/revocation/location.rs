@@ -15,10 +15,13 @@ use hyper_util::{
 use pki::pem;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::errors::error_chain;
+use crate::{errors::error_chain, tcp};
 
 /// The largest CRL that is taken: several million entries.
 const MAX_CRL: usize = 256 * 1024 * 1024;
+/// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would
+/// delay the next one, which may find it open.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long one request may take, its body included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,9 +84,7 @@ impl Version {
 
 impl Fetcher {
     pub(crate) fn new(location: Location) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let client = Client::builder(TokioExecutor::new()).build(connector);
+        let client = Client::builder(TokioExecutor::new()).build(tcp::connector(PATIENCE));
         Self { location, client, seen: None }
     }
 

@@ -28,8 +28,19 @@ pub(crate) struct SerialSet {
 
 impl SerialSet {
     pub(crate) fn contains(&self, serial: &Serial) -> bool {
-        let Some(number) = serial.to_u128() else { return self.long.contains(serial) };
-        let number = spread(number);
+        match serial.to_u128() {
+            Some(number) => self.contains_spread(spread(number)),
+            None => self.long.contains(serial),
+        }
+    }
+
+    /// Whether each of its numbers is in one of these sets.
+    pub(crate) fn is_within(&self, sets: &[&Self]) -> bool {
+        self.numbers.iter().all(|number| sets.iter().any(|set| set.contains_spread(*number)))
+            && self.long.iter().all(|serial| sets.iter().any(|set| set.long.contains(serial)))
+    }
+
+    fn contains_spread(&self, number: u128) -> bool {
         let bucket = bucket_of(number, self.shift);
         match (self.index.get(bucket), self.index.get(bucket + 1)) {
             (Some(&from), Some(&to)) => self.numbers[from as usize..to as usize].binary_search(&number).is_ok(),
@@ -112,5 +123,16 @@ mod tests {
         assert_eq!(set.len(), 3);
         assert!(set.contains(&short) && set.contains(&long) && set.contains(&highest));
         assert!(!set.contains(&Serial::from_magnitude(&[0x7e; 20]).unwrap()));
+    }
+
+    #[test]
+    fn is_within_others_where_each_number_is_in_one_of_them() {
+        let long = |octet| Serial::from_magnitude(&[octet; 20]).unwrap();
+        let set: SerialSet = [serial(1), serial(2), long(0x7f)].into_iter().collect();
+        let (one, two): (SerialSet, SerialSet) =
+            ([serial(1), long(0x7f)].into_iter().collect(), [serial(2), serial(3), long(0x7e)].into_iter().collect());
+        assert!(set.is_within(&[&one, &two]) && set.is_within(&[&set]));
+        assert!(!set.is_within(&[&one]) && !set.is_within(&[&two]) && !set.is_within(&[]));
+        assert!(SerialSet::default().is_within(&[]));
     }
 }

@@ -66,6 +66,11 @@ impl FeedServer {
         (heard.feeds, heard.confirmations.len())
     }
 
+    /// The number that was confirmed last for this CRL, if the last confirmation speaks of it.
+    pub(crate) fn confirmed_last(&self, crl: &str) -> Option<i64> {
+        self.heard.lock().unwrap().confirmations.last().and_then(|last| last["crls"][crl].as_i64())
+    }
+
     /// The highest number that was confirmed for this CRL.
     pub(crate) fn confirmed(&self, crl: &str) -> Option<i64> {
         let heard = self.heard.lock().unwrap();

@@ -38,13 +38,17 @@ pub(crate) struct Published {
     other: usize,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Mode {
     #[default]
     Normal,
     Unavailable,
     /// The body breaks off.
     Broken,
+    /// Only the issuing CA's complete CRL is not to be had.
+    WithoutComplete,
+    /// Only its delta is not to be had.
+    WithoutDelta,
 }
 
 impl Publisher {
@@ -121,8 +125,14 @@ async fn answer(
         _ => published.root.clone(),
     };
     let tag = format!("\"{:?}\"", pki::certificate::Fingerprint::of(&crl).short());
+    let is_missing = match published.mode {
+        Mode::Unavailable => true,
+        Mode::WithoutComplete => counts,
+        Mode::WithoutDelta => file == "issuing-delta.crl",
+        Mode::Normal | Mode::Broken => false,
+    };
     match published.mode {
-        Mode::Unavailable => {
+        _ if is_missing => {
             published.other += usize::from(counts);
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
@@ -132,11 +142,11 @@ async fn answer(
             let body = Body::from_stream(stream::iter([Ok(half), Err(io::Error::other("cut"))]));
             ([(header::ETAG, tag), (header::CONTENT_LENGTH, crl.len().to_string())], body).into_response()
         }
-        Mode::Normal if headers.get(header::IF_NONE_MATCH).is_some_and(|given| given == tag.as_str()) => {
+        _ if headers.get(header::IF_NONE_MATCH).is_some_and(|given| given == tag.as_str()) => {
             published.not_modified += usize::from(counts);
             (StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response()
         }
-        Mode::Normal => {
+        _ => {
             published.whole += usize::from(counts);
             ([(header::ETAG, tag)], crl).into_response()
         }

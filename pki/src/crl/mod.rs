@@ -27,7 +27,21 @@ const FRESHEST_CRL: &[u8] = &[0x55, 0x1d, 0x2e];
 ///
 /// The standard allows 20 octets. This is 63 bits, what SQLite stores exactly; a larger one is refused when read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "i64")]
 pub struct CrlNumber(i64);
+
+/// The number is negative, and so no CRL number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a CRL number is not negative, as {0} is")]
+pub struct NegativeNumber(i64);
+
+impl TryFrom<i64> for CrlNumber {
+    type Error = NegativeNumber;
+
+    fn try_from(number: i64) -> Result<Self, NegativeNumber> {
+        Self::new(number).ok_or(NegativeNumber(number))
+    }
+}
 
 impl CrlNumber {
     /// The number of an authority's first CRL.
@@ -250,6 +264,15 @@ pub enum CrlError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_number_is_never_negative_whoever_says_it() {
+        assert_eq!(serde_json::from_str::<CrlNumber>("7").unwrap(), CrlNumber::new(7).unwrap());
+        assert_eq!(serde_json::to_string(&CrlNumber::FIRST).unwrap(), "1");
+        for bad in ["-1", "-9223372036854775808", "9223372036854775808", "1.5"] {
+            assert!(serde_json::from_str::<CrlNumber>(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn reasons_are_named_as_in_the_standard() {

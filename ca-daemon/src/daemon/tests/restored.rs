@@ -186,3 +186,23 @@ async fn a_number_that_was_never_given_is_noticed_though_higher_ones_were() {
     assert_eq!(revoked, [forgotten, other]);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn a_relying_party_whose_revocation_only_a_crl_remembers_is_put_off_the_feed() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    // Neither its certificate nor its revocation is in the copy.
+    let revoked = service(&fixture, "service0", 30).await;
+    revoke_elsewhere(&fixture, revoked.info().id.serial).await;
+    let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    let fixture = fixture.restored_from(&copy).await;
+    let daemon = Running::start(&fixture).await;
+    let mut peer = daemon.connect(&revoked, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
+    while feed.next().await.is_some() {}
+    assert_eq!(peer.feed().await.err().map(|(status, _)| status), Some(StatusCode::FORBIDDEN));
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::FORBIDDEN);
+    daemon.stop().await;
+}
