@@ -32,8 +32,11 @@ struct CrlLabels {
 
 /// The service's metrics; clones count together.
 #[derive(Clone, Debug)]
-pub(crate) struct Metrics {
-    registry: Arc<Registry>,
+pub(crate) struct Metrics(Arc<Counted>);
+
+#[derive(Debug)]
+struct Counted {
+    registry: Registry,
     requests: Family<RequestLabels, Histogram>,
     crl_number: Family<CrlLabels, Gauge>,
     crl_seconds_left: Family<CrlLabels, Gauge>,
@@ -66,8 +69,8 @@ impl Metrics {
         );
         registry.register("open_connections", "Authenticated connections that are open", open_connections.clone());
         registry.register("crl_entries", "Certificates that the CRL in force revokes", crl_entries.clone());
-        Self {
-            registry: Arc::new(registry),
+        Self(Arc::new(Counted {
+            registry,
             requests,
             crl_number,
             crl_seconds_left,
@@ -76,26 +79,26 @@ impl Metrics {
             open_connections,
             live,
             clock,
-        }
+        }))
     }
 
     /// Everything in the Prometheus text format.
     pub(crate) fn encode(&self) -> String {
-        let now = self.clock.now();
-        self.open_connections.set(i64::try_from(self.live.open_connections()).unwrap_or(i64::MAX));
-        for freshness in self.live.freshness() {
+        let now = self.0.clock.now();
+        self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
+        for freshness in self.0.live.freshness() {
             let labels = CrlLabels { issuer: freshness.issuer.to_string() };
             if let (Some((number, _, next_update, entries)), Some(admits_until)) =
                 (freshness.list, freshness.admits_until)
             {
-                self.crl_number.get_or_create(&labels).set(number.get());
-                self.crl_seconds_left.get_or_create(&labels).set(next_update.unix() - now.unix());
-                self.crl_seconds_to_refusal.get_or_create(&labels).set(admits_until.unix() - now.unix());
-                self.crl_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
+                self.0.crl_number.get_or_create(&labels).set(number.get());
+                self.0.crl_seconds_left.get_or_create(&labels).set(next_update.unix() - now.unix());
+                self.0.crl_seconds_to_refusal.get_or_create(&labels).set(admits_until.unix() - now.unix());
+                self.0.crl_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
             }
         }
         let mut text = String::new();
-        text::encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text::encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
         text
     }
 }
@@ -106,6 +109,6 @@ pub(crate) async fn time_request(State(metrics): State<Metrics>, request: Reques
     let began = Instant::now();
     let response = next.run(request).await;
     let labels = RequestLabels { route, status: response.status().as_u16() };
-    metrics.requests.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+    metrics.0.requests.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
     response
 }

@@ -10,11 +10,7 @@ use pki::{
     certificate::{CertificateError, CertificateInfo, Fingerprint},
     crl::CrlIssuer,
 };
-use rustls::{
-    RootCertStore, ServerConfig,
-    server::{ServerSessionMemoryCache, VerifierBuilderError},
-    version::TLS13,
-};
+use rustls::{RootCertStore, ServerConfig, server::VerifierBuilderError, version::TLS13};
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -37,9 +33,6 @@ use crate::{
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many sessions are kept for resumption, of two kilobytes each; the oldest goes first.
-const SESSIONS: usize = 4096;
 
 /// What may be chosen about a relying party.
 #[derive(Clone, Debug)]
@@ -242,7 +235,6 @@ fn server_config(
         .with_cert_resolver(Arc::new(identity));
     config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     // For one more connection; a session that is resumed gets the next.
     config.send_tls13_tickets = 1;
     Ok(config)

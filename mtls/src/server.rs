@@ -3,7 +3,7 @@
 //! It is a loop of its own, and not `axum-server`'s, for one reason: ending one connection properly (HTTP/2 GOAWAY, then the
 //! socket) takes hold of that connection, and `axum-server` lets go only of all at once. It never decides who is revoked.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::{
     acceptor::{Accepted, Acceptor},
-    at_once::AtOnce,
+    at_once::{AtOnce, SelfWaking},
     bounded::Slots,
     guard::Guarded,
     limits,
@@ -118,6 +118,7 @@ async fn serve_connection(
     tokio::pin!(silence);
     let time_to_go = time_to_go(shutdown, &asked);
     tokio::pin!(time_to_go);
+    let self_waking = SelfWaking::new();
     let mut drains = false;
     loop {
         tokio::select! {
@@ -133,7 +134,7 @@ async fn serve_connection(
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut silence => return,
-            _ = connection.as_mut() => return,
+            _ = poll_fn(|context| self_waking.poll(connection.as_mut(), context)) => return,
         }
     }
 }

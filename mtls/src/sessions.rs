@@ -4,50 +4,59 @@
 //! It never decides who is let in: a session may be begun in the very moment of a revocation, so whoever resumes one is asked about
 //! afterwards all the same.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
+use rustls::server::StoresServerSessions;
 
-use crate::revocation::LiveSet;
+use crate::{generations::Generations, revocation::LiveSet};
 
-/// How many sessions are kept, as many as rustls keeps by default.
-const SESSIONS: usize = 256;
+/// How many sessions are kept, and at most twice as many, of less than two kilobytes each.
+const SESSIONS: usize = 4096;
 
-/// The sessions since the last revocation.
+/// The sessions since the last revocation. rustls's own store looks through all of them to take one out.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     live: LiveSet,
-    /// With how many revocations there were when they were begun.
-    kept: Mutex<(u64, Arc<ServerSessionMemoryCache>)>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    /// How many revocations there were when these sessions were begun.
+    revocations: u64,
+    sessions: Generations<Vec<u8>, Vec<u8>>,
 }
 
 impl Sessions {
     pub(crate) fn new(live: LiveSet) -> Self {
-        let kept = (live.revocations(), ServerSessionMemoryCache::new(SESSIONS));
-        Self { live, kept: Mutex::new(kept) }
+        let kept = Mutex::new(Kept { revocations: live.revocations(), sessions: Generations::new(SESSIONS) });
+        Self { live, kept }
     }
 
-    fn current(&self) -> Arc<ServerSessionMemoryCache> {
+    fn with_current<T>(&self, act: impl FnOnce(&mut Generations<Vec<u8>, Vec<u8>>) -> T) -> T {
+        // Nothing in here can panic half-way, so a poisoned lock protects whole maps all the same.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let revocations = self.live.revocations();
-        if kept.0 != revocations {
-            *kept = (revocations, ServerSessionMemoryCache::new(SESSIONS));
+        if kept.revocations != revocations {
+            *kept = Kept { revocations, sessions: Generations::new(SESSIONS) };
         }
-        Arc::clone(&kept.1)
+        act(&mut kept.sessions)
     }
 }
 
 impl StoresServerSessions for Sessions {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
-        self.current().put(key, value)
+        self.with_current(|sessions| sessions.insert(key, value));
+        true
     }
 
-    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.current().get(key)
+    /// TLS 1.3 takes a session out to resume it once (RFC 8446 appendix C.4), and never asks for one that stays.
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 
     fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
-        self.current().take(key)
+        self.with_current(|sessions| sessions.take(key))
     }
 
     fn can_cache(&self) -> bool {

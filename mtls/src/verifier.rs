@@ -85,7 +85,7 @@ impl LiveClientVerifier {
         }
         let read = Presented::read(chain()).map(Arc::new);
         note(|seen| {
-            seen.presented = read.clone().or_else(|_| Presented::read(iter::once(end_entity)).map(Arc::new)).ok()
+            seen.presented = read.clone().or_else(|_| Presented::read(iter::once(end_entity)).map(Arc::new)).ok();
         });
         self.inner.verify_client_cert(end_entity, intermediates, now)?;
         let presented = read.map_err(|_| CertificateError::BadEncoding)?;

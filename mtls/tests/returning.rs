@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mtls::clock::Clock;
 use pki::key::KeyPair;
 use rustls::AlertDescription;
 
@@ -12,9 +13,9 @@ async fn who_comes_back_is_judged_anew() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let issued = authority.client_from("client_1", start(), DAY / 2);
-    let (valid, clock) = (issued.info.validity, &service.clock);
+    let (valid, clock, of_clients) = (issued.info.validity, &service.clock, Clock::manual(start()));
     // Each time a client that knows of no earlier session.
-    let come_with = |key: &KeyPair| Client::presenting(&authority, issued.chain.clone(), key, clock);
+    let come_with = |key: &KeyPair| Client::presenting(&authority, issued.chain.clone(), key, &of_clients);
     for times in 1..=2 {
         assert_eq!(come_with(&issued.key).get(service.address).await.status, 200);
         assert_eq!(service.accepted("Full"), times);
