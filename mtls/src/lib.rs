@@ -74,6 +74,7 @@ pub mod revocation;
 mod acceptor;
 mod feed;
 mod guard;
+mod names;
 mod server;
 mod verifier;
 

@@ -305,7 +305,7 @@ impl Keeper {
             if let Some(uri) = delta_url.and_then(|url| url.parse::<http::Uri>().ok())
                 && self.delta.as_ref().is_none_or(|delta| *delta.location() != Location::Url(uri.clone()))
             {
-                self.delta = Some(Fetcher::new(Location::Url(uri)));
+                self.delta = Some(self.complete.beside(Location::Url(uri)));
             }
         }
     }

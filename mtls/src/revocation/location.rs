@@ -15,12 +15,15 @@ use hyper_util::{
 use pki::pem;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::errors::error_chain;
+use crate::{errors::error_chain, names::Names};
 
 /// The largest CRL that is taken: several million entries.
 const MAX_CRL: usize = 256 * 1024 * 1024;
 /// How long one request may take, its body included.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long what was sent may stay without the other kernel's word that it arrived. A connection that waits longer is given up:
+/// it would go on waiting, about as long as a cut of the network lasted, when that is over. A server that is busy is none of this.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(1);
 
 /// Where a CRL lies, in DER or PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +59,8 @@ pub(crate) enum Fetched {
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     location: Location,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client<HttpConnector<Names>, Empty<Bytes>>,
+    names: Names,
     seen: Option<Version>,
 }
 
@@ -81,10 +85,21 @@ impl Version {
 
 impl Fetcher {
     pub(crate) fn new(location: Location) -> Self {
-        let mut connector = HttpConnector::new();
+        Self::knowing(Names::default(), location)
+    }
+
+    /// Asks another location, mostly of the same host, and knows the names that this one knows.
+    pub(crate) fn beside(&self, location: Location) -> Self {
+        Self::knowing(self.names.clone(), location)
+    }
+
+    fn knowing(names: Names, location: Location) -> Self {
+        let mut connector = HttpConnector::new_with_resolver(names.clone());
         connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(UNACKNOWLEDGED));
+        connector.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Self { location, client, seen: None }
+        Self { location, client, names, seen: None }
     }
 
     pub(crate) fn location(&self) -> &Location {
