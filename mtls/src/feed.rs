@@ -32,7 +32,9 @@ use url::Url;
 
 use crate::{
     errors::{error_chain, find},
-    files, random,
+    files,
+    names::Names,
+    random,
     revocation::{ListFiles, LiveSet, Progress},
     tcp,
 };
@@ -71,7 +73,7 @@ pub(crate) struct Announced {
 /// The relying party's end of the feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
     authority: Url,
     lists: Vec<Announced>,
     /// Changes when a poll reaches the authority after an outage.
@@ -119,7 +121,7 @@ impl Feed {
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
     ) -> Self {
-        let mut tcp = tcp::connector(PATIENCE);
+        let mut tcp = tcp::connector(Names::default(), PATIENCE);
         tcp.enforce_http(false);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);

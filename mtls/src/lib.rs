@@ -76,6 +76,7 @@ mod at_once;
 mod feed;
 mod generations;
 mod guard;
+mod names;
 mod paths;
 mod server;
 mod sessions;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 
+use crate::names::Names;
+
 /// Connects within `patience`, and breaks a connection on which nothing was acknowledged for so long, idle or not.
-pub(crate) fn connector(patience: Duration) -> HttpConnector {
-    let mut tcp = HttpConnector::new();
+pub(crate) fn connector(names: Names, patience: Duration) -> HttpConnector<Names> {
+    let mut tcp = HttpConnector::new_with_resolver(names);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(patience));
     tcp.set_keepalive(Some(patience));

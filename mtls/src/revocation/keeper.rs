@@ -313,9 +313,7 @@ impl Keeper {
         self.refused = None;
         let Installed::Replaced { number, revoked, ended, .. } = &mut installed else {
             // Whatever else was offered with this number, it is the list that is in force after all.
-            self.progress.send_if_modified(|progress| {
-                std::mem::replace(&mut progress.settled, self.kept) != self.kept
-            });
+            self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.settled, self.kept) != self.kept);
             return;
         };
         self.is_extended = files.delta.is_some();
@@ -371,7 +369,7 @@ impl Keeper {
             if let Some(uri) = delta_url.and_then(|url| url.parse::<http::Uri>().ok())
                 && self.delta.as_ref().is_none_or(|delta| *delta.location() != Location::Url(uri.clone()))
             {
-                self.delta = Some(Fetcher::new(Location::Url(uri)));
+                self.delta = Some(self.complete.beside(Location::Url(uri)));
             }
         }
     }

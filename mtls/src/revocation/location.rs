@@ -15,7 +15,7 @@ use hyper_util::{
 use pki::pem;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use crate::{errors::error_chain, tcp};
+use crate::{errors::error_chain, names::Names, tcp};
 
 /// The largest CRL that is taken: several million entries.
 const MAX_CRL: usize = 256 * 1024 * 1024;
@@ -59,7 +59,8 @@ pub(crate) enum Fetched {
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     location: Location,
-    client: Client<HttpConnector, Empty<Bytes>>,
+    client: Client<HttpConnector<Names>, Empty<Bytes>>,
+    names: Names,
     seen: Option<Version>,
 }
 
@@ -84,8 +85,17 @@ impl Version {
 
 impl Fetcher {
     pub(crate) fn new(location: Location) -> Self {
-        let client = Client::builder(TokioExecutor::new()).build(tcp::connector(PATIENCE));
-        Self { location, client, seen: None }
+        Self::knowing(Names::default(), location)
+    }
+
+    /// Asks another location, mostly of the same host, and knows the names that this one knows.
+    pub(crate) fn beside(&self, location: Location) -> Self {
+        Self::knowing(self.names.clone(), location)
+    }
+
+    fn knowing(names: Names, location: Location) -> Self {
+        let client = Client::builder(TokioExecutor::new()).build(tcp::connector(names.clone(), PATIENCE));
+        Self { location, client, names, seen: None }
     }
 
     pub(crate) fn location(&self) -> &Location {
