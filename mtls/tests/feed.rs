@@ -5,7 +5,8 @@ use std::time::Duration;
 use mtls::relying_party::{Options, RelyingParty};
 
 use crate::common::{
-    Authority, Issued, Log, Surroundings, authority::Founding, eventually, feed::FeedServer, publisher::Publisher, start,
+    Authority, Issued, Log, Surroundings, authority::Founding, eventually, feed::FeedServer, publisher::Publisher,
+    start,
 };
 
 /// A relying party that hears of news on the feed only, or by a poll that comes soon enough.

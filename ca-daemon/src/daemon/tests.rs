@@ -341,7 +341,8 @@ async fn a_word_that_is_none_is_refused_and_keeps_no_daemon_from_starting() {
     let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
     let _feed = peer.feed().await.unwrap();
     for number in ["-1", "-9223372036854775808", "9223372036854775808", "null", "\"1\""] {
-        let word = format!("{{\"crls\":{{\"{ISSUING}\":{number}}},\"admitsUntil\":null,\"ended\":0,\"openConnections\":0}}");
+        let word =
+            format!("{{\"crls\":{{\"{ISSUING}\":{number}}},\"admitsUntil\":null,\"ended\":0,\"openConnections\":0}}");
         assert_eq!(peer.confirm_with(word.into_bytes()).await, StatusCode::BAD_REQUEST, "{number}");
     }
     // What was counted before is added to.

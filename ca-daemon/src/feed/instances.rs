@@ -50,11 +50,7 @@ struct Instance {
 }
 
 impl Word {
-    pub(super) fn new(
-        claim: impl Fn(Issuer) -> Claim,
-        admits_until: Option<Timestamp>,
-        open_connections: u64,
-    ) -> Self {
+    pub(super) fn new(claim: impl Fn(Issuer) -> Claim, admits_until: Option<Timestamp>, open_connections: u64) -> Self {
         Self { root: claim(Issuer::Root), issuing: claim(Issuer::Issuing), admits_until, open_connections }
     }
 

@@ -436,7 +436,8 @@ impl IssuerList {
 
     /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
     fn may_revoke_more(&self, before: &Self) -> bool {
-        !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
+        !Arc::ptr_eq(&self.base, &before.base)
+            || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
     }
 
     /// How many it revokes; what is in the base and in the delta counts twice, until a complete CRL takes their place.
