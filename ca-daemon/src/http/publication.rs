@@ -11,6 +11,7 @@ use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::CrlNumber,
 };
+use tokio::sync::Mutex;
 
 use super::{
     App, HttpError,
@@ -32,17 +33,30 @@ pub(super) struct Published {
 #[derive(Debug)]
 struct OfIssuer {
     certificate: Representation,
-    /// The CRLs that were current the last time somebody asked.
-    complete: ArcSwapOption<(CrlNumber, Representation)>,
-    delta: ArcSwapOption<(CrlNumber, Representation)>,
+    complete: Cached,
+    delta: Cached,
+}
+
+/// The CRL that was current the last time somebody asked.
+#[derive(Debug, Default)]
+struct Cached {
+    crl: ArcSwapOption<(CrlNumber, Representation)>,
+    /// Held while the next one is read: a thousand who ask at once are to have one copy, and not one each.
+    reading: Mutex<()>,
+}
+
+impl Cached {
+    fn with_number(&self, number: CrlNumber) -> Option<Arc<(CrlNumber, Representation)>> {
+        self.crl.load_full().filter(|crl| crl.0 == number)
+    }
 }
 
 impl Published {
     pub(super) fn new(authority: &Authority) -> Self {
         let of = |issuer| OfIssuer {
             certificate: certificate_representation(authority.certificate(issuer)),
-            complete: ArcSwapOption::empty(),
-            delta: ArcSwapOption::empty(),
+            complete: Cached::default(),
+            delta: Cached::default(),
         };
         Self { root: of(Issuer::Root), issuing: of(Issuer::Issuing) }
     }
@@ -61,17 +75,22 @@ impl Published {
         issuer: Issuer,
         kind: CrlKind,
     ) -> Result<Option<Arc<(CrlNumber, Representation)>>, StoreError> {
-        let known = match kind {
+        let cached = match kind {
             CrlKind::Complete => &self.of(issuer).complete,
             CrlKind::Delta => &self.of(issuer).delta,
         };
         let Some(head) = store.head(issuer, kind).await? else { return Ok(None) };
-        if let Some(crl) = known.load_full().filter(|crl| crl.0 == head.number) {
+        if let Some(crl) = cached.with_number(head.number) {
+            return Ok(Some(crl));
+        }
+        let _reading = cached.reading.lock().await;
+        let Some(head) = store.head(issuer, kind).await? else { return Ok(None) };
+        if let Some(crl) = cached.with_number(head.number) {
             return Ok(Some(crl));
         }
         let Some(crl) = store.signed(issuer, kind).await? else { return Ok(None) };
         let fresh = Arc::new((crl.head.number, crl_representation(crl)));
-        known.store(Some(Arc::clone(&fresh)));
+        cached.crl.store(Some(Arc::clone(&fresh)));
         Ok(Some(fresh))
     }
 }
@@ -123,4 +142,20 @@ fn certificate_representation(der: &[u8]) -> Representation {
 fn digest(octets: &[u8]) -> String {
     let first = Fingerprint::of(octets).0.first_chunk().copied().expect("SHA-256 has more than 8 octets");
     format!("{:016x}", u64::from_be_bytes(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::tests::Fixture;
+
+    #[tokio::test]
+    async fn all_who_ask_at_once_have_one_copy() {
+        let fixture = Fixture::new().await;
+        let (published, store) = (Published::new(&fixture.authority), fixture.authority.store());
+        let ask = || published.crl(store, Issuer::Issuing, CrlKind::Complete);
+        let (one, two, three) = tokio::join!(ask(), ask(), ask());
+        let [one, two, three] = [one, two, three].map(|crl| crl.unwrap().unwrap());
+        assert!(Arc::ptr_eq(&one, &two) && Arc::ptr_eq(&two, &three));
+    }
 }

@@ -56,9 +56,7 @@ pub(crate) struct Keeper {
     announced: watch::Receiver<Option<CrlNumber>>,
     progress: watch::Sender<Progress>,
     recovered: watch::Sender<u64>,
-    outage: bool,
-    /// Whether the complete CRL is all that can be fetched.
-    delta_fails: bool,
+    reach: Reach,
     /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
     is_extended: bool,
     refused: Option<InstallError>,
@@ -81,6 +79,14 @@ struct Unkept {
 struct Kept {
     complete: Option<Arc<Vec<u8>>>,
     delta: Option<Arc<Vec<u8>>>,
+}
+
+/// What can be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Everything,
+    WithoutDelta,
+    Nothing,
 }
 
 /// What a keeper is told and tells.
@@ -115,8 +121,7 @@ impl Keeper {
             announced,
             progress,
             recovered,
-            outage: false,
-            delta_fails: false,
+            reach: Reach::Everything,
             is_extended: false,
             refused: None,
             kept: None,
@@ -164,10 +169,8 @@ impl Keeper {
             self.keep().await;
             let had_delta = self.delta.is_some();
             self.announced.mark_unchanged();
-            match self.refresh().await {
-                Ok(()) => self.answered(),
-                Err(error) => self.unanswered(&error),
-            }
+            let refreshed = self.refresh().await;
+            self.report(refreshed);
             // The complete CRL has just said where its delta lies, and may itself be older than that.
             if !had_delta && self.delta.is_some() {
                 continue;
@@ -190,19 +193,17 @@ impl Keeper {
         }
     }
 
-    /// Asks once. A delta first: it is small. The complete CRL where there is no delta, or where the delta's base is not here.
-    async fn refresh(&mut self) -> Result<(), FetchError> {
+    /// Asks once. A delta first: it is small. The complete CRL where there is no delta, or where the delta's base is not here. What
+    /// kept the delta away where the complete CRL did in its place.
+    async fn refresh(&mut self) -> Result<Option<FetchError>, FetchError> {
         let delta = match &mut self.delta {
-            None => return self.refresh_complete().await,
+            None => return self.refresh_complete().await.map(|()| None),
             Some(delta) => match delta.fetch().await {
                 Ok(fetched) => fetched,
-                Err(error) => return self.refresh_without_delta(error).await,
+                Err(error) => return self.refresh_without_delta(error).await.map(Some),
             },
         };
-        if std::mem::take(&mut self.delta_fails) {
-            info!(source = %self.complete.location(), "the delta can be fetched again");
-        }
-        let Fetched::News(delta) = delta else { return Ok(()) };
+        let Fetched::News(delta) = delta else { return Ok(None) };
         let delta = Arc::new(delta);
         let installed = self.install({
             let delta = Arc::clone(&delta);
@@ -215,12 +216,12 @@ impl Keeper {
                     // It is not in force, so it has to be brought again though it does not change.
                     delta.forget();
                 }
-                return refreshed;
+                refreshed?;
             }
             Ok(installed) => self.settle(installed, Kept { delta: Some(delta), ..Kept::default() }).await,
             Err(error) => self.refuse(error),
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn refresh_complete(&mut self) -> Result<(), FetchError> {
@@ -234,24 +235,17 @@ impl Keeper {
 
     /// The complete CRL in the place of the delta, which is not to be had for this reason. The complete one may lag behind what an
     /// earlier delta has brought: then it is neither news nor an attack, and nothing is known of what came after.
-    async fn refresh_without_delta(&mut self, error: FetchError) -> Result<(), FetchError> {
+    async fn refresh_without_delta(&mut self, error: FetchError) -> Result<FetchError, FetchError> {
         match self.complete.fetch().await? {
             Fetched::Unchanged if self.is_extended => return Err(error),
             Fetched::Unchanged => {}
             Fetched::News(der) => match self.install_complete(der).await {
                 Ok((installed, kept)) => self.settle(installed, kept).await,
                 Err(InstallError::LowerNumber { .. }) if self.is_extended => return Err(error),
-                Err(error) => self.refuse(error),
+                Err(refused) => self.refuse(refused),
             },
         }
-        if !std::mem::replace(&mut self.delta_fails, true) {
-            warn!(
-                %error,
-                source = %self.complete.location(),
-                "the delta cannot be fetched, so the complete CRL is, which takes longer and may come later"
-            );
-        }
-        Ok(())
+        Ok(error)
     }
 
     async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Kept), InstallError> {
@@ -280,22 +274,31 @@ impl Keeper {
         Ok(())
     }
 
-    /// A location answers: an outage, if there was one, is over.
-    fn answered(&mut self) {
-        if std::mem::take(&mut self.outage) {
-            info!(source = %self.complete.location(), "CRLs can be fetched again");
+    /// One line when something begins or ends: the same every second would hide what else is in the log.
+    fn report(&mut self, refreshed: Result<Option<FetchError>, FetchError>) {
+        let reach = match &refreshed {
+            Ok(None) => Reach::Everything,
+            Ok(Some(_)) => Reach::WithoutDelta,
+            Err(_) => Reach::Nothing,
+        };
+        let before = std::mem::replace(&mut self.reach, reach);
+        if before == reach {
+            return;
+        }
+        let source = self.complete.location();
+        if before == Reach::Nothing {
+            info!(%source, "CRLs can be fetched again");
             self.recovered.send_modify(|outages| *outages += 1);
         }
-    }
-
-    /// One line when it begins: the same every second would hide what else is in the log.
-    fn unanswered(&mut self, error: &FetchError) {
-        if !std::mem::replace(&mut self.outage, true) {
-            warn!(
-                %error,
-                source = %self.complete.location(),
-                "no CRL can be fetched; clients are judged by the one in force until it is stale"
-            );
+        match refreshed {
+            Ok(None) if before == Reach::WithoutDelta => info!(%source, "the delta can be fetched again"),
+            Ok(None) => {}
+            Ok(Some(error)) => {
+                warn!(%error, %source, "the delta cannot be fetched, so the complete CRL is, which may come later");
+            }
+            Err(error) => {
+                warn!(%error, %source, "no CRL can be fetched; clients are judged by the one in force until it is stale");
+            }
         }
     }
 
