@@ -6,7 +6,7 @@ use pki::{
     csr::{CertificateRequest, CsrError},
     issuing::{IssuedCertificate, IssuingError},
     pem::{self, PemError},
-    policy::{Approved, Denial},
+    policy::Denial,
     profile::Profile,
     serial::Serial,
     time::Timestamp,
@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tracing::info;
 
 use super::Authority;
-use crate::store::{Enrollment, StoreError, TokenRecord, TokenRefusal};
+use crate::store::{Candidate, Enrollment, StoreError, TokenRefusal};
 
 /// Why somebody was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -98,17 +98,23 @@ impl Authority {
         let hash = secret.hash();
         let id = hash.id();
         let denied = |why| Denied { token: id.clone(), why };
-        let token = match self.store.token(&id).await? {
+        let token = match self.store.token_to_enroll(&id).await? {
             Some(token) if token.hash.matches(&hash) => token,
             _ => return Err(denied(EnrollDenial::UnknownToken).into()),
         };
         token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
         let request = read_request(csr).map_err(denied)?;
-        let spki_sha256 = request.public_key().spki_sha256();
-        let earlier = self.store.enrolled(&id, &spki_sha256, now).await?;
-        if earlier.is_empty() {
-            token.check(now).map_err(|refusal| denied(refusal.into()))?;
-        }
+        let earlier = match token.check(now) {
+            // What was enrolled earlier is found by the transaction, too. Few come again, and for them it is signed in vain.
+            Ok(()) => Vec::new(),
+            Err(refusal) => {
+                let earlier = self.store.enrolled(&id, &request.public_key().spki_sha256(), now).await?;
+                if earlier.is_empty() {
+                    return Err(denied(refusal.into()).into());
+                }
+                earlier
+            }
+        };
         let order = self.policy.approve(&token.grant, profile, request).map_err(|denial| denied(denial.into()))?;
         if let Some((_, certificate)) = earlier.into_iter().find(|(info, _)| order.is_met_by(info)) {
             return Ok(self.repeat(&id, certificate));
@@ -116,21 +122,16 @@ impl Authority {
         token.check(now).map_err(|refusal| denied(refusal.into()))?;
         // Signed before the transaction: the write lock is held for the disk only.
         let issued = self.issuing.issue(&order, serial, now)?;
-        match self.store.enroll(&id, &order, &issued, now).await? {
-            Enrollment::Recorded => Ok(self.enrolled(&token, &order, issued)),
+        match self.store.enroll(Candidate { token: id.clone(), order, issued, now }).await? {
+            Enrollment::Recorded(issued) => Ok(self.enrolled(&id, issued)),
             Enrollment::Repeated(certificate) => Ok(self.repeat(&id, certificate)),
             Enrollment::Refused(refusal) => Err(denied(refusal.into()).into()),
         }
     }
 
-    fn enrolled(
-        &self,
-        token: &TokenRecord,
-        order: &Approved,
-        issued: IssuedCertificate,
-    ) -> Vec<CertificateDer<'static>> {
-        let (serial, subject, profile) = (issued.info.id.serial, order.subject(), order.profile());
-        info!(%serial, %subject, %profile, token = %token.id(), "certificate issued");
+    fn enrolled(&self, token: &TokenId, issued: IssuedCertificate) -> Vec<CertificateDer<'static>> {
+        let (serial, subject, profile) = (issued.info.id.serial, issued.info.display_name(), issued.profile);
+        info!(%serial, %subject, %profile, %token, "certificate issued");
         self.chain(issued.der)
     }
 

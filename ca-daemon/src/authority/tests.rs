@@ -71,8 +71,13 @@ impl Fixture {
 
     /// A token for one client named `client_*`.
     pub(crate) async fn single_use_token(&self) -> Secret {
+        self.client_token(1).await
+    }
+
+    /// A token for so many clients named `client_*`.
+    pub(crate) async fn client_token(&self, uses: u32) -> Secret {
         let grant = Grant { profile: ProfileGrant::Client, names: "client_*".parse().unwrap(), hosts: Vec::new() };
-        self.token(grant, 1).await
+        self.token(grant, uses).await
     }
 
     async fn token(&self, grant: Grant, uses: u32) -> Secret {

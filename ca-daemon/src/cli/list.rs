@@ -8,8 +8,8 @@ use pki::{
 };
 use serde::Serialize;
 
-use super::{Context, arguments::Span, output::table};
-use crate::store::{CertificateRecord, Filter, Status};
+use super::{Context, arguments::Span};
+use crate::store::{CertificateRecord, Filter, Status, Wanted};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -18,26 +18,25 @@ pub(super) struct Arguments {
     name: Option<NamePattern>,
     /// Only what is this now
     #[arg(long)]
-    status: Option<Wanted>,
+    status: Option<Asked>,
     /// Only what is valid now and will not be after this time
     #[arg(long, value_name = "DURATION")]
     expiring_within: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Wanted {
+enum Asked {
     Valid,
     Revoked,
     Expired,
 }
 
-impl Wanted {
-    /// As [`Status::as_str`].
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Valid => "valid",
-            Self::Revoked => "revoked",
-            Self::Expired => "expired",
+impl From<Asked> for Wanted {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Valid => Self::Valid,
+            Asked::Revoked => Self::Revoked,
+            Asked::Expired => Self::Expired,
         }
     }
 }
@@ -80,14 +79,20 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let now = context.clock.now();
     let filter = Filter {
         name: arguments.name,
-        status: arguments.status.map(Wanted::as_str),
+        status: arguments.status.map(Wanted::from),
         expiring_by: arguments.expiring_within.map(|span| now.plus(span.0)),
         ..Filter::default()
     };
-    let records = context.authority().await?.store().list(&filter, now).await?;
-    let listed = records.iter().map(Listed::new).collect::<anyhow::Result<Vec<_>>>()?;
-    context.output.print(&listed, |listed| {
-        let rows = listed.iter().map(|certificate| {
+    let authority = context.authority().await?;
+    let mut pages = authority.store().pages(filter, now).await?;
+    let mut list = context.output.list(["SERIAL", "NAME", "PROFILE", "STATUS", "VALID UNTIL"]);
+    loop {
+        let page = pages.next().await?;
+        if page.is_empty() {
+            return list.end();
+        }
+        let listed = page.iter().map(Listed::new).collect::<anyhow::Result<Vec<_>>>()?;
+        list.add(&listed, |certificate| {
             [
                 certificate.serial.to_string(),
                 certificate.name.clone(),
@@ -95,7 +100,6 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
                 certificate.status.as_str().to_owned(),
                 certificate.not_after.to_string(),
             ]
-        });
-        table(["SERIAL", "NAME", "PROFILE", "STATUS", "VALID UNTIL"], rows)
-    })
+        })?;
+    }
 }

@@ -3,7 +3,7 @@
 //! It never prints a secret that the command was not asked for.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
     time::Duration,
 };
 
@@ -45,6 +45,15 @@ impl Output {
         self.raw(format!("{printed}\n").as_bytes())
     }
 
+    /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
+    pub(super) fn list<const N: usize>(&self, columns: [&'static str; N]) -> List<N> {
+        let stdout = BufWriter::new(io::stdout());
+        match self.0 {
+            Format::Json => List::Json { stdout, is_empty: true },
+            Format::Text => List::Text { stdout, columns, widths: None },
+        }
+    }
+
     /// Prints octets as they are.
     #[expect(clippy::unused_self, reason = "whoever prints has to hold the output")]
     pub(super) fn raw(&self, octets: &[u8]) -> anyhow::Result<()> {
@@ -60,6 +69,63 @@ impl Output {
     /// Whether a person reads along.
     pub(super) fn is_for_people(&self) -> bool {
         self.0 == Format::Text && io::stdout().is_terminal()
+    }
+}
+
+/// A list that is printed while it is read.
+pub(super) enum List<const N: usize> {
+    Json {
+        stdout: BufWriter<Stdout>,
+        is_empty: bool,
+    },
+    Text {
+        stdout: BufWriter<Stdout>,
+        columns: [&'static str; N],
+        /// None before the first page.
+        widths: Option<[usize; N]>,
+    },
+}
+
+impl<const N: usize> List<N> {
+    /// Prints some more of it. Columns are as wide as anything so far was.
+    pub(super) fn add<T: Serialize>(&mut self, page: &[T], cells: impl Fn(&T) -> [String; N]) -> anyhow::Result<()> {
+        match self {
+            Self::Json { stdout, is_empty } => {
+                for item in page {
+                    let item = serde_json::to_string_pretty(item)?.replace('\n', "\n  ");
+                    let before = if std::mem::take(is_empty) { "[" } else { "," };
+                    write!(stdout, "{before}\n  {item}")?;
+                }
+            }
+            Self::Text { stdout, columns, widths } => {
+                let header = widths.is_none().then(|| columns.map(str::to_owned));
+                let rows: Vec<_> = header.into_iter().chain(page.iter().map(cells)).collect();
+                let widths = widths.get_or_insert([0; N]);
+                for row in &rows {
+                    for (width, cell) in widths.iter_mut().zip(row) {
+                        *width = (*width).max(cell.chars().count());
+                    }
+                }
+                for row in &rows {
+                    let cells = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:width$}  "));
+                    writeln!(stdout, "{}", cells.collect::<String>().trim_end())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends it.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        let nothing: &[()] = &[];
+        match &mut self {
+            Self::Json { stdout, is_empty: true } => writeln!(stdout, "[]")?,
+            Self::Json { stdout, .. } => writeln!(stdout, "\n]")?,
+            Self::Text { widths: Some(_), .. } => {}
+            Self::Text { widths: None, .. } => self.add(nothing, |()| [(); N].map(|()| String::new()))?,
+        }
+        let (Self::Json { mut stdout, .. } | Self::Text { mut stdout, .. }) = self;
+        Ok(stdout.flush()?)
     }
 }
 

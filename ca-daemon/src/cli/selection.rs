@@ -12,7 +12,7 @@ use mtls::files;
 use pki::{certificate::CertificateInfo, pem, time::Timestamp, token::TokenId};
 
 use super::{Failure, arguments::Moment, show};
-use crate::store::{CertificateRecord, Filter, Status, Store};
+use crate::store::{CertificateRecord, Filter, Status, Store, Wanted};
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
@@ -49,7 +49,7 @@ impl Selection {
     pub(super) async fn select(&self, store: &Store, now: Timestamp) -> anyhow::Result<Selected> {
         let issued_after = self.issued_after.map(|moment| moment.resolve(now));
         let issued_before = self.issued_before.map(|moment| moment.resolve(now));
-        let valid = Filter { status: Some("valid"), issued_after, issued_before, ..Filter::default() };
+        let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
         // With a time, a name stands for what was read, and for nothing that comes later.
         let is_open_ended = issued_after.is_none() && issued_before.is_none();
         let (mut records, mut names) = (Vec::new(), Vec::new());

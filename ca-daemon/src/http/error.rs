@@ -105,12 +105,7 @@ impl HttpError {
             Self::Enroll(EnrollError::Store(error))
             | Self::Store(error)
             | Self::TakeBack(TakeBackError::Store(error))
-            | Self::Confirm(ConfirmError::Store(error)) => match error {
-                StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "database-busy"),
-                StoreError::MissingBase { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "crl-incomplete"),
-                StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "database-full"),
-                _ => INTERNAL,
-            },
+            | Self::Confirm(ConfirmError::Store(error)) => classify_store(error),
             Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
             Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
             Self::Stale { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-stale"),
@@ -124,6 +119,16 @@ impl HttpError {
 }
 
 const INTERNAL: (StatusCode, &str) = (StatusCode::INTERNAL_SERVER_ERROR, "internal");
+
+fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
+    match error {
+        StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "database-busy"),
+        StoreError::MissingBase { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "crl-incomplete"),
+        StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "database-full"),
+        StoreError::Together(error) => classify_store(error),
+        _ => INTERNAL,
+    }
+}
 
 fn denial_status(denial: &EnrollDenial) -> StatusCode {
     match denial {

@@ -5,6 +5,7 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use pki::{crl::CrlNumber, issuing::IssuingError};
@@ -69,6 +70,9 @@ pub(crate) enum StoreError {
     /// The signature in the middle of the transaction could not be made.
     #[error(transparent)]
     Signing(#[from] IssuingError),
+    /// What went wrong for everybody whose write was in the same transaction.
+    #[error(transparent)]
+    Together(Arc<StoreError>),
     /// Anything else.
     #[error("the database failed: {0}")]
     Database(sqlx::Error),
@@ -77,6 +81,11 @@ pub(crate) enum StoreError {
 impl StoreError {
     pub(crate) fn damaged(column: &'static str, reason: &impl fmt::Display) -> Self {
         Self::Damaged { column, reason: reason.to_string() }
+    }
+
+    /// Whether a table refused a row.
+    pub(super) fn is_constraint(&self) -> bool {
+        matches!(self, Self::Database(source) if code(source) == Some(CONSTRAINT))
     }
 
     /// Names the file in an error from opening it.
@@ -112,6 +121,7 @@ const READ_ONLY: i32 = 8;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANNOT_OPEN: i32 = 14;
+const CONSTRAINT: i32 = 19;
 const NOT_A_DATABASE: i32 = 26;
 
 /// `SQLITE_IOERR_SHMSIZE`: what a full disk says to whoever opens a database, even to read it.

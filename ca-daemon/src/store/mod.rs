@@ -5,7 +5,9 @@
 
 mod certificates;
 mod crls;
+mod enrollments;
 mod error;
+mod listing;
 mod records;
 mod relying_parties;
 mod revocations;
@@ -24,9 +26,10 @@ use sqlx::{
 };
 
 pub(crate) use self::{
-    certificates::{Enrollment, Filter},
     crls::{CrlSigner, Period},
+    enrollments::{Candidate, Enrollment},
     error::StoreError,
+    listing::{Filter, Wanted},
     records::{
         Ahead, CertificateRecord, CrlHead, CrlRecord, Newest, RelyingParty, Revocation, Status, TokenRecord,
         TokenRefusal, Uses,
@@ -43,6 +46,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request waits for its turn.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
+/// The most memory that the writer keeps pages in: 32 MiB, as SQLite counts it.
+const CACHE: &str = "-32768";
 
 /// The store; clones share its connections.
 #[derive(Clone, Debug)]
@@ -50,6 +55,8 @@ pub(crate) struct Store {
     // SQLite has one writer at a time: waiting for it here is fair and cheap, waiting in SQLite is neither.
     writer: SqlitePool,
     reader: SqlitePool,
+    enrollments: enrollments::Queue,
+    tokens: tokens::Held,
 }
 
 /// What is written when an authority is founded.
@@ -81,8 +88,13 @@ impl Store {
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
             // A commit that is answered for is on the disk, also when the power fails.
-            .synchronous(SqliteSynchronous::Full);
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
+            .synchronous(SqliteSynchronous::Full)
+            // The inner pages of all indexes of millions of certificates; what lies below is in the kernel's cache, or nowhere.
+            .pragma("cache_size", CACHE)
+            // What a statement would need to be undone: of that, nothing outlives the transaction.
+            .pragma("temp_store", "MEMORY");
+        // A connection is a thread of this process, which need not be asked each time whether it is still there.
+        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
         let opened = async {
             let writer = pool().max_connections(1).connect_with(writing).await?;
             check_library(&writer).await?;
@@ -92,7 +104,8 @@ impl Store {
                 error => StoreError::Migration(error),
             })?;
             let reader = pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
-            Ok(Self { writer, reader })
+            let enrollments = enrollments::Queue::new(writer.clone());
+            Ok(Self { writer, reader, enrollments, tokens: tokens::Held::default() })
         };
         opened.await.map_err(|error: StoreError| error.at(path))
     }
@@ -152,11 +165,15 @@ impl Store {
         Ok(tallies)
     }
 
-    /// Starts a transaction that writes. It takes the write lock at once: one that begins by reading and is
-    /// overtaken fails with "database is locked", whatever the busy timeout.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        begin(&self.writer).await
     }
+}
+
+/// Starts a transaction that writes. It takes the write lock at once: one that begins by reading and is overtaken fails with
+/// "database is locked", whatever the busy timeout.
+async fn begin(writer: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
+    Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
 }
 
 async fn check_library(pool: &SqlitePool) -> Result<(), StoreError> {

@@ -17,6 +17,8 @@ use crate::{
     settings::Issuer,
 };
 
+mod together;
+
 /// Signs nothing: so many zeros, or an error.
 struct Junk(Option<usize>);
 
@@ -71,9 +73,9 @@ async fn certificates_are_found_by_what_they_are() {
     let of_status = |status| Filter { status: Some(status), ..Filter::default() };
     assert_eq!(names(Filter::default(), now()).await, ["client_1", "client_2", "web.1"]);
     assert_eq!(names(clients(), now()).await, ["client_1", "client_2"]);
-    assert_eq!(names(of_status("valid"), now()).await, ["client_1", "web.1"]);
-    assert_eq!(names(of_status("revoked"), hours(100)).await, ["client_2"]);
-    assert_eq!(names(of_status("expired"), hours(100)).await, ["client_1", "web.1"]);
+    assert_eq!(names(of_status(Wanted::Valid), now()).await, ["client_1", "web.1"]);
+    assert_eq!(names(of_status(Wanted::Revoked), hours(100)).await, ["client_2"]);
+    assert_eq!(names(of_status(Wanted::Expired), hours(100)).await, ["client_1", "web.1"]);
     let expiring = |by| Filter { expiring_by: Some(by), ..Filter::default() };
     assert_eq!(names(expiring(hours(47)), now()).await, [""; 0]);
     assert_eq!(names(expiring(hours(48)), now()).await, ["client_1", "web.1"]);

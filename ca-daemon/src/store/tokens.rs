@@ -2,6 +2,11 @@
 //!
 //! It never sees a token's secret.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
 use pki::{time::Timestamp, token::TokenId};
 use sqlx::SqliteConnection;
 
@@ -14,7 +19,50 @@ pub(crate) enum TokenRevocation {
     AlreadyRevoked { at: Timestamp },
 }
 
+/// So many tokens are held in memory at most.
+const HELD: usize = 1_000;
+
+/// Tokens as they were when they were read. Nothing makes a token good again that is revoked, expired or used up; so what is held
+/// here may be good no longer, and the transaction that counts the use looks again, but never the other way round.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Held(Arc<Mutex<HashMap<TokenId, TokenRecord>>>);
+
+impl Held {
+    fn get(&self, id: &TokenId) -> Option<TokenRecord> {
+        self.lock().get(id).cloned()
+    }
+
+    fn put(&self, token: TokenRecord) {
+        let mut held = self.lock();
+        if held.len() >= HELD {
+            held.clear();
+        }
+        held.insert(token.id(), token);
+    }
+
+    /// So that whoever comes with it again is refused before anything is signed.
+    pub(super) fn forget(&self, id: &TokenId) {
+        self.lock().remove(id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TokenId, TokenRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Store {
+    /// The token with this id, which may have been used or revoked since: [`Self::enroll`] tells.
+    pub(crate) async fn token_to_enroll(&self, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+        if let Some(held) = self.tokens.get(id) {
+            return Ok(Some(held));
+        }
+        let token = self.token(id).await?;
+        if let Some(token) = &token {
+            self.tokens.put(token.clone());
+        }
+        Ok(token)
+    }
+
     /// Remembers a new token.
     pub(crate) async fn create_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
@@ -60,9 +108,23 @@ pub(super) async fn get(connection: &mut SqliteConnection, id: &TokenId) -> Resu
     row.as_ref().map(records::token).transpose()
 }
 
+/// Those of the tokens that exist.
+pub(super) async fn get_all(
+    connection: &mut SqliteConnection,
+    ids: impl IntoIterator<Item = &TokenId>,
+) -> Result<Vec<TokenRecord>, StoreError> {
+    let ids = records::to_json(&ids.into_iter().collect::<Vec<_>>());
+    let query = sqlx::query("SELECT * FROM tokens WHERE id IN (SELECT value FROM json_each(?))").bind(ids);
+    query.fetch_all(connection).await?.iter().map(records::token).collect()
+}
+
 /// The table's constraint refuses a use beyond the last.
-pub(super) async fn count_use(connection: &mut SqliteConnection, id: &TokenId) -> Result<(), StoreError> {
-    sqlx::query("UPDATE tokens SET used = used + 1 WHERE id = ?").bind(id.as_str()).execute(connection).await?;
+pub(super) async fn count_uses(
+    connection: &mut SqliteConnection,
+    uses: &HashMap<TokenId, u32>,
+) -> Result<(), StoreError> {
+    let query = "UPDATE tokens SET used = used + spent.value FROM json_each(?) AS spent WHERE tokens.id = spent.key";
+    sqlx::query(query).bind(records::to_json(uses)).execute(connection).await?;
     Ok(())
 }
 

@@ -1,0 +1,286 @@
+//! Enrollments: whatever waits is recorded together, in one transaction with one sync of the disk.
+//!
+//! Nobody is answered before the commit, and who is refused harms nobody else.
+
+use std::{collections::HashMap, slice, sync::Arc, time::Duration};
+
+use pki::{
+    certificate::CertificateInfo, issuing::IssuedCertificate, policy::Approved, time::Timestamp, token::TokenId,
+};
+use rustls_pki_types::CertificateDer;
+use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::sleep,
+};
+
+use super::{Store, StoreError, TokenRecord, TokenRefusal, begin, certificates, records, tokens};
+
+/// How many are recorded together at most: what they take is a small part of a second.
+const TOGETHER: usize = 256;
+/// How many wait to be recorded, before others wait to wait.
+const WAITING: usize = 1024;
+/// Between two transactions while more is waiting. Another process, which may want to revoke, can only try again and again; without a
+/// gap it would find the database locked each time.
+const GAP: Duration = Duration::from_millis(1);
+
+/// A certificate that was signed for the bearer of a token, and is worth nothing until it is recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) token: TokenId,
+    pub(crate) order: Approved,
+    pub(crate) issued: IssuedCertificate,
+    pub(crate) now: Timestamp,
+}
+
+/// What became of an enrollment.
+#[derive(Clone, Debug)]
+pub(crate) enum Enrollment {
+    /// The certificate is on the disk and the token's use counted.
+    Recorded(IssuedCertificate),
+    /// The same key enrolled for the same names before; this is what it got.
+    Repeated(CertificateDer<'static>),
+    /// In the meantime the token became unusable. Nothing was changed.
+    Refused(TokenRefusal),
+}
+
+/// Somebody who waits to be enrolled.
+#[derive(Debug)]
+struct Waiting {
+    candidate: Candidate,
+    answer: oneshot::Sender<Result<Enrollment, StoreError>>,
+}
+
+/// Where enrollments wait for their common transaction; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Queue(mpsc::Sender<Waiting>);
+
+impl Queue {
+    /// A queue whose enrollments are written with this pool's connection, until the last clone is gone.
+    pub(super) fn new(writer: SqlitePool) -> Self {
+        let (queue, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(work_off(waiting, writer));
+        Self(queue)
+    }
+
+    /// How many wait for the next transaction.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.max_capacity() - self.0.capacity()
+    }
+}
+
+async fn work_off(mut queue: mpsc::Receiver<Waiting>, writer: SqlitePool) {
+    while let Some(first) = queue.recv().await {
+        let begun = begin(&writer).await;
+        let mut batch = vec![first];
+        // Whoever has come while somebody else was writing is in the same transaction.
+        while batch.len() < TOGETHER
+            && let Ok(next) = queue.try_recv()
+        {
+            batch.push(next);
+        }
+        // Who has gone away keeps the token's use.
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        settle(&writer, begun, batch).await;
+        if !queue.is_empty() {
+            sleep(GAP).await;
+        }
+    }
+}
+
+impl Store {
+    /// Counts a use of the token and records the certificate, in one transaction, unless the token cannot be used or
+    /// the same was enrolled before: two requests at once must not become two certificates.
+    ///
+    /// Whoever stops waiting for the answer may have been enrolled all the same, and is answered when asking again.
+    pub(crate) async fn enroll(&self, candidate: Candidate) -> Result<Enrollment, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        // Neither fails but when the runtime ends, and everything with it.
+        let ended = || StoreError::Database(sqlx::Error::PoolClosed);
+        let token = candidate.token.clone();
+        self.enrollments.0.send(Waiting { candidate, answer }).await.map_err(|_| ended())?;
+        let enrollment = answered.await.map_err(|_| ended())?;
+        if matches!(enrollment, Ok(Enrollment::Refused(_))) {
+            self.tokens.forget(&token);
+        }
+        enrollment
+    }
+
+    /// The valid certificates that this key was given with this token, newest first.
+    pub(crate) async fn enrolled(
+        &self,
+        token: &TokenId,
+        spki_sha256: &[u8; 32],
+        now: Timestamp,
+    ) -> Result<Vec<(CertificateInfo, CertificateDer<'static>)>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let found = find_enrolled(&mut connection, [(token, spki_sha256)], now).await?;
+        found.into_iter().map(|found| read(found.der)).collect()
+    }
+}
+
+/// Records what can be, and answers everybody. Where the table refuses one of them, which no check foresees, each is tried
+/// alone: the others are not to suffer from it.
+async fn settle(writer: &SqlitePool, begun: Result<Transaction<'_, Sqlite>, StoreError>, batch: Vec<Waiting>) {
+    let (candidates, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.candidate, waiting.answer)).unzip();
+    let decided = match begun {
+        Ok(tx) => record(tx, &candidates).await,
+        Err(error) => Err(error),
+    };
+    let decisions = match decided {
+        Ok(decisions) => decisions,
+        Err(error) if error.is_constraint() && candidates.len() > 1 => one_by_one(writer, &candidates).await,
+        Err(error) => {
+            let error = Arc::new(error);
+            candidates.iter().map(|_| Err(StoreError::Together(Arc::clone(&error)))).collect()
+        }
+    };
+    for ((candidate, decision), answer) in candidates.into_iter().zip(decisions).zip(answers) {
+        // Whoever does not wait any more will ask again.
+        let _ = answer.send(decision.map(|decision| decision.of(candidate)));
+    }
+}
+
+async fn one_by_one(writer: &SqlitePool, candidates: &[Candidate]) -> Vec<Result<Decision, StoreError>> {
+    let mut decisions = Vec::with_capacity(candidates.len());
+    for candidate in candidates {
+        let decided = match begin(writer).await {
+            Ok(tx) => record(tx, slice::from_ref(candidate)).await,
+            Err(error) => Err(error),
+        };
+        decisions.push(decided.and_then(|mut decisions| decisions.remove(0)));
+    }
+    decisions
+}
+
+/// What became of each, in the same order. If it fails as a whole, nothing of it is left behind.
+async fn record(
+    mut tx: Transaction<'_, Sqlite>,
+    candidates: &[Candidate],
+) -> Result<Vec<Result<Decision, StoreError>>, StoreError> {
+    let mut ledger = Ledger::read(&mut tx, candidates).await?;
+    let decisions: Vec<_> = candidates.iter().map(|candidate| ledger.decide(candidate)).collect();
+    let decided = candidates.iter().zip(&decisions);
+    let recorded: Vec<_> = decided
+        .filter(|(_, decision)| matches!(decision, Ok(Decision::Record)))
+        .map(|(candidate, _)| (&candidate.issued, Some(&candidate.token), candidate.now))
+        .collect();
+    if !recorded.is_empty() {
+        tokens::count_uses(&mut tx, &ledger.uses).await?;
+        certificates::insert(&mut tx, &recorded).await?;
+        tx.commit().await?;
+    }
+    Ok(decisions)
+}
+
+/// What is to become of an enrollment.
+#[derive(Debug)]
+enum Decision {
+    Record,
+    Repeat(CertificateDer<'static>),
+    Refuse(TokenRefusal),
+}
+
+impl Decision {
+    fn of(self, candidate: Candidate) -> Enrollment {
+        match self {
+            Self::Record => Enrollment::Recorded(candidate.issued),
+            Self::Repeat(certificate) => Enrollment::Repeated(certificate),
+            Self::Refuse(refusal) => Enrollment::Refused(refusal),
+        }
+    }
+}
+
+/// Of one enrollment: the token, and the SHA-256 of the key.
+type Key = (TokenId, [u8; 32]);
+
+/// What the tables say at the beginning of the transaction, and what the enrollments in it have added.
+struct Ledger {
+    tokens: HashMap<TokenId, TokenRecord>,
+    /// The newest first.
+    earlier: HashMap<Key, Vec<CertificateDer<'static>>>,
+    /// How often each token was used in this transaction.
+    uses: HashMap<TokenId, u32>,
+}
+
+impl Ledger {
+    async fn read(connection: &mut SqliteConnection, candidates: &[Candidate]) -> Result<Self, StoreError> {
+        let tokens = tokens::get_all(connection, candidates.iter().map(|candidate| &candidate.token)).await?;
+        let keys = candidates.iter().map(|candidate| (&candidate.token, &candidate.issued.info.spki_sha256));
+        let first = candidates.iter().map(|candidate| candidate.now).min().unwrap_or(Timestamp::MIN);
+        let mut earlier: HashMap<Key, Vec<_>> = HashMap::new();
+        for Found { token, spki_sha256, der } in find_enrolled(connection, keys, first).await? {
+            earlier.entry((token, spki_sha256)).or_default().push(der);
+        }
+        let tokens = tokens.into_iter().map(|token| (token.id(), token)).collect();
+        Ok(Self { tokens, earlier, uses: HashMap::new() })
+    }
+
+    /// Everything is looked at again that was before the certificate was signed.
+    fn decide(&mut self, candidate: &Candidate) -> Result<Decision, StoreError> {
+        let Candidate { token: id, order, issued, now } = candidate;
+        let token =
+            self.tokens.get_mut(id).ok_or_else(|| StoreError::damaged("token_id", &"a token has disappeared"))?;
+        if let Err(refusal) = token.check_not_revoked() {
+            return Ok(Decision::Refuse(refusal));
+        }
+        let earlier = self.earlier.entry((id.clone(), issued.info.spki_sha256)).or_default();
+        for der in earlier.iter() {
+            let (info, der) = read(der.clone())?;
+            if info.validity.not_after >= *now && order.is_met_by(&info) {
+                return Ok(Decision::Repeat(der));
+            }
+        }
+        if let Err(refusal) = token.check(*now) {
+            return Ok(Decision::Refuse(refusal));
+        }
+        token.uses.used += 1;
+        *self.uses.entry(id.clone()).or_default() += 1;
+        earlier.insert(0, issued.der.clone());
+        Ok(Decision::Record)
+    }
+}
+
+/// A valid certificate that was enrolled.
+struct Found {
+    token: TokenId,
+    spki_sha256: [u8; 32],
+    der: CertificateDer<'static>,
+}
+
+/// The valid certificates that each of these keys was given with its token, the newest first.
+async fn find_enrolled(
+    connection: &mut SqliteConnection,
+    keys: impl IntoIterator<Item = (&TokenId, &[u8; 32])>,
+    now: Timestamp,
+) -> Result<Vec<Found>, StoreError> {
+    let (tokens, keys): (Vec<&str>, Vec<[u8; 32]>) =
+        keys.into_iter().map(|(token, key)| (token.as_str(), *key)).unzip();
+    // CROSS JOIN, because the planner would else begin with what ends after now, which is most of the table.
+    let rows = sqlx::query(
+        "SELECT c.token_id, c.spki_sha256, c.der FROM json_each(?1) AS asked CROSS JOIN certificates AS c
+             ON c.token_id = asked.value AND c.spki_sha256 = substr(?2, asked.key * 32 + 1, 32)
+         WHERE c.not_after >= ?3 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
+         ORDER BY c.id DESC",
+    )
+    .bind(records::to_json(&tokens))
+    .bind(keys.concat())
+    .bind(now.unix())
+    .fetch_all(connection)
+    .await?;
+    let found = |row| {
+        Ok(Found {
+            token: records::parse(row, "token_id")?,
+            spki_sha256: records::octets(row, "spki_sha256")?,
+            der: row.try_get::<Vec<u8>, _>("der")?.into(),
+        })
+    };
+    rows.iter().map(found).collect()
+}
+
+fn read(der: CertificateDer<'static>) -> Result<(CertificateInfo, CertificateDer<'static>), StoreError> {
+    let info = CertificateInfo::from_der(&der).map_err(|error| StoreError::damaged("der", &error))?;
+    Ok((info, der))
+}
