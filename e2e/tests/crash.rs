@@ -19,21 +19,25 @@ use mtls::{
     enroll::{IdentityFiles, enroll},
 };
 use pki::{csr::Proposal, profile::Profile, token::Token};
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 
 const CLIENTS: usize = 1_000;
 /// For half of the clients: single-use tokens, of which five clients each try to use one.
 const CONTESTED: usize = 100;
+/// So many enroll at a time: each has half a minute.
+const ENROLLING: usize = 200;
 
 /// One attempt of every client that has no certificate yet; returns how many have one.
 fn attempt(runtime: &Runtime, clients: &[(IdentityFiles, Token)], done: &Arc<AtomicUsize>) -> usize {
     let mut tasks = JoinSet::new();
+    let enrolling = Arc::new(Semaphore::new(ENROLLING));
     for (index, (files, token)) in clients.iter().enumerate() {
-        let (files, token, done) = (files.clone(), token.clone(), Arc::clone(done));
+        let (files, token, done, enrolling) = (files.clone(), token.clone(), Arc::clone(done), Arc::clone(&enrolling));
         let proposal =
             Proposal { common_name: format!("client_{index}").parse().unwrap(), organization: None, hosts: vec![] };
         tasks.spawn_on(
             async move {
+                let _one_of_them = enrolling.acquire().await.unwrap();
                 if files.load().unwrap().is_none()
                     && enroll(&files, &token, Profile::Client, &proposal, &Clock::system()).await.is_ok()
                 {

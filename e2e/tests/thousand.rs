@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helper functions may fail like the test itself")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use e2e::{Fleet, wait_until};
 use mtls::{
@@ -12,9 +12,11 @@ use mtls::{
     relying_party::{Options, RelyingParty},
 };
 use pki::{csr::Proposal, name::Host, profile::Profile, token::Token};
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 
 const PARTIES: usize = 1_000;
+/// So many enroll at a time: each has half a minute, and their number is not what is tested here.
+const ENROLLING: usize = 100;
 
 /// A relying party as a service embeds it, with an identity of its own.
 async fn relying_party(directory: &Path, index: usize, token: Token) -> RelyingParty {
@@ -44,9 +46,14 @@ fn a_thousand_relying_parties_come_back_at_once_and_hear_of_the_next_revocation(
     let files = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let runtime = Runtime::new().unwrap();
     let mut founding = JoinSet::new();
+    let enrolling = Arc::new(Semaphore::new(ENROLLING));
     for index in 0..PARTIES {
-        let (directory, token) = (files.path().to_owned(), token.clone());
-        founding.spawn_on(async move { relying_party(&directory, index, token).await }, runtime.handle());
+        let (directory, token, enrolling) = (files.path().to_owned(), token.clone(), Arc::clone(&enrolling));
+        let found = async move {
+            let _one_of_them = enrolling.acquire().await.unwrap();
+            relying_party(&directory, index, token).await
+        };
+        founding.spawn_on(found, runtime.handle());
     }
     let mut parties = runtime.block_on(founding.join_all());
     let _running: Vec<_> = {
