@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// One number over another.
     Ratio,
+    /// How much of a whole, which is 1; shown in percent.
+    Share,
 }
 
 impl Unit {
@@ -28,6 +30,7 @@ impl Unit {
             Self::Octets => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Ratio => format!("{value:.3}x"),
+            Self::Share => format!("{:.1} %", value * 100.0),
         }
     }
 }
@@ -39,6 +42,7 @@ pub(crate) fn parse(text: &str) -> Option<f64> {
     let value: f64 = text[..text.len() - unit.len()].parse().ok()?;
     let factor = match unit {
         " s" | "/s" | "x" => 1.0,
+        " %" => 1e-2,
         " ms" => 1e-3,
         " us" => 1e-6,
         " ns" => 1e-9,

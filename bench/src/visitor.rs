@@ -57,16 +57,14 @@ impl Visitor {
     /// Opens a connection and asks once, so that it is certain that the service has it under its eyes.
     pub(crate) async fn hold(&self, address: SocketAddr) -> anyhow::Result<Held> {
         let stream = connect(&self.http2, address).await?;
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let end = tokio::spawn(async move {
             let _ = connection.await;
             Instant::now()
         });
-        let request = Request::get(format!("https://{address}/healthy")).body(Empty::new())?;
-        let response = sender.send_request(request).await.context("the first request on a connection")?;
-        ensure!(response.status() == StatusCode::OK, "the service answered {}", response.status());
-        response.into_body().collect().await?;
-        Ok(Held { end, sender })
+        let mut held = Held { end, sender };
+        held.ask(address).await.context("the first request on a connection")?;
+        Ok(held)
     }
 
     /// Makes a new connection with a full handshake, and sees whether a request on it is answered.
@@ -90,6 +88,15 @@ impl Visitor {
 }
 
 impl Held {
+    /// Asks once more.
+    pub(crate) async fn ask(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let request = Request::get(format!("https://{address}/healthy")).body(Empty::new())?;
+        let response = self.sender.send_request(request).await?;
+        ensure!(response.status() == StatusCode::OK, "the service answered {}", response.status());
+        response.into_body().collect().await?;
+        Ok(())
+    }
+
     /// Whether it is still open.
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed() && !self.end.is_finished()
