@@ -43,7 +43,8 @@ pub(crate) struct Contender {
     pub(crate) who: Who,
     pub(crate) url: String,
     pub(crate) pid: u32,
-    process: Process,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Process,
     /// From its start until it let a client in, in seconds.
     pub(crate) start: f64,
     /// In octets, of all of its processes, when it had done so.
@@ -88,7 +89,7 @@ impl<'a> Stage<'a> {
         let start = self.runtime.block_on(admitted).with_context(|| format!("{}: {}", who.name(), process.log()))?;
         let (url, pid) = (format!("https://{address}/hello"), process.id());
         let (memory, peak) = (usage::proportional(pid)?, usage::peak(pid)?);
-        Ok(Contender { who, url, pid, process, start, memory, peak })
+        Ok(Contender { who, url, pid, address, process, start, memory, peak })
     }
 
     /// Everybody, ours first.

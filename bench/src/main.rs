@@ -32,7 +32,7 @@ use crate::{
     questions::{
         authority, balanced,
         beside::{self, Sizes},
-        footprint, handshakes, latency, live_set, requests, revocation, swap,
+        effect, footprint, handshakes, latency, live_set, requests, revocation, swap,
     },
     table::Table,
     world::World,
@@ -92,6 +92,8 @@ enum Question {
     PeerNeighbour,
     /// Start-up and memory beside peers, with 0 to a million revoked
     PeerFootprint,
+    /// Revocation to effect beside peers, with 0 and a million revoked
+    PeerEffect,
 }
 
 /// How many are revoked where many are.
@@ -187,7 +189,8 @@ impl Session {
             let shakes_hands = is_asked(Question::PeerHandshakes, sizes_shaken);
             let neighbour = is_asked(Question::PeerNeighbour, &[MANY]);
             let footprint = is_asked(Question::PeerFootprint, &[0, 100_000, MANY]);
-            if !(requests || latency || shakes_hands || neighbour || footprint) {
+            let effect = is_asked(Question::PeerEffect, &[0, MANY]);
+            if !(requests || latency || shakes_hands || neighbour || footprint || effect) {
                 continue;
             }
             let world = World::with_revoked(revoked)?;
@@ -211,6 +214,11 @@ impl Session {
             }
             if neighbour {
                 answered(latency::beside_handshakes(&stage, &contenders, self.rounds(5))?);
+            }
+            if effect {
+                // Its contenders are started for each event, on an otherwise idle stage.
+                drop(contenders);
+                answered(effect::ask(&stage, self.rounds(5))?);
             }
         }
         Ok(())

@@ -30,6 +30,8 @@ pub(crate) enum Knock {
     Admitted,
     /// The alert `certificate_revoked`.
     Revoked,
+    /// Another alert, or an answer that is none: nginx lets a revoked client in and tells it off.
+    Refused(String),
     /// It ended in another way.
     Broken(String),
 }
@@ -70,20 +72,25 @@ impl Visitor {
     /// Makes a new connection with a full handshake, and sees whether a request on it is answered.
     pub(crate) async fn knock(&self, address: SocketAddr) -> Knock {
         match self.ask(address).await {
-            Ok(0) => Knock::Broken("closed without a word".to_owned()),
-            Ok(_) => Knock::Admitted,
+            Ok(head) if head.starts_with("HTTP/1.1 200") => Knock::Admitted,
+            Ok(head) if head.is_empty() => Knock::Broken("closed without a word".to_owned()),
+            Ok(head) => Knock::Refused(head),
             Err(error) => match mtls::errors::find::<rustls::Error>(&error) {
                 Some(rustls::Error::AlertReceived(AlertDescription::CertificateRevoked)) => Knock::Revoked,
+                Some(rustls::Error::AlertReceived(_)) => Knock::Refused(error.to_string()),
                 _ => Knock::Broken(error.to_string()),
             },
         }
     }
 
-    async fn ask(&self, address: SocketAddr) -> io::Result<usize> {
+    /// The first line of the answer; nothing if there is none.
+    async fn ask(&self, address: SocketAddr) -> io::Result<String> {
         let mut stream = connect(&self.http1, address).await?;
         // In TLS 1.3 the service's judgement arrives with the first answer.
         stream.write_all(b"GET /healthy HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").await?;
-        stream.read(&mut [0; 1024]).await
+        let mut octets = [0; 1024];
+        let read = stream.read(&mut octets).await?;
+        Ok(String::from_utf8_lossy(&octets[..read]).lines().next().unwrap_or_default().to_owned())
     }
 }
 
