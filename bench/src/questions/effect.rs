@@ -135,7 +135,7 @@ fn event(stage: &Stage<'_>, way: Way, contender: &mut Contender, name: &str, see
         Some(moment) => seen.refused.add_time(moment.saturating_duration_since(told)),
         None => seen.never_refused += 1,
     }
-    runtime.block_on(sleep(AFTERWARDS));
+    runtime.block_on(async { sleep(AFTERWARDS).await });
     is_over.store(true, Ordering::Relaxed);
     match runtime.block_on(visiting)? {
         Some(moment) => seen.ended.add_time(moment.saturating_duration_since(told)),
