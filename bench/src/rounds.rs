@@ -174,6 +174,7 @@ mod tests {
         assert_eq!(shown, ["12.0 ns", "214 us", "4.50 ms", "2.00 s"]);
         let read = shown.each_ref().map(|text| Unit::Seconds.show(parse(text).unwrap()));
         assert_eq!(read, shown);
+        assert_eq!(parse(&Unit::Share.show(0.5)), Some(0.5));
         assert_eq!((parse("-"), parse("12 apples"), parse("0.345x")), (None, None, Some(0.345)));
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 /// How long a revoked client may be let in until it counts as never refused.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a revoked client's open connection is watched after new ones are refused.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 

@@ -72,8 +72,8 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, swaps: usize) -> anyhow:
     runtime.block_on(knocking)??;
     runtime.block_on(asking)??;
 
-    let title = "A complete CRL of a million is replaced while one client shakes hands and another asks";
-    let mut table = Table::new(format!("{title}, {} revoked", world.revoked));
+    let title = "is replaced while one client shakes hands and another asks";
+    let mut table = Table::new(format!("A complete CRL of {} {title}", world.revoked));
     let (handshakes, requests) = (quiet.handshakes.max() + 0.005, quiet.requests.p99() * 2.0);
     let at_most = |bound| [Goal::at_most(Statistic::Max, bound)];
     table.row("a handshake and its first answer, before", quiet.handshakes);
