@@ -11,6 +11,7 @@ use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::CrlNumber,
 };
+use tokio::sync::Mutex;
 
 use super::{
     App, HttpError,
@@ -32,17 +33,25 @@ pub(super) struct Published {
 #[derive(Debug)]
 struct OfIssuer {
     certificate: Representation,
-    /// The CRLs that were current the last time somebody asked.
-    complete: ArcSwapOption<(CrlNumber, Representation)>,
-    delta: ArcSwapOption<(CrlNumber, Representation)>,
+    complete: Latest,
+    delta: Latest,
+}
+
+/// The CRL that was current the last time somebody asked.
+#[derive(Debug, Default)]
+struct Latest {
+    known: ArcSwapOption<(CrlNumber, Representation)>,
+    /// Held by whoever reads another one. All relying parties ask for a new list at once; if each had it read, a large one would lie
+    /// in memory as often, and the last of them would wait for the database in vain.
+    reading: Mutex<()>,
 }
 
 impl Published {
     pub(super) fn new(authority: &Authority) -> Self {
         let of = |issuer| OfIssuer {
             certificate: certificate_representation(authority.certificate(issuer)),
-            complete: ArcSwapOption::empty(),
-            delta: ArcSwapOption::empty(),
+            complete: Latest::default(),
+            delta: Latest::default(),
         };
         Self { root: of(Issuer::Root), issuing: of(Issuer::Issuing) }
     }
@@ -61,17 +70,22 @@ impl Published {
         issuer: Issuer,
         kind: CrlKind,
     ) -> Result<Option<Arc<(CrlNumber, Representation)>>, StoreError> {
-        let known = match kind {
+        let latest = match kind {
             CrlKind::Complete => &self.of(issuer).complete,
             CrlKind::Delta => &self.of(issuer).delta,
         };
         let Some(head) = store.head(issuer, kind).await? else { return Ok(None) };
-        if let Some(crl) = known.load_full().filter(|crl| crl.0 == head.number) {
+        let known = || latest.known.load_full().filter(|crl| crl.0 == head.number);
+        if let Some(crl) = known() {
+            return Ok(Some(crl));
+        }
+        let _reading = latest.reading.lock().await;
+        if let Some(crl) = known() {
             return Ok(Some(crl));
         }
         let Some(crl) = store.signed(issuer, kind).await? else { return Ok(None) };
         let fresh = Arc::new((crl.head.number, crl_representation(crl)));
-        known.store(Some(Arc::clone(&fresh)));
+        latest.known.store(Some(Arc::clone(&fresh)));
         Ok(Some(fresh))
     }
 }
