@@ -51,8 +51,9 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
             size.add(octets);
         }
         let name = format!("delta_{round}");
-        let files = ["--cert", "delta.crt", "--key", "delta.key"];
-        let output = world.fleet.ca_daemon(&[&["issue", "--client", "--name", &name][..], &files].concat());
+        let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let issue = ["issue", "--client", "--name", &name, "--cert", &cert, "--key", &key];
+        let output = world.fleet.ca_daemon(&issue);
         ensure!(output.status.success(), "{output:?}");
         let (took, peak) = watched(world, &["revoke", &name, "--no-wait"])?;
         delta.add_time(took);
