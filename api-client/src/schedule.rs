@@ -9,6 +9,9 @@ use std::{
 
 use tokio::time::sleep_until;
 
+/// So late may a timer wake up: it counts in milliseconds, and so does the kernel call beneath it. That is no service's doing.
+const TIMER: Duration = Duration::from_millis(2);
+
 /// How much is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Amount {
@@ -83,7 +86,8 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// Waits until the next request is due, and says when that was: before now, if this stream is behind.
+    /// Waits until the next request is due, and says from when its latency counts: from when it was due, however long ago that
+    /// was, if this stream is behind; from when it is sent, if only the timer woke up a little late.
     pub(crate) async fn wait(&self) -> Instant {
         match self {
             Self::Closed => Instant::now(),
@@ -91,8 +95,11 @@ impl Schedule {
                 let number = sent.fetch_add(1, Ordering::Relaxed);
                 #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
                 let due = *first + interval.mul_f64(number as f64);
+                if due <= Instant::now() {
+                    return due;
+                }
                 sleep_until(due.into()).await;
-                due
+                Instant::now().min(due + TIMER)
             }
         }
     }

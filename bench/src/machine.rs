@@ -4,6 +4,8 @@
 
 use std::{fmt::Write as _, fs, process::Command};
 
+use crate::peers::Peer;
+
 /// The facts as a list in Markdown.
 pub(crate) fn facts() -> String {
     let processor = field("/proc/cpuinfo", "model name");
@@ -27,6 +29,9 @@ pub(crate) fn facts() -> String {
     let mut text = String::new();
     for (name, value) in rows {
         let _ = writeln!(text, "- {name}: {value}");
+    }
+    for peer in Peer::ALL {
+        let _ = writeln!(text, "- {}: {}", peer.name(), peer.version());
     }
     text
 }

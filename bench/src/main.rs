@@ -13,10 +13,13 @@ use tokio::runtime::Runtime;
 
 mod answer;
 mod compare;
+mod contenders;
 mod load;
 mod machine;
 mod peers;
+mod plot;
 mod questions;
+mod report;
 mod roles;
 mod rounds;
 mod table;
@@ -25,7 +28,12 @@ mod visitor;
 mod world;
 
 use crate::{
-    questions::{authority, beside, handshakes, live_set, requests, revocation, swap},
+    contenders::Stage,
+    questions::{
+        authority, balanced,
+        beside::{self, Sizes},
+        effect, footprint, handshakes, latency, live_set, requests, revocation, swap,
+    },
     table::Table,
     world::World,
 };
@@ -64,22 +72,39 @@ enum Question {
     Handshakes,
     /// Requests with and without the check
     Requests,
-    /// Handshakes while a list of a million is replaced
+    /// Handshakes and requests while a list of a million is replaced
     Swap,
-    /// What a complete CRL costs the authority
+    /// What CRLs cost the authority, signed and served
     Authority,
+    /// Resumption through the balancer
+    Balanced,
     /// Revocation to effect at three services
     Revocation,
     /// Revocation to effect at 200 relying parties
     Revocation200,
-    /// Requests beside nginx and HAProxy
+    /// Requests beside peers
     PeerRequests,
-    /// Handshakes, memory and start-up beside nginx and HAProxy, with 0 to a million revoked
+    /// Latency over load beside peers
+    PeerLatency,
+    /// Handshakes beside peers, with 0 to a million revoked
     PeerHandshakes,
+    /// Requests while another client does nothing but handshake, beside peers
+    PeerNeighbour,
+    /// Start-up and memory beside peers, with 0 to a million revoked
+    PeerFootprint,
+    /// Revocation to effect beside peers, with 0 and a million revoked
+    PeerEffect,
 }
 
 /// How many are revoked where many are.
 const MANY: u64 = 1_000_000;
+
+/// How many are revoked where a cost is looked at over their number.
+const SIZES: [u64; 4] = [0, 1_000, 100_000, MANY];
+
+/// What is asked in a hurry.
+const IN_A_HURRY: [Question; 4] =
+    [Question::LiveSet, Question::Handshakes, Question::PeerRequests, Question::PeerHandshakes];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -96,19 +121,15 @@ fn main() -> anyhow::Result<()> {
         tables.push(table);
     };
     Session { runtime, quick: arguments.quick, only: arguments.only }.run(&mut answered)?;
-    let missed: Vec<_> = tables.iter().flat_map(Table::missed).map(|missed| format!("- {missed}\n")).collect();
-    let verdict = if missed.is_empty() { "Every goal is met.\n".to_owned() } else { missed.concat() };
-    let text = format!(
-        "# Results\n\nWritten by `make bench`; every number is from one run on this machine, and none is asserted anywhere.\n\n## The machine\n\n{facts}\n## What fell short\n\n{verdict}\n## The answers\n\n{}",
-        tables.iter().map(Table::to_markdown).collect::<Vec<_>>().join("\n")
-    );
-    println!("{verdict}\nmeasured in {} s", began.elapsed().as_secs());
+    let ratios: Vec<_> = tables.iter().flat_map(Table::ratios).collect();
+    println!("Ratios:\n{}\n\nWhat fell short:\n{}", ratios.join("\n"), report::missed(&tables));
+    println!("measured in {} s", began.elapsed().as_secs());
     if let Some(path) = arguments.compare {
         let before = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         println!("since {}:\n{}", path.display(), compare::moved(&before, &tables));
     }
     if let Some(out) = arguments.out {
-        fs::write(out, text)?;
+        report::write(&out, &facts, &tables)?;
     }
     Ok(())
 }
@@ -121,13 +142,9 @@ struct Session {
 }
 
 impl Session {
-    /// Everything, where nothing in particular was asked for; in a hurry, all but what takes long to set up.
+    /// Everything, where nothing in particular was asked for; in a hurry, what says most about ours and its peers.
     fn asks(&self, question: Question) -> bool {
-        if self.only.is_empty() {
-            !self.quick || ![Question::Revocation200, Question::Authority].contains(&question)
-        } else {
-            self.only.contains(&question)
-        }
+        if self.only.is_empty() { !self.quick || IN_A_HURRY.contains(&question) } else { self.only.contains(&question) }
     }
 
     /// At least three, so that there is a median.
@@ -155,14 +172,53 @@ impl Session {
         if self.asks(Question::Revocation200) {
             revocation::ask(&self.runtime, effect(200, 20), answered)?;
         }
-        if self.asks(Question::PeerRequests) {
-            answered(beside::requests(&self.runtime, &mut World::with_revoked(0)?, self.rounds(5))?);
+        if self.asks(Question::Balanced) {
+            answered(balanced::ask(&self.runtime, &mut World::with_revoked(0)?, self.rounds(5))?);
         }
-        if self.asks(Question::PeerHandshakes) {
-            let sizes = if self.quick { &[0, MANY][..] } else { &[0, 1_000, 100_000, MANY] };
-            for &revoked in sizes {
-                let mut world = World::with_revoked(revoked)?;
-                answered(beside::handshakes(&self.runtime, &mut world, self.rounds(5))?);
+        self.run_beside_peers(answered)
+    }
+
+    /// With each number of revoked certificates, everything that is asked with so many.
+    fn run_beside_peers(&self, answered: &mut impl FnMut(Table)) -> anyhow::Result<()> {
+        let mut sizes = Sizes::default();
+        for revoked in SIZES {
+            let is_asked = |question, of: &[u64]| self.asks(question) && of.contains(&revoked);
+            let requests = is_asked(Question::PeerRequests, &[0]);
+            let latency = is_asked(Question::PeerLatency, &[0]);
+            let sizes_shaken: &[u64] = if self.quick { &[0, MANY] } else { &SIZES };
+            let shakes_hands = is_asked(Question::PeerHandshakes, sizes_shaken);
+            let neighbour = is_asked(Question::PeerNeighbour, &[MANY]);
+            let footprint = is_asked(Question::PeerFootprint, &[0, 100_000, MANY]);
+            let effect = is_asked(Question::PeerEffect, &[0, MANY]);
+            if !(requests || latency || shakes_hands || neighbour || footprint || effect) {
+                continue;
+            }
+            let world = World::with_revoked(revoked)?;
+            let stage = Stage::new(&self.runtime, &world)?;
+            if footprint {
+                answered(footprint::ask(&stage, self.rounds(5))?);
+            }
+            let contenders = stage.start_all()?;
+            if requests {
+                answered(beside::requests(&stage, &contenders, self.rounds(5))?);
+            }
+            if latency {
+                answered(latency::over_load(&stage, &contenders, self.rounds(5))?);
+            }
+            if shakes_hands {
+                let mut table = beside::handshakes(&stage, &contenders, self.rounds(5), &mut sizes)?;
+                if revoked == MANY {
+                    table.figure(std::mem::take(&mut sizes).figure());
+                }
+                answered(table);
+            }
+            if neighbour {
+                answered(latency::beside_handshakes(&stage, &contenders, self.rounds(5))?);
+            }
+            if effect {
+                // Its contenders are started for each event, on an otherwise idle stage.
+                drop(contenders);
+                answered(effect::ask(&stage, self.rounds(5))?);
             }
         }
         Ok(())
@@ -171,7 +227,7 @@ impl Session {
     fn run_with_many(&self, answered: &mut impl FnMut(Table)) -> anyhow::Result<()> {
         let mut many = World::with_revoked(MANY)?;
         if self.asks(Question::Authority) {
-            answered(authority::ask(&many, self.rounds(5))?);
+            answered(authority::ask(&self.runtime, &mut many, self.rounds(5))?);
         }
         if self.asks(Question::Handshakes) {
             let mut none = World::with_revoked(0)?;

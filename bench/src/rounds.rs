@@ -15,6 +15,8 @@ pub(crate) enum Unit {
     PerSecond,
     /// One number over another.
     Ratio,
+    /// How much of a whole, which is 1; shown in percent.
+    Share,
 }
 
 impl Unit {
@@ -28,6 +30,7 @@ impl Unit {
             Self::Octets => format!("{:.1} MiB", value / f64::from(1 << 20)),
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Ratio => format!("{value:.3}x"),
+            Self::Share => format!("{:.1} %", value * 100.0),
         }
     }
 }
@@ -39,6 +42,7 @@ pub(crate) fn parse(text: &str) -> Option<f64> {
     let value: f64 = text[..text.len() - unit.len()].parse().ok()?;
     let factor = match unit {
         " s" | "/s" | "x" => 1.0,
+        " %" => 1e-2,
         " ms" => 1e-3,
         " us" => 1e-6,
         " ns" => 1e-9,
@@ -170,6 +174,7 @@ mod tests {
         assert_eq!(shown, ["12.0 ns", "214 us", "4.50 ms", "2.00 s"]);
         let read = shown.each_ref().map(|text| Unit::Seconds.show(parse(text).unwrap()));
         assert_eq!(read, shown);
+        assert_eq!(parse(&Unit::Share.show(0.5)), Some(0.5));
         assert_eq!((parse("-"), parse("12 apples"), parse("0.345x")), (None, None, Some(0.345)));
     }
 }

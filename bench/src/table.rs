@@ -4,7 +4,10 @@
 
 use std::fmt::Write as _;
 
-use crate::rounds::{Rounds, Statistic};
+use crate::{
+    plot::Figure,
+    rounds::{Rounds, Statistic, Unit},
+};
 
 /// What a number should come to at most.
 #[derive(Clone, Copy, Debug)]
@@ -57,11 +60,12 @@ pub(crate) struct Table {
     title: String,
     rows: Vec<Row>,
     notes: Vec<String>,
+    figures: Vec<Figure>,
 }
 
 impl Table {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), rows: Vec::new(), notes: Vec::new() }
+        Self { title: title.into(), rows: Vec::new(), notes: Vec::new(), figures: Vec::new() }
     }
 
     /// Adds a line without a goal.
@@ -77,6 +81,15 @@ impl Table {
     /// Adds a sentence below the table: how it was measured, or what a reader must know to judge it.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// Adds a drawing of what is in it.
+    pub(crate) fn figure(&mut self, figure: Figure) {
+        self.figures.push(figure);
+    }
+
+    pub(crate) fn figures(&self) -> &[Figure] {
+        &self.figures
     }
 
     pub(crate) fn title(&self) -> &str {
@@ -99,6 +112,26 @@ impl Table {
                 }
             })
             .collect()
+    }
+
+    /// Every goal: of what, the goal, what was measured, and whether that is enough.
+    pub(crate) fn goals(&self) -> impl Iterator<Item = [String; 4]> {
+        let judged = self.rows.iter().flat_map(|row| row.goals.iter().map(move |goal| (row, goal)));
+        judged.map(|(row, goal)| {
+            let rounds = &row.rounds;
+            let verdict = match goal.judge(rounds) {
+                Verdict::Met => "met".to_owned(),
+                Verdict::Missed(_) => "**missed**".to_owned(),
+            };
+            let value = rounds.unit().show(rounds.statistic(goal.statistic));
+            [row.what.clone(), goal.show(rounds), value, verdict]
+        })
+    }
+
+    /// The ratios in it, in words: what ours comes to over what is beside it.
+    pub(crate) fn ratios(&self) -> impl Iterator<Item = String> {
+        let ratios = self.rows.iter().filter(|row| row.rounds.unit() == Unit::Ratio);
+        ratios.map(|row| format!("{:>8}  {}: {}", row.rounds.unit().show(row.rounds.median()), self.title, row.what))
     }
 
     /// The table in Markdown, aligned so that it can be read as it is.
@@ -167,7 +200,6 @@ impl Row {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rounds::Unit;
 
     #[test]
     fn a_goal_that_is_missed_says_by_how_much() {

@@ -53,6 +53,13 @@ pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
     status(pid, "VmHWM:")
 }
 
+/// Makes what a process holds now its peak. Only who owns it may.
+pub(crate) fn forget_peak(pid: u32) -> anyhow::Result<()> {
+    let path = format!("/proc/{pid}/clear_refs");
+    // 5 is "reset the peak" (proc(5)).
+    fs::write(&path, "5").with_context(|| path.clone())
+}
+
 fn status(pid: u32, name: &str) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = fs::read_to_string(&path).with_context(|| path.clone())?;

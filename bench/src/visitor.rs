@@ -30,6 +30,8 @@ pub(crate) enum Knock {
     Admitted,
     /// The alert `certificate_revoked`.
     Revoked,
+    /// Another alert, or an answer that is none: nginx lets a revoked client in and tells it off.
+    Refused(String),
     /// It ended in another way.
     Broken(String),
 }
@@ -57,39 +59,51 @@ impl Visitor {
     /// Opens a connection and asks once, so that it is certain that the service has it under its eyes.
     pub(crate) async fn hold(&self, address: SocketAddr) -> anyhow::Result<Held> {
         let stream = connect(&self.http2, address).await?;
-        let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
         let end = tokio::spawn(async move {
             let _ = connection.await;
             Instant::now()
         });
-        let request = Request::get(format!("https://{address}/healthy")).body(Empty::new())?;
-        let response = sender.send_request(request).await.context("the first request on a connection")?;
-        ensure!(response.status() == StatusCode::OK, "the service answered {}", response.status());
-        response.into_body().collect().await?;
-        Ok(Held { end, sender })
+        let mut held = Held { end, sender };
+        held.ask(address).await.context("the first request on a connection")?;
+        Ok(held)
     }
 
     /// Makes a new connection with a full handshake, and sees whether a request on it is answered.
     pub(crate) async fn knock(&self, address: SocketAddr) -> Knock {
         match self.ask(address).await {
-            Ok(0) => Knock::Broken("closed without a word".to_owned()),
-            Ok(_) => Knock::Admitted,
+            Ok(head) if head.starts_with("HTTP/1.1 200") => Knock::Admitted,
+            Ok(head) if head.is_empty() => Knock::Broken("closed without a word".to_owned()),
+            Ok(head) => Knock::Refused(head),
             Err(error) => match mtls::errors::find::<rustls::Error>(&error) {
                 Some(rustls::Error::AlertReceived(AlertDescription::CertificateRevoked)) => Knock::Revoked,
+                Some(rustls::Error::AlertReceived(_)) => Knock::Refused(error.to_string()),
                 _ => Knock::Broken(error.to_string()),
             },
         }
     }
 
-    async fn ask(&self, address: SocketAddr) -> io::Result<usize> {
+    /// The first line of the answer; nothing if there is none.
+    async fn ask(&self, address: SocketAddr) -> io::Result<String> {
         let mut stream = connect(&self.http1, address).await?;
         // In TLS 1.3 the service's judgement arrives with the first answer.
         stream.write_all(b"GET /healthy HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").await?;
-        stream.read(&mut [0; 1024]).await
+        let mut octets = [0; 1024];
+        let read = stream.read(&mut octets).await?;
+        Ok(String::from_utf8_lossy(&octets[..read]).lines().next().unwrap_or_default().to_owned())
     }
 }
 
 impl Held {
+    /// Asks once more.
+    pub(crate) async fn ask(&mut self, address: SocketAddr) -> anyhow::Result<()> {
+        let request = Request::get(format!("https://{address}/healthy")).body(Empty::new())?;
+        let response = self.sender.send_request(request).await?;
+        ensure!(response.status() == StatusCode::OK, "the service answered {}", response.status());
+        response.into_body().collect().await?;
+        Ok(())
+    }
+
     /// Whether it is still open.
     pub(crate) fn is_open(&self) -> bool {
         !self.sender.is_closed() && !self.end.is_finished()

@@ -1,12 +1,20 @@
-//! What a complete CRL costs the authority itself: `ca-daemon crl --resign`, database and all.
+//! What CRLs cost the authority itself: signed by its commands, database and all, and served by its daemon to many at once.
 
 use std::{
+    net::SocketAddr,
+    process::Command,
     process::Stdio,
     thread,
     time::{Duration, Instant},
 };
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    runtime::Runtime,
+    task::JoinSet,
+};
 
 use crate::{
     rounds::{Rounds, Statistic, Unit},
@@ -15,33 +23,135 @@ use crate::{
     world::World,
 };
 
-/// Signs the complete CRL so many times.
-pub(crate) fn ask(world: &World, rounds: usize) -> anyhow::Result<Table> {
-    let (mut took, mut peaks) = (Rounds::new(Unit::Seconds), Rounds::new(Unit::Octets));
-    for _ in 0..rounds {
-        let mut command = world.fleet.command("ca-daemon");
-        command.args(["crl", "--resign", "--out", "resigned.crl"]).stdout(Stdio::null());
-        let began = Instant::now();
-        let mut child = command.spawn()?;
-        let mut peak: f64 = 0.0;
-        let status = loop {
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-            // What it says last is the peak but for the last millisecond; once it has ended, nothing can be read.
-            peak = usage::peak(child.id()).unwrap_or(0.0).max(peak);
-            thread::sleep(Duration::from_millis(1));
-        };
-        took.add_time(began.elapsed());
-        ensure!(status.success(), "crl --resign ended with {status}");
-        peaks.add(peak);
+/// So many fetch the complete CRL at once.
+const PARTIES: usize = 50;
+
+/// Signs, and serves, so many times.
+pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow::Result<Table> {
+    let daemon = world.fleet.ca().id();
+    let http: SocketAddr = world.fleet.crl_url().trim_start_matches("http://").parse()?;
+    let (times, octets) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
+    let (mut complete, mut complete_peak, mut delta, mut delta_peak) = (times(), octets(), times(), octets());
+    let (mut first, mut first_peak, mut again, mut again_peak, mut cpu, mut size) =
+        (times(), octets(), times(), octets(), times(), octets());
+    let mut sent_away = 0;
+    for round in 0..rounds {
+        let (took, peak) = watched(world, &["crl", "--resign", "--out", "resigned.crl"])?;
+        complete.add_time(took);
+        complete_peak.add(peak);
+        for (all, peaks) in [(&mut first, &mut first_peak), (&mut again, &mut again_peak)] {
+            let before = (usage::resident(daemon)?, usage::processor_time(daemon)?);
+            usage::forget_peak(daemon)?;
+            let began = Instant::now();
+            let (octets, again) = runtime.block_on(fetch_at_once(http))?;
+            sent_away += again;
+            all.add_time(began.elapsed());
+            peaks.add((usage::peak(daemon)? - before.0).max(0.0));
+            cpu.add_time(usage::processor_time(daemon)?.saturating_sub(before.1));
+            size.add(octets);
+        }
+        let name = format!("delta_{round}");
+        let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
+        let issue = ["issue", "--client", "--name", &name, "--cert", &cert, "--key", &key];
+        let output = world.fleet.ca_daemon(&issue);
+        ensure!(output.status.success(), "{output:?}");
+        let (took, peak) = watched(world, &["revoke", &name, "--no-wait"])?;
+        delta.add_time(took);
+        delta_peak.add(peak);
     }
-    let mut table = Table::new(format!("ca-daemon crl --resign with {} revoked", world.revoked));
+    let mut table = Table::new(format!("The authority with {} revoked", world.revoked));
     let at_most = |bound| [Goal::at_most(Statistic::Median, bound)];
-    table.judged("the whole command: rows read, CRL built, signed, stored and written", took, at_most(0.2));
-    table.judged("its peak", peaks, at_most(80.0 * 1_048_576.0));
+    table.judged("crl --resign: rows read, complete CRL built, signed, stored and written", complete, at_most(0.2));
+    table.judged("its peak", complete_peak, at_most(80.0 * 1_048_576.0));
+    table.row("revoke --no-wait: one revocation recorded, its delta signed and stored", delta);
+    table.row("its peak", delta_peak);
+    table.row(format!("a new complete CRL to {PARTIES} at once, until the last one has it"), first);
+    table.row("the daemon's peak meanwhile, above what it held before", first_peak);
+    table.row("the same CRL once more", again);
+    table.row("the daemon's peak meanwhile, above what it held before", again_peak);
+    table.row("the daemon's CPU for all of them, each time", cpu);
+    table.row("what each of them fetches", size);
+    table.note(format!("Told with 503 to come back in a second, which they did: {sent_away}."));
     table.note(
-        "The goals are those for building and signing alone; the table of the live set has that without the database.",
+        "The goals are those for building and signing alone; the table of the live set has that without the database, and a delta of \
+         1,000 beside it. Serial numbers are random and so do not compress; the CRL is served as it is.",
     );
     Ok(table)
+}
+
+/// Runs a command of the authority; how long it took and its peak, in octets.
+fn watched(world: &World, arguments: &[&str]) -> anyhow::Result<(Duration, f64)> {
+    let mut command: Command = world.fleet.command("ca-daemon");
+    command.args(arguments).stdout(Stdio::null());
+    let began = Instant::now();
+    let mut child = command.spawn()?;
+    let mut peak: f64 = 0.0;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        // What it says last is the peak but for the last millisecond; once it has ended, nothing can be read.
+        peak = usage::peak(child.id()).unwrap_or(0.0).max(peak);
+        thread::sleep(Duration::from_millis(1));
+    };
+    let took = began.elapsed();
+    ensure!(status.success(), "{arguments:?} ended with {status}");
+    Ok((took, peak))
+}
+
+/// Everybody fetches the complete CRL at once; how many octets each got, and how often one was sent away.
+async fn fetch_at_once(http: SocketAddr) -> anyhow::Result<(f64, usize)> {
+    let mut parties = JoinSet::new();
+    for _ in 0..PARTIES {
+        parties.spawn(async move {
+            let mut sent_away = 0;
+            loop {
+                match fetch(http).await? {
+                    Fetched::Octets(octets) => return anyhow::Ok((octets, sent_away)),
+                    Fetched::ComeBack => sent_away += 1,
+                }
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        });
+    }
+    let (mut least, mut sent_away) = (u32::MAX, 0);
+    while let Some(fetched) = parties.join_next().await {
+        let (octets, times) = fetched??;
+        least = least.min(octets);
+        sent_away += times;
+    }
+    Ok((f64::from(least), sent_away))
+}
+
+enum Fetched {
+    Octets(u32),
+    /// Status 503.
+    ComeBack,
+}
+
+/// As cheaply as can be: it is the daemon that is measured, on the same cores.
+async fn fetch(http: SocketAddr) -> anyhow::Result<Fetched> {
+    let mut stream = TcpStream::connect(http).await?;
+    let request = format!("GET /crl/issuing.crl HTTP/1.1\r\nhost: {http}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut buffer = vec![0; 256 * 1024];
+    let first = stream.read(&mut buffer).await?;
+    let head =
+        buffer[..first].windows(4).position(|window| window == b"\r\n\r\n").context("the head is in one piece")?;
+    let text = String::from_utf8_lossy(&buffer[..head]).to_lowercase();
+    if text.starts_with("http/1.1 503") {
+        return Ok(Fetched::ComeBack);
+    }
+    ensure!(text.starts_with("http/1.1 200"), "{text}");
+    let length =
+        text.lines().find_map(|line| line.strip_prefix("content-length: ")).context("it says how long it is")?;
+    let mut octets = first - head - 4;
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => break,
+            more => octets += more,
+        }
+    }
+    ensure!(length.trim() == octets.to_string(), "{octets} octets of {length}");
+    Ok(Fetched::Octets(u32::try_from(octets)?))
 }

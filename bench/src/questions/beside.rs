@@ -1,24 +1,17 @@
-//! Beside what a user would pick instead: requests, full and resumed handshakes, memory and start-up, with as many revoked as the
-//! world has; in rounds in which the contenders take turns.
+//! Beside what a user would pick instead: requests, full and resumed handshakes, with as many revoked as the world has; in rounds
+//! in which the contenders take turns.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
-use e2e::Process;
-use tokio::runtime::Runtime;
+use anyhow::ensure;
 
 use crate::{
+    contenders::{Contender, Stage, Who},
     load::{Kind, Shape},
-    peers::{self, Peer},
+    peers::Peer,
+    plot::{Figure, Line, Stroke},
     rounds::{Rounds, Statistic, Unit},
     table::{Goal, Table},
-    usage,
-    visitor::{Knock, Visitor},
-    world::World,
 };
 
 const PERIOD: Duration = Duration::from_millis(1500);
@@ -27,66 +20,78 @@ const RESUMED: Shape = Shape { kind: Kind::Resumptions, ..FULL };
 const TEN: Shape = Shape { connections: 10, streams: 10, kind: Kind::Requests, period: PERIOD };
 const ONE: Shape = Shape { connections: 1, streams: 1, ..TEN };
 
-/// How long a contender may take until it lets somebody in.
-const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Who is measured.
-struct Contender {
-    name: &'static str,
-    url: String,
-    pid: u32,
-    /// It ends when this is dropped; ours belongs to its world.
-    _process: Option<Process>,
-    start: f64,
-    memory: f64,
-}
-
 /// CPU for requests over open connections: at most 0.75 times nginx's.
-pub(crate) fn requests(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow::Result<Table> {
-    let (identity, contenders) = contenders(runtime, world)?;
-    let mut table = Table::new("Beside peers: requests over open connections, nobody revoked");
+pub(crate) fn requests(stage: &Stage<'_>, contenders: &[Contender], rounds: usize) -> anyhow::Result<Table> {
+    let mut table =
+        Table::new(format!("Beside peers: requests over open connections, {} revoked", stage.world.revoked));
     for shape in [TEN, ONE] {
         let what = format!("100,000 requests, {} x {}", shape.connections, shape.streams);
         // HAProxy's answer is canned, which nobody promised to beat.
         let goals = vec![(Peer::Nginx, 0.75)];
-        let comparison = Comparison { shape, rounds, what, times: 1e5, goals };
-        comparison.run(&mut table, &identity, &contenders)?;
+        Comparison { shape, rounds, what, times: 1e5, goals }.run(&mut table, stage, contenders)?;
     }
-    versions(&mut table);
     Ok(table)
 }
 
-/// Handshakes, memory and start-up, with as many revoked as there are.
-pub(crate) fn handshakes(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow::Result<Table> {
-    let (identity, contenders) = contenders(runtime, world)?;
-    let mut table = Table::new(format!("Beside peers: handshakes, memory and start-up, {} revoked", world.revoked));
-    let both = |bound| vec![(Peer::Nginx, bound), (Peer::Haproxy, bound)];
-    let goals = match world.revoked {
-        0 => both(0.18),
-        1_000_000 => both(0.008),
-        _ => Vec::new(),
+/// Full and resumed handshakes, with as many revoked as there are.
+pub(crate) fn handshakes(
+    stage: &Stage<'_>,
+    contenders: &[Contender],
+    rounds: usize,
+    sizes: &mut Sizes,
+) -> anyhow::Result<Table> {
+    let revoked = stage.world.revoked;
+    let mut table = Table::new(format!("Beside peers: handshakes, {revoked} revoked"));
+    let goals = |nginx_and_haproxy: Option<f64>| {
+        let two = nginx_and_haproxy.map(|bound| [(Peer::Nginx, bound), (Peer::Haproxy, bound)]);
+        two.into_iter().flatten().chain([(Peer::Go, 0.5)]).collect()
+    };
+    let goals = match revoked {
+        0 => goals(Some(0.18)),
+        1_000_000 => goals(Some(0.008)),
+        _ => goals(None),
     };
     let full = Comparison { shape: FULL, rounds, what: "a full handshake".to_owned(), times: 1.0, goals };
-    full.run(&mut table, &identity, &contenders)?;
-    if world.revoked == 0 {
-        let goals = vec![(Peer::Nginx, 0.25)];
+    let costs = full.run(&mut table, stage, contenders)?;
+    sizes.add(revoked, contenders, costs);
+    if [0, 1_000_000].contains(&revoked) {
+        let goals = if revoked == 0 { vec![(Peer::Nginx, 0.25)] } else { Vec::new() };
         let resumed = Comparison { shape: RESUMED, what: "a resumed handshake".to_owned(), goals, ..full };
-        resumed.run(&mut table, &identity, &contenders)?;
-    }
-    for Contender { name, start, memory, .. } in &contenders {
-        table.row(format!("{name}: from its start until it lets a client in"), Rounds::of(Unit::Seconds, [*start]));
-        table.row(format!("{name}: memory then"), Rounds::of(Unit::Octets, [*memory]));
+        resumed.run(&mut table, stage, contenders)?;
     }
     table.note(
         "A handshake is counted with the request on it and the connection's end. Peers exchange keys with X25519, ours with X25519MLKEM768, \
-         which costs ours more. Memory: proportional set size of all processes.",
+         which costs ours more. nginx and HAProxy resume from a cache and by ticket, Go and ours by ticket only; Go verifies the \
+         client's chain again when it resumes.",
     );
-    versions(&mut table);
     Ok(table)
 }
 
-fn versions(table: &mut Table) {
-    table.note(format!("{}; {}.", Peer::Nginx.version(), Peer::Haproxy.version()));
+/// Everybody's CPU for a full handshake at each size of the CRL.
+#[derive(Default)]
+pub(crate) struct Sizes(Vec<Line>);
+
+impl Sizes {
+    fn add(&mut self, revoked: u64, contenders: &[Contender], costs: Vec<Rounds>) {
+        for (index, (contender, cost)) in contenders.iter().zip(costs).enumerate() {
+            if self.0.len() <= index {
+                let name = contender.name().to_owned();
+                self.0.push(Line { name, colour: index, stroke: Stroke::Solid, points: Vec::new() });
+            }
+            #[expect(clippy::cast_precision_loss, reason = "there are at most millions")]
+            self.0[index].points.push((revoked as f64, cost));
+        }
+    }
+
+    pub(crate) fn figure(self) -> Figure {
+        Figure {
+            name: "handshakes",
+            title: "A full mutual TLS handshake: CPU of the server over the size of the CRL",
+            x: "certificates revoked",
+            y: "CPU for each",
+            lines: self.0,
+        }
+    }
 }
 
 /// Everybody on the same load, round after round; the first is ours, and is compared with each of the others.
@@ -102,77 +107,49 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn run(&self, table: &mut Table, identity: &Path, contenders: &[Contender]) -> anyhow::Result<()> {
+    /// Everybody's CPU.
+    fn run(&self, table: &mut Table, stage: &Stage<'_>, contenders: &[Contender]) -> anyhow::Result<Vec<Rounds>> {
         let Self { shape, what, .. } = self;
         let mut costs = vec![Rounds::new(Unit::Seconds); contenders.len()];
         let mut rates = vec![Rounds::new(Unit::PerSecond); contenders.len()];
+        let mut shares = vec![Rounds::new(Unit::Share); contenders.len()];
+        let mut own = Rounds::new(Unit::Seconds);
         for _ in 0..self.rounds {
-            for (contender, (cost, rate)) in contenders.iter().zip(costs.iter_mut().zip(&mut rates)) {
-                let driven = shape.drive(identity, &contender.url, contender.pid)?;
-                let expected = if shape.kind == Kind::Resumptions { 0.9..=1.0 } else { 0.0..=0.0 };
-                let is_expected = shape.kind == Kind::Requests || expected.contains(&driven.resumed);
-                ensure!(is_expected, "{}: {} of the handshakes were resumed", contender.name, driven.resumed);
-                cost.add(driven.server_time * self.times);
-                rate.add(driven.per_second);
+            for (index, contender) in contenders.iter().enumerate() {
+                let driven = shape.drive(&stage.identity, &contender.url, &[contender.pid])?;
+                let is_expected = match shape.kind {
+                    Kind::Requests | Kind::Paced(_) => true,
+                    Kind::Handshakes => driven.resumed <= 0.0,
+                    // The first on each connection is full, and where that takes long there are few after it.
+                    Kind::Resumptions => driven.resumed > 0.0,
+                };
+                ensure!(is_expected, "{}: {} of the handshakes were resumed", contender.name(), driven.resumed);
+                costs[index].add(driven.server_time * self.times);
+                rates[index].add(driven.per_second);
+                shares[index].add(driven.resumed);
+                if contender.who == Who::Ours {
+                    own.add(driven.client_time * self.times);
+                }
             }
         }
-        let ratios: Vec<_> = costs.iter().skip(1).map(|cost| costs[0].over(cost)).collect();
-        for ((contender, cost), rate) in contenders.iter().zip(costs).zip(rates) {
-            table.row(format!("{what}: {}, CPU", contender.name), cost);
+        for (contender, (cost, rate)) in contenders.iter().zip(costs.iter().zip(rates)) {
+            table.row(format!("{what}: {}, CPU", contender.name()), cost.clone());
             table.row(
-                format!("{what}: {}, answers in a second on two cores shared with the client", contender.name),
+                format!("{what}: {}, answers in a second on two cores shared with the client", contender.name()),
                 rate,
             );
         }
-        for (contender, ratio) in contenders.iter().skip(1).zip(ratios) {
-            let goal = self.goals.iter().find(|(peer, _)| peer.name() == contender.name);
+        if shape.kind == Kind::Resumptions {
+            for (contender, share) in contenders.iter().zip(shares) {
+                table.row(format!("{what}: {}, handshakes that resumed", contender.name()), share);
+            }
+        }
+        for (contender, cost) in contenders.iter().zip(&costs).skip(1) {
+            let goal = self.goals.iter().find(|(peer, _)| contender.who == Who::Peer(*peer));
             let goals: Vec<_> = goal.map(|(_, bound)| Goal::at_most(Statistic::Median, *bound)).into_iter().collect();
-            table.judged(format!("{what}: CPU of api-server over {}", contender.name), ratio, goals);
+            table.judged(format!("{what}: CPU of api-server over {}", contender.name()), costs[0].over(cost), goals);
         }
-        Ok(())
-    }
-}
-
-/// Ours first. Each has let in a client.
-fn contenders(runtime: &Runtime, world: &mut World) -> anyhow::Result<(std::path::PathBuf, Vec<Contender>)> {
-    let (tls, identity) = runtime.block_on(world.enroll("comparer"))?;
-    let visitor = Visitor::new(tls);
-    peers::prepare(world)?;
-    // Enrolled and stopped before it is timed: peers have their certificates, too.
-    let mut enrolled = world.fleet.launch_service("service0", &[]);
-    enrolled.wait_ready();
-    enrolled.process.stop();
-    drop(enrolled);
-    let began = Instant::now();
-    let service = world.fleet.launch_service("service0", &[]);
-    let (address, pid) = (service.https, service.process.id());
-    let start = runtime.block_on(first_admission(&visitor, address, began))?;
-    let mut contenders = vec![Contender {
-        name: "api-server",
-        url: service.url(),
-        pid,
-        _process: Some(service.process),
-        start,
-        memory: usage::proportional(pid)?,
-    }];
-    for peer in [Peer::Nginx, Peer::Haproxy] {
-        let began = Instant::now();
-        let (process, address) = peer.start(world)?;
-        let start = runtime.block_on(first_admission(&visitor, address, began)).context(peer.name())?;
-        let (url, pid) = (format!("https://{address}/hello"), process.id());
-        let memory = usage::proportional(pid)?;
-        contenders.push(Contender { name: peer.name(), url, pid, _process: Some(process), start, memory });
-    }
-    Ok((identity, contenders))
-}
-
-async fn first_admission(visitor: &Visitor, address: SocketAddr, began: Instant) -> anyhow::Result<f64> {
-    loop {
-        let knock = visitor.knock(address).await;
-        if knock == Knock::Admitted {
-            return Ok(began.elapsed().as_secs_f64());
-        }
-        ensure!(began.elapsed() < PATIENCE, "nobody was let in: {knock:?}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        table.row(format!("{what}: the driver's own CPU, with api-server"), own);
+        Ok(costs)
     }
 }

@@ -22,11 +22,13 @@ pub(crate) fn ask(world: &World, entries: u64, rounds: usize) -> anyhow::Result<
     let (times, octets) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
     let (mut sign, mut sign_peak, mut load, mut resident, mut load_peak) =
         (times(), octets(), times(), octets(), octets());
-    let (mut hits, mut misses, mut deltas) = (times(), times(), times());
+    let (mut hits, mut misses, mut deltas, mut sign_deltas) = (times(), times(), times(), times());
+    let mut smaller = [0, 100_000].map(|entries: u64| (entries, times(), octets()));
     for _ in 0..rounds {
         let signed: Signed = measure(world, "sign-lists", entries)?;
         sign.add(signed.seconds);
         sign_peak.add(signed.peak);
+        sign_deltas.extend(signed.deltas);
         let loaded: Loaded = measure(world, "load-lists", entries)?;
         load.add(loaded.seconds);
         resident.add(loaded.resident);
@@ -34,6 +36,12 @@ pub(crate) fn ask(world: &World, entries: u64, rounds: usize) -> anyhow::Result<
         hits.extend(loaded.hits);
         misses.extend(loaded.misses);
         deltas.extend(loaded.deltas);
+        for (entries, load, resident) in &mut smaller {
+            let _: Signed = measure(world, "sign-lists", *entries)?;
+            let loaded: Loaded = measure(world, "load-lists", *entries)?;
+            load.add(loaded.seconds);
+            resident.add(loaded.resident);
+        }
     }
     let at_most = |bound| [Goal::at_most(Statistic::Median, bound)];
     let mut table = Table::new(format!("The live set with {entries} serial numbers"));
@@ -45,6 +53,11 @@ pub(crate) fn ask(world: &World, entries: u64, rounds: usize) -> anyhow::Result<
     table.judged("delta of 1,000 verified and applied", deltas, at_most(1e-3));
     table.judged("complete CRL built and signed, by the library", sign, at_most(0.2));
     table.judged("peak of the process that signs it", sign_peak, at_most(80.0 * MIB));
+    table.row("delta of 1,000 built and signed, by the library", sign_deltas);
+    for (entries, load, resident) in smaller {
+        table.row(format!("complete CRL of {entries} verified and loaded"), load);
+        table.row(format!("resident with {entries}, above an empty set"), resident);
+    }
     table.note("A lookup is `LiveSet::check` with a chain of one certificate, through the same door as a handshake's.");
     Ok(table)
 }

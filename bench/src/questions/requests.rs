@@ -41,7 +41,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
         let (mut rates, mut own) = ([(); 3].map(|()| Rounds::new(Unit::PerSecond)), Rounds::new(Unit::Seconds));
         for _ in 0..rounds {
             for (index, (_, url, pid)) in contenders.iter().enumerate() {
-                let driven = shape.drive(&identity, url, *pid)?;
+                let driven = shape.drive(&identity, url, &[*pid])?;
                 times[index].add(driven.server_time * 1e5);
                 rates[index].add(driven.per_second);
                 waits[index].add(driven.p99);

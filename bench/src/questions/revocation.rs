@@ -114,7 +114,7 @@ async fn measure(world: &World, addresses: &[SocketAddr], name: &str, seen: &mut
     let command = world.fleet.command("ca-daemon");
     let name = name.to_owned();
     let Told { typed, committed, returned, after, status } =
-        tokio::task::spawn_blocking(move || revoke(command, &name)).await??;
+        tokio::task::spawn_blocking(move || revoke(command, &name, &["--wait", "30s"])).await??;
     // It has returned, so nobody is let in any more, anywhere.
     for address in addresses {
         let knock = visitor.knock(*address).await;
@@ -158,18 +158,19 @@ async fn knock_until_refused(visitor: Visitor, address: SocketAddr, is_over: Arc
 }
 
 /// What `ca-daemon revoke` told, and when.
-struct Told {
+pub(super) struct Told {
     typed: Instant,
-    committed: Instant,
+    pub(super) committed: Instant,
     returned: Instant,
     /// Of each relying party that confirmed, in whole milliseconds, rounded up.
     after: Vec<Duration>,
     status: ExitStatus,
 }
 
-fn revoke(mut command: std::process::Command, name: &str) -> anyhow::Result<Told> {
+/// Revokes a client by its name, and waits for as long as is said.
+pub(super) fn revoke(mut command: std::process::Command, name: &str, wait: &[&str]) -> anyhow::Result<Told> {
     let typed = Instant::now();
-    let mut child = command.args(["revoke", name, "--wait", "30s"]).stdout(Stdio::piped()).spawn()?;
+    let mut child = command.args(["revoke", name]).args(wait).stdout(Stdio::piped()).spawn()?;
     let (mut committed, mut after) = (None, Vec::new());
     for line in BufReader::new(child.stdout.take().context("standard output is a pipe")?).lines() {
         let line = line?;

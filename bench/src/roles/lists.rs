@@ -46,6 +46,8 @@ pub(crate) struct Signed {
     pub(crate) seconds: f64,
     /// In octets, of the whole process.
     pub(crate) peak: f64,
+    /// Seconds for each delta.
+    pub(crate) deltas: Vec<f64>,
 }
 
 /// What it took to load, and to ask.
@@ -71,19 +73,23 @@ pub(super) fn sign(arguments: &Arguments) -> anyhow::Result<()> {
     let revoked = Streamed((0..*entries).map(entry));
     let began = Instant::now();
     let crl = authority.sign_crl(&CrlDraft { number: CrlNumber::FIRST, this_update: now(), next_update, revoked })?;
-    let signed = Signed { seconds: began.elapsed().as_secs_f64(), peak: usage::peak(std::process::id())? };
+    let (seconds, peak) = (began.elapsed().as_secs_f64(), usage::peak(std::process::id())?);
     fs::create_dir_all(dir)?;
     fs::write(dir.join("issuer.crt"), authority.certificate())?;
     fs::write(dir.join("complete.crl"), crl)?;
+    let mut deltas = Vec::new();
     for index in 0..DELTAS {
         let number = CrlNumber::new(index + 2).context("it is positive")?;
         // Others each time, as a delta that brings news does.
         let first = *entries + u64::try_from(index)? * DELTA;
         let revoked = Streamed((first..first + DELTA).map(entry));
         let draft = DeltaDraft { number, base: CrlNumber::FIRST, this_update: now(), next_update, revoked };
-        fs::write(dir.join(format!("{index}.delta.crl")), authority.sign_delta(&draft)?)?;
+        let began = Instant::now();
+        let delta = authority.sign_delta(&draft)?;
+        deltas.push(began.elapsed().as_secs_f64());
+        fs::write(dir.join(format!("{index}.delta.crl")), delta)?;
     }
-    say(&signed)
+    say(&Signed { seconds, peak, deltas })
 }
 
 /// Loads the complete CRL, asks for what is in it and what is not, and applies the deltas.
