@@ -6,8 +6,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # What is checked and tested is what ships: fully static programs. That takes a target of its own, because compiler plugins cannot be
 # static; and one build serves `check`, `test` and the images of the tests.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-check test dist images: export CARGO_BUILD_TARGET = $(HOST)
-check test dist images: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
+check test dist images bench bench-quick: export CARGO_BUILD_TARGET = $(HOST)
+check test dist images bench bench-quick: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
 
 .PHONY: help setup build check test demo fuzz dist images bench bench-quick
 
@@ -54,12 +54,13 @@ images: dist
 fuzz: setup
 	@scripts/fuzz.sh
 
+# The profile of what is handed out is the one that is measured.
 bench: setup
 	@bench/peers/setup.sh
-	cargo build --release --workspace --locked
-	"$${CARGO_TARGET_DIR:-target}"/release/bench --out bench/RESULTS.md
+	cargo build --profile dist --workspace --locked
+	"$${CARGO_TARGET_DIR:-target}"/$(HOST)/dist/bench --out bench/RESULTS.md
 
 bench-quick: setup
 	@bench/peers/setup.sh
-	cargo build --release --workspace --locked
-	"$${CARGO_TARGET_DIR:-target}"/release/bench --quick $(if $(wildcard bench/RESULTS.md),--compare bench/RESULTS.md)
+	cargo build --profile dist --workspace --locked
+	"$${CARGO_TARGET_DIR:-target}"/$(HOST)/dist/bench --quick $(if $(wildcard bench/RESULTS.md),--compare bench/RESULTS.md)
