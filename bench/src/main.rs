@@ -25,7 +25,7 @@ mod visitor;
 mod world;
 
 use crate::{
-    questions::{authority, beside, handshakes, live_set, requests, revocation, swap},
+    questions::{authority, beside, enrollments, handshakes, live_set, requests, revocation, swap},
     table::Table,
     world::World,
 };
@@ -76,6 +76,8 @@ enum Question {
     PeerRequests,
     /// Handshakes, memory and start-up beside nginx and HAProxy, with 0 to a million revoked
     PeerHandshakes,
+    /// Enrollments, with nothing and with millions of certificates stored
+    Enrollments,
 }
 
 /// How many are revoked where many are.
@@ -154,6 +156,9 @@ impl Session {
         }
         if self.asks(Question::Revocation200) {
             revocation::ask(&self.runtime, effect(200, 20), answered)?;
+        }
+        if self.asks(Question::Enrollments) {
+            enrollments::ask(if self.quick { &[0] } else { &[0, MANY, 5 * MANY] }, self.rounds(5), answered)?;
         }
         if self.asks(Question::PeerRequests) {
             answered(beside::requests(&self.runtime, &mut World::with_revoked(0)?, self.rounds(5))?);

@@ -2,6 +2,7 @@
 
 pub(crate) mod authority;
 pub(crate) mod beside;
+pub(crate) mod enrollments;
 pub(crate) mod handshakes;
 pub(crate) mod live_set;
 pub(crate) mod requests;
