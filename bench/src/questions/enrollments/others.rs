@@ -29,8 +29,8 @@ impl Cfssl {
         let issue = ["issue", "--name", "other", "--cert", "other.crt", "--key", "other.key", &host];
         let _ = world.fleet.ca_daemon(&issue).success();
         let directory = world.fleet.directory();
-        let schema = fs::read_to_string(peers().join("cfssl.sql"))?;
-        let made = run(Command::new("sqlite3").arg(directory.join("cfssl.db")).arg(schema));
+        let read = format!(".read '{}'", peers().join("cfssl.sql").display());
+        let made = run(Command::new("sqlite3").arg(directory.join("cfssl.db")).arg(read));
         ensure!(made.status.success(), "no database for cfssl: {made:?}");
         fs::write(directory.join("cfssl.db.json"), r#"{"driver": "sqlite3", "data_source": "cfssl.db"}"#)?;
         let address = TcpListener::bind((world.address(), 0))?.local_addr()?;
