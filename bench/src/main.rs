@@ -32,7 +32,7 @@ use crate::{
     questions::{
         authority, balanced,
         beside::{self, Sizes},
-        effect, footprint, handshakes, latency, live_set, requests, revocation, swap,
+        effect, enrollments, footprint, handshakes, latency, live_set, requests, revocation, swap,
     },
     table::Table,
     world::World,
@@ -98,6 +98,8 @@ enum Question {
     PeerFootprint,
     /// Revocation to effect beside peers, with 0 and a million revoked
     PeerEffect,
+    /// Enrollments, with nothing and with millions of certificates stored
+    Enrollments,
 }
 
 /// How many are revoked where many are.
@@ -178,6 +180,9 @@ impl Session {
         }
         if self.asks(Question::Balanced) {
             answered(balanced::ask(&self.runtime, &mut World::with_revoked(0)?, self.rounds(5))?);
+        }
+        if self.asks(Question::Enrollments) {
+            enrollments::ask(if self.quick { &[0] } else { &[0, MANY, 5 * MANY] }, self.rounds(5), answered)?;
         }
         self.run_beside_peers(answered)
     }

@@ -4,6 +4,7 @@ pub(crate) mod authority;
 pub(crate) mod balanced;
 pub(crate) mod beside;
 pub(crate) mod effect;
+pub(crate) mod enrollments;
 pub(crate) mod footprint;
 pub(crate) mod handshakes;
 pub(crate) mod latency;

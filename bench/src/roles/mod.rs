@@ -5,6 +5,7 @@
 
 use clap::Subcommand;
 
+pub(crate) mod enrolling;
 pub(crate) mod lists;
 mod relying_parties;
 mod service;
@@ -15,6 +16,8 @@ pub(crate) enum Role {
     RelyingParties(relying_parties::Arguments),
     /// A service with the check of revocation, or without.
     Service(service::Arguments),
+    /// Clients that enroll.
+    Enrolling(enrolling::Arguments),
     /// Signs lists.
     SignLists(lists::Arguments),
     /// Loads lists, and asks the live set.
@@ -26,6 +29,7 @@ impl Role {
         match self {
             Self::RelyingParties(arguments) => relying_parties::play(arguments).await,
             Self::Service(arguments) => service::play(arguments).await,
+            Self::Enrolling(arguments) => enrolling::play(arguments).await,
             Self::SignLists(arguments) => lists::sign(&arguments),
             Self::LoadLists(arguments) => lists::load(&arguments),
         }

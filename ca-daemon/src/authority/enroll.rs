@@ -4,7 +4,7 @@
 
 use pki::{
     csr::{CertificateRequest, CsrError},
-    issuing::{IssuedCertificate, IssuingError},
+    issuing::IssuingError,
     pem::{self, PemError},
     policy::Denial,
     profile::Profile,
@@ -104,35 +104,28 @@ impl Authority {
         };
         token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
         let request = read_request(csr).map_err(denied)?;
-        let earlier = match token.check(now) {
-            // What was enrolled earlier is found by the transaction, too. Few come again, and for them it is signed in vain.
-            Ok(()) => Vec::new(),
-            Err(refusal) => {
-                let earlier = self.store.enrolled(&id, &request.public_key().spki_sha256(), now).await?;
-                if earlier.is_empty() {
-                    return Err(denied(refusal.into()).into());
-                }
-                earlier
-            }
-        };
-        let order = self.policy.approve(&token.grant, profile, request).map_err(|denial| denied(denial.into()))?;
-        if let Some((_, certificate)) = earlier.into_iter().find(|(info, _)| order.is_met_by(info)) {
+        let order = self.policy.approve(&token.grant, profile, request);
+        // Who comes again is recognized by the transaction, too; few do, and for them it is signed in vain.
+        if let Err(refusal) = token.check(now) {
+            let earlier = match &order {
+                Ok(order) => self.store.enrolled(&id, order, now).await?,
+                Err(_) => None,
+            };
+            let certificate = earlier.ok_or_else(|| denied(refusal.into()))?;
             return Ok(self.repeat(&id, certificate));
         }
-        token.check(now).map_err(|refusal| denied(refusal.into()))?;
+        let order = order.map_err(|denial| denied(denial.into()))?;
         // Signed before the transaction: the write lock is held for the disk only.
         let issued = self.issuing.issue(&order, serial, now)?;
+        let subject = order.subject().clone();
         match self.store.enroll(Candidate { token: id.clone(), order, issued, now }).await? {
-            Enrollment::Recorded(issued) => Ok(self.enrolled(&id, issued)),
+            Enrollment::Recorded(certificate) => {
+                info!(%serial, %subject, %profile, token = %id, "certificate issued");
+                Ok(self.chain(certificate))
+            }
             Enrollment::Repeated(certificate) => Ok(self.repeat(&id, certificate)),
             Enrollment::Refused(refusal) => Err(denied(refusal.into()).into()),
         }
-    }
-
-    fn enrolled(&self, token: &TokenId, issued: IssuedCertificate) -> Vec<CertificateDer<'static>> {
-        let (serial, subject, profile) = (issued.info.id.serial, issued.info.display_name(), issued.profile);
-        info!(%serial, %subject, %profile, %token, "certificate issued");
-        self.chain(issued.der)
     }
 
     fn repeat(&self, token: &TokenId, certificate: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {

@@ -3,7 +3,7 @@
 //! It never prints a secret that the command was not asked for.
 
 use std::{
-    io::{self, BufWriter, IsTerminal as _, Stdout, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
     time::Duration,
 };
 
@@ -47,11 +47,7 @@ impl Output {
 
     /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
     pub(super) fn list<const N: usize>(&self, columns: [&'static str; N]) -> List<N> {
-        let stdout = BufWriter::new(io::stdout());
-        match self.0 {
-            Format::Json => List::Json { stdout, is_empty: true },
-            Format::Text => List::Text { stdout, columns, widths: None },
-        }
+        List { out: BufWriter::new(io::stdout()), format: self.0, columns, widths: None }
     }
 
     /// Prints octets as they are.
@@ -73,59 +69,49 @@ impl Output {
 }
 
 /// A list that is printed while it is read.
-pub(super) enum List<const N: usize> {
-    Json {
-        stdout: BufWriter<Stdout>,
-        is_empty: bool,
-    },
-    Text {
-        stdout: BufWriter<Stdout>,
-        columns: [&'static str; N],
-        /// None before the first page.
-        widths: Option<[usize; N]>,
-    },
+pub(super) struct List<const N: usize, W: Write = Stdout> {
+    out: BufWriter<W>,
+    format: Format,
+    columns: [&'static str; N],
+    /// Of each column, what was the widest so far; nothing before the first page.
+    widths: Option<[usize; N]>,
 }
 
-impl<const N: usize> List<N> {
-    /// Prints some more of it. Columns are as wide as anything so far was.
+impl<const N: usize, W: Write> List<N, W> {
+    /// Prints some more of it.
     pub(super) fn add<T: Serialize>(&mut self, page: &[T], cells: impl Fn(&T) -> [String; N]) -> anyhow::Result<()> {
-        match self {
-            Self::Json { stdout, is_empty } => {
-                for item in page {
-                    let item = serde_json::to_string_pretty(item)?.replace('\n', "\n  ");
-                    let before = if std::mem::take(is_empty) { "[" } else { "," };
-                    write!(stdout, "{before}\n  {item}")?;
-                }
+        let is_first = self.widths.is_none();
+        let widths = self.widths.get_or_insert([0; N]);
+        if self.format == Format::Json {
+            for (index, item) in page.iter().enumerate() {
+                let item = serde_json::to_string_pretty(item)?.replace('\n', "\n  ");
+                write!(self.out, "{}\n  {item}", if is_first && index == 0 { "[" } else { "," })?;
             }
-            Self::Text { stdout, columns, widths } => {
-                let header = widths.is_none().then(|| columns.map(str::to_owned));
-                let rows: Vec<_> = header.into_iter().chain(page.iter().map(cells)).collect();
-                let widths = widths.get_or_insert([0; N]);
-                for row in &rows {
-                    for (width, cell) in widths.iter_mut().zip(row) {
-                        *width = (*width).max(cell.chars().count());
-                    }
-                }
-                for row in &rows {
-                    let cells = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:width$}  "));
-                    writeln!(stdout, "{}", cells.collect::<String>().trim_end())?;
-                }
+            return Ok(());
+        }
+        let header = is_first.then(|| self.columns.map(str::to_owned));
+        let rows: Vec<_> = header.into_iter().chain(page.iter().map(cells)).collect();
+        for row in &rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
             }
+        }
+        for row in &rows {
+            let cells = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:width$}  "));
+            writeln!(self.out, "{}", cells.collect::<String>().trim_end())?;
         }
         Ok(())
     }
 
     /// Ends it.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
-        let nothing: &[()] = &[];
-        match &mut self {
-            Self::Json { stdout, is_empty: true } => writeln!(stdout, "[]")?,
-            Self::Json { stdout, .. } => writeln!(stdout, "\n]")?,
-            Self::Text { widths: Some(_), .. } => {}
-            Self::Text { widths: None, .. } => self.add(nothing, |()| [(); N].map(|()| String::new()))?,
+        match (self.format, self.widths) {
+            (Format::Json, None) => writeln!(self.out, "[]")?,
+            (Format::Json, Some(_)) => writeln!(self.out, "\n]")?,
+            (Format::Text, None) => self.add::<()>(&[], |()| [(); N].map(|()| String::new()))?,
+            (Format::Text, Some(_)) => {}
         }
-        let (Self::Json { mut stdout, .. } | Self::Text { mut stdout, .. }) = self;
-        Ok(stdout.flush()?)
+        Ok(self.out.flush()?)
     }
 }
 
@@ -196,5 +182,34 @@ pub(super) fn span(span: Duration) -> String {
         seconds @ 60..3600 => format!("{} min", seconds / 60),
         seconds @ 3600..172_800 => format!("{} h", seconds / 3600),
         seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listed(format: Format, pages: &[&[&str]]) -> String {
+        let mut printed = Vec::new();
+        let mut list = List { out: BufWriter::new(&mut printed), format, columns: ["NAME", "LENGTH"], widths: None };
+        for page in pages {
+            list.add(page, |name| [(*name).to_owned(), name.len().to_string()]).unwrap();
+        }
+        list.end().unwrap();
+        String::from_utf8(printed).unwrap()
+    }
+
+    #[test]
+    fn a_list_in_pages_is_one_list() {
+        let pages: [&[&str]; 2] = [&["a", "b"], &["longer"]];
+        assert_eq!(
+            listed(Format::Text, &pages),
+            "NAME  LENGTH\na     1\nb     1\nlonger  6\n",
+            "columns grow with what is in them"
+        );
+        assert_eq!(listed(Format::Text, &[]), "NAME  LENGTH\n");
+        for (pages, all) in [(&pages[..], &["a", "b", "longer"][..]), (&[], &[])] {
+            assert_eq!(listed(Format::Json, pages), serde_json::to_string_pretty(all).unwrap() + "\n");
+        }
     }
 }

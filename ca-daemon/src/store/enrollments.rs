@@ -5,7 +5,8 @@
 use std::{collections::HashMap, slice, sync::Arc, time::Duration};
 
 use pki::{
-    certificate::CertificateInfo, issuing::IssuedCertificate, policy::Approved, time::Timestamp, token::TokenId,
+    certificate::CertificateInfo, issuing::IssuedCertificate, name::CommonName, policy::Approved, time::Timestamp,
+    token::TokenId,
 };
 use rustls_pki_types::CertificateDer;
 use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
@@ -33,11 +34,17 @@ pub(crate) struct Candidate {
     pub(crate) now: Timestamp,
 }
 
+impl Candidate {
+    fn key(&self) -> Key {
+        (self.token.clone(), self.issued.info.spki_sha256)
+    }
+}
+
 /// What became of an enrollment.
 #[derive(Clone, Debug)]
 pub(crate) enum Enrollment {
     /// The certificate is on the disk and the token's use counted.
-    Recorded(IssuedCertificate),
+    Recorded(CertificateDer<'static>),
     /// The same key enrolled for the same names before; this is what it got.
     Repeated(CertificateDer<'static>),
     /// In the meantime the token became unusable. Nothing was changed.
@@ -107,16 +114,17 @@ impl Store {
         enrollment
     }
 
-    /// The valid certificates that this key was given with this token, newest first.
+    /// The newest valid certificate that was enrolled with this token for the same key and the same names.
     pub(crate) async fn enrolled(
         &self,
         token: &TokenId,
-        spki_sha256: &[u8; 32],
+        order: &Approved,
         now: Timestamp,
-    ) -> Result<Vec<(CertificateInfo, CertificateDer<'static>)>, StoreError> {
+    ) -> Result<Option<CertificateDer<'static>>, StoreError> {
         let mut connection = self.reader.acquire().await?;
-        let found = find_enrolled(&mut connection, [(token, spki_sha256)], now).await?;
-        found.into_iter().map(|found| read(found.der)).collect()
+        let key = (token.clone(), order.public_key().spki_sha256());
+        let mut found = find_enrolled(&mut connection, [(order.subject(), key.1)], now).await?;
+        find_met(found.remove(&key).unwrap_or_default(), order, now)
     }
 }
 
@@ -186,7 +194,7 @@ enum Decision {
 impl Decision {
     fn of(self, candidate: Candidate) -> Enrollment {
         match self {
-            Self::Record => Enrollment::Recorded(candidate.issued),
+            Self::Record => Enrollment::Recorded(candidate.issued.der),
             Self::Repeat(certificate) => Enrollment::Repeated(certificate),
             Self::Refuse(refusal) => Enrollment::Refused(refusal),
         }
@@ -195,12 +203,13 @@ impl Decision {
 
 /// Of one enrollment: the token, and the SHA-256 of the key.
 type Key = (TokenId, [u8; 32]);
+/// What was enrolled, the newest first.
+type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
 
 /// What the tables say at the beginning of the transaction, and what the enrollments in it have added.
 struct Ledger {
     tokens: HashMap<TokenId, TokenRecord>,
-    /// The newest first.
-    earlier: HashMap<Key, Vec<CertificateDer<'static>>>,
+    earlier: Earlier,
     /// How often each token was used in this transaction.
     uses: HashMap<TokenId, u32>,
 }
@@ -208,12 +217,9 @@ struct Ledger {
 impl Ledger {
     async fn read(connection: &mut SqliteConnection, candidates: &[Candidate]) -> Result<Self, StoreError> {
         let tokens = tokens::get_all(connection, candidates.iter().map(|candidate| &candidate.token)).await?;
-        let keys = candidates.iter().map(|candidate| (&candidate.token, &candidate.issued.info.spki_sha256));
         let first = candidates.iter().map(|candidate| candidate.now).min().unwrap_or(Timestamp::MIN);
-        let mut earlier: HashMap<Key, Vec<_>> = HashMap::new();
-        for Found { token, spki_sha256, der } in find_enrolled(connection, keys, first).await? {
-            earlier.entry((token, spki_sha256)).or_default().push(der);
-        }
+        let asked = candidates.iter().map(|candidate| (candidate.order.subject(), candidate.key().1));
+        let earlier = find_enrolled(connection, asked, first).await?;
         let tokens = tokens.into_iter().map(|token| (token.id(), token)).collect();
         Ok(Self { tokens, earlier, uses: HashMap::new() })
     }
@@ -226,12 +232,9 @@ impl Ledger {
         if let Err(refusal) = token.check_not_revoked() {
             return Ok(Decision::Refuse(refusal));
         }
-        let earlier = self.earlier.entry((id.clone(), issued.info.spki_sha256)).or_default();
-        for der in earlier.iter() {
-            let (info, der) = read(der.clone())?;
-            if info.validity.not_after >= *now && order.is_met_by(&info) {
-                return Ok(Decision::Repeat(der));
-            }
+        let earlier = self.earlier.entry(candidate.key()).or_default();
+        if let Some(met) = find_met(earlier.iter().cloned(), order, *now)? {
+            return Ok(Decision::Repeat(met));
         }
         if let Err(refusal) = token.check(*now) {
             return Ok(Decision::Refuse(refusal));
@@ -243,44 +246,46 @@ impl Ledger {
     }
 }
 
-/// A valid certificate that was enrolled.
-struct Found {
-    token: TokenId,
-    spki_sha256: [u8; 32],
-    der: CertificateDer<'static>,
-}
-
-/// The valid certificates that each of these keys was given with its token, the newest first.
+/// The certificates with one of these names and the key beside it that are valid then.
 async fn find_enrolled(
     connection: &mut SqliteConnection,
-    keys: impl IntoIterator<Item = (&TokenId, &[u8; 32])>,
+    asked: impl IntoIterator<Item = (&CommonName, [u8; 32])>,
     now: Timestamp,
-) -> Result<Vec<Found>, StoreError> {
-    let (tokens, keys): (Vec<&str>, Vec<[u8; 32]>) =
-        keys.into_iter().map(|(token, key)| (token.as_str(), *key)).unzip();
+) -> Result<Earlier, StoreError> {
+    let (names, keys): (Vec<&str>, Vec<[u8; 32]>) = asked.into_iter().map(|(name, key)| (name.as_str(), key)).unzip();
     // CROSS JOIN, because the planner would else begin with what ends after now, which is most of the table.
     let rows = sqlx::query(
         "SELECT c.token_id, c.spki_sha256, c.der FROM json_each(?1) AS asked CROSS JOIN certificates AS c
-             ON c.token_id = asked.value AND c.spki_sha256 = substr(?2, asked.key * 32 + 1, 32)
-         WHERE c.not_after >= ?3 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
+             ON c.common_name = asked.value
+             AND substr(c.spki_sha256, 1, 8) = substr(?2, asked.key * 32 + 1, 8)
+         WHERE c.token_id IS NOT NULL AND c.not_after >= ?3
+           AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
          ORDER BY c.id DESC",
     )
-    .bind(records::to_json(&tokens))
+    .bind(records::to_json(&names))
     .bind(keys.concat())
     .bind(now.unix())
     .fetch_all(connection)
     .await?;
-    let found = |row| {
-        Ok(Found {
-            token: records::parse(row, "token_id")?,
-            spki_sha256: records::octets(row, "spki_sha256")?,
-            der: row.try_get::<Vec<u8>, _>("der")?.into(),
-        })
-    };
-    rows.iter().map(found).collect()
+    let mut found = Earlier::new();
+    for row in &rows {
+        let key = (records::parse(row, "token_id")?, records::octets(row, "spki_sha256")?);
+        found.entry(key).or_default().push(row.try_get::<Vec<u8>, _>("der")?.into());
+    }
+    Ok(found)
 }
 
-fn read(der: CertificateDer<'static>) -> Result<(CertificateInfo, CertificateDer<'static>), StoreError> {
-    let info = CertificateInfo::from_der(&der).map_err(|error| StoreError::damaged("der", &error))?;
-    Ok((info, der))
+/// The first one that carries what was approved, and is valid then.
+fn find_met(
+    certificates: impl IntoIterator<Item = CertificateDer<'static>>,
+    order: &Approved,
+    now: Timestamp,
+) -> Result<Option<CertificateDer<'static>>, StoreError> {
+    for der in certificates {
+        let info = CertificateInfo::from_der(&der).map_err(|error| StoreError::damaged("der", &error))?;
+        if info.validity.not_after >= now && order.is_met_by(&info) {
+            return Ok(Some(der));
+        }
+    }
+    Ok(None)
 }

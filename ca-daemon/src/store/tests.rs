@@ -87,6 +87,39 @@ async fn certificates_are_found_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn a_list_is_whole_however_long_it_is_and_however_it_is_found() {
+    let fixture = Fixture::new().await;
+    let store = fixture.authority.store();
+    let first = fixture.issue("client_1", 20).await;
+    let sql = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 5000)
+               INSERT INTO certificates (serial, common_name, profile, spki_sha256, not_before, not_after, issued_at, der)
+               SELECT unhex(printf('40%030x', n)), iif(n % 2, 'odd_' || (n % 7), 'even'), profile, spki_sha256, not_before,
+                      not_after, issued_at, der
+               FROM numbers, certificates WHERE id = 1";
+    sqlx::query(sql).execute(&store.writer).await.unwrap();
+    revoke_many(store, 2_000).await;
+    let count = async |filter: Filter| {
+        let records = store.list(&filter, now()).await.unwrap();
+        let serials: Vec<_> = records.iter().map(|record| record.serial).collect();
+        assert!(serials.iter().skip(1).is_sorted(), "oldest first");
+        (records.len(), serials.first() == Some(&first))
+    };
+    let named = |name: &str| Filter { name: Some(name.parse().unwrap()), ..Filter::default() };
+    let revoked = |filter: Filter| Filter { status: Some(Wanted::Revoked), ..filter };
+    assert_eq!(count(Filter::default()).await, (5_001, true));
+    assert_eq!(count(named("*")).await, (5_001, true));
+    assert_eq!(count(named("even")).await, (2_500, false));
+    assert_eq!(count(named("od*_*")).await, (2_500, false));
+    assert_eq!(count(named("*_1")).await, (359, true), "the first, and each fourteenth");
+    assert_eq!(count(Filter { status: Some(Wanted::Valid), ..Filter::default() }).await, (3_001, true));
+    assert_eq!(count(revoked(Filter::default())).await, (2_000, false));
+    assert_eq!(count(revoked(named("even"))).await, (1_000, false));
+    // More than are remembered by their ids.
+    let expiring = Filter { expiring_by: Some(now().plus(Duration::from_hours(1_000_000))), ..Filter::default() };
+    assert_eq!(count(expiring).await, (3_001, true));
+}
+
+#[tokio::test]
 async fn the_database_itself_forbids_to_forget() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
@@ -290,6 +323,10 @@ async fn a_database_from_before_the_deltas_goes_on() {
         "DROP TABLE relying_parties",
         "DROP TABLE crl_numbers",
         "DROP TABLE revoked_authorities",
+        "DROP INDEX certificates_by_name",
+        "DROP INDEX certificates_by_token",
+        "CREATE INDEX certificates_by_name ON certificates (common_name)",
+        "CREATE INDEX certificates_by_enrollment ON certificates (token_id, spki_sha256)",
         "DELETE FROM _sqlx_migrations WHERE version >= 2",
     ] {
         sqlx::query(step).execute(&store.writer).await.unwrap();
