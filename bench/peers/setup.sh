@@ -7,6 +7,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 
 # command -> Debian package
 declare -A packages=(
+    [cfssl]=golang-cfssl
     [nginx]=nginx
     [go]=golang-go
 )

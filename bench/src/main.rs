@@ -109,8 +109,7 @@ const MANY: u64 = 1_000_000;
 const SIZES: [u64; 4] = [0, 1_000, 100_000, MANY];
 
 /// What is asked in a hurry.
-const IN_A_HURRY: [Question; 4] =
-    [Question::LiveSet, Question::Handshakes, Question::PeerRequests, Question::PeerHandshakes];
+const IN_A_HURRY: [Question; 3] = [Question::LiveSet, Question::PeerRequests, Question::PeerHandshakes];
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
@@ -220,6 +219,9 @@ impl Session {
                     table.figure(std::mem::take(&mut sizes).figure());
                 }
                 answered(table);
+                if revoked == 0 || (revoked == MANY && !self.quick) {
+                    answered(beside::resumptions(&stage, &contenders, self.rounds(5))?);
+                }
             }
             if neighbour {
                 answered(latency::beside_handshakes(&stage, &contenders, self.rounds(5))?);
