@@ -9,6 +9,7 @@ export PATH="$PATH:/usr/sbin:/sbin"
 declare -A packages=(
     [nginx]=nginx
     [go]=golang-go
+    [cfssl]=golang-cfssl
 )
 missing=()
 for command in "${!packages[@]}"; do
