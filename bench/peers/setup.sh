@@ -10,6 +10,7 @@ declare -A packages=(
     [cfssl]=golang-cfssl
     [nginx]=nginx
     [go]=golang-go
+    [cfssl]=golang-cfssl
 )
 missing=()
 for command in "${!packages[@]}"; do
