@@ -12,7 +12,15 @@ use crate::rounds::{Rounds, Unit};
 /// A logarithmic axis has no place for nothing; it lies here, and its tick says so.
 const NOTHING: f64 = 100.0;
 
-const SIZE: (u32, u32) = (860, 480);
+const SIZE: (u32, u32) = (980, 480);
+const MARGIN: i32 = 14;
+/// Beside the drawing, for the names of the lines: over it they would cover some.
+const NAMES: i32 = 150;
+const LABELS: i32 = 76;
+
+/// Told apart by people who see few colours, too; ours is the darkest.
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 60, 130), RGBColor(0, 150, 110), RGBColor(225, 140, 0), RGBColor(200, 90, 160)];
 
 /// What is drawn.
 #[derive(Clone, Debug)]
@@ -63,9 +71,10 @@ impl Figure {
         root.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&root)
             .caption(self.title, ("sans-serif", 18))
-            .margin(14)
+            .margin(MARGIN)
+            .margin_right(MARGIN + NAMES)
             .x_label_area_size(44)
-            .y_label_area_size(76)
+            .y_label_area_size(LABELS)
             .build_cartesian_2d((x.0 / 1.2..x.1 * 1.2).log_scale(), (y.0 / 1.5..y.1 * 1.5).log_scale())?;
         chart
             .configure_mesh()
@@ -78,7 +87,7 @@ impl Figure {
             .y_label_formatter(&|y| unit.show(*y))
             .draw()?;
         for line in &self.lines {
-            let colour = Palette99::pick(line.colour).to_rgba();
+            let colour = COLOURS[line.colour % COLOURS.len()].to_rgba();
             let style = colour.stroke_width(2);
             let medians: Vec<_> = line.points.iter().map(|(x, rounds)| (place(*x), rounds.median())).collect();
             let drawn = match line.stroke {
@@ -96,9 +105,10 @@ impl Figure {
             });
             chart.draw_series(bars)?;
         }
+        let (width, _) = chart.plotting_area().dim_in_pixel();
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(SeriesLabelPosition::Coordinate(i32::try_from(width)? + MARGIN / 2, 0))
             .label_font(("sans-serif", 13))
             .background_style(WHITE.mix(0.85))
             .border_style(BLACK.mix(0.2))
