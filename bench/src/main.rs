@@ -5,7 +5,13 @@
 
 #![expect(clippy::print_stdout, reason = "its tables are its purpose")]
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{
+    cell::RefCell,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    time::Instant,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -125,17 +131,20 @@ fn main() -> anyhow::Result<()> {
         println!("{}", table.to_markdown());
         tables.push(table);
     };
-    Session { runtime, quick: arguments.quick, only: arguments.only }.run(&mut answered)?;
+    let session = Session::new(runtime, arguments.quick, arguments.only);
+    session.run(&mut answered);
+    let unanswered = session.unanswered.into_inner();
     let ratios: Vec<_> = tables.iter().flat_map(Table::ratios).collect();
-    println!("Ratios:\n{}\n\nWhat fell short:\n{}", ratios.join("\n"), report::missed(&tables));
+    println!("Ratios:\n{}\n\nWhat fell short:\n{}", ratios.join("\n"), report::missed(&tables, &unanswered));
     println!("measured in {} s", began.elapsed().as_secs());
     if let Some(path) = arguments.compare {
         let before = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         println!("since {}:\n{}", path.display(), compare::moved(&before, &tables));
     }
     if let Some(out) = arguments.out {
-        report::write(&out, &facts, &tables)?;
+        report::write(&out, &facts, &tables, &unanswered)?;
     }
+    anyhow::ensure!(unanswered.is_empty(), "not everything was answered");
     Ok(())
 }
 
@@ -144,9 +153,15 @@ struct Session {
     runtime: Runtime,
     quick: bool,
     only: Vec<Question>,
+    /// What could not be answered, and why: no reason to lose the other answers.
+    unanswered: RefCell<Vec<String>>,
 }
 
 impl Session {
+    fn new(runtime: Runtime, quick: bool, only: Vec<Question>) -> Self {
+        Self { runtime, quick, only, unanswered: RefCell::default() }
+    }
+
     /// Everything, where nothing in particular was asked for; in a hurry, what says most about ours and its peers.
     fn asks(&self, question: Question) -> bool {
         if self.only.is_empty() { !self.quick || IN_A_HURRY.contains(&question) } else { self.only.contains(&question) }
@@ -157,97 +172,124 @@ impl Session {
         if self.quick { (all / 10).max(3) } else { all }
     }
 
-    fn run(&self, answered: &mut impl FnMut(Table)) -> anyhow::Result<()> {
-        let mut empty = World::with_revoked(0)?;
-        if self.asks(Question::LiveSet) {
-            answered(live_set::ask(&empty, MANY, self.rounds(5))?);
-        }
-        if self.asks(Question::Requests) {
-            answered(requests::ask(&self.runtime, &mut empty, self.rounds(5))?);
-        }
-        drop(empty);
-        let with_many = [Question::Handshakes, Question::Swap, Question::Authority];
-        if with_many.into_iter().any(|question| self.asks(question)) {
-            self.run_with_many(answered)?;
-        }
-        let effect = |parties, rounds| revocation::Scene { parties, rounds: self.rounds(rounds), revoked: MANY };
-        if self.asks(Question::Revocation) {
-            revocation::ask(&self.runtime, effect(3, 150), answered)?;
-        }
-        if self.asks(Question::Revocation200) {
-            revocation::ask(&self.runtime, effect(200, 20), answered)?;
-        }
-        if self.asks(Question::Balanced) {
-            answered(balanced::ask(&self.runtime, &mut World::with_revoked(0)?, self.rounds(5))?);
-        }
-        if self.asks(Question::Enrollments) {
-            enrollments::ask(if self.quick { &[0] } else { &[0, MANY, 5 * MANY] }, self.rounds(5), answered)?;
-        }
-        self.run_beside_peers(answered)
+    /// Goes on to the next question when this one cannot be answered.
+    fn attempt(&self, question: Question, ask: impl FnOnce() -> anyhow::Result<()>) {
+        let name = question.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+        // What starts processes for tests panics when one does not start.
+        let why = match catch_unwind(AssertUnwindSafe(ask)) {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => format!("{error:#}"),
+            Err(_) => "it panicked, see the log".to_owned(),
+        };
+        println!("{name} was not answered: {why}\n");
+        self.unanswered.borrow_mut().push(format!("{name}: {why}"));
     }
 
-    /// With each number of revoked certificates, everything that is asked with so many.
-    fn run_beside_peers(&self, answered: &mut impl FnMut(Table)) -> anyhow::Result<()> {
+    fn run(&self, answered: &mut impl FnMut(Table)) {
+        let ask = |question: Question, ask: &mut dyn FnMut() -> anyhow::Result<()>| {
+            if self.asks(question) {
+                self.attempt(question, ask);
+            }
+        };
+        let none = || World::with_revoked(0);
+        let many = || World::with_revoked(MANY);
+        let effect = |parties, rounds| revocation::Scene { parties, rounds: self.rounds(rounds), revoked: MANY };
+        let (runtime, rounds) = (&self.runtime, self.rounds(5));
+        ask(Question::LiveSet, &mut || {
+            answered(live_set::ask(&none()?, MANY, rounds)?);
+            Ok(())
+        });
+        ask(Question::Requests, &mut || {
+            answered(requests::ask(runtime, &mut none()?, rounds)?);
+            Ok(())
+        });
+        ask(Question::Authority, &mut || {
+            answered(authority::ask(runtime, &mut many()?, rounds)?);
+            Ok(())
+        });
+        ask(Question::Handshakes, &mut || {
+            answered(handshakes::ask(runtime, [&mut none()?, &mut many()?], rounds)?);
+            Ok(())
+        });
+        ask(Question::Swap, &mut || {
+            answered(swap::ask(runtime, &mut many()?, rounds)?);
+            Ok(())
+        });
+        ask(Question::Revocation, &mut || revocation::ask(runtime, effect(3, 150), answered));
+        ask(Question::Revocation200, &mut || revocation::ask(runtime, effect(200, 20), answered));
+        ask(Question::Balanced, &mut || {
+            answered(balanced::ask(runtime, &mut none()?, rounds)?);
+            Ok(())
+        });
+        ask(Question::Enrollments, &mut || {
+            enrollments::ask(if self.quick { &[0] } else { &[0, MANY, 5 * MANY] }, rounds, answered)
+        });
         let mut sizes = Sizes::default();
         for revoked in SIZES {
-            let is_asked = |question, of: &[u64]| self.asks(question) && of.contains(&revoked);
-            let requests = is_asked(Question::PeerRequests, &[0]);
-            let latency = is_asked(Question::PeerLatency, &[0]);
-            let sizes_shaken: &[u64] = if self.quick { &[0, MANY] } else { &SIZES };
-            let shakes_hands = is_asked(Question::PeerHandshakes, sizes_shaken);
-            let neighbour = is_asked(Question::PeerNeighbour, &[MANY]);
-            let footprint = is_asked(Question::PeerFootprint, &[0, 100_000, MANY]);
-            let effect = is_asked(Question::PeerEffect, &[0, MANY]);
-            if !(requests || latency || shakes_hands || neighbour || footprint || effect) {
-                continue;
-            }
-            let world = World::with_revoked(revoked)?;
-            let stage = Stage::new(&self.runtime, &world)?;
-            if footprint {
-                answered(footprint::ask(&stage, self.rounds(5))?);
-            }
-            let contenders = stage.start_all()?;
-            if requests {
-                answered(beside::requests(&stage, &contenders, self.rounds(5))?);
-            }
-            if latency {
-                answered(latency::over_load(&stage, &contenders, self.rounds(5))?);
-            }
-            if shakes_hands {
-                let mut table = beside::handshakes(&stage, &contenders, self.rounds(5), &mut sizes)?;
-                if revoked == MANY {
-                    table.figure(std::mem::take(&mut sizes).figure());
-                }
-                answered(table);
-                if revoked == 0 || (revoked == MANY && !self.quick) {
-                    answered(beside::resumptions(&stage, &contenders, self.rounds(5))?);
-                }
-            }
-            if neighbour {
-                answered(latency::beside_handshakes(&stage, &contenders, self.rounds(5))?);
-            }
-            if effect {
-                // Its contenders are started for each event, on an otherwise idle stage.
-                drop(contenders);
-                answered(effect::ask(&stage, self.rounds(5))?);
-            }
+            self.attempt(Question::PeerHandshakes, || self.run_beside_peers(revoked, &mut sizes, answered));
         }
-        Ok(())
     }
 
-    fn run_with_many(&self, answered: &mut impl FnMut(Table)) -> anyhow::Result<()> {
-        let mut many = World::with_revoked(MANY)?;
-        if self.asks(Question::Authority) {
-            answered(authority::ask(&self.runtime, &mut many, self.rounds(5))?);
+    /// Everything that is asked beside peers with so many revoked.
+    fn run_beside_peers(
+        &self,
+        revoked: u64,
+        sizes: &mut Sizes,
+        answered: &mut impl FnMut(Table),
+    ) -> anyhow::Result<()> {
+        let is_asked = |question, of: &[u64]| self.asks(question) && of.contains(&revoked);
+        let requests = is_asked(Question::PeerRequests, &[0]);
+        let latency = is_asked(Question::PeerLatency, &[0]);
+        let sizes_shaken: &[u64] = if self.quick { &[0, MANY] } else { &SIZES };
+        let shakes_hands = is_asked(Question::PeerHandshakes, sizes_shaken);
+        let neighbour = is_asked(Question::PeerNeighbour, &[MANY]);
+        let footprint = is_asked(Question::PeerFootprint, &[0, 100_000, MANY]);
+        let effect = is_asked(Question::PeerEffect, &[0, MANY]);
+        if !(requests || latency || shakes_hands || neighbour || footprint || effect) {
+            return Ok(());
         }
-        if self.asks(Question::Handshakes) {
-            let mut none = World::with_revoked(0)?;
-            answered(handshakes::ask(&self.runtime, [&mut none, &mut many], self.rounds(5))?);
-        }
-        if self.asks(Question::Swap) {
-            // Last: its authority stands still.
-            answered(swap::ask(&self.runtime, &mut many, self.rounds(5))?);
-        }
+        let rounds = self.rounds(5);
+        let world = World::with_revoked(revoked)?;
+        let stage = Stage::new(&self.runtime, &world)?;
+        let ask = |question: Question, is_asked: bool, ask: &mut dyn FnMut() -> anyhow::Result<()>| {
+            if is_asked {
+                self.attempt(question, ask);
+            }
+        };
+        ask(Question::PeerFootprint, footprint, &mut || {
+            answered(footprint::ask(&stage, rounds)?);
+            Ok(())
+        });
+        let contenders = stage.start_all()?;
+        ask(Question::PeerRequests, requests, &mut || {
+            answered(beside::requests(&stage, &contenders, rounds)?);
+            Ok(())
+        });
+        ask(Question::PeerLatency, latency, &mut || {
+            answered(latency::over_load(&stage, &contenders, rounds)?);
+            Ok(())
+        });
+        ask(Question::PeerHandshakes, shakes_hands, &mut || {
+            let mut table = beside::handshakes(&stage, &contenders, rounds, sizes)?;
+            if revoked == MANY {
+                table.figure(std::mem::take(sizes).figure());
+            }
+            answered(table);
+            if revoked == 0 || (revoked == MANY && !self.quick) {
+                answered(beside::resumptions(&stage, &contenders, rounds)?);
+            }
+            Ok(())
+        });
+        ask(Question::PeerNeighbour, neighbour, &mut || {
+            answered(latency::beside_handshakes(&stage, &contenders, rounds)?);
+            Ok(())
+        });
+        // Its contenders are started for each event, on an otherwise idle stage.
+        drop(contenders);
+        ask(Question::PeerEffect, effect, &mut || {
+            answered(effect::ask(&stage, rounds)?);
+            Ok(())
+        });
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use anyhow::Context as _;
 use crate::table::Table;
 
 /// Writes the tables to this file, and the figures beside it.
-pub(crate) fn write(out: &Path, facts: &str, tables: &[Table]) -> anyhow::Result<()> {
+pub(crate) fn write(out: &Path, facts: &str, tables: &[Table], unanswered: &[String]) -> anyhow::Result<()> {
     let beside = |name: String| -> PathBuf { out.with_file_name(name) };
     for figure in tables.iter().flat_map(Table::figures) {
         let file = beside(figure.path());
@@ -34,15 +34,17 @@ pub(crate) fn write(out: &Path, facts: &str, tables: &[Table]) -> anyhow::Result
          round after round, so that a drifting machine hurts all alike; p50, min and max are those of the rounds. CPU is that of the server \
          alone, out of `/proc`, as client and server share the cores. The peers' configurations are in [`peers`](peers).\n\n\
          ## The machine\n\n{facts}\n## What fell short\n\n{}\n## Goals\n\n{}\n## The answers\n\n{answers}",
-        missed(tables),
+        missed(tables, unanswered),
         goals(tables),
     );
     fs::write(out, text.trim_end().to_owned() + "\n").with_context(|| out.display().to_string())
 }
 
-/// The goals that were missed, as a list.
-pub(crate) fn missed(tables: &[Table]) -> String {
-    let missed: Vec<_> = tables.iter().flat_map(Table::missed).map(|missed| format!("- {missed}\n")).collect();
+/// The goals that were missed, and the questions that were not answered, as a list.
+pub(crate) fn missed(tables: &[Table], unanswered: &[String]) -> String {
+    let unanswered = unanswered.iter().map(|why| format!("- Not answered: {why}\n"));
+    let missed = tables.iter().flat_map(Table::missed).map(|missed| format!("- {missed}\n"));
+    let missed: Vec<_> = unanswered.chain(missed).collect();
     if missed.is_empty() { "Every goal is met.\n".to_owned() } else { missed.concat() }
 }
 
