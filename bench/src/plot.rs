@@ -90,29 +90,30 @@ impl Figure {
             let colour = COLOURS[line.colour % COLOURS.len()].to_rgba();
             let style = colour.stroke_width(2);
             let medians: Vec<_> = line.points.iter().map(|(x, rounds)| (place(*x), rounds.median())).collect();
-            let drawn = match line.stroke {
-                Stroke::Solid => chart.draw_series(LineSeries::new(medians.clone(), style))?,
-                Stroke::Dashed => chart.draw_series(DashedLineSeries::new(medians.clone(), 5, 4, style))?,
-            };
-            let sample = move |(x, y): (i32, i32)| match line.stroke {
-                Stroke::Solid => PathElement::new(vec![(x, y), (x + 22, y)], style),
-                Stroke::Dashed => PathElement::new(vec![(x, y), (x + 8, y)], style),
-            };
-            drawn.label(&line.name).legend(sample);
+            match line.stroke {
+                Stroke::Solid => _ = chart.draw_series(LineSeries::new(medians.clone(), style))?,
+                Stroke::Dashed => _ = chart.draw_series(DashedLineSeries::new(medians.clone(), 5, 4, style))?,
+            }
             chart.draw_series(medians.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
             let bars = line.points.iter().map(|(x, rounds)| {
                 PathElement::new(vec![(place(*x), rounds.min()), (place(*x), rounds.max())], colour.stroke_width(1))
             });
             chart.draw_series(bars)?;
         }
-        let (width, _) = chart.plotting_area().dim_in_pixel();
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::Coordinate(i32::try_from(width)? + MARGIN / 2, 0))
-            .label_font(("sans-serif", 13))
-            .background_style(WHITE.mix(0.85))
-            .border_style(BLACK.mix(0.2))
-            .draw()?;
+        // Not plotters' own legend, which has to lie within the axes, where it would cover lines.
+        let x = i32::try_from(SIZE.0)? - MARGIN - NAMES + 12;
+        for (line, index) in self.lines.iter().zip(0..) {
+            let y = 52 + 20 * index;
+            let style = COLOURS[line.colour % COLOURS.len()].stroke_width(2);
+            let dashes: &[(i32, i32)] = match line.stroke {
+                Stroke::Solid => &[(0, 22)],
+                Stroke::Dashed => &[(0, 5), (9, 14), (18, 22)],
+            };
+            for (from, to) in dashes {
+                root.draw(&PathElement::new(vec![(x + from, y), (x + to, y)], style))?;
+            }
+            root.draw(&Text::new(line.name.clone(), (x + 30, y - 7), ("sans-serif", 13)))?;
+        }
         root.present()?;
         Ok(())
     }
