@@ -73,5 +73,11 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
         table.row(format!("{name}: handshakes in a second"), rates);
     }
     table.row("the balancer's own CPU for each handshake", balancing);
+    table.note(
+        "A session can be resumed at the replica that it began at, so through a balancer that does not look at clients about one of \
+         three is. Sharing ticket keys among replicas would make it all of them, and is not done: whoever has such a key can make a \
+         ticket for any client, so every replica would hold a secret worth as much as the issuing CA's key, and the authority would \
+         have to hand it out. What it would save is the difference between the two costs above.",
+    );
     Ok(table)
 }
