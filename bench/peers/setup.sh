@@ -10,7 +10,6 @@ declare -A packages=(
     [cfssl]=golang-cfssl
     [nginx]=nginx
     [go]=golang-go
-    [cfssl]=golang-cfssl
 )
 missing=()
 for command in "${!packages[@]}"; do
@@ -29,6 +28,6 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Beside the directory that holds `bench` itself. The standard library is all that it needs, so nothing is fetched.
-target=$(cd ../.. && realpath -m "${CARGO_TARGET_DIR:-target}")/peers
+target=$(cd ../.. && realpath -m "${CARGO_TARGET_DIR:-target}/${CARGO_BUILD_TARGET:-}")/peers
 export GOCACHE="$target/go-cache" GOPATH="$target/go-path" GOFLAGS=-mod=mod GOPROXY=off GOTOOLCHAIN=local CGO_ENABLED=0
 (cd go && go build -o "$target/go-http" .)

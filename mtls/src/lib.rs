@@ -73,6 +73,7 @@ pub mod revocation;
 
 mod acceptor;
 mod at_once;
+mod corked;
 mod feed;
 mod generations;
 mod guard;

@@ -3,11 +3,19 @@
 //! It is a loop of its own, and not `axum-server`'s, for one reason: ending one connection properly (HTTP/2 GOAWAY, then the
 //! socket) takes hold of that connection, and `axum-server` lets go only of all at once. It never decides who is revoked.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use axum::Router;
 use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
 use tokio::{
+    io::AsyncWrite,
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::{sleep, timeout},
@@ -19,6 +27,7 @@ use crate::{
     acceptor::{Accepted, Acceptor},
     at_once::{AtOnce, SelfWaking},
     bounded::Slots,
+    corked::{Cork, corked},
     guard::Guarded,
     limits,
 };
@@ -112,6 +121,7 @@ async fn serve_connection(
     let end = registration.end();
     let asked = CancellationToken::new();
     let guarded = Guarded::new(router, peer, acceptor, end.clone(), asked.clone());
+    let (stream, cork) = corked(stream);
     let connection = http.serve_connection(TokioIo::new(stream), guarded);
     tokio::pin!(connection);
     let silence = silence(&asked);
@@ -126,7 +136,8 @@ async fn serve_connection(
             () = end.cancelled() => {
                 connection.as_mut().graceful_shutdown();
                 // What is in flight ends with the connection, at the latest when this returns.
-                let _ = timeout(GOAWAY_TIMEOUT, connection).await;
+                let ending = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context));
+                let _ = timeout(GOAWAY_TIMEOUT, ending).await;
                 return;
             }
             () = &mut time_to_go, if !drains => {
@@ -134,8 +145,24 @@ async fn serve_connection(
                 connection.as_mut().graceful_shutdown();
             }
             () = &mut silence => return,
-            _ = poll_fn(|context| self_waking.poll(connection.as_mut(), context)) => return,
+            () = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context)) => return,
         }
+    }
+}
+
+/// One look at a connection, and whatever that brings to say leaves together.
+fn poll_connection<C: Future, S: AsyncWrite + Unpin>(
+    connection: Pin<&mut C>,
+    self_waking: &SelfWaking,
+    cork: &Cork<S>,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    if self_waking.poll(connection, context).is_ready() {
+        return Poll::Ready(());
+    }
+    match cork.poll_release(context) {
+        Poll::Ready(Err(_)) => Poll::Ready(()),
+        Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
     }
 }
 
