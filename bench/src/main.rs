@@ -127,9 +127,17 @@ fn main() -> anyhow::Result<()> {
     let began = Instant::now();
     let facts = machine::facts();
     let mut tables = Vec::new();
+    let out = arguments.out.as_deref();
+    let write = |tables: &[Table], unanswered: &[String]| {
+        out.map_or(Ok(()), |out| report::write(out, &facts, tables, unanswered))
+    };
     let mut answered = |table: Table| {
         println!("{}", table.to_markdown());
         tables.push(table);
+        // What is known already is not lost when the run ends early.
+        if let Err(error) = write(&tables, &[]) {
+            println!("{error:#}");
+        }
     };
     let session = Session::new(runtime, arguments.quick, arguments.only);
     session.run(&mut answered);
@@ -141,9 +149,7 @@ fn main() -> anyhow::Result<()> {
         let before = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         println!("since {}:\n{}", path.display(), compare::moved(&before, &tables));
     }
-    if let Some(out) = arguments.out {
-        report::write(&out, &facts, &tables, &unanswered)?;
-    }
+    write(&tables, &unanswered)?;
     anyhow::ensure!(unanswered.is_empty(), "not everything was answered");
     Ok(())
 }
@@ -221,12 +227,13 @@ impl Session {
             answered(balanced::ask(runtime, &mut none()?, rounds)?);
             Ok(())
         });
-        ask(Question::Enrollments, &mut || {
-            enrollments::ask(if self.quick { &[0] } else { &[0, MANY, 5 * MANY] }, rounds, answered)
-        });
         let mut sizes = Sizes::default();
         for revoked in SIZES {
             self.attempt(Question::PeerHandshakes, || self.run_beside_peers(revoked, &mut sizes, answered));
+        }
+        if self.asks(Question::Enrollments) {
+            let stored: &[u64] = if self.quick { &[0] } else { &[0, MANY, 5 * MANY] };
+            self.attempt(Question::Enrollments, || enrollments::ask(stored, rounds, answered));
         }
     }
 
