@@ -11,7 +11,6 @@ use api_server::{
     server::Server,
 };
 use clap::Parser as _;
-use mimalloc::MiMalloc;
 use mtls::{
     limits,
     notify::{State, notify},
@@ -19,10 +18,6 @@ use mtls::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
-
-/// Connections and requests come and go on all threads, which the C library's allocator takes turns for.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {

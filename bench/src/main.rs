@@ -44,10 +44,6 @@ use crate::{
     world::World,
 };
 
-/// What the programs have, because this one plays services, too.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Measures, and says what fell short.
 #[derive(Debug, Parser)]
 struct Arguments {

@@ -45,7 +45,21 @@ pub struct LiveSet {
 
 /// One list for each issuer of which a CRL has arrived.
 #[derive(Clone, Debug, Default)]
-struct Snapshot(HashMap<DistinguishedName, Arc<IssuerList>>);
+struct Snapshot(Vec<(DistinguishedName, Arc<IssuerList>)>);
+
+impl Snapshot {
+    /// There are as many as a chain has authorities: to compare two or three names takes less than to hash one.
+    fn get(&self, issuer: &DistinguishedName) -> Option<&Arc<IssuerList>> {
+        self.0.iter().find(|(name, _)| name == issuer).map(|(_, list)| list)
+    }
+
+    fn put(&mut self, issuer: &DistinguishedName, list: Arc<IssuerList>) {
+        match self.0.iter_mut().find(|(name, _)| name == issuer) {
+            Some((_, of_issuer)) => *of_issuer = list,
+            None => self.0.push((issuer.clone(), list)),
+        }
+    }
+}
 
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
 #[derive(Debug)]
@@ -223,7 +237,7 @@ impl LiveSet {
     pub fn check(&self, chain: &[CertificateId], now: Timestamp) -> Result<(), Refusal> {
         let snapshot = self.snapshot.load();
         for certificate in chain {
-            let list = snapshot.0.get(&certificate.issuer).ok_or_else(|| Refusal::NoCrl(certificate.issuer.clone()))?;
+            let list = snapshot.get(&certificate.issuer).ok_or_else(|| Refusal::NoCrl(certificate.issuer.clone()))?;
             // Revoked before stale: what was revoked once stays revoked, whatever the age of the list.
             if list.revokes(certificate) {
                 return Err(Refusal::Revoked(certificate.clone()));
@@ -309,7 +323,7 @@ impl LiveSet {
     pub fn freshness(&self) -> Vec<Freshness> {
         let snapshot = self.snapshot.load();
         let of = |issuer: &CrlIssuer| {
-            let list = snapshot.0.get(issuer.name());
+            let list = snapshot.get(issuer.name());
             Freshness {
                 issuer: issuer.name().clone(),
                 list: list.map(|list| (list.number, list.this_update, list.next_update, list.len())),
@@ -411,14 +425,14 @@ impl LiveSet {
         // Nothing in here can panic half-way, so a poisoned lock protects a whole snapshot all the same.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let in_force = snapshot.0.get(issuer).map(Arc::as_ref);
+        let in_force = snapshot.get(issuer).map(Arc::as_ref);
         if let Some(in_force) = in_force.map(|list| list.number).filter(|in_force| number < *in_force) {
             return Err(InstallError::LowerNumber { issuer: issuer.clone(), offered: number, in_force });
         }
         let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
         let revoked = list.len();
         let revokes_more = in_force.is_some_and(|in_force| list.may_revoke_more(in_force));
-        snapshot.0.insert(issuer.clone(), Arc::clone(&list));
+        snapshot.put(issuer, Arc::clone(&list));
         self.snapshot.store(Arc::new(snapshot));
         if revokes_more {
             self.revocations.fetch_add(1, Ordering::Release);

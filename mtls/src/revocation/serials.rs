@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use pki::serial::Serial;
 
-/// About so many numbers share a bucket: two cache lines for them, one more for the bucket's place.
-const BUCKET: usize = 8;
+/// At most twice as many numbers share a bucket on average: one or two cache lines for them, one more for the bucket's place.
+const BUCKET: usize = 2;
 /// Odd, so that multiplying by it maps numbers one to one; its high bits depend on all bits of what it multiplies.
 const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
@@ -77,7 +77,7 @@ impl FromIterator<Serial> for SerialSet {
         let mut index = Vec::with_capacity((1 << bits) + 1);
         let mut at = 0;
         for bucket in 0..=1_usize << bits {
-            at += numbers[at..].partition_point(|number| bucket_of(*number, shift) < bucket);
+            at += numbers[at..].iter().take_while(|number| bucket_of(**number, shift) < bucket).count();
             index.push(u32::try_from(at).expect("a CRL of 256 MiB has fewer than four thousand million entries"));
         }
         Self { numbers: numbers.into(), index: index.into(), shift, long }
