@@ -11,6 +11,7 @@ use std::{
 };
 
 use e2e::{Fleet, Output, Process, binary, run, wait_until};
+use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 /// Exactly one line of error that contains every one of these words.
 #[track_caller]
@@ -215,7 +216,7 @@ fn a_full_disk_loses_nothing() {
 
     // No file of this process may grow beyond 512 KiB: to SQLite that is a disk on which writes fail.
     let limited = format!(
-        "trap '' XFSZ; ulimit -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480",
+        "trap '' XFSZ; ulimit -S -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480",
         binary("ca-daemon").display()
     );
     let mut daemon = Process::start("sh", &fleet.directory().join("limited.log"), |command| {
@@ -233,6 +234,11 @@ fn a_full_disk_loses_nothing() {
         assert!(enrolled.len() < 90, "the disk never got full");
     };
     says(&refused, 1, &["50"]);
+    // There is room again, and nobody has to restart anything.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    prlimit(Some(daemon.pid()), Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+    let _ = fleet.enroll("meanwhile");
+    enrolled.push("meanwhile".to_owned());
     daemon.kill();
 
     fleet.start_ca();
