@@ -12,6 +12,7 @@ use api_server::{
 };
 use clap::Parser as _;
 use mtls::{
+    errors::error_chain,
     limits,
     notify::{State, notify},
     probe,
@@ -24,7 +25,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
+use mtls::errors::error_chain;
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,16 +139,10 @@ struct Complaint {
     exit_code: u8,
 }
 
-/// Says in the last line on standard error what went wrong. Many errors name their cause themselves; it is not repeated.
+/// Says in the last line on standard error what went wrong.
 #[expect(clippy::print_stderr, reason = "a command that failed says so where people and supervisors look")]
 pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
-    let mut message = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !message.contains(&cause) {
-            let separator = if message.is_empty() { "" } else { ": " };
-            message.extend([separator, &cause]);
-        }
-    }
+    let message = error_chain(error.as_ref());
     if json {
         let complaint = Complaint { kind, detail: message, exit_code };
         eprintln!("{}", serde_json::to_string(&complaint).expect("text and numbers serialize"));
