@@ -11,7 +11,7 @@ use std::{
 };
 
 use e2e::{Fleet, Output, Process, binary, run, wait_until};
-use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 /// Exactly one line of error that contains every one of these words.
 #[track_caller]
@@ -183,6 +183,8 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
 
     fs::write(&database, b"this is not a database, it is a text file of some length").unwrap();
     says(&fleet.ca_daemon(&["list"]), 1, &["ca.db", "not a"]);
+    fs::write(&database, b"").unwrap();
+    says(&fleet.ca_daemon(&["list"]), 1, &["holds no authority", "backup"]);
     fs::remove_file(&database).unwrap();
     says(&fleet.ca_daemon(&["list"]), 1, &["ca.db"]);
     assert!(!database.exists(), "only init makes a database");
@@ -205,6 +207,43 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
     fs::remove_file(&key).unwrap();
     says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.key"]);
     fs::write(&key, issuing).unwrap();
+    fs::remove_file(fleet.ca_directory().join("issuing.crt")).unwrap();
+    says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.crt", "backup"]);
+}
+
+#[test]
+fn what_may_not_be_written_or_read_is_said_to_be() {
+    let mut fleet = Fleet::new();
+    fleet.ca().stop();
+    let (directory, database) = (fleet.ca_directory(), fleet.ca_directory().join("ca.db"));
+    let allow = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    // Permissions do not apply to root, unless it gives that up.
+    let ca_daemon = |arguments: &[&str]| {
+        if !geteuid().is_root() {
+            return fleet.ca_daemon(arguments);
+        }
+        let mut command = Command::new("setpriv");
+        command.current_dir(fleet.directory()).env_remove("CA_DIR").args(["--bounding-set=-all", "--inh-caps=-all"]);
+        run(command.arg(binary("ca-daemon")).args(arguments))
+    };
+    let issue = ["issue", "--client"];
+
+    allow(&database, 0o400);
+    let _ = ca_daemon(&["list"]).success();
+    says(&ca_daemon(&issue), 1, &["the database is read-only"]);
+    allow(&database, 0o600);
+    // The files that SQLite made beside the database have its permissions of then.
+    says(&ca_daemon(&issue), 1, &["the database is read-only", "ca.db-wal"]);
+    for name in ["ca.db-wal", "ca.db-shm"] {
+        fs::remove_file(directory.join(name)).unwrap();
+    }
+    allow(&directory, 0o500);
+    says(&ca_daemon(&issue), 1, &["the database is read-only"]);
+    allow(&directory, 0);
+    says(&ca_daemon(&issue), 1, &["cannot be looked into", "as the user"]);
+    allow(&directory, 0o700);
+    assert!(!fleet.directory().join("client.key").exists(), "nothing is left of what was refused");
+    let _ = ca_daemon(&issue).success();
 }
 
 #[test]
