@@ -238,7 +238,6 @@ impl IdentityFiles {
             }
             result => return Ok(result?),
         }
-        files::create_directory(&self.directory, Access::Public)?;
         let key = KeyPair::generate()?;
         files::write(&self.pending_key, key.to_pem().as_bytes(), Access::Private)?;
         Ok(key)
@@ -263,6 +262,9 @@ pub enum EnrollError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another process is doing the same.
+    #[error("another enrollment is at work in {}; wait for its end", .0.display())]
+    Underway(PathBuf),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -331,6 +333,10 @@ pub async fn enroll(
     proposal: &Proposal,
     clock: &Clock,
 ) -> Result<Enrolled, EnrollError> {
+    files::create_directory(&files.directory, Access::Public)?;
+    // Two at once would put the key of one beside the certificate of the other.
+    let lock = files::lock_directory(&files.directory)?;
+    let _lock = lock.ok_or_else(|| EnrollError::Underway(files.directory.clone()))?;
     let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };

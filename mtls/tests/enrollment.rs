@@ -338,6 +338,18 @@ async fn a_denial_does_not_throw_away_the_key_of_a_lost_answer() {
     assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
 }
 
+#[tokio::test]
+async fn one_at_a_time_enrolls_in_a_directory() {
+    let authority = Arc::new(Authority::new());
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+    let other = files::lock_directory(machine.directory.path()).unwrap().unwrap();
+    assert!(matches!(machine.enroll(&token).await, Err(EnrollError::Underway(_))));
+    assert!(machine.names().is_empty() && server.received().is_empty());
+    drop(other);
+    machine.enroll(&token).await.unwrap();
+}
+
 /// The answer is stored in three steps; after each of them the machine may lose power.
 #[tokio::test]
 async fn a_store_that_was_interrupted_is_completed_by_the_next_attempt() {
