@@ -39,7 +39,9 @@ fn start_log() -> anyhow::Result<()> {
         format!("API_LOG={wanted} does not say what to log; give error, warn, info, debug or MODULE=LEVEL")
     })?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    // It would say so on standard error, and panic where that is what cannot be written: on a full disk, say.
+    log.log_internal_errors(false).init();
     Ok(())
 }
 

@@ -288,6 +288,36 @@ fn a_full_disk_loses_nothing() {
     let _ = fleet.enroll("after");
 }
 
+/// A log on a full disk is no reason to stop, and least of all not to revoke.
+#[test]
+fn what_cannot_be_logged_stops_nobody() {
+    let mut fleet = Fleet::new();
+    fleet.ca().stop();
+    let address = fleet.address();
+    let mute = |name: &str, arguments: &str| {
+        let mut command = Command::new("sh");
+        command.current_dir(fleet.directory()).env_remove("CA_TOKEN").env_remove("CA_DIR");
+        command.arg("-c").arg(format!("exec {} {arguments} 2>/dev/full", binary(name).display()));
+        command
+    };
+    let start = |command| Process::launch(command, &fleet.directory().join("log"), |_| {});
+    let daemon = start(mute("ca-daemon", &format!("serve --listen {address}:8440 --http-listen {address}:8480")));
+    let _ = daemon.line();
+    let listen = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
+    let service = start(mute("api-server", &listen));
+    let listening: serde_json::Value = serde_json::from_str(&service.line()).unwrap();
+    let url = format!("https://{}/hello", listening["https"].as_str().unwrap());
+    let client = fleet.enroll("client_1");
+    wait_until("the service answers", || (client.request(1, &url).code() == 0).then_some(()));
+    fleet.wait_connected(1);
+
+    // Two of one name: it has something to say before it revokes.
+    let _ = fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]).success();
+    let _ = run(&mut mute("ca-daemon", "revoke client_1 --wait 1m")).success();
+    assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+    assert_eq!(run(&mut mute("ca-daemon", "revoke nobody")).code(), 3);
+}
+
 #[test]
 fn a_port_in_use_is_named() {
     let mut fleet = Fleet::new();

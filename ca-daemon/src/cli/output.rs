@@ -140,21 +140,20 @@ struct Complaint {
 }
 
 /// Says in the last line on standard error what went wrong.
-#[expect(clippy::print_stderr, reason = "a command that failed says so where people and supervisors look")]
 pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
     let message = error_chain(error.as_ref());
     if json {
         let complaint = Complaint { kind, detail: message, exit_code };
-        eprintln!("{}", serde_json::to_string(&complaint).expect("text and numbers serialize"));
+        remark(&serde_json::to_string(&complaint).expect("text and numbers serialize"));
     } else {
-        eprintln!("error: {message}");
+        remark(&format!("error: {message}"));
     }
 }
 
 /// Says on standard error what is about to happen, so that standard output stays what was asked for.
-#[expect(clippy::print_stderr, reason = "people read it, programs read standard output")]
 pub(super) fn remark(text: &str) {
-    eprintln!("{text}");
+    // A revocation is not to wait for a disk that has room for a log.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether whoever read the output has seen enough, as `head` does.
