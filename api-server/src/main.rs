@@ -18,6 +18,7 @@ use mtls::{
     probe,
 };
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[tokio::main]
@@ -85,7 +86,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         format!("api-server {service} listening: https://{https} for clients, http://{operations} for operations")
     };
-    writeln!(std::io::stdout(), "{line}")?;
+    // Nobody may read along, or a full disk: no reason not to serve.
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        warn!(%error, %https, %operations, "listening, which could not be written to standard output");
+    }
     notify(State::Ready);
     Ok(server.run(shutdown).await?)
 }

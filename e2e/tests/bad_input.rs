@@ -301,8 +301,9 @@ fn what_cannot_be_logged_stops_nobody() {
         command
     };
     let start = |command| Process::launch(command, &fleet.directory().join("log"), |_| {});
-    let daemon = start(mute("ca-daemon", &format!("serve --listen {address}:8440 --http-listen {address}:8480")));
-    let _ = daemon.line();
+    let listen = format!("serve --listen {address}:8440 --http-listen {address}:8480 >/dev/full");
+    let _daemon = start(mute("ca-daemon", &listen));
+    wait_until("the authority listens", || TcpStream::connect((address, 8440)).ok());
     let listen = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
     let service = start(mute("api-server", &listen));
     let listening: serde_json::Value = serde_json::from_str(&service.line()).unwrap();
