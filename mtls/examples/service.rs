@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).log_internal_errors(false).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let mut arguments = env::args_os().skip(1);
     let directory = arguments.next().ok_or("which directory?")?;
     let address = arguments.next().and_then(|address| address.into_string().ok()).ok_or("which address?")?;
