@@ -141,7 +141,7 @@ pub(crate) struct RequestArguments {
     identities: Vec<PathBuf>,
 
     /// How long one request may take, its connection included
-    #[arg(long, default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, default_value = "10s", value_parser = parse_period)]
     timeout: Duration,
 }
 

@@ -7,6 +7,7 @@ use std::{
 
 use api_client::cli::{Arguments, Exit};
 use clap::Parser as _;
+use mtls::errors::error_chain;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -15,7 +16,7 @@ async fn main() -> ExitCode {
         // Whoever read the output has seen enough (`api-client request -n 1000 | head`).
         Err(error) if error.downcast_ref().map(io::Error::kind) == Some(ErrorKind::BrokenPipe) => Exit::Done,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {}", error_chain(error.as_ref()));
             Exit::Failure
         }
     };

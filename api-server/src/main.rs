@@ -12,19 +12,21 @@ use api_server::{
 };
 use clap::Parser as _;
 use mtls::{
+    errors::error_chain,
     limits,
     notify::{State, notify},
     probe,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing::warn;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
+            let _ = writeln!(std::io::stderr(), "error: {}", error_chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }
@@ -32,11 +34,24 @@ async fn main() -> ExitCode {
 
 /// Logs to standard error, as much as `API_LOG` says.
 fn start_log() -> anyhow::Result<()> {
-    let filter = std::env::var("API_LOG").unwrap_or_else(|_| "info".to_owned());
-    let filter = EnvFilter::try_new(&filter).with_context(|| format!("API_LOG={filter} is no log level"))?;
+    let wanted = std::env::var("API_LOG").unwrap_or_default();
+    let wanted = if wanted.is_empty() { "info" } else { &wanted };
+    let filter = log_filter(wanted).with_context(|| {
+        format!("API_LOG={wanted} does not say what to log; give error, warn, info, debug or MODULE=LEVEL")
+    })?;
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
+    // It would say so on standard error, and panic where that is what cannot be written: on a full disk, say.
+    log.log_internal_errors(false).init();
     Ok(())
+}
+
+/// A word that is no level would be taken for the name of a module, and everything else would be silent.
+fn log_filter(wanted: &str) -> anyhow::Result<EnvFilter> {
+    for part in wanted.split(',').filter(|part| !part.contains('=')) {
+        part.parse::<LevelFilter>().with_context(|| format!("{part:?} is no level"))?;
+    }
+    Ok(EnvFilter::try_new(wanted)?)
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -71,7 +86,25 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     } else {
         format!("api-server {service} listening: https://{https} for clients, http://{operations} for operations")
     };
-    writeln!(std::io::stdout(), "{line}")?;
+    // Nobody may read along, or a full disk: no reason not to serve.
+    if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+        warn!(%error, %https, %operations, "listening, which could not be written to standard output");
+    }
     notify(State::Ready);
     Ok(server.run(shutdown).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::log_filter;
+
+    #[test]
+    fn a_log_filter_says_what_to_log() {
+        for good in ["off", "WARN", "debug", "info,mtls=warn"] {
+            assert!(log_filter(good).is_ok(), "{good:?} must be taken");
+        }
+        for bad in ["verbose", "info,mtls", "mtls=loud", " "] {
+            assert!(log_filter(bad).is_err(), "{bad:?} must be refused");
+        }
+    }
 }

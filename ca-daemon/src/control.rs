@@ -5,14 +5,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File, Permissions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
-    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    os::{
+        fd::AsRawFd as _,
+        unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use mtls::files::{self, Access, FileError};
 use pki::{crl::CrlNumber, wire::RollCallAnswer};
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -114,9 +116,6 @@ pub enum ControlError {
         /// What the operating system said.
         source: io::Error,
     },
-    /// The lock file cannot be made.
-    #[error(transparent)]
-    File(#[from] FileError),
 }
 
 /// The daemon's end.
@@ -184,11 +183,9 @@ fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
 }
 
 fn lock(path: &Path, directory: &Path) -> Result<File, ControlError> {
-    if !path.exists() {
-        files::write(path, b"", Access::Private)?;
-    }
     let failed = |source| ControlError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
+    // Made in place and never replaced: two that each make their own file would each hold a lock.
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(ControlError::Running(directory.to_owned())),

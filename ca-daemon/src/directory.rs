@@ -2,7 +2,10 @@
 //!
 //! It never writes into an existing authority; founding one does, and the database belongs to the store.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use mtls::{
     files::{self, FileError},
@@ -23,6 +26,14 @@ pub(crate) struct Directory(PathBuf);
 /// Why an authority's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
+    /// It is somebody else's.
+    #[error("{} cannot be looked into: {source}; run this as the user that the authority belongs to", path.display())]
+    Unreadable {
+        /// Which directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Nothing there.
     #[error("{} holds no authority; run: ca-daemon init, or say with --dir where it lies", .0.display())]
     Empty(PathBuf),
@@ -47,6 +58,9 @@ pub(crate) enum DirectoryError {
         /// What is missing in it.
         source: PemError,
     },
+    /// A certificate is not where it was.
+    #[error("{} does not exist, and the authority cannot work without it; restore it from a backup", .0.display())]
+    NoCertificate(PathBuf),
     /// The key is not where it was.
     #[error("{} does not exist, and nothing can be signed without it; restore it from a backup", .0.display())]
     NoKey(PathBuf),
@@ -123,7 +137,9 @@ impl Directory {
 
     /// Checks that there is a whole authority.
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
-        if self.staging().path().exists() {
+        // Who may not look into it is not to be told that nothing is there.
+        let unreadable = |source| DirectoryError::Unreadable { path: self.0.clone(), source };
+        if self.staging().path().try_exists().map_err(unreadable)? {
             Err(DirectoryError::Incomplete(self.0.clone()))
         } else if self.database().exists() {
             Ok(())
@@ -136,7 +152,10 @@ impl Directory {
 
     pub(crate) fn load_certificate(&self, issuer: Issuer) -> Result<CertificateDer<'static>, DirectoryError> {
         let path = self.certificate(issuer);
-        let text = files::read_text(&path)?;
+        let text = files::read_text(&path).map_err(|error| match error {
+            FileError::Missing(path) => DirectoryError::NoCertificate(path),
+            error => error.into(),
+        })?;
         let chain = pem::read_chain(&text).map_err(|source| DirectoryError::Pem { path, source })?;
         Ok(chain.into_iter().next().expect("a chain has at least one certificate"))
     }

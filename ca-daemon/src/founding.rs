@@ -3,7 +3,7 @@
 //! It never touches an authority that exists.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io,
     path::{Path, PathBuf},
     time::Duration,
@@ -105,7 +105,9 @@ pub(crate) async fn found(
     now: Timestamp,
 ) -> Result<Settings, FoundingError> {
     files::create_directory(directory.path(), Access::Private)?;
-    let _lock = lock(directory.path())?;
+    // Two at once would each take the other's staging directory for a left-over.
+    let lock = files::lock_directory(directory.path())?;
+    let _lock = lock.ok_or_else(|| FoundingError::Underway(directory.path().to_owned()))?;
     let staging = directory.staging();
     if staging.path().exists() {
         clear(directory, &staging)?;
@@ -205,16 +207,6 @@ fn first_delta(base: &CrlHead, authority: &CertificateAuthority) -> Result<CrlRe
     let CrlHead { number, this_update, next_update, .. } = *base;
     let draft = DeltaDraft { number, base: number, this_update, next_update, revoked: Vec::new() };
     Ok(CrlRecord { head: *base, der: authority.sign_delta(&draft)? })
-}
-
-/// Two at once would each take the other's staging directory for a left-over. The lock ends with the process.
-fn lock(directory: &Path) -> Result<File, FoundingError> {
-    let file = File::open(directory).map_err(io_error(directory, "opened"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(FoundingError::Underway(directory.to_owned())),
-        Err(TryLockError::Error(source)) => Err(io_error(directory, "locked")(source)),
-    }
 }
 
 /// Removes what an interrupted init left: the files in place before the staging directory, which stands for them.

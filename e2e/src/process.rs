@@ -126,6 +126,12 @@ impl Process {
         self.child.id()
     }
 
+    /// The same, as the operating system takes it.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// What it wrote to standard error so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -134,7 +140,7 @@ impl Process {
 
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("the process runs");
+        kill_process(self.pid(), signal).expect("the process runs");
     }
 
     /// Asks it to end (SIGTERM), and waits until it has.

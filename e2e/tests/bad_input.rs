@@ -11,6 +11,7 @@ use std::{
 };
 
 use e2e::{Fleet, Output, Process, binary, run, wait_until};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 /// Exactly one line of error that contains every one of these words.
 #[track_caller]
@@ -182,6 +183,8 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
 
     fs::write(&database, b"this is not a database, it is a text file of some length").unwrap();
     says(&fleet.ca_daemon(&["list"]), 1, &["ca.db", "not a"]);
+    fs::write(&database, b"").unwrap();
+    says(&fleet.ca_daemon(&["list"]), 1, &["holds no authority", "backup"]);
     fs::remove_file(&database).unwrap();
     says(&fleet.ca_daemon(&["list"]), 1, &["ca.db"]);
     assert!(!database.exists(), "only init makes a database");
@@ -204,6 +207,43 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
     fs::remove_file(&key).unwrap();
     says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.key"]);
     fs::write(&key, issuing).unwrap();
+    fs::remove_file(fleet.ca_directory().join("issuing.crt")).unwrap();
+    says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.crt", "backup"]);
+}
+
+#[test]
+fn what_may_not_be_written_or_read_is_said_to_be() {
+    let mut fleet = Fleet::new();
+    fleet.ca().stop();
+    let (directory, database) = (fleet.ca_directory(), fleet.ca_directory().join("ca.db"));
+    let allow = |path: &Path, mode: u32| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    // Permissions do not apply to root, unless it gives that up.
+    let ca_daemon = |arguments: &[&str]| {
+        if !geteuid().is_root() {
+            return fleet.ca_daemon(arguments);
+        }
+        let mut command = Command::new("setpriv");
+        command.current_dir(fleet.directory()).env_remove("CA_DIR").args(["--bounding-set=-all", "--inh-caps=-all"]);
+        run(command.arg(binary("ca-daemon")).args(arguments))
+    };
+    let issue = ["issue", "--client"];
+
+    allow(&database, 0o400);
+    let _ = ca_daemon(&["list"]).success();
+    says(&ca_daemon(&issue), 1, &["the database is read-only"]);
+    allow(&database, 0o600);
+    // The files that SQLite made beside the database have its permissions of then.
+    says(&ca_daemon(&issue), 1, &["the database is read-only", "ca.db-wal"]);
+    for name in ["ca.db-wal", "ca.db-shm"] {
+        fs::remove_file(directory.join(name)).unwrap();
+    }
+    allow(&directory, 0o500);
+    says(&ca_daemon(&issue), 1, &["the database is read-only"]);
+    allow(&directory, 0);
+    says(&ca_daemon(&issue), 1, &["cannot be looked into", "as the user"]);
+    allow(&directory, 0o700);
+    assert!(!fleet.directory().join("client.key").exists(), "nothing is left of what was refused");
+    let _ = ca_daemon(&issue).success();
 }
 
 #[test]
@@ -215,7 +255,7 @@ fn a_full_disk_loses_nothing() {
 
     // No file of this process may grow beyond 512 KiB: to SQLite that is a disk on which writes fail.
     let limited = format!(
-        "trap '' XFSZ; ulimit -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480",
+        "trap '' XFSZ; ulimit -S -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480",
         binary("ca-daemon").display()
     );
     let mut daemon = Process::start("sh", &fleet.directory().join("limited.log"), |command| {
@@ -233,6 +273,11 @@ fn a_full_disk_loses_nothing() {
         assert!(enrolled.len() < 90, "the disk never got full");
     };
     says(&refused, 1, &["50"]);
+    // There is room again, and nobody has to restart anything.
+    let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
+    prlimit(Some(daemon.pid()), Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+    let _ = fleet.enroll("meanwhile");
+    enrolled.push("meanwhile".to_owned());
     daemon.kill();
 
     fleet.start_ca();
@@ -241,6 +286,37 @@ fn a_full_disk_loses_nothing() {
         assert!(listed.contains(&format!("\"{name}\"")), "{name} holds a certificate and was lost");
     }
     let _ = fleet.enroll("after");
+}
+
+/// A log on a full disk is no reason to stop, and least of all not to revoke.
+#[test]
+fn what_cannot_be_logged_stops_nobody() {
+    let mut fleet = Fleet::new();
+    fleet.ca().stop();
+    let address = fleet.address();
+    let mute = |name: &str, arguments: &str| {
+        let mut command = Command::new("sh");
+        command.current_dir(fleet.directory()).env_remove("CA_TOKEN").env_remove("CA_DIR");
+        command.arg("-c").arg(format!("exec {} {arguments} 2>/dev/full", binary(name).display()));
+        command
+    };
+    let start = |command| Process::launch(command, &fleet.directory().join("log"), |_| {});
+    let listen = format!("serve --listen {address}:8440 --http-listen {address}:8480 >/dev/full");
+    let _daemon = start(mute("ca-daemon", &listen));
+    wait_until("the authority listens", || TcpStream::connect((address, 8440)).ok());
+    let listen = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
+    let service = start(mute("api-server", &listen));
+    let listening: serde_json::Value = serde_json::from_str(&service.line()).unwrap();
+    let url = format!("https://{}/hello", listening["https"].as_str().unwrap());
+    let client = fleet.enroll("client_1");
+    wait_until("the service answers", || (client.request(1, &url).code() == 0).then_some(()));
+    fleet.wait_connected(1);
+
+    // Two of one name: it has something to say before it revokes.
+    let _ = fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]).success();
+    let _ = run(&mut mute("ca-daemon", "revoke client_1 --wait 1m")).success();
+    assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+    assert_eq!(run(&mut mute("ca-daemon", "revoke nobody")).code(), 3);
 }
 
 #[test]

@@ -103,6 +103,7 @@ fn a_service_that_shuts_down_says_so_first_and_goes_on_until_the_balancer_has_no
     let mut fleet = Fleet::new();
     let url = fleet.start_service("service0", &["--drain-delay", "15s"]).url();
     let client = fleet.enroll("client_1");
+    fleet.wait_connected(1);
     fleet.service(0).process.signal(Signal::TERM);
     wait_until("it says that it is not ready", || {
         let (status, why) = fleet.service(0).readiness();
@@ -111,4 +112,6 @@ fn a_service_that_shuts_down_says_so_first_and_goes_on_until_the_balancer_has_no
     // Who was sent here a moment ago is still answered.
     assert_eq!(client.request(1, &url).success().json()["answered"], 1);
     assert!(fleet.service(0).process.stop().success());
+    let log = fleet.service(0).process.log();
+    assert!(log.contains("feed open") && !log.contains("no feed"), "nobody but it has ended anything: {log}");
 }

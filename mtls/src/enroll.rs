@@ -233,9 +233,11 @@ impl IdentityFiles {
     fn key_to_enroll(&self) -> Result<KeyPair, EnrollError> {
         match load_key(&self.pending_key) {
             Err(IdentityError::File(FileError::Missing(_))) => {}
+            Err(IdentityError::Key { source, .. }) => {
+                return Err(EnrollError::PendingKey { path: self.pending_key.clone(), source });
+            }
             result => return Ok(result?),
         }
-        files::create_directory(&self.directory, Access::Public)?;
         let key = KeyPair::generate()?;
         files::write(&self.pending_key, key.to_pem().as_bytes(), Access::Private)?;
         Ok(key)
@@ -260,9 +262,20 @@ pub enum EnrollError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another process is doing the same.
+    #[error("another enrollment is at work in {}; wait for its end", .0.display())]
+    Underway(PathBuf),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// What an interrupted attempt left is damaged.
+    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again", path.display())]
+    PendingKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
     /// A key or the answered certificate cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -320,14 +333,20 @@ pub async fn enroll(
     proposal: &Proposal,
     clock: &Clock,
 ) -> Result<Enrolled, EnrollError> {
+    files::create_directory(&files.directory, Access::Public)?;
+    // Two at once would put the key of one beside the certificate of the other.
+    let lock = files::lock_directory(&files.directory)?;
+    let _lock = lock.ok_or_else(|| EnrollError::Underway(files.directory.clone()))?;
+    let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
     let answer = timeout(TIMEOUT, send(token, &request, clock)).await.unwrap_or_else(|_| {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
     });
-    if matches!(answer, Err(EnrollError::Denied(_))) {
-        // Nothing was issued for this key, so there is nothing to repeat.
+    if matches!(answer, Err(EnrollError::Denied(_))) && !is_repeated {
+        // Nothing was issued for this key, so there is nothing to repeat. For the key of an earlier attempt something may have
+        // been, with another token or name, and whoever has only this key can still have it.
         files::remove(&files.pending_key)?;
     }
     let answer = answer?;
@@ -382,7 +401,10 @@ async fn send(token: &Token, request: &EnrollRequest, clock: &Clock) -> Result<E
         return serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()));
     }
     match serde_json::from_slice(&body) {
-        Ok(problem) if status.is_client_error() => Err(EnrollError::Denied(problem)),
+        // A request that took too long was not denied: it may have been carried out.
+        Ok(problem) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+            Err(EnrollError::Denied(problem))
+        }
         Ok(Problem { detail, .. }) => Err(unusable(format!("{status}: {detail}"))),
         Err(_) => Err(unusable(format!("status {status}"))),
     }

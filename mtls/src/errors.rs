@@ -12,7 +12,7 @@ pub fn error_chain(error: &dyn Error) -> String {
     while let Some(source) = next {
         let source_text = refusal(source).map_or_else(|| source.to_string(), ToString::to_string);
         // Many libraries repeat the source's text in their own.
-        if !text.ends_with(&source_text) {
+        if !text.contains(&source_text) {
             let _ = write!(text, ": {source_text}");
         }
         next = source.source();
@@ -62,6 +62,7 @@ mod tests {
         let words = "the connection failed: the server's certificate is of the right root, but not the authority's own";
         assert_eq!(text, words);
         assert_eq!(error_chain(&Failed(io::Error::other("cut"))), "the connection failed: cut");
+        assert_eq!(error_chain(&Failed(io::Error::other("failed"))), "the connection failed", "nothing is said twice");
     }
 
     #[test]

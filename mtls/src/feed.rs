@@ -192,7 +192,8 @@ impl Feed {
             let frame = tokio::select! {
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
                     Ok(()) => continue,
-                    Err(_) => return FeedError::Ended,
+                    // The keepers have ended, and so is this to: the authority has nothing to do with it.
+                    Err(_) => std::future::pending().await,
                 },
                 frame = timeout(SILENCE, body.frame()) => frame,
             };

@@ -3,7 +3,7 @@
 //! It never looks into what it reads and writes.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
@@ -117,6 +117,17 @@ pub fn create_directory(path: &Path, access: Access) -> Result<(), FileError> {
     let mut builder = fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, mode);
     builder.recursive(true).create(path).map_err(|source| FileError::io(path, "created", source))
+}
+
+/// Keeps others from doing the same work in a directory for as long as the file that is returned is open, and no longer than the
+/// process lives; `None` if somebody else does it.
+pub fn lock_directory(path: &Path) -> Result<Option<File>, FileError> {
+    let directory = File::open(path).map_err(|source| FileError::io(path, "opened", source))?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => Err(FileError::io(path, "locked", source)),
+    }
 }
 
 /// Whether the service manager passed this file on (systemd.exec(5), `LoadCredential`). It lets the service's user in by an access

@@ -291,6 +291,7 @@ async fn a_denial_is_told_and_the_next_attempt_may_succeed() {
     let error = machine.enroll(&token).await.unwrap_err();
     assert!(matches!(&error, EnrollError::Denied(problem) if problem.kind == "/problems/token-expired"), "{error}");
     assert!(error.to_string().contains("the token expired at noon"), "{error}");
+    assert!(machine.names().is_empty(), "nothing was issued for the key");
     machine.enroll(&token).await.unwrap();
     assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
 }
@@ -298,10 +299,15 @@ async fn a_denial_is_told_and_the_next_attempt_may_succeed() {
 #[tokio::test]
 async fn whoever_lost_the_answer_asks_again_with_the_same_key() {
     let authority = Arc::new(Authority::new());
-    let answers = vec![lost(), text(StatusCode::BAD_GATEWAY, "<html>".into()), certificate(&authority)];
+    let answers = vec![
+        lost(),
+        text(StatusCode::BAD_GATEWAY, "<html>".into()),
+        denied(StatusCode::REQUEST_TIMEOUT, "the request took longer than 30 s"),
+        certificate(&authority),
+    ];
     let server = Server::of(&authority, answers).await;
     let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
-    for _ in 0..2 {
+    for _ in 0..3 {
         let error = machine.enroll(&token).await.unwrap_err();
         assert!(matches!(error, EnrollError::Answer { .. } | EnrollError::Unreachable { .. }), "{error}");
         assert!(machine.files.is_interrupted());
@@ -311,10 +317,37 @@ async fn whoever_lost_the_answer_asks_again_with_the_same_key() {
     machine.enroll(&token).await.unwrap();
     assert!(!machine.files.is_interrupted());
     let keys: Vec<_> = server.received().into_iter().map(|received| received.public_key).collect();
-    assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{}", keys.len());
+    assert!(keys.len() == 4 && keys.iter().all(|key| *key == keys[0]), "{}", keys.len());
     let next = Machine::new();
     next.enroll(&token).await.unwrap();
-    assert_ne!(server.received()[3].public_key, keys[0], "every machine makes its own key");
+    assert_ne!(server.received()[4].public_key, keys[0], "every machine makes its own key");
+}
+
+/// The answer was lost, the certificate exists, and then somebody tries another token or name.
+#[tokio::test]
+async fn a_denial_does_not_throw_away_the_key_of_a_lost_answer() {
+    let authority = Arc::new(Authority::new());
+    let answers = vec![lost(), denied(StatusCode::FORBIDDEN, "another name"), certificate(&authority)];
+    let server = Server::of(&authority, answers).await;
+    let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+    assert!(machine.enroll(&token).await.is_err());
+    assert!(matches!(machine.enroll(&token).await, Err(EnrollError::Denied(_))));
+    machine.enroll(&token).await.unwrap();
+    let keys: Vec<_> = server.received().into_iter().map(|received| received.public_key).collect();
+    assert!(keys.len() == 3 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
+}
+
+#[tokio::test]
+async fn one_at_a_time_enrolls_in_a_directory() {
+    let authority = Arc::new(Authority::new());
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
+    let other = files::lock_directory(machine.directory.path()).unwrap().unwrap();
+    assert!(matches!(machine.enroll(&token).await, Err(EnrollError::Underway(_))));
+    assert!(machine.names().is_empty() && server.received().is_empty());
+    drop(other);
+    machine.enroll(&token).await.unwrap();
 }
 
 /// The answer is stored in three steps; after each of them the machine may lose power.
@@ -354,6 +387,11 @@ async fn a_store_that_was_interrupted_is_completed_by_the_next_attempt() {
     files::write(&machine.file("client.key.pending"), other.to_pem().as_bytes(), Access::Public).unwrap();
     let error = machine.enroll(&token).await.unwrap_err();
     assert!(matches!(error, EnrollError::Identity(IdentityError::File(FileError::NotPrivate { .. }))), "{error}");
+
+    // Nor is one that is none, which says what to do.
+    files::write(&machine.file("client.key.pending"), b"", Access::Private).unwrap();
+    let error = machine.enroll(&token).await.unwrap_err();
+    assert!(matches!(error, EnrollError::PendingKey { .. }) && error.to_string().contains("remove"), "{error}");
 }
 
 #[tokio::test]

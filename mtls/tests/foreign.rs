@@ -94,7 +94,8 @@ async fn a_crl_file_is_followed_however_it_is_written_and_whatever_signs_it() {
         // Caught in the middle of being written, and worse.
         ca.revoke("client_2");
         let next = encode(&ca.crl());
-        for bad in [&next[..next.len() / 2], &[0x30, 0x80, 0, 0], b""] {
+        // The empty one first: that is what a file in the middle of being written looks like, too, and nothing is logged twice.
+        for bad in [&b""[..], &next[..next.len() / 2], &[0x30, 0x80, 0, 0]] {
             let logged = || log.lines(&["WARN", "list.crl"]).len();
             let before = logged();
             file.write_in_place(bad);

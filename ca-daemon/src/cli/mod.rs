@@ -220,7 +220,9 @@ fn start_logging(command: &Command) -> Result<(), Failure> {
     let wanted = std::env::var_os("CA_LOG").unwrap_or_default();
     let filter = if wanted.is_empty() { EnvFilter::new(default) } else { log_filter(&wanted.to_string_lossy())? };
     let colors = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).with_writer(std::io::stderr);
+    // It would say so on standard error, and panic where that is what cannot be written: on a full disk, say.
+    log.log_internal_errors(false).init();
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
+use mtls::errors::error_chain;
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,28 +139,21 @@ struct Complaint {
     exit_code: u8,
 }
 
-/// Says in the last line on standard error what went wrong. Many errors name their cause themselves; it is not repeated.
-#[expect(clippy::print_stderr, reason = "a command that failed says so where people and supervisors look")]
+/// Says in the last line on standard error what went wrong.
 pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
-    let mut message = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !message.contains(&cause) {
-            let separator = if message.is_empty() { "" } else { ": " };
-            message.extend([separator, &cause]);
-        }
-    }
+    let message = error_chain(error.as_ref());
     if json {
         let complaint = Complaint { kind, detail: message, exit_code };
-        eprintln!("{}", serde_json::to_string(&complaint).expect("text and numbers serialize"));
+        remark(&serde_json::to_string(&complaint).expect("text and numbers serialize"));
     } else {
-        eprintln!("error: {message}");
+        remark(&format!("error: {message}"));
     }
 }
 
 /// Says on standard error what is about to happen, so that standard output stays what was asked for.
-#[expect(clippy::print_stderr, reason = "people read it, programs read standard output")]
 pub(super) fn remark(text: &str) {
-    eprintln!("{text}");
+    // A revocation is not to wait for a disk that has room for a log.
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// Whether whoever read the output has seen enough, as `head` does.

@@ -7,9 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use anyhow::Context as _;
 use clap::Args;
 use mtls::files;
 use pki::{certificate::CertificateInfo, pem, time::Timestamp, token::TokenId};
+use rustls_pki_types::CertificateDer;
 
 use super::{Failure, arguments::Moment, show};
 use crate::store::{CertificateRecord, Filter, Status, Store, Wanted};
@@ -20,7 +22,7 @@ pub(super) struct Selection {
     /// Serial numbers in hexadecimal, and common names: then every certificate with one that is valid
     #[arg(value_name = "SERIAL|NAME")]
     which: Vec<String>,
-    /// The certificate in this file; can be given several times
+    /// The certificate in this file, PEM or DER; can be given several times
     #[arg(long, value_name = "FILE")]
     cert: Vec<PathBuf>,
     /// Every valid certificate that was enrolled with this token; can be given several times
@@ -111,11 +113,16 @@ fn worth_revoking(which: &str, records: Vec<CertificateRecord>) -> anyhow::Resul
 }
 
 async fn of_file(store: &Store, file: &Path, now: Timestamp) -> anyhow::Result<CertificateRecord> {
-    let chain =
-        pem::read_chain(&files::read_text(file)?).map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;
-    let Some(certificate) = chain.first() else { anyhow::bail!("{} holds no certificate", file.display()) };
-    let serial = CertificateInfo::from_der(certificate)?.id.serial;
-    let record = store.by_serial(&serial, now).await?.filter(|record| record.der == *certificate);
+    let octets = files::read(file)?;
+    let read = || {
+        let certificate = match std::str::from_utf8(&octets) {
+            Ok(text) => pem::read_chain(text)?.swap_remove(0),
+            Err(_) => CertificateDer::from(octets.as_slice()),
+        };
+        anyhow::Ok((CertificateInfo::from_der(&certificate)?.id.serial, certificate))
+    };
+    let (serial, certificate) = read().with_context(|| format!("{} holds no certificate", file.display()))?;
+    let record = store.by_serial(&serial, now).await?.filter(|record| record.der == certificate);
     record.ok_or_else(|| {
         Failure::NothingMatches(format!("the certificate in {} was not issued by this authority", file.display()))
             .into()
@@ -162,5 +169,18 @@ mod tests {
         let before = at(now().minus(Duration::from_secs(1)));
         assert!(selected(Selection { issued_before: before, ..nothing() }).await.is_err());
         assert!(selected(Selection { token, issued_before: before, ..nothing() }).await.is_err());
+
+        let der = store.by_serial(&two, now()).await.unwrap().unwrap().der;
+        let file = fixture.directory.path().join("client_2.crt");
+        let of_file = || selected(Selection { cert: vec![file.clone()], ..nothing() });
+        for octets in [pem::certificate(&der).into_bytes(), der.to_vec()] {
+            std::fs::write(&file, octets).unwrap();
+            assert_eq!(of_file().await.unwrap(), [two]);
+        }
+        for octets in [&b""[..], b"\xff\xfe", &der[..der.len() - 1], b"-----BEGIN CERTIFICATE-----\n"] {
+            std::fs::write(&file, octets).unwrap();
+            let error = of_file().await.unwrap_err();
+            assert!(error.to_string().contains("client_2.crt holds no certificate"), "{error}");
+        }
     }
 }

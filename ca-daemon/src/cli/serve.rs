@@ -11,6 +11,7 @@ use mtls::{
 };
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::warn;
 
 use super::Context;
 use crate::daemon::{Daemon, Listen};
@@ -41,9 +42,13 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Res
     let listen = Listen { https: arguments.listen, http: arguments.http_listen };
     let daemon = Daemon::start(context.directory.path(), listen, context.clock.clone()).await?;
     let Listen { https, http } = daemon.addresses();
-    context.output.line(&Started { ready: true, https, http }, |_| {
+    let said = context.output.line(&Started { ready: true, https, http }, |_| {
         format!("ca-daemon ready: https://{https} for enrollment, http://{http} for CRLs")
-    })?;
+    });
+    // Nobody may read along, or a full disk: no reason not to serve.
+    if let Err(error) = said {
+        warn!(%error, %https, %http, "ready, which could not be written to standard output");
+    }
     notify(State::Ready);
     let stop = async {
         tokio::select! {

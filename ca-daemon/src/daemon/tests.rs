@@ -469,6 +469,22 @@ async fn a_directory_has_one_daemon_and_a_socket_that_was_left_behind_is_replace
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_daemons_that_start_at_once_for_the_first_time_one_does() {
+    let fixture = Fixture::new().await;
+    let starting: JoinSet<_> = (0..8)
+        .map(|_| {
+            let path = fixture.directory.path().to_owned();
+            async move { Daemon::start(&path, any_port(), Clock::manual(now())).await }
+        })
+        .collect();
+    let (running, refused): (Vec<_>, Vec<_>) = starting.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!(running.len(), 1);
+    for error in refused.into_iter().map(Result::unwrap_err) {
+        assert!(matches!(&error, StartError::Control(ControlError::Running(_))), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_who_reconnect_at_once_are_all_told() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;

@@ -16,8 +16,8 @@ pub(crate) enum StoreError {
     /// There is no file.
     #[error("there is no database at {}; run: ca-daemon init, or say with --dir where it lies", .0.display())]
     Missing(PathBuf),
-    /// A database without an authority in it.
-    #[error("the database holds no authority; run: ca-daemon init")]
+    /// A database without an authority in it. `init` writes none, and refuses where there is one.
+    #[error("the database holds no authority, so it is not the one that was founded; restore that from a backup")]
     NoAuthority,
     /// Something else than SQLite wrote the file.
     #[error("{} is not a database, or it is damaged; restore it from a backup", .0.display())]
@@ -34,7 +34,9 @@ pub(crate) enum StoreError {
         source: sqlx::Error,
     },
     /// The file or its file system cannot be written.
-    #[error("the database is read-only; check its permissions and how its file system is mounted")]
+    #[error(
+        "the database is read-only; check the permissions of ca.db, ca.db-wal and ca.db-shm, and how their file system is mounted"
+    )]
     ReadOnly,
     /// The disk is full.
     #[error("the database cannot grow: the disk is full; free some space and try again")]

@@ -16,11 +16,11 @@ mod tokens;
 #[cfg(test)]
 mod tests;
 
-use std::{path::Path, time::Duration};
+use std::{future::ready, path::Path, time::Duration};
 
 use pki::certificate::Fingerprint;
 use sqlx::{
-    Row as _, Sqlite, SqlitePool, Transaction,
+    Connection as _, Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction,
     migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
@@ -95,8 +95,14 @@ impl Store {
             .pragma("temp_store", "MEMORY");
         // A connection is a thread of this process, which need not be asked each time whether it is still there.
         let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
+        // When a disk is full, SQLite rolls back by itself; sqlx then cannot, and takes the transaction for unfinished for ever.
+        let is_reusable = |connection: &SqliteConnection| !connection.is_in_transaction();
         let opened = async {
-            let writer = pool().max_connections(1).connect_with(writing).await?;
+            let writer = pool()
+                .max_connections(1)
+                .before_acquire(move |connection, _| Box::pin(ready(Ok(is_reusable(connection)))))
+                .connect_with(writing)
+                .await?;
             check_library(&writer).await?;
             sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|error| match error {
                 MigrateError::VersionMissing(_) => StoreError::Newer(path.to_owned()),
