@@ -2,11 +2,14 @@
 //!
 //! It never says that something is enforced that nobody has confirmed.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use mtls::clock::Clock;
 use pki::crl::CrlNumber;
-use tokio::{signal::unix::Signal, time::Instant};
+use tokio::{
+    signal::unix::Signal,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     enforcement::{Row, Rows},
@@ -54,7 +57,7 @@ pub(super) enum Heard {
 
 impl Waiting<'_> {
     /// Tells the daemon, and says who confirms until everybody has, the time is over or Ctrl-C is pressed.
-    pub(super) async fn follow(mut self, mut daemon: Connection, store: &Store) -> anyhow::Result<Heard> {
+    pub(super) async fn follow(mut self, daemon: io::Result<Connection>, store: &Store) -> anyhow::Result<Heard> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let wait = self.patience.map(|patience| Wait {
             issuer: self.committed.issuer,
@@ -65,19 +68,25 @@ impl Waiting<'_> {
         let mut rows = Rows::new(self.committed.issuer);
         let (mut is_told, mut is_heard) = (false, false);
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
-        let is_asked = daemon.ask(&Question::Published { wait }).await.is_ok();
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
+        let mut asked = match daemon {
+            Ok(mut daemon) => daemon.ask(&Question::Published { wait }).await.is_ok().then_some(daemon),
+            Err(error) => {
+                output::remark(&format!("the daemon cannot be reached: {error}"));
+                None
+            }
+        };
         loop {
+            let heard = async {
+                let answer = timeout_at(deadline, asked.as_mut()?.answer()).await;
+                answer.ok().and_then(Result::ok).flatten()
+            };
             let answer = tokio::select! {
-                answer = tokio::time::timeout_at(deadline, daemon.answer()), if is_asked => match answer {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(_)) | Err(_) => None,
-                },
+                answer = heard => answer,
                 _ = self.interrupt.recv() => {
                     output::remark("stopped waiting; the certificates stay revoked");
                     None
                 }
-                () = std::future::ready(()), if !is_asked => None,
             };
             match answer {
                 Some(Answer::Told) => {
