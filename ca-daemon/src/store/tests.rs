@@ -261,6 +261,8 @@ async fn numbers_continue_above_what_somebody_enforces() {
     let ahead = |number| Ahead { number: CrlNumber::new(number).unwrap(), by: "service0".to_owned(), at: now() };
     assert!(store.raise(Issuer::Issuing, &ahead(far)).await.unwrap());
     assert!(!store.raise(Issuer::Issuing, &ahead(far - 1)).await.unwrap(), "nothing new");
+    let is_passed = async |number| store.is_passed(Issuer::Issuing, CrlNumber::new(number).unwrap()).await.unwrap();
+    assert_eq!((is_passed(far).await, is_passed(far + 1).await), (true, false));
     assert_eq!(store.newest(Issuer::Issuing).await.unwrap().ahead, Some(ahead(far)));
     let other = Store::open(&fixture.directory.database()).await.unwrap();
     assert_eq!(other.newest(Issuer::Issuing).await.unwrap().ahead, Some(ahead(far)), "durable");
