@@ -149,13 +149,6 @@ pub(crate) struct RelyingParty {
     pub(crate) last_seen: Timestamp,
 }
 
-impl RelyingParty {
-    /// How many CRL numbers it is behind the newest; all of them before its first confirmation.
-    pub(crate) fn lag(&self, newest: CrlNumber) -> i64 {
-        (newest.get() - self.crl_number.map_or(0, CrlNumber::get)).max(0)
-    }
-}
-
 /// How often a token may enroll, and how often it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Uses {

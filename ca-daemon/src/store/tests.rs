@@ -290,6 +290,12 @@ async fn relying_parties_are_remembered_until_they_are_forgotten() {
     store.record_relying_parties(&[party("b", 1), party("a", 1)]).await.unwrap();
     store.record_relying_parties(&[party("b", 2)]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [party("a", 1), party("b", 2)]);
+    let parties = [party("a", 1), party("b", 2), RelyingParty { crl_number: None, ..party("c", 1) }];
+    assert_eq!(store.lags(&parties).await.unwrap(), [0, 0, 1]);
+    for hours in [9, 18] {
+        fixture.authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(hours))).await.unwrap();
+    }
+    assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
     assert!(store.forget_relying_party("a").await.unwrap());
     assert!(!store.forget_relying_party("a").await.unwrap());
     assert_eq!(store.relying_parties().await.unwrap(), [party("b", 2)]);
