@@ -142,7 +142,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         published: matches!(daemon, Ok(Some(_))),
         relying_parties: None,
     };
-    let committed = Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed };
+    let committed =
+        Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed, outlasting: revoked.outlasting };
     let following = Following { store, daemon, committed, interrupt };
     conclude(context, &arguments, following, report).await
 }
@@ -160,7 +161,8 @@ async fn revoke_issuing(context: &Context, arguments: &Arguments, authority: &Au
     let interrupt = signal(SignalKind::interrupt())?;
     let daemon = Connection::open(&context.directory).await;
     let (issuing, revoked) = authority.revoke_issuing(arguments.reason, root, now).await?;
-    let committed = Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now() };
+    let committed =
+        Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now(), outlasting: revoked.outlasting };
     output::remark(
         "whatever this issuing CA has issued, or will, is refused from now on; found another authority: \
          ca-daemon init --dir DIR",

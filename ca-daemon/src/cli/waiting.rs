@@ -5,7 +5,7 @@
 use std::{io, time::Duration};
 
 use mtls::clock::Clock;
-use pki::crl::CrlNumber;
+use pki::{crl::CrlNumber, time::Timestamp};
 use tokio::{
     signal::unix::Signal,
     time::{Instant, timeout_at},
@@ -41,6 +41,8 @@ pub(super) struct Committed {
     pub(super) number: CrlNumber,
     /// Since when.
     pub(super) at: Instant,
+    /// Until when the last list is good that says less.
+    pub(super) outlasting: Timestamp,
 }
 
 /// What was heard of relying parties.
@@ -65,7 +67,7 @@ impl Waiting<'_> {
             committed_micros_ago: micros(self.committed.at.elapsed()),
             timeout_millis: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         });
-        let mut rows = Rows::new(self.committed.issuer);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
         let (mut is_told, mut is_heard) = (false, false);
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
@@ -125,26 +127,26 @@ impl Waiting<'_> {
             rows.expect(store.relying_parties().await?);
             self.say(&rows.header())?;
         }
-        for row in rows.rows.iter().filter(|row| !row.enforced) {
+        for row in rows.all.iter().filter(|row| !row.enforced) {
             self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
         }
         self.say(&rows.summary())?;
-        Ok(if is_heard { Heard::OfEverybody(rows.rows) } else { Heard::Silence(rows.rows) })
+        Ok(if is_heard { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
     }
 
     /// No daemon: says who has yet to hear of it.
     pub(super) async fn nobody_to_tell(self, store: &Store) -> anyhow::Result<Heard> {
         self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n")?;
-        let mut rows = Rows::new(self.committed.issuer);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
         // Whoever was connected when the daemon went is not any more.
         let parties = store.relying_parties().await?.into_iter();
         rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
         self.say(&rows.header())?;
-        for row in &rows.rows {
+        for row in &rows.all {
             self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
         }
         self.say(&rows.summary())?;
-        Ok(if self.patience.is_some() { Heard::NoDaemon(rows.rows) } else { Heard::Nothing })
+        Ok(if self.patience.is_some() { Heard::NoDaemon(rows.all) } else { Heard::Nothing })
     }
 
     /// To people at once; programs get everything in the end.

@@ -30,7 +30,7 @@ use tracing::error;
 
 pub(crate) use self::party::Enforced;
 use self::{
-    instances::{Claim, Word},
+    instances::{Claim, Exposure, Word},
     party::{Party, Unwritten},
     roll_call::RollCalls,
 };
@@ -235,7 +235,8 @@ impl Feed {
             number: confirmation.crls.get(self.0.urls.of(issuer)).copied(),
             is_foreign: foreign.contains_key(issuer.as_str()),
         };
-        let word = Word::new(claim, confirmation.admits_until, confirmation.open_connections);
+        let exposure = Exposure { admits_until: confirmation.admits_until, grace: confirmation.grace };
+        let word = Word::new(claim, exposure, confirmation.open_connections);
         let serial = member.serial.to_string();
         let instance = confirmation.instance.as_deref().unwrap_or(&serial);
         let (relying_party, now) = (&member.name, self.0.clock.now());
@@ -393,6 +394,7 @@ impl Feed {
                 crl_number: None,
                 root_crl_number: None,
                 admits_until: None,
+                grace: 0,
                 open_connections: 0,
                 first_seen: now,
                 connected_since: None,

@@ -37,11 +37,11 @@ impl Store {
         for party in parties {
             sqlx::query(
                 "INSERT INTO relying_parties (name, serial, address, crl_number, root_crl_number, admits_until,
-                     open_connections, first_seen, connected_since, last_seen)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     grace, open_connections, first_seen, connected_since, last_seen)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (name) DO UPDATE SET serial = excluded.serial, address = excluded.address,
                      crl_number = excluded.crl_number, root_crl_number = excluded.root_crl_number,
-                     admits_until = excluded.admits_until, open_connections = excluded.open_connections,
+                     admits_until = excluded.admits_until, grace = excluded.grace, open_connections = excluded.open_connections,
                      connected_since = excluded.connected_since, last_seen = excluded.last_seen",
             )
             .bind(&party.name)
@@ -50,6 +50,7 @@ impl Store {
             .bind(party.crl_number.map(CrlNumber::get))
             .bind(party.root_crl_number.map(CrlNumber::get))
             .bind(party.admits_until.map(Timestamp::unix))
+            .bind(i64::try_from(party.grace).unwrap_or(i64::MAX))
             .bind(i64::try_from(party.open_connections).unwrap_or(i64::MAX))
             .bind(party.first_seen.unix())
             .bind(party.connected_since.map(Timestamp::unix))
@@ -102,6 +103,7 @@ fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
         crl_number: number("crl_number")?,
         root_crl_number: number("root_crl_number")?,
         admits_until: records::optional_time(row, "admits_until")?,
+        grace: u64::try_from(row.try_get::<i64, _>("grace")?).unwrap_or(0),
         open_connections: u64::try_from(row.try_get::<i64, _>("open_connections")?).unwrap_or(0),
         first_seen: records::time(row, "first_seen")?,
         connected_since: records::optional_time(row, "connected_since")?,

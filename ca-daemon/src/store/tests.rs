@@ -282,6 +282,7 @@ async fn relying_parties_are_remembered_until_they_are_forgotten() {
         crl_number: CrlNumber::new(crl_number),
         root_crl_number: None,
         admits_until: Some(now()),
+        grace: 7,
         open_connections: 3,
         first_seen: now(),
         connected_since: None,
