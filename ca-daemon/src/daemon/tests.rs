@@ -184,7 +184,8 @@ impl Lines {
 
     /// As [`Self::next`], beyond heartbeats and repetitions.
     async fn until(&mut self, number: i64) {
-        while self.next().await.expect("the feed ended") != number {}
+        let heard = async { while self.next().await.expect("the feed ended") != number {} };
+        timeout(Duration::from_mins(1), heard).await.expect("there are heartbeats only");
     }
 }
 
