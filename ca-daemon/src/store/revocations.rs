@@ -180,6 +180,11 @@ impl Store {
         query.fetch_optional(&self.reader).await?.map(|row| records::time(&row, "revoked_at")).transpose()
     }
 
+    /// Whether the root has revoked an issuing CA.
+    pub(crate) async fn has_revoked_authority(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM revoked_authorities)").fetch_one(&self.reader).await?)
+    }
+
     /// What was revoked after the revocation with this id, and the id of the last one.
     pub(crate) async fn revoked_after(&self, id: i64) -> Result<(Vec<Serial>, i64), StoreError> {
         let rows = sqlx::query("SELECT id, serial FROM revocations WHERE id > ? ORDER BY id").bind(id);
