@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use pki::{crl::CrlNumber, time::Timestamp};
+use pki::time::Timestamp;
 use prometheus_client::{
     encoding::text,
     metrics::{
@@ -95,7 +95,7 @@ impl Metrics {
         );
         registry.register(
             "relying_party_lag_crls",
-            "CRL numbers between the newest and the one that a relying party enforces, by relying party",
+            "CRLs that came after the one that a relying party enforces, by relying party",
             self.lag.clone(),
         );
         self
@@ -117,7 +117,7 @@ impl Metrics {
         &self,
         tallies: &Tallies,
         crls: &[CrlHead],
-        (parties, newest): (&[RelyingParty], CrlNumber),
+        (parties, lags): (&[RelyingParty], &[u64]),
         now: Timestamp,
     ) -> String {
         let set = |counter: &Counter, value| counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
@@ -135,8 +135,9 @@ impl Metrics {
         self.connected.set(count(parties.iter().filter(|party| party.connected_since.is_some()).count()));
         // Those that were forgotten are not to be shown for ever.
         self.lag.clear();
-        for party in parties {
-            self.lag.get_or_create(&[("relying_party", party.name.clone())]).set(party.lag(newest));
+        for (party, lag) in parties.iter().zip(lags) {
+            let lag = i64::try_from(*lag).unwrap_or(i64::MAX);
+            self.lag.get_or_create(&[("relying_party", party.name.clone())]).set(lag);
         }
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry).expect("writing to a string does not fail");

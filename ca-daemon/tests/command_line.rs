@@ -114,3 +114,17 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
     let _daemon = Daemon::start(directory);
     run(directory, &["revoke", "client_4"], 0, &["was already revoked"]);
 }
+
+/// What is revoked is on the disk whatever stands where the daemon's socket should.
+#[test]
+fn a_daemon_that_cannot_be_reached_keeps_nobody_from_revoking() {
+    let directory = founded();
+    let directory = directory.path();
+    let _daemon = Daemon::start(directory);
+    let socket = directory.join("ca/daemon.sock");
+    std::fs::remove_file(&socket).unwrap();
+    std::os::unix::fs::symlink(&socket, &socket).unwrap();
+    run(directory, &["revoke", "client_1"], 5, &["revoked client_1 (serial ", "the daemon cannot be reached: "]);
+    run(directory, &["revoke", "client_2", "--no-wait"], 0, &["revoked client_2 (serial ", "cannot be reached: "]);
+    run(directory, &["revoke", "client_1", "client_2"], 5, &["was already revoked"]);
+}

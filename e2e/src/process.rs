@@ -145,8 +145,13 @@ impl Process {
 
     /// Asks it to end (SIGTERM), and waits until it has.
     pub fn stop(&mut self) -> ExitStatus {
-        self.signal(Signal::TERM);
-        wait_until("the process ends after SIGTERM", || self.child.try_wait().expect("it is our child"))
+        self.end_with(Signal::TERM)
+    }
+
+    /// Sends a signal, and waits until it has ended.
+    pub fn end_with(&mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        wait_until("the process ends after the signal", || self.child.try_wait().expect("it is our child"))
     }
 
     /// Kills it (SIGKILL), and waits until it is gone.

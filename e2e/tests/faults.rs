@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Client, Fleet, Service, wait_until};
+use e2e::{Client, Fleet, Process, Service, binary, wait_until};
 use rustix::process::Signal;
 
 /// A minute between polls: what arrives sooner has come by the feed.
@@ -124,6 +124,29 @@ fn an_authority_that_does_not_answer_confirms_nothing() {
     let said = fleet.ca_daemon(&["revoke", "client_1", "--json", "--wait", "100ms"]);
     fleet.ca().signal(Signal::CONT);
     assert_eq!(said.code(), 5, "{said:?}");
+    refused_at_last(&client, &url);
+}
+
+/// Ctrl-C stops the waiting, and takes nothing back.
+#[test]
+fn whoever_stops_waiting_has_revoked_all_the_same() {
+    let mut fleet = Fleet::new();
+    let url = fleet.start_service("service0", &REFRESH).url();
+    fleet.wait_connected(1);
+    let client = fleet.enroll("client_1");
+    fleet.service(0).process.signal(Signal::STOP);
+    let mut revoke = Process::start(binary("ca-daemon"), &fleet.directory().join("revoke.log"), |command| {
+        command.current_dir(fleet.directory()).env_remove("CA_DIR").args(["revoke", "client_1", "--wait", "1h"]);
+    });
+    let first = revoke.line();
+    assert!(first.starts_with("revoked client_1 (serial "), "{first}");
+    assert!(revoke.line().contains("enforced after"), "it waits");
+    assert_eq!(revoke.end_with(Signal::INT).code(), Some(5), "{}", revoke.log());
+    let line = revoke.line();
+    assert!(line.contains("service0") && line.contains("not confirmed: "), "{line}");
+    assert_eq!(revoke.line(), "0 of 1 relying parties enforce it");
+    assert!(revoke.log().contains("stopped waiting; the certificates stay revoked"), "{}", revoke.log());
+    fleet.service(0).process.signal(Signal::CONT);
     refused_at_last(&client, &url);
 }
 

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's helper functions may fail like the test itself")]
 
-use e2e::{Fleet, Output, wait_until};
+use e2e::{Client, Fleet, Output, run, wait_until};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -42,6 +42,35 @@ fn revoke_returns_when_every_service_enforces_it() {
     assert_eq!(party(&report, "service1")["connectionsEnded"], 1, "{report}");
     assert_eq!(party(&report, "service0")["connectionsEnded"], 0, "{report}");
     assert!(party(&report, "service2")["afterMilliseconds"].is_number(), "{report}");
+}
+
+#[test]
+fn everything_that_a_token_has_enrolled_is_revoked_at_once() {
+    let mut fleet = Fleet::new();
+    let url = fleet.start_service("service0", &["--crl-refresh", "60s"]).url();
+    fleet.wait_connected(1);
+    let created = fleet.ca_daemon(&["token", "create", "--client", "--uses", "3", "--json"]).success().json();
+    let (token, id) = (created["token"].as_str().unwrap(), created["id"].as_str().unwrap());
+    let enrolled = ["client_1", "client_2"].map(|name| {
+        let _ = run(fleet.command("api-client").args(["enroll", "--name", name, "--dir", name, "--token", token]));
+        Client { directory: fleet.directory().join(name) }
+    });
+    let other = fleet.enroll("client_3");
+    for client in enrolled.iter().chain([&other]) {
+        let _ = client.request(1, &url).success();
+    }
+    let dry_run = fleet.ca_daemon(&["revoke", "--token", id, "--dry-run"]).success();
+    assert!(dry_run.stdout.contains("nothing was revoked; 2 would be"), "{dry_run:?}");
+
+    let said = fleet.ca_daemon(&["revoke", "--token", id, "--json", "--wait", "1m"]).success();
+    let report = said.json();
+    assert_eq!(report["certificates"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!(party(&report, "service0")["enforced"], true, "{report}");
+    assert!(said.stderr.contains(&format!("ca-daemon token revoke {id}")), "one use is left: {said:?}");
+    for client in &enrolled {
+        assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+    }
+    let _ = other.request(1, &url).success();
 }
 
 #[test]

@@ -118,17 +118,19 @@ impl Acceptor {
         let presented =
             presented.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
         let peer = Peer::new(Arc::clone(&presented), from);
-        // Under the set first, asked second: whichever revocation the question misses finds the connection.
-        let registration = self.0.live.watch(peer.chain());
         // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
-        if let Err(refusal) = peer.check(&self.0.live, self.0.clock.now()) {
-            let refused =
-                Refused { reason: refusal.reason(), why: refusal.to_string(), presented: Some(presented), from };
-            let _ = stream.shutdown().await;
-            return Err(refused);
+        match peer.admit(&self.0.live, self.0.clock.now()) {
+            Ok(registration) => {
+                self.0.metrics.accepted(kind);
+                Ok(Accepted { stream, peer, registration })
+            }
+            Err(refusal) => {
+                let refused =
+                    Refused { reason: refusal.reason(), why: refusal.to_string(), presented: Some(presented), from };
+                let _ = stream.shutdown().await;
+                Err(refused)
+            }
         }
-        self.0.metrics.accepted(kind);
-        Ok(Accepted { stream, peer, registration })
     }
 
     /// The chain of a session that was resumed: its first handshake was a full one.

@@ -262,6 +262,7 @@ impl Feed {
         let confirmation = Confirmation {
             crls,
             admits_until,
+            grace: self.live.policy().grace().as_secs(),
             instance: Some(self.instance.clone()),
             ended: ended - self.reported,
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),

@@ -10,7 +10,7 @@ use pki::{
 };
 use rustls_pki_types::CertificateDer;
 
-use crate::revocation::{LiveSet, Refusal};
+use crate::revocation::{LiveSet, Refusal, Registration};
 
 /// The authenticated client of a connection. Handlers receive it as `Extension<Peer>`; clones are cheap.
 #[derive(Clone, Debug)]
@@ -72,6 +72,15 @@ impl Peer {
         Arc::clone(&self.0.presented.ids)
     }
 
+    /// Puts a connection of the peer under the live set, if the peer may be served at this moment.
+    ///
+    /// Under the set first, asked second: whichever revocation the question misses finds the connection.
+    pub(crate) fn admit(&self, live: &LiveSet, now: Timestamp) -> Result<Registration, PeerRefusal> {
+        let registration = live.watch(self.chain());
+        self.check(live, now)?;
+        Ok(registration)
+    }
+
     /// Whether the peer may still be served at this moment.
     pub(crate) fn check(&self, live: &LiveSet, now: Timestamp) -> Result<(), PeerRefusal> {
         live.check(&self.0.presented.ids, now)?;
@@ -87,4 +96,58 @@ pub(crate) enum PeerRefusal {
     Revocation(#[from] Refusal),
     #[error("the certificate expired at {0}")]
     Expired(Timestamp),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread, time::Duration};
+
+    use pki::{
+        crl::{CrlDraft, CrlIssuer, CrlNumber, RevocationReason, RevokedEntry},
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::KeyPair,
+        serial::Serial,
+    };
+
+    use super::*;
+
+    /// In each round one connection after the other comes in, until a swap refuses the peer: none of them is missed by both.
+    #[test]
+    fn who_comes_in_during_a_swap_is_refused_or_ended() {
+        const ROUNDS: u8 = 200;
+        let now = Timestamp::from_unix(1_795_510_800);
+        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([255; 16]));
+        let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();
+        let live = LiveSet::new(vec![CrlIssuer::from_certificate(root.info()).unwrap()]);
+        let crl = |number: u8, serial| {
+            let entry = RevokedEntry { serial, revoked_at: now, reason: RevocationReason::Unspecified };
+            let number = CrlNumber::new(i64::from(number)).unwrap();
+            let next_update = now.plus(Duration::from_hours(1));
+            root.sign_crl(&CrlDraft { number, this_update: now, next_update, revoked: vec![entry] }).unwrap()
+        };
+        live.install(&crl(1, serial), now).unwrap();
+        for round in 2..ROUNDS {
+            let serial = Serial::from_random([round; 16]);
+            let (info, list) = (root.info().clone(), crl(round, serial));
+            let ids = [CertificateId { issuer: info.subject.clone(), serial }].into();
+            let presented = Presented { validity: info.validity, info, ids };
+            let peer = Peer::new(Arc::new(presented), ([127, 0, 0, 1], 1).into());
+            let both = Barrier::new(2);
+            let mut admitted = Vec::new();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    both.wait();
+                    live.install(&list, now).unwrap();
+                });
+                both.wait();
+                while let Ok(registration) = peer.admit(&live, now) {
+                    admitted.push(registration);
+                }
+            });
+            let missed = admitted.iter().filter(|registration| !registration.end().is_cancelled()).count();
+            assert_eq!(missed, 0, "of {} in round {round}", admitted.len());
+        }
+    }
 }

@@ -131,7 +131,7 @@ impl RelyingParty {
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
         let locations = match crls {
             CrlLocations::DistributionPoints => {
-                issuers.into_iter().map(Issuer::distribution_point).collect::<Result<_, _>>()?
+                issuers.iter().map(Issuer::distribution_point).collect::<Result<_, _>>()?
             }
             CrlLocations::Given(locations) => locations,
         };
@@ -148,7 +148,11 @@ impl RelyingParty {
             };
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
             let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
-            keepers.push(Keeper::restore(live.clone(), location, files, crl_refresh, clock.clone(), channels));
+            // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
+            // as this one's.
+            let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
+            let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs));
+            keepers.push(Keeper::restore(live, location, files, crl_refresh, clock.clone(), channels));
         }
         let feed = match feed {
             // Without lists there is nothing to hear of.
@@ -248,7 +252,7 @@ struct Issuer {
 }
 
 impl Issuer {
-    fn distribution_point(self) -> Result<Location, RelyingPartyError> {
+    fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
         let uri = self.subject.crl_urls.iter().find_map(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
     }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use mtls::{
-    relying_party::RelyingParty,
-    revocation::{InstallError, Installed, LiveSet, Refusal},
+    relying_party::{CrlLocations, Options, RelyingParty},
+    revocation::{InstallError, Installed, LiveSet, Location, Refusal},
 };
 use pki::time::Timestamp;
 
@@ -13,6 +13,7 @@ use crate::common::{
     Authority, DAY, Issued, Log, Surroundings,
     authority::{Founding, add_entry_extension, add_extension, altered, extension},
     eventually,
+    feed::FeedServer,
     publisher::Publisher,
     start,
 };
@@ -187,6 +188,55 @@ async fn no_complete_crl_is_believed_that_should_not_be() {
 #[tokio::test]
 async fn no_delta_is_believed_that_should_not_be() {
     attacks_fail(Kind::Delta, OF_BOTH_KINDS.iter().chain(OF_DELTAS)).await;
+}
+
+/// Whoever is on the way to a plain HTTP server can put one list in the place of another, and both are signed: the number of one must not
+/// be confirmed as the other's.
+#[tokio::test]
+async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let identity = authority.server("service0").identity();
+    let [roots, issuings] = [&authority.issuing.info().crl_urls[0], &authority.client("any").info.crl_urls[0]];
+    let refused = || [issuings, roots].map(|url| log.lines(&["WARN", "CRL refused", "was issued by", url]).len());
+    // Of a list that lies where the authority says, and where whoever embeds the library does.
+    let given = [issuings, roots].map(|url| Location::Url(url.parse().unwrap()));
+    for (round, crls) in [(1, CrlLocations::DistributionPoints), (2, CrlLocations::Given(given.into()))] {
+        let number = i64::try_from(round * 2).unwrap();
+        let options = Options { feed: Some(server.url()), crls, ..surroundings.options() };
+        let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+        let _tasks = relying_party.keep_current();
+        let live = relying_party.live_set();
+        eventually("its lists are in force", || live.ready(start()).is_ok()).await;
+        eventually("they are confirmed", || {
+            server.confirmed_last(issuings).is_some() && server.confirmed_last(roots).is_some()
+        })
+        .await;
+
+        publisher.publish(|published| {
+            published.issuing = authority.root_crl(100, &[]);
+            published.root = authority.crl(200, &[]);
+        });
+        server.announce(&[(issuings, number), (roots, number)]);
+        eventually("both are refused", || refused() == [round, round]).await;
+        let before = server.requests().1;
+        eventually("it goes on confirming", || {
+            server.announce(&[(issuings, number), (roots, number)]);
+            server.requests().1 > before + 1
+        })
+        .await;
+        assert!(server.confirmed(issuings) < Some(number) && server.confirmed(roots) < Some(number));
+
+        publisher.publish(|published| {
+            published.issuing = authority.crl(number, &[]);
+            published.root = authority.root_crl(number, &[]);
+        });
+        eventually("the right ones are confirmed", || {
+            server.confirmed_last(issuings) == Some(number) && server.confirmed_last(roots) == Some(number)
+        })
+        .await;
+    }
 }
 
 /// A delta to a complete CRL that is not here is no reason to wait: that one is fetched, and both are put in force together.

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use mtls::relying_party::{Options, RelyingParty};
+use mtls::{
+    relying_party::{Options, RelyingParty},
+    revocation::OnStaleCrl,
+};
 
 use crate::common::{
     Authority, Issued, Log, Surroundings, authority::Founding, eventually, feed::FeedServer, publisher::Publisher,
@@ -64,13 +67,15 @@ async fn a_heartbeat_is_answered_with_what_is_enforced_though_there_is_something
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
-    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let on_stale_crl = OnStaleCrl::Grace(Duration::from_hours(2));
+    let options = Options { feed: Some(server.url()), on_stale_crl, ..surroundings.options() };
     let identity = authority.server("service0").identity();
     let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
     let _tasks = relying_party.keep_current();
     let client = authority.client("client_1");
     let list = client.info.crl_urls[0].as_str();
     eventually("it is confirmed", || server.confirmed_last(list) == Some(1)).await;
+    assert_eq!(server.said_last("grace"), Some(7200.into()), "until when it admits clients is told, and why");
     // There is none with this number.
     server.announce(&[(list, 2)]);
     for _ in 0..3 {

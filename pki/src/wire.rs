@@ -98,6 +98,9 @@ pub struct Confirmation {
     /// The last second in which clients are judged by the first of them to become stale (nextUpdate and any grace); everybody is
     /// refused from then on.
     pub admits_until: Option<Timestamp>,
+    /// How much of that is grace: for how many seconds clients are judged by a CRL that is stale.
+    #[serde(default)]
+    pub grace: u64,
     /// Tells this run of the relying party from another one with the same certificate or name, so that neither is taken for the other;
     /// without it, the certificate's serial number does.
     #[serde(skip_serializing_if = "Option::is_none", default)]

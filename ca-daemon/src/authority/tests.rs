@@ -287,6 +287,14 @@ async fn revoking_publishes_a_crl_and_doing_it_twice_says_so() {
     assert_eq!(fixture.published().await, (number_at(later), vec![first, second]));
     let record = fixture.authority.store().by_serial(&second, later).await.unwrap().unwrap();
     assert_eq!(record.status, Status::Revoked { at: later, reason: RevocationReason::Superseded });
+
+    // For so long a relying party may have a list that lacks it, whatever it has fetched in the meantime.
+    let outlasting = async |serial| {
+        fixture.authority.revoke(&[serial], RevocationReason::Superseded, later).await.unwrap().outlasting
+    };
+    let day_after = |time: Timestamp| time.plus(Duration::from_hours(24));
+    assert_eq!((revoked.outlasting, both.outlasting), (day_after(now()), day_after(now())), "that of the list before");
+    assert_eq!((outlasting(first).await, outlasting(second).await), (day_after(now()), day_after(later)));
 }
 
 #[tokio::test]

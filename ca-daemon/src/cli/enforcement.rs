@@ -20,7 +20,7 @@ pub(super) struct Row {
     #[serde(skip_serializing_if = "Option::is_none")]
     connections_ended: Option<u64>,
     last_seen: Timestamp,
-    /// After that it refuses everybody, unless it gets a newer CRL.
+    /// After that it refuses everybody, unless it gets a CRL that has the revocation.
     admits_until: Option<Timestamp>,
     /// What it enforces instead, as far as is known.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -32,23 +32,25 @@ pub(super) struct Row {
 /// The rows of the table, by name at first, then whoever came later.
 pub(super) struct Rows {
     issuer: Issuer,
-    pub(super) rows: Vec<Row>,
+    /// Until when the last list is good that does not have what is to be enforced.
+    outlasting: Timestamp,
+    pub(super) all: Vec<Row>,
 }
 
 impl Rows {
-    /// Of those who are to enforce a CRL of this issuer.
-    pub(super) fn new(issuer: Issuer) -> Self {
-        Self { issuer, rows: Vec::new() }
+    /// Of those who are to enforce a CRL of this issuer, the last one before which is good until `outlasting`.
+    pub(super) fn new(issuer: Issuer, outlasting: Timestamp) -> Self {
+        Self { issuer, outlasting, all: Vec::new() }
     }
 
     pub(super) fn expect(&mut self, parties: Vec<RelyingParty>) {
-        self.rows = parties.into_iter().map(|party| Row::missing(party, self.issuer)).collect();
+        self.all = parties.into_iter().map(|party| self.missing(party)).collect();
     }
 
     /// One that was not there when the wait began is added.
     pub(super) fn enforced(&mut self, name: &str, enforced: Enforced) -> Row {
-        let index = self.rows.iter().position(|row| row.name == name).unwrap_or_else(|| {
-            self.rows.push(Row {
+        let index = self.all.iter().position(|row| row.name == name).unwrap_or_else(|| {
+            self.all.push(Row {
                 name: name.to_owned(),
                 enforced: false,
                 after_milliseconds: None,
@@ -58,9 +60,9 @@ impl Rows {
                 crl_number: None,
                 is_connected: true,
             });
-            self.rows.len() - 1
+            self.all.len() - 1
         });
-        let row = &mut self.rows[index];
+        let row = &mut self.all[index];
         row.enforced = true;
         row.after_milliseconds = enforced.after_micros.map(|micros| micros.div_ceil(1000));
         row.connections_ended = enforced.after_micros.map(|_| enforced.ended);
@@ -70,20 +72,37 @@ impl Rows {
 
     pub(super) fn update(&mut self, missing: Vec<RelyingParty>) {
         for party in missing {
-            let row = Row::missing(party, self.issuer);
-            match self.rows.iter_mut().find(|known| known.name == row.name) {
+            let row = self.missing(party);
+            match self.all.iter_mut().find(|known| known.name == row.name) {
                 Some(known) => *known = row,
-                None => self.rows.push(row),
+                None => self.all.push(row),
             }
         }
     }
 
+    fn missing(&self, party: RelyingParty) -> Row {
+        let crl_number = match self.issuer {
+            Issuer::Root => party.root_crl_number,
+            Issuer::Issuing => party.crl_number,
+        };
+        Row {
+            admits_until: party.exposed_until(self.outlasting),
+            name: party.name,
+            enforced: false,
+            after_milliseconds: None,
+            connections_ended: None,
+            last_seen: party.last_seen,
+            crl_number,
+            is_connected: party.connected_since.is_some(),
+        }
+    }
+
     fn width(&self) -> usize {
-        self.rows.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max("relying party".len())
+        self.all.iter().map(|row| row.name.chars().count()).max().unwrap_or(0).max("relying party".len())
     }
 
     pub(super) fn header(&self) -> String {
-        if self.rows.is_empty() {
+        if self.all.is_empty() {
             return String::new();
         }
         format!("  {:<1$}   enforced after   open connections cut\n", "relying party", self.width())
@@ -100,32 +119,15 @@ impl Rows {
     }
 
     pub(super) fn summary(&self) -> String {
-        if self.rows.is_empty() {
+        if self.all.is_empty() {
             return "no relying party was ever on the feed; whoever checks CRLs finds it there\n".to_owned();
         }
-        let enforced = self.rows.iter().filter(|row| row.enforced).count();
-        format!("{enforced} of {} relying parties enforce it\n", self.rows.len())
+        let enforced = self.all.iter().filter(|row| row.enforced).count();
+        format!("{enforced} of {} relying parties enforce it\n", self.all.len())
     }
 }
 
 impl Row {
-    fn missing(party: RelyingParty, issuer: Issuer) -> Self {
-        let crl_number = match issuer {
-            Issuer::Root => party.root_crl_number,
-            Issuer::Issuing => party.crl_number,
-        };
-        Self {
-            name: party.name,
-            enforced: false,
-            after_milliseconds: None,
-            connections_ended: None,
-            last_seen: party.last_seen,
-            admits_until: party.admits_until,
-            crl_number,
-            is_connected: party.connected_since.is_some(),
-        }
-    }
-
     /// Why it is not known to enforce the CRL, and until when it can go on without.
     fn excuse(&self, number: CrlNumber, now: Timestamp) -> String {
         let enforces = self.crl_number.map_or_else(
@@ -170,6 +172,7 @@ mod tests {
             crl_number: crl_number.and_then(CrlNumber::new),
             root_crl_number: None,
             admits_until: Some(now),
+            grace: 0,
             open_connections: 0,
             first_seen: now,
             connected_since: is_connected.then_some(now),
@@ -181,13 +184,16 @@ mod tests {
     fn the_table_is_the_one_that_is_documented() {
         let now = Timestamp::from_unix(1_795_510_800).minus(Duration::from_hours(24));
         let number = CrlNumber::new(42).unwrap();
-        let mut rows = Rows::new(Issuer::Issuing);
+        // It may have found a later list than the one that it spoke of, which has the revocation no more than that one.
+        let outlasting = Timestamp::from_unix(1_795_510_800).minus(Duration::from_mins(30));
+        let mut rows = Rows::new(Issuer::Issuing, outlasting);
         rows.expect(vec![
             party("service0", Some(41), true),
             party("service1", Some(41), true),
             party("service2", Some(41), false),
             party("service3", Some(57), true),
             party("service4", None, true),
+            RelyingParty { grace: 3600, ..party("service5", Some(41), false) },
         ]);
         let enforced = |after_micros, ended| Enforced { after_micros, ended };
         let mut said = rows.header();
@@ -195,7 +201,7 @@ mod tests {
             let row = rows.enforced(name, enforced);
             said += &rows.line(&row, number, now);
         }
-        for row in rows.rows.iter().filter(|row| !row.enforced) {
+        for row in rows.all.iter().filter(|row| !row.enforced) {
             said += &rows.line(row, number, now);
         }
         said += &rows.summary();
@@ -209,7 +215,8 @@ mod tests {
              refuses everyone after 2026-11-24 09:00:00Z (its CRL's nextUpdate and any grace)
   service4              not confirmed: connected, and it has never said what it enforces; \
              refuses everyone after 2026-11-24 09:00:00Z (its CRL's nextUpdate and any grace)
-2 of 5 relying parties enforce it
+  service5              not confirmed: last seen 12 s ago; refuses everyone after 2026-11-24 09:30:00Z (its CRL's nextUpdate and any grace)
+2 of 6 relying parties enforce it
 "
         );
     }

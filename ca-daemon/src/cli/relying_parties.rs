@@ -38,8 +38,8 @@ struct Listed {
     #[serde(flatten)]
     party: RelyingParty,
     connected: bool,
-    /// How many CRL numbers it is behind.
-    lag: i64,
+    /// How many CRLs it is behind.
+    lag: u64,
 }
 
 #[derive(Serialize)]
@@ -68,10 +68,10 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
         }
     };
     let newest = store.newest(Issuer::Issuing).await?.number;
-    let listed: Vec<_> = parties
-        .into_iter()
-        .map(|party| Listed { connected: party.connected_since.is_some(), lag: party.lag(newest), party })
-        .collect();
+    let lags = store.lags(&parties).await?;
+    let listed = parties.into_iter().zip(lags);
+    let listed: Vec<_> =
+        listed.map(|(party, lag)| Listed { connected: party.connected_since.is_some(), lag, party }).collect();
     let now = context.clock.now();
     context.output.print(&listed, |listed| text(listed, newest, now))
 }

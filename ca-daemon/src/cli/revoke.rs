@@ -3,7 +3,7 @@
 //!
 //! It never revokes what it has not named, and never says that something is enforced that nobody has confirmed.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::Args;
 use pki::{
@@ -109,7 +109,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     }
     // From here on, Ctrl-C stops the waiting and nothing else.
     let interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Connection::open(&context.directory).await?;
+    let daemon = Connection::open(&context.directory).await;
     let serials: Vec<_> = records.iter().map(|record| record.serial).collect();
     if let [first, rest @ ..] = records.as_slice()
         && !rest.is_empty()
@@ -139,10 +139,11 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let report = Report {
         certificates: certificates.collect(),
         crl_number: revoked.crl,
-        published: daemon.is_some(),
+        published: matches!(daemon, Ok(Some(_))),
         relying_parties: None,
     };
-    let committed = Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed };
+    let committed =
+        Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed, outlasting: revoked.outlasting };
     let following = Following { store, daemon, committed, interrupt };
     conclude(context, &arguments, following, report).await
 }
@@ -158,9 +159,10 @@ async fn revoke_issuing(context: &Context, arguments: &Arguments, authority: &Au
         })?,
     };
     let interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Connection::open(&context.directory).await?;
+    let daemon = Connection::open(&context.directory).await;
     let (issuing, revoked) = authority.revoke_issuing(arguments.reason, root, now).await?;
-    let committed = Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now() };
+    let committed =
+        Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now(), outlasting: revoked.outlasting };
     output::remark(
         "whatever this issuing CA has issued, or will, is refused from now on; found another authority: \
          ca-daemon init --dir DIR",
@@ -171,7 +173,7 @@ async fn revoke_issuing(context: &Context, arguments: &Arguments, authority: &Au
     let report = Report {
         certificates: certificates.collect(),
         crl_number: revoked.crl,
-        published: daemon.is_some(),
+        published: matches!(daemon, Ok(Some(_))),
         relying_parties: None,
     };
     let following = Following { store: authority.store(), daemon, committed, interrupt };
@@ -181,7 +183,8 @@ async fn revoke_issuing(context: &Context, arguments: &Arguments, authority: &Au
 /// What is left to do once a revocation is committed.
 struct Following<'a> {
     store: &'a Store,
-    daemon: Option<Connection>,
+    /// None: no daemon runs. That it cannot be reached is no reason not to revoke.
+    daemon: io::Result<Option<Connection>>,
     committed: Committed,
     interrupt: Signal,
 }
@@ -197,7 +200,7 @@ async fn conclude(
     let patience = (!arguments.no_wait).then_some(arguments.wait);
     let waiting = Waiting { output: &context.output, clock: &context.clock, committed, patience, interrupt };
     waiting.say(&text(&report))?;
-    let heard = match daemon {
+    let heard = match daemon.transpose() {
         Some(daemon) => waiting.follow(daemon, store).await?,
         None => waiting.nobody_to_tell(store).await?,
     };

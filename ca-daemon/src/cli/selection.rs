@@ -13,7 +13,7 @@ use mtls::files;
 use pki::{certificate::CertificateInfo, pem, time::Timestamp, token::TokenId};
 use rustls_pki_types::CertificateDer;
 
-use super::{Failure, arguments::Moment, show};
+use super::{Failure, arguments::Moment, output, show};
 use crate::store::{CertificateRecord, Filter, Status, Store, Wanted};
 
 #[derive(Debug, Args)]
@@ -68,9 +68,14 @@ impl Selection {
             records.push(of_file(store, file, now).await?);
         }
         for token in &self.token {
-            if store.token(token).await?.is_none() {
+            let Some(record) = store.token(token).await? else {
                 let message = format!("there is no token {token}; see: ca-daemon token list");
                 return Err(Failure::NothingMatches(message).into());
+            };
+            if record.check(now).is_ok() {
+                output::remark(&format!(
+                    "token {token} still enrolls whoever has it; to end that: ca-daemon token revoke {token}"
+                ));
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }

@@ -2,11 +2,14 @@
 //!
 //! It never says that something is enforced that nobody has confirmed.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use mtls::clock::Clock;
-use pki::crl::CrlNumber;
-use tokio::{signal::unix::Signal, time::Instant};
+use pki::{crl::CrlNumber, time::Timestamp};
+use tokio::{
+    signal::unix::Signal,
+    time::{Instant, timeout_at},
+};
 
 use super::{
     enforcement::{Row, Rows},
@@ -38,6 +41,8 @@ pub(super) struct Committed {
     pub(super) number: CrlNumber,
     /// Since when.
     pub(super) at: Instant,
+    /// Until when the last list is good that says less.
+    pub(super) outlasting: Timestamp,
 }
 
 /// What was heard of relying parties.
@@ -54,7 +59,7 @@ pub(super) enum Heard {
 
 impl Waiting<'_> {
     /// Tells the daemon, and says who confirms until everybody has, the time is over or Ctrl-C is pressed.
-    pub(super) async fn follow(mut self, mut daemon: Connection, store: &Store) -> anyhow::Result<Heard> {
+    pub(super) async fn follow(mut self, daemon: io::Result<Connection>, store: &Store) -> anyhow::Result<Heard> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let wait = self.patience.map(|patience| Wait {
             issuer: self.committed.issuer,
@@ -62,22 +67,28 @@ impl Waiting<'_> {
             committed_micros_ago: micros(self.committed.at.elapsed()),
             timeout_millis: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         });
-        let mut rows = Rows::new(self.committed.issuer);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
         let (mut is_told, mut is_heard) = (false, false);
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
-        let is_asked = daemon.ask(&Question::Published { wait }).await.is_ok();
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
+        let mut asked = match daemon {
+            Ok(mut daemon) => daemon.ask(&Question::Published { wait }).await.is_ok().then_some(daemon),
+            Err(error) => {
+                output::remark(&format!("the daemon cannot be reached: {error}"));
+                None
+            }
+        };
         loop {
+            let heard = async {
+                let answer = timeout_at(deadline, asked.as_mut()?.answer()).await;
+                answer.ok().and_then(Result::ok).flatten()
+            };
             let answer = tokio::select! {
-                answer = tokio::time::timeout_at(deadline, daemon.answer()), if is_asked => match answer {
-                    Ok(Ok(answer)) => answer,
-                    Ok(Err(_)) | Err(_) => None,
-                },
+                answer = heard => answer,
                 _ = self.interrupt.recv() => {
                     output::remark("stopped waiting; the certificates stay revoked");
                     None
                 }
-                () = std::future::ready(()), if !is_asked => None,
             };
             match answer {
                 Some(Answer::Told) => {
@@ -116,26 +127,26 @@ impl Waiting<'_> {
             rows.expect(store.relying_parties().await?);
             self.say(&rows.header())?;
         }
-        for row in rows.rows.iter().filter(|row| !row.enforced) {
+        for row in rows.all.iter().filter(|row| !row.enforced) {
             self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
         }
         self.say(&rows.summary())?;
-        Ok(if is_heard { Heard::OfEverybody(rows.rows) } else { Heard::Silence(rows.rows) })
+        Ok(if is_heard { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
     }
 
     /// No daemon: says who has yet to hear of it.
     pub(super) async fn nobody_to_tell(self, store: &Store) -> anyhow::Result<Heard> {
         self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n")?;
-        let mut rows = Rows::new(self.committed.issuer);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
         // Whoever was connected when the daemon went is not any more.
         let parties = store.relying_parties().await?.into_iter();
         rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
         self.say(&rows.header())?;
-        for row in &rows.rows {
+        for row in &rows.all {
             self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
         }
         self.say(&rows.summary())?;
-        Ok(if self.patience.is_some() { Heard::NoDaemon(rows.rows) } else { Heard::Nothing })
+        Ok(if self.patience.is_some() { Heard::NoDaemon(rows.all) } else { Heard::Nothing })
     }
 
     /// To people at once; programs get everything in the end.

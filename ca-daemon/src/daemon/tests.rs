@@ -132,7 +132,7 @@ impl Peer {
         let crls = [(ISSUING.to_owned(), CrlNumber::new(number).unwrap())].into();
         let admits_until = Some(now().plus(Duration::from_hours(24)));
         let instance = instance.map(str::to_owned);
-        let confirmation = Confirmation { crls, admits_until, instance, ended, open_connections: 3 };
+        let confirmation = Confirmation { crls, admits_until, grace: 60, instance, ended, open_connections: 3 };
         self.confirm_with(serde_json::to_vec(&confirmation).unwrap()).await
     }
 
@@ -184,7 +184,8 @@ impl Lines {
 
     /// As [`Self::next`], beyond heartbeats and repetitions.
     async fn until(&mut self, number: i64) {
-        while self.next().await.expect("the feed ended") != number {}
+        let heard = async { while self.next().await.expect("the feed ended") != number {} };
+        timeout(Duration::from_mins(1), heard).await.expect("there are heartbeats only");
     }
 }
 
@@ -438,7 +439,7 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     let daemon = Running::start(&fixture).await;
     let parties = relying_parties(&fixture).await;
     assert_eq!((parties[0].name.as_str(), parties[0].connected_since), ("service0", None));
-    assert_eq!(parties[0].crl_number, CrlNumber::new(1));
+    assert_eq!((parties[0].crl_number, parties[0].grace), (CrlNumber::new(1), 60));
     let mut peer = daemon.connect(&service, &fixture).await;
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(SECOND));

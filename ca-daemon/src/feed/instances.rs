@@ -20,8 +20,16 @@ const REMEMBERED: usize = 32;
 pub(super) struct Word {
     root: Claim,
     issuing: Claim,
-    pub(super) admits_until: Option<Timestamp>,
+    pub(super) exposure: Exposure,
     pub(super) open_connections: u64,
+}
+
+/// Until when an instance lets clients in, should it hear nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Exposure {
+    pub(super) admits_until: Option<Timestamp>,
+    /// How many seconds of that are grace.
+    pub(super) grace: u64,
 }
 
 /// What is said of one issuer's list.
@@ -50,8 +58,8 @@ struct Instance {
 }
 
 impl Word {
-    pub(super) fn new(claim: impl Fn(Issuer) -> Claim, admits_until: Option<Timestamp>, open_connections: u64) -> Self {
-        Self { root: claim(Issuer::Root), issuing: claim(Issuer::Issuing), admits_until, open_connections }
+    pub(super) fn new(claim: impl Fn(Issuer) -> Claim, exposure: Exposure, open_connections: u64) -> Self {
+        Self { root: claim(Issuer::Root), issuing: claim(Issuer::Issuing), exposure, open_connections }
     }
 
     pub(super) fn of(&self, issuer: Issuer) -> Claim {
@@ -67,8 +75,18 @@ impl Word {
             let (one, other) = (self.of(issuer), other.of(issuer));
             Claim { number: one.number.min(other.number), is_foreign: one.is_foreign || other.is_foreign }
         };
+        Self::new(
+            claim,
+            self.exposure.and(other.exposure),
+            self.open_connections.saturating_add(other.open_connections),
+        )
+    }
+}
+
+impl Exposure {
+    fn and(self, other: Self) -> Self {
         let admits_until = self.admits_until.zip(other.admits_until).map(|(one, other)| one.max(other));
-        Self::new(claim, admits_until, self.open_connections.saturating_add(other.open_connections))
+        Self { admits_until, grace: self.grace.max(other.grace) }
     }
 }
 
@@ -83,7 +101,7 @@ impl Instances {
             || known.as_ref().is_some_and(|known| self.alive.iter().any(|other| other.first > known.last));
         if self.is_shared {
             // One whose list is stale by now refuses everybody, wherever it is.
-            self.alive.retain(|other| other.word.admits_until.is_none_or(|until| now <= until));
+            self.alive.retain(|other| other.word.exposure.admits_until.is_none_or(|until| now <= until));
         } else {
             let is_gone = |other: &mut Instance| streams <= 1 || at.duration_since(other.last) > SILENCE;
             self.replaced.extend(self.alive.extract_if(.., is_gone).map(|gone| gone.id));
@@ -114,7 +132,8 @@ mod tests {
         fn hear(&mut self, id: &str, number: i64, streams: usize, second: u64) -> (Option<i64>, bool) {
             let at = |seconds| Timestamp::from_unix(NOW).plus(Duration::from_secs(seconds));
             let claim = |_| Claim { number: CrlNumber::new(number), is_foreign: false };
-            let word = Word::new(claim, Some(at(second + 3600)), 1);
+            let exposure = Exposure { admits_until: Some(at(second + 3600)), grace: 0 };
+            let word = Word::new(claim, exposure, 1);
             let (all, is_new) = self.0.hear(id, word, streams, self.1 + Duration::from_secs(second), at(second));
             (all.of(Issuer::Issuing).number.map(CrlNumber::get), is_new)
         }

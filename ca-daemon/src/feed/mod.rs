@@ -30,7 +30,7 @@ use tracing::error;
 
 pub(crate) use self::party::Enforced;
 use self::{
-    instances::{Claim, Word},
+    instances::{Claim, Exposure, Word},
     party::{Party, Unwritten},
     roll_call::RollCalls,
 };
@@ -48,6 +48,9 @@ const WRITE_LATE: Duration = Duration::from_secs(30);
 /// The furthest that a relying party's word moves the CRL number: far more than a backup can be old, and far from the
 /// end of all numbers.
 const FURTHEST_AHEAD: i64 = 1 << 32;
+/// The pause between two such moves. Each is a write, and a relying party that says a higher number all the time would keep whoever
+/// wants to revoke from the database.
+const RAISE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The feed of one daemon; clones share it.
 #[derive(Clone, Debug)]
@@ -71,6 +74,8 @@ struct Shared {
     writing: tokio::sync::Mutex<()>,
     /// Counts the answers to roll calls.
     roll_answered: watch::Sender<u64>,
+    /// When a relying party's word last moved the CRL number.
+    raised: tokio::sync::Mutex<Option<Instant>>,
     /// The id of the last revocation that the feed has looked at; one look at a time.
     looked_at: tokio::sync::Mutex<i64>,
 }
@@ -181,6 +186,7 @@ impl Feed {
             roll_calls: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             roll_answered: watch::Sender::new(0),
+            raised: tokio::sync::Mutex::default(),
             looked_at: tokio::sync::Mutex::new(looked_at),
             store,
             clock,
@@ -229,7 +235,8 @@ impl Feed {
             number: confirmation.crls.get(self.0.urls.of(issuer)).copied(),
             is_foreign: foreign.contains_key(issuer.as_str()),
         };
-        let word = Word::new(claim, confirmation.admits_until, confirmation.open_connections);
+        let exposure = Exposure { admits_until: confirmation.admits_until, grace: confirmation.grace };
+        let word = Word::new(claim, exposure, confirmation.open_connections);
         let serial = member.serial.to_string();
         let instance = confirmation.instance.as_deref().unwrap_or(&serial);
         let (relying_party, now) = (&member.name, self.0.clock.now());
@@ -260,6 +267,14 @@ impl Feed {
         if number.get() - newest.get() > FURTHEST_AHEAD {
             return Err(ConfirmError::Implausible { number, newest });
         }
+        if self.0.store.is_passed(issuer, number).await? {
+            return Ok(true);
+        }
+        let mut raised = self.0.raised.lock().await;
+        if let Some(last) = *raised {
+            tokio::time::sleep_until(last + RAISE_PAUSE).await;
+        }
+        *raised = Some(Instant::now());
         let ahead = Ahead { number, by: member.name.clone(), at: self.0.clock.now() };
         if self.0.store.raise(issuer, &ahead).await? {
             error!(%issuer, "{}", describe_ahead(&ahead, newest));
@@ -379,6 +394,7 @@ impl Feed {
                 crl_number: None,
                 root_crl_number: None,
                 admits_until: None,
+                grace: 0,
                 open_connections: 0,
                 first_seen: now,
                 connected_since: None,

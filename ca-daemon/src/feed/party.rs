@@ -109,7 +109,7 @@ impl Party {
             [record.crl_number, record.root_crl_number] = numbers;
             self.unwritten = Unwritten::Change;
         }
-        record.admits_until = word.admits_until;
+        (record.admits_until, record.grace) = (word.exposure.admits_until, word.exposure.grace);
         record.open_connections = word.open_connections;
         for issuer in Issuer::ALL {
             self.set_foreign(issuer, word.of(issuer).is_foreign);

@@ -42,6 +42,8 @@ pub(crate) enum HttpError {
     NotARelyingParty { name: String },
     #[error("the certificate with serial {serial} was revoked at {at}; enroll for another")]
     PeerRevoked { serial: Serial, at: Timestamp },
+    #[error("the issuing CA is revoked, and there is no record of the certificate with serial {serial}")]
+    PeerUnknown { serial: Serial },
     #[error("the certificate with serial {serial} is not valid now; enroll for another")]
     PeerExpired { serial: Serial },
     #[error(transparent)]
@@ -90,6 +92,7 @@ impl HttpError {
             Self::NoCertificate => (StatusCode::FORBIDDEN, "certificate-missing"),
             Self::NotARelyingParty { .. } => (StatusCode::FORBIDDEN, "not-a-relying-party"),
             Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
+            Self::PeerUnknown { .. } => (StatusCode::FORBIDDEN, "certificate-unknown"),
             Self::PeerExpired { .. } => (StatusCode::FORBIDDEN, "certificate-expired"),
             Self::Confirm(ConfirmError::Implausible { .. }) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-number-implausible")

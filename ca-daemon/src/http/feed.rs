@@ -69,15 +69,19 @@ impl Drop for Place<'_> {
 }
 
 /// The relying party at the other end, as its certificate says; not looked up yet.
-pub(super) struct Presented(CertificateInfo, SocketAddr);
+pub(super) struct Presented {
+    info: CertificateInfo,
+    der: Vec<u8>,
+    address: SocketAddr,
+}
 
 impl FromRequestParts<App> for Presented {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpError> {
         let tls = parts.extensions.get::<Arc<TlsInfo>>();
-        let certificate = tls.and_then(|tls| tls.peer_certificates.first()).ok_or(HttpError::NoCertificate)?;
-        let info = CertificateInfo::from_der(certificate).map_err(|_| HttpError::NoCertificate)?;
+        let der = tls.and_then(|tls| tls.peer_certificates.first()).ok_or(HttpError::NoCertificate)?.clone();
+        let info = CertificateInfo::from_der(&der).map_err(|_| HttpError::NoCertificate)?;
         if info.profile != Some(Profile::Server) {
             return Err(HttpError::NotARelyingParty { name: info.display_name() });
         }
@@ -87,34 +91,44 @@ impl FromRequestParts<App> for Presented {
         }
         let address = ConnectInfo::<SocketAddr>::from_request_parts(parts, app).await;
         let ConnectInfo(address) = address.map_err(|_| HttpError::NoCertificate)?;
-        Ok(Self(info, address))
+        Ok(Self { info, der, address })
     }
 }
 
 impl Presented {
     fn member(&self) -> Member {
         Member {
-            name: self.0.display_name(),
-            serial: self.0.id.serial,
-            address: self.1.to_string(),
-            not_after: self.0.validity.not_after,
+            name: self.info.display_name(),
+            serial: self.info.id.serial,
+            address: self.address.to_string(),
+            not_after: self.info.validity.not_after,
         }
     }
 
     /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
     /// may be an older copy, which only its bearer can tell.
-    async fn check_not_revoked(&self, app: &App) -> Result<(), HttpError> {
-        let serial = self.0.id.serial;
-        let revoked = app.authority.store().revoked_since(&serial).await?;
-        revoked.map_or(Ok(()), |at| Err(HttpError::PeerRevoked { serial, at }))
+    async fn check_standing(&self, app: &App) -> Result<(), HttpError> {
+        let (store, serial) = (app.authority.store(), self.info.id.serial);
+        if let Some(at) = store.revoked_since(&serial).await? {
+            return Err(HttpError::PeerRevoked { serial, at });
+        }
+        // Not so once the issuing CA is revoked: whoever has its key makes certificates of any name, and would confirm for everybody
+        // that it is.
+        if store.has_revoked_authority().await? {
+            let record = store.by_serial(&serial, app.clock.now()).await?;
+            if record.is_none_or(|record| *record.der != *self.der) {
+                return Err(HttpError::PeerUnknown { serial });
+            }
+        }
+        Ok(())
     }
 }
 
 pub(super) async fn feed(State(app): State<App>, peer: Presented) -> Result<impl IntoResponse, HttpError> {
-    peer.check_not_revoked(&app).await?;
+    peer.check_standing(&app).await?;
     let lines = app.feed.subscribe(&peer.member());
     // Once more: a revocation that came in between knew of no stream to end.
-    peer.check_not_revoked(&app).await?;
+    peer.check_standing(&app).await?;
     let headers = [(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(lines.map(Ok::<_, Infallible>))).into_response())
 }
@@ -124,7 +138,7 @@ pub(super) async fn confirm(
     peer: Presented,
     body: Result<Json<Confirmation>, JsonRejection>,
 ) -> Result<Response, HttpError> {
-    peer.check_not_revoked(&app).await?;
+    peer.check_standing(&app).await?;
     let Json(confirmation) = body.map_err(HttpError::Word)?;
     app.feed.confirm(&peer.member(), &confirmation).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -135,14 +149,14 @@ pub(super) async fn answer_roll_call(
     peer: Presented,
     body: Result<Json<RollCallAnswer>, JsonRejection>,
 ) -> Result<Response, HttpError> {
-    peer.check_not_revoked(&app).await?;
+    peer.check_standing(&app).await?;
     let Json(answer) = body.map_err(HttpError::Word)?;
     app.feed.answer_roll_call(&peer.member(), answer);
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Body) -> Result<Response, HttpError> {
-    peer.check_not_revoked(&app).await?;
+    peer.check_standing(&app).await?;
     let _place = app.handing_over.line_up(peer.member().name).ok_or(HttpError::HandingOver)?;
     let _turn = app.handing_over.turn.lock().await;
     let pem = timeout(HAND_OVER_TIMEOUT, to_bytes(body, MAX_HANDED_OVER)).await.map_err(|_| HttpError::TimedOut)?;

@@ -32,6 +32,8 @@ use crate::{
     settings::{CrlKind, Issuer},
 };
 
+/// The largest confirmation: some of it is remembered for as long as the relying party is.
+const MAX_CONFIRMATION: usize = 8 * 1024;
 /// The largest answer to a roll call: all the certificates that one may name take less.
 const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -59,7 +61,7 @@ pub(crate) fn private_routes(app: App) -> Router {
     let router = Router::new()
         .route(ENROLL_PATH, post(enroll::enroll))
         .route(FEED_PATH, get(feed::feed))
-        .route(CONFIRM_PATH, post(feed::confirm))
+        .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
         .route(HAND_OVER_PATH, post(feed::hand_over))
         .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
     with_common_parts(router, app)

@@ -38,7 +38,8 @@ pub(super) async fn metrics(State(app): State<App>) -> Result<impl IntoResponse,
     let store = app.authority.store();
     let tallies = store.tallies().await?;
     let crls = [store.crl_head(Issuer::Root).await?, store.crl_head(Issuer::Issuing).await?];
-    let newest = store.newest(Issuer::Issuing).await?.number;
-    let text = app.metrics.render(&tallies, &crls, (&app.feed.relying_parties(), newest), app.clock.now());
+    let parties = app.feed.relying_parties();
+    let lags = store.lags(&parties).await?;
+    let text = app.metrics.render(&tallies, &crls, (&parties, &lags), app.clock.now());
     Ok(([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text))
 }

@@ -142,6 +142,8 @@ pub(crate) struct RelyingParty {
     pub(crate) root_crl_number: Option<CrlNumber>,
     /// After that it refuses everybody, unless it gets a newer CRL.
     pub(crate) admits_until: Option<Timestamp>,
+    /// For how many seconds it judges clients by a CRL that is stale.
+    pub(crate) grace: u64,
     pub(crate) open_connections: u64,
     pub(crate) first_seen: Timestamp,
     /// None: it is not on the feed.
@@ -150,9 +152,10 @@ pub(crate) struct RelyingParty {
 }
 
 impl RelyingParty {
-    /// How many CRL numbers it is behind the newest; all of them before its first confirmation.
-    pub(crate) fn lag(&self, newest: CrlNumber) -> i64 {
-        (newest.get() - self.crl_number.map_or(0, CrlNumber::get)).max(0)
+    /// Until when it could let a client in that is revoked, if it has heard nothing of that: it may have polled since it was last heard
+    /// of, and have found the last list without the revocation, which is good until `outlasting`.
+    pub(crate) fn exposed_until(&self, outlasting: Timestamp) -> Option<Timestamp> {
+        self.admits_until.map(|until| until.max(outlasting.plus(Duration::from_secs(self.grace))))
     }
 }
 

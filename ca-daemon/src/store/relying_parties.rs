@@ -2,10 +2,13 @@
 //!
 //! It never knows who is connected right now; the daemon's feed does, and writes it down here from time to time.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use pki::{crl::CrlNumber, time::Timestamp};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
 use super::{RelyingParty, Store, StoreError, records};
-use pki::time::Timestamp;
+use crate::settings::Issuer;
 
 impl Store {
     /// Everybody, by name.
@@ -14,25 +17,40 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// How many CRLs of the issuing CA came after the one that each of these enforces; all that there are before its first confirmation.
+    /// Their numbers do not say that: they follow the clock.
+    pub(crate) async fn lags(&self, parties: &[RelyingParty]) -> Result<Vec<u64>, StoreError> {
+        let number = |party: &RelyingParty| party.crl_number.map_or(0, CrlNumber::get);
+        // Most of them enforce the same one.
+        let mut lags = BTreeMap::new();
+        for number in parties.iter().map(number).collect::<BTreeSet<_>>() {
+            let query = sqlx::query_scalar("SELECT count(*) FROM crl_numbers WHERE issuer = ? AND number > ?");
+            let lag: i64 = query.bind(Issuer::Issuing.as_str()).bind(number).fetch_one(&self.reader).await?;
+            lags.insert(number, u64::try_from(lag).unwrap_or(0));
+        }
+        Ok(parties.iter().map(|party| lags[&number(party)]).collect())
+    }
+
     /// Writes down what is known of these, all in one transaction.
     pub(crate) async fn record_relying_parties(&self, parties: &[RelyingParty]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for party in parties {
             sqlx::query(
                 "INSERT INTO relying_parties (name, serial, address, crl_number, root_crl_number, admits_until,
-                     open_connections, first_seen, connected_since, last_seen)
-                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                     grace, open_connections, first_seen, connected_since, last_seen)
+                 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                  ON CONFLICT (name) DO UPDATE SET serial = excluded.serial, address = excluded.address,
                      crl_number = excluded.crl_number, root_crl_number = excluded.root_crl_number,
-                     admits_until = excluded.admits_until, open_connections = excluded.open_connections,
+                     admits_until = excluded.admits_until, grace = excluded.grace, open_connections = excluded.open_connections,
                      connected_since = excluded.connected_since, last_seen = excluded.last_seen",
             )
             .bind(&party.name)
             .bind(party.serial.magnitude())
             .bind(&party.address)
-            .bind(party.crl_number.map(pki::crl::CrlNumber::get))
-            .bind(party.root_crl_number.map(pki::crl::CrlNumber::get))
+            .bind(party.crl_number.map(CrlNumber::get))
+            .bind(party.root_crl_number.map(CrlNumber::get))
             .bind(party.admits_until.map(Timestamp::unix))
+            .bind(i64::try_from(party.grace).unwrap_or(i64::MAX))
             .bind(i64::try_from(party.open_connections).unwrap_or(i64::MAX))
             .bind(party.first_seen.unix())
             .bind(party.connected_since.map(Timestamp::unix))
@@ -77,8 +95,7 @@ impl LookOut {
 
 fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
     // One that is no number was never confirmed: a relying party's word is no reason not to start.
-    let number =
-        |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.and_then(pki::crl::CrlNumber::new));
+    let number = |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.and_then(CrlNumber::new));
     Ok(RelyingParty {
         name: row.try_get("name")?,
         serial: records::serial(row)?,
@@ -86,6 +103,7 @@ fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
         crl_number: number("crl_number")?,
         root_crl_number: number("root_crl_number")?,
         admits_until: records::optional_time(row, "admits_until")?,
+        grace: u64::try_from(row.try_get::<i64, _>("grace")?).unwrap_or(0),
         open_connections: u64::try_from(row.try_get::<i64, _>("open_connections")?).unwrap_or(0),
         first_seen: records::time(row, "first_seen")?,
         connected_since: records::optional_time(row, "connected_since")?,

@@ -38,6 +38,8 @@ pub(crate) struct Revoked {
     pub(crate) outcomes: Vec<(Serial, Revocation)>,
     /// The issuing CA's current CRL, complete or delta: a new one if anything was revoked that was not before.
     pub(crate) crl: CrlNumber,
+    /// Until when the last list is good that does not say all of it.
+    pub(crate) outlasting: Timestamp,
 }
 
 /// An issuing CA that is to be revoked.
@@ -84,12 +86,14 @@ impl Store {
         for name in target.names {
             serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
         }
+        let before = longest_good(&mut tx, Issuer::Issuing).await?;
         let mut seen = HashSet::new();
         serials.retain(|serial| seen.insert(*serial));
         let mut outcomes = Vec::with_capacity(serials.len());
         for serial in serials {
             outcomes.push((serial, revoke(&mut tx, &serial, reason, period.this_update).await?));
         }
+        let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
         if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
             let next = begin_publication(&mut tx, Issuer::Issuing, period).await?;
             put_delta(&mut tx, &next, period, &signer).await?;
@@ -97,10 +101,10 @@ impl Store {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }
             tx.commit().await?;
-            return Ok(Revoked { outcomes, crl: next.number });
+            return Ok(Revoked { outcomes, crl: next.number, outlasting });
         }
         let crl = newest(&mut tx, Issuer::Issuing).await?.number;
-        Ok(Revoked { outcomes, crl })
+        Ok(Revoked { outcomes, crl, outlasting })
     }
 
     /// Revokes an issuing CA with the root's next CRL, in one transaction.
@@ -114,17 +118,20 @@ impl Store {
         let mut tx = self.begin().await?;
         let serial = condemned.serial;
         let entry = RevokedEntry { serial, revoked_at: period.this_update, reason };
+        let before = longest_good(&mut tx, Issuer::Root).await?;
         if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
             let next = begin_publication(&mut tx, Issuer::Root, period).await?;
             put_complete(&mut tx, &next, period, &root).await?;
             tx.commit().await?;
-            return Ok(Revoked { outcomes: vec![(serial, Revocation::New)], crl: next.number });
+            return Ok(Revoked { outcomes: vec![(serial, Revocation::New)], crl: next.number, outlasting: before });
         }
         let row = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities WHERE serial = ?");
         let row = row.bind(serial.magnitude()).fetch_one(&mut *tx).await?;
         let at = records::time(&row, "revoked_at")?;
         let outcome = Revocation::AlreadyRevoked { at, reason: records::reason(&row)? };
-        Ok(Revoked { outcomes: vec![(serial, outcome)], crl: newest(&mut tx, Issuer::Root).await?.number })
+        let outlasting = outcome.outlasting(before, period);
+        let crl = newest(&mut tx, Issuer::Root).await?.number;
+        Ok(Revoked { outcomes: vec![(serial, outcome)], crl, outlasting })
     }
 
     /// Records what these lists revoke and this database does not know, all in one transaction, or nothing if one is a delta
@@ -173,6 +180,11 @@ impl Store {
         query.fetch_optional(&self.reader).await?.map(|row| records::time(&row, "revoked_at")).transpose()
     }
 
+    /// Whether the root has revoked an issuing CA.
+    pub(crate) async fn has_revoked_authority(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM revoked_authorities)").fetch_one(&self.reader).await?)
+    }
+
     /// What was revoked after the revocation with this id, and the id of the last one.
     pub(crate) async fn revoked_after(&self, id: i64) -> Result<(Vec<Serial>, i64), StoreError> {
         let rows = sqlx::query("SELECT id, serial FROM revocations WHERE id > ? ORDER BY id").bind(id);
@@ -185,6 +197,27 @@ impl Store {
     pub(crate) async fn last_revocation(&self) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM revocations").fetch_one(&self.reader).await?)
     }
+}
+
+impl Revocation {
+    /// Until when a list is good that does not say so, if all that were there before it end by `before`.
+    fn outlasting(self, before: Timestamp, period: Period) -> Timestamp {
+        match self {
+            Self::New => before,
+            // Every list of this issuer lives equally long.
+            Self::AlreadyRevoked { at, .. } => before.min(at.plus(period.lifetime)),
+        }
+    }
+}
+
+/// Until when the issuer's current lists are good.
+async fn longest_good(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Timestamp, StoreError> {
+    let query = sqlx::query_scalar(
+        "SELECT max(next_update) FROM (SELECT next_update FROM crls WHERE issuer = ?1
+                                       UNION ALL SELECT next_update FROM deltas WHERE issuer = ?1)",
+    );
+    let until: Option<i64> = query.bind(issuer.as_str()).fetch_one(connection).await?;
+    until.map(Timestamp::from_unix).ok_or(StoreError::NoAuthority)
 }
 
 async fn valid_with_name(

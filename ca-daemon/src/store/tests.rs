@@ -261,6 +261,8 @@ async fn numbers_continue_above_what_somebody_enforces() {
     let ahead = |number| Ahead { number: CrlNumber::new(number).unwrap(), by: "service0".to_owned(), at: now() };
     assert!(store.raise(Issuer::Issuing, &ahead(far)).await.unwrap());
     assert!(!store.raise(Issuer::Issuing, &ahead(far - 1)).await.unwrap(), "nothing new");
+    let is_passed = async |number| store.is_passed(Issuer::Issuing, CrlNumber::new(number).unwrap()).await.unwrap();
+    assert_eq!((is_passed(far).await, is_passed(far + 1).await), (true, false));
     assert_eq!(store.newest(Issuer::Issuing).await.unwrap().ahead, Some(ahead(far)));
     let other = Store::open(&fixture.directory.database()).await.unwrap();
     assert_eq!(other.newest(Issuer::Issuing).await.unwrap().ahead, Some(ahead(far)), "durable");
@@ -280,6 +282,7 @@ async fn relying_parties_are_remembered_until_they_are_forgotten() {
         crl_number: CrlNumber::new(crl_number),
         root_crl_number: None,
         admits_until: Some(now()),
+        grace: 7,
         open_connections: 3,
         first_seen: now(),
         connected_since: None,
@@ -288,6 +291,12 @@ async fn relying_parties_are_remembered_until_they_are_forgotten() {
     store.record_relying_parties(&[party("b", 1), party("a", 1)]).await.unwrap();
     store.record_relying_parties(&[party("b", 2)]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [party("a", 1), party("b", 2)]);
+    let parties = [party("a", 1), party("b", 2), RelyingParty { crl_number: None, ..party("c", 1) }];
+    assert_eq!(store.lags(&parties).await.unwrap(), [0, 0, 1]);
+    for hours in [9, 18] {
+        fixture.authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(hours))).await.unwrap();
+    }
+    assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
     assert!(store.forget_relying_party("a").await.unwrap());
     assert!(!store.forget_relying_party("a").await.unwrap());
     assert_eq!(store.relying_parties().await.unwrap(), [party("b", 2)]);

@@ -232,6 +232,12 @@ impl LiveSet {
         Self { on_stale_crl, ..self }
     }
 
+    /// The same set, for whoever brings the lists of this issuer: another issuer's are refused, trusted or not. What is signed by one
+    /// authority says nothing of what another has revoked, wherever it is found.
+    pub(crate) fn only(&self, issuer: &CrlIssuer) -> Self {
+        Self { issuers: [issuer.clone()].into(), ..self.clone() }
+    }
+
     /// Whether a peer with these certificates may be let in. Every certificate of its chain is asked for, so that a
     /// revoked issuing CA takes everything beneath it along.
     pub fn check(&self, chain: &[CertificateId], now: Timestamp) -> Result<(), Refusal> {
@@ -333,7 +339,7 @@ impl LiveSet {
         self.issuers.iter().map(of).collect()
     }
 
-    pub(super) fn policy(&self) -> OnStaleCrl {
+    pub(crate) fn policy(&self) -> OnStaleCrl {
         self.on_stale_crl
     }
 

@@ -27,9 +27,14 @@ impl OnStaleCrl {
     /// The last second in which clients are judged by a CRL with this nextUpdate.
     #[must_use]
     pub fn admits_until(self, next_update: Timestamp) -> Timestamp {
+        next_update.plus(self.grace())
+    }
+
+    /// For how long clients are judged by a stale CRL.
+    pub(crate) fn grace(self) -> Duration {
         match self {
-            Self::Refuse => next_update,
-            Self::Grace(grace) => next_update.plus(grace),
+            Self::Refuse => Duration::ZERO,
+            Self::Grace(grace) => grace,
         }
     }
 

@@ -71,6 +71,11 @@ impl FeedServer {
         self.heard.lock().unwrap().confirmations.last().and_then(|last| last["crls"][crl].as_i64())
     }
 
+    /// What a field of the last confirmation says, if there was one.
+    pub(crate) fn said_last(&self, field: &str) -> Option<Value> {
+        self.heard.lock().unwrap().confirmations.last().map(|last| last[field].clone())
+    }
+
     /// The highest number that was confirmed for this CRL.
     pub(crate) fn confirmed(&self, crl: &str) -> Option<i64> {
         let heard = self.heard.lock().unwrap();

@@ -17,6 +17,7 @@ fn relying_party(name: &str, number: i64) -> RelyingParty {
         crl_number: CrlNumber::new(number),
         root_crl_number: None,
         admits_until: None,
+        grace: 0,
         open_connections: 0,
         first_seen: now(),
         connected_since: None,

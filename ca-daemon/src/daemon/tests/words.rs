@@ -1,5 +1,7 @@
 //! What relying parties say of themselves, and how far it counts.
 
+use pki::{issuing::CertificateAuthority, policy::Policy};
+
 use super::*;
 
 /// The name of a service by default, and an identity that was copied: what both have confirmed is enforced, and nothing else.
@@ -57,4 +59,43 @@ async fn a_word_that_is_none_is_refused_and_keeps_no_daemon_from_starting() {
     daemon.stop().await;
     Running::start(&fixture).await.stop().await;
     assert_eq!(execute(&fixture.directory, &Clock::manual(now()), &["--json", "relying-parties"]).await, 0);
+}
+
+/// Whoever has the key of the issuing CA makes certificates of any name and number. When that is why it is revoked, they are not to say
+/// for a relying party that it enforces it.
+#[tokio::test]
+async fn beneath_a_revoked_issuing_ca_nobody_speaks_whose_certificate_was_not_recorded() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let recorded = service(&fixture, "service0", 30).await;
+    let settings = fixture.authority.settings();
+    let stolen = CertificateAuthority::load(
+        fixture.authority.certificate(Issuer::Issuing).clone(),
+        mtls::identity::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
+        settings.publication(Issuer::Issuing),
+    );
+    let key = KeyPair::generate().unwrap();
+    let order = OperatorOrder {
+        profile: Profile::Server,
+        subject: "service0".parse().unwrap(),
+        organization: None,
+        hosts: Host::local(),
+        public_key: PublicKey::from_spki(&key.spki()).unwrap(),
+        lifetime: Duration::from_hours(48),
+    };
+    let approved = Policy { trust_domain: settings.trust_domain.clone() }.by_operator(order).unwrap();
+    let forged = stolen.unwrap().issue(&approved, recorded.info().id.serial, now()).unwrap();
+    let forged = Identity::new(fixture.authority.chain(forged.der), key).unwrap();
+    let mut thief = daemon.connect(&forged, &fixture).await;
+    assert_eq!(thief.confirm(1, 0).await, StatusCode::NO_CONTENT, "nobody can know yet");
+    let mut peer = daemon.connect(&recorded, &fixture).await;
+    let _feed = peer.feed().await.unwrap();
+
+    let root = fixture.authority.root_signer().unwrap();
+    fixture.authority.revoke_issuing(RevocationReason::CaCompromise, root, now()).await.unwrap();
+    assert_eq!(thief.confirm(1, 0).await, StatusCode::FORBIDDEN);
+    let (_, body) = thief.feed().await.err().unwrap();
+    assert!(body.contains("/problems/certificate-unknown"), "{body}");
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
+    daemon.stop().await;
 }
