@@ -11,6 +11,7 @@ declare -A packages=(
     [openssl]=openssl
     [certtool]=gnutls-bin
     [python3]=python3
+    [script]=bsdutils
     [sqlite3]=sqlite3
     [strip]=binutils
     [tcpdump]=tcpdump
