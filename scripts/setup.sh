@@ -12,6 +12,7 @@ declare -A packages=(
     [setpriv]=util-linux
     [certtool]=gnutls-bin
     [python3]=python3
+    [script]=bsdutils
     [sqlite3]=sqlite3
     [strip]=binutils
     [tcpdump]=tcpdump

@@ -41,6 +41,24 @@ async fn who_has_connected_before_a_shutdown_is_answered() {
     }
 }
 
+/// What is being answered is answered to its end.
+#[tokio::test]
+async fn a_request_in_flight_outlives_the_listener() {
+    let authority = Authority::new();
+    for http in [Http::One, Http::Two] {
+        let service = Service::start(&authority).await;
+        let client = Client::new(&authority, &authority.client("client_1"), http, &service.clock);
+        let mut connection = client.open(service.address).await;
+        let in_flight = connection.start("/held").await.unwrap();
+        service.shut_down();
+        eventually("it listens no more", || std::net::TcpStream::connect(service.address).is_err()).await;
+        service.release();
+        assert_eq!(in_flight.collect().await.unwrap().to_bytes(), "at last", "{http:?}");
+        eventually("the service ends", || service.has_ended()).await;
+        eventually("its connection ends", || connection.is_closed()).await;
+    }
+}
+
 /// Whoever says nothing, or never gets enough, is cut off.
 #[tokio::test]
 async fn nobody_keeps_a_service_from_ending() {

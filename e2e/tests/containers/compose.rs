@@ -7,6 +7,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -21,8 +22,12 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// An engine that answers, with images of this build's programs; they are removed in the end.
-pub(crate) struct Engine {
+/// An engine that answers, for as long as a story is told on it.
+pub(crate) struct Engine(Option<Arc<Images>>);
+
+/// Images of this build's programs: made once for stories that wait for each other, and removed after the last of them.
+#[derive(Debug)]
+struct Images {
     compose: Vec<&'static str>,
     /// The images' tag.
     tag: String,
@@ -30,9 +35,53 @@ pub(crate) struct Engine {
     stand_in: Option<String>,
 }
 
+/// Those that are there; whoever makes or removes them holds this.
+static IMAGES: Mutex<Weak<Images>> = Mutex::new(Weak::new());
+/// Whoever tells a story holds this.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A story that failed is no reason not to tell the next one.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Engine {
     /// None where there is no engine, or where the programs would not run in images of their own; that is said.
     pub(crate) fn ready() -> Option<Self> {
+        let mut shared = lock(&IMAGES);
+        if let Some(images) = shared.upgrade() {
+            return Some(Self(Some(images)));
+        }
+        let images = Arc::new(Images::make()?);
+        *shared = Arc::downgrade(&images);
+        Some(Self(Some(images)))
+    }
+
+    /// Waits until no other story is told.
+    #[expect(clippy::unused_self, reason = "only whoever has an engine has a story to tell")]
+    pub(crate) fn turn(&self) -> MutexGuard<'static, ()> {
+        lock(&TURN)
+    }
+
+    fn images(&self) -> &Images {
+        self.0.as_deref().expect("they are there until this goes out of scope")
+    }
+
+    /// The words of the command that is Docker Compose here.
+    pub(crate) fn compose(&self) -> &[&'static str] {
+        &self.images().compose
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _nobody_makes_them_meanwhile = lock(&IMAGES);
+        self.0 = None;
+    }
+}
+
+impl Images {
+    fn make() -> Option<Self> {
         let skipped = |why: &str| {
             say(&format!("\nSKIPPED: the fleet in containers was not tested: {why}\n"));
             None
@@ -49,17 +98,19 @@ impl Engine {
             return skipped("the programs are not static; run: make test");
         }
 
-        let mut engine = Self { compose, tag: format!("test-{}", std::process::id()), stand_in: None };
+        let mut images = Self { compose, tag: format!("test-{}", std::process::id()), stand_in: None };
         let programs = binary("ca-daemon").parent().unwrap().to_owned();
-        let packed = run(Command::new(script("images.sh")).arg(&programs).arg(&engine.tag)).success();
+        let packed = run(Command::new(script("images.sh")).arg(&programs).arg(&images.tag)).success();
         let made = run(&mut Command::new(script("haproxy-stand-in.sh"))).success();
-        engine.stand_in = made.stdout.split_once(' ').map(|(image, _)| image.to_owned());
-        say(&format!("\nimages of this build:\n{}{}", packed.stdout, made.stdout));
-        Some(engine)
+        images.stand_in = made.stdout.split_once(' ').map(|(image, _)| image.to_owned());
+        let version = run(Command::new(images.compose[0]).args(&images.compose[1..]).args(["version", "--short"]));
+        let compose = format!("{} {}", images.compose.join(" "), version.stdout.trim());
+        say(&format!("\nimages of this build, for {compose}:\n{}{}", packed.stdout, made.stdout));
+        Some(images)
     }
 }
 
-impl Drop for Engine {
+impl Drop for Images {
     fn drop(&mut self) {
         let images = ["ca-daemon", "api-server", "api-client"].map(|name| format!("localhost/{name}:{}", self.tag));
         for image in images {
@@ -108,34 +159,40 @@ impl Life {
     fn as_str(self) -> &'static str {
         match self {
             Self::Long => "24h",
-            Self::Short => "45s",
+            Self::Short => "75s",
         }
     }
 }
 
-/// A running fleet.
+/// A fleet, running or not.
 pub(crate) struct Fleet<'a> {
     engine: &'a Engine,
     life: Life,
     pub(crate) project: String,
-    ports: [u16; 3],
+    /// On this host: the balancer's, and the authority's for enrollment and for CRLs.
+    pub(crate) ports: [u16; 3],
     /// The first three octets of the balancer's and the services' network.
     pub(crate) network: String,
     pub(crate) directory: TempDir,
 }
 
 impl<'a> Fleet<'a> {
-    /// Brings everything up; returns when every service is healthy, and the balancer knows.
-    pub(crate) fn up(engine: &'a Engine, life: Life) -> Self {
-        let fleet = Self {
+    /// One that is not up yet.
+    pub(crate) fn new(engine: &'a Engine, life: Life, ports: [u16; 3]) -> Self {
+        Self {
             engine,
             life,
             // In a container of its own, a run has the process id of the one before it, which may have been killed.
             project: format!("fleet-test-{}-{}", std::process::id(), random()),
-            ports: free_ports(),
+            ports,
             network: free_network(),
             directory: tempfile::tempdir().unwrap(),
-        };
+        }
+    }
+
+    /// Brings everything up; returns when every service is healthy, and the balancer knows.
+    pub(crate) fn up(engine: &'a Engine, life: Life) -> Self {
+        let fleet = Self::new(engine, life, free_ports());
         let began = Instant::now();
         let _ = fleet.compose(&["up", "-d"]).success();
         say(&format!("cold start, from nothing to three healthy services: {:.1} s", began.elapsed().as_secs_f64()));
@@ -145,16 +202,23 @@ impl<'a> Fleet<'a> {
 
     /// A command of Docker Compose on this fleet.
     pub(crate) fn compose(&self, arguments: &[&str]) -> Output {
-        let words = &self.engine.compose;
-        let mut command = Command::new(words[0]);
-        command.args(&words[1..]).args(["-p", &self.project]).args(arguments).current_dir(repository());
+        let words = self.engine.compose();
+        run(Command::new(words[0]).args(&words[1..]).args(arguments).envs(self.environment()))
+    }
+
+    /// What tells Docker Compose that this fleet is meant, and what is special about it.
+    pub(crate) fn environment(&self) -> [(&'static str, String); 8] {
         let [balancer, ca, crl] = self.ports.map(|port| port.to_string());
-        command.envs([("BALANCER_PORT", balancer), ("CA_PORT", ca), ("CRL_PORT", crl)]).envs([
-            ("IMAGE_TAG", &*self.engine.tag),
-            ("FLEET_NETWORK", &self.network),
-            ("CRL_LIFETIME", self.life.as_str()),
-        ]);
-        run(&mut command)
+        [
+            ("COMPOSE_FILE", repository().join("docker-compose.yml").display().to_string()),
+            ("COMPOSE_PROJECT_NAME", self.project.clone()),
+            ("IMAGE_TAG", self.engine.images().tag.clone()),
+            ("FLEET_NETWORK", self.network.clone()),
+            ("CRL_LIFETIME", self.life.as_str().to_owned()),
+            ("BALANCER_PORT", balancer),
+            ("CA_PORT", ca),
+            ("CRL_PORT", crl),
+        ]
     }
 
     /// `ca-daemon` in the authority's container.
@@ -212,6 +276,17 @@ impl<'a> Fleet<'a> {
         format!("{}_{name}", self.project)
     }
 
+    /// This host's address in a network.
+    pub(crate) fn gateway(&self, network: &str) -> String {
+        let inspected = docker(&["network", "inspect", &self.network(network)]).success().json();
+        inspected[0]["IPAM"]["Config"][0]["Gateway"].as_str().unwrap().to_owned()
+    }
+
+    /// The image of a program of this build.
+    pub(crate) fn image(&self, program: &str) -> String {
+        format!("localhost/{program}:{}", self.engine.images().tag)
+    }
+
     /// The address of a service in a network.
     pub(crate) fn address(&self, service: &str, network: &str) -> String {
         let inspected = self.inspect(service);
@@ -235,6 +310,14 @@ impl<'a> Fleet<'a> {
             let up = services_up(&statistics)?;
             up.iter().map(|(name, _)| name).eq(services).then_some(())
         });
+    }
+
+    /// How many connections the balancer has open to clients.
+    pub(crate) fn balanced_connections(&self) -> u64 {
+        let statistics = format!("{}:9600", self.address("balancer", "stats"));
+        let rows = rows(&statistics, ["pxname", "svname", "scur"]).unwrap_or_default();
+        let of_clients = rows.iter().find(|[proxy, name, _]| proxy == "clients" && name == "FRONTEND");
+        of_clients.map_or(0, |[_, _, connections]| connections.parse().unwrap())
     }
 
     /// Waits until each service gets all of its share: one that has just come back gets less for a while.
@@ -265,7 +348,7 @@ impl<'a> Fleet<'a> {
             format!("{}:{}", owner.uid(), owner.gid()),
             "--volume".to_owned(),
             format!("{}:/data:ro", client.directory.display()),
-            format!("localhost/api-client:{}", self.engine.tag),
+            self.image("api-client"),
         ]
     }
 }
@@ -280,23 +363,25 @@ impl Drop for Fleet<'_> {
     }
 }
 
-/// The services that the balancer uses, out of its statistics, and whether it spares them yet (slow start).
+/// The services that the balancer uses, and whether it spares them yet (slow start).
 fn services_up(statistics: &str) -> Option<Vec<(String, bool)>> {
+    let rows = rows(statistics, ["svname", "status", "throttle"])?.into_iter();
+    let up = rows.filter(|[name, status, _]| status == "UP" && SERVICES.contains(&&**name));
+    Some(up.map(|[name, _, throttle]| (name, !throttle.is_empty())).collect())
+}
+
+/// These columns of the balancer's statistics.
+fn rows<const N: usize>(statistics: &str, columns: [&str; N]) -> Option<Vec<[String; N]>> {
     let mut stream = TcpStream::connect(statistics).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     stream.write_all(b"show stat\n").ok()?;
     let mut table = String::new();
     stream.read_to_string(&mut table).ok()?;
-    let mut lines = table.lines();
-    let columns: Vec<_> = lines.next().unwrap_or_default().trim_start_matches("# ").split(',').collect();
-    let column = |name| columns.iter().position(|column| *column == name);
-    let (name, status, throttle) = (column("svname")?, column("status")?, column("throttle")?);
-    let up = lines
-        .map(|line| line.split(',').collect::<Vec<_>>())
-        .filter(|fields| fields.len() > throttle && fields[status] == "UP" && SERVICES.contains(&fields[name]))
-        .map(|fields| (fields[name].to_owned(), !fields[throttle].is_empty()))
-        .collect();
-    Some(up)
+    let mut lines = table.lines().map(|line| line.trim_start_matches("# ").split(',').collect::<Vec<_>>());
+    let names = lines.next()?;
+    let columns = columns.map(|column| names.iter().position(|name| *name == column).expect(column));
+    let full = lines.filter(|fields| fields.len() == names.len());
+    Some(full.map(|fields| columns.map(|column| fields[column].to_owned())).collect())
 }
 
 pub(crate) fn docker(arguments: &[&str]) -> Output {

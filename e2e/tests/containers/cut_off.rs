@@ -37,10 +37,13 @@ pub(crate) fn one_service(fleet: &Fleet) {
     let replicas = summary["replicas"].as_object().unwrap();
     assert_eq!(replicas.keys().collect::<Vec<_>>(), ["service2"], "{summary}");
 
+    let number = || metric(fleet, "service2", "crl_number").max().unwrap();
+    let before = number();
     let _ = docker(&["network", "connect", "--alias", "service2", &network, &id]).success();
     let healed = Instant::now();
-    wait_until("service2 refuses, too", || (refused(&many(&revoked)) == 30).then_some(()));
-    say(&format!("caught up after the cut healed within {} ms", healed.elapsed().as_millis()));
+    wait_until("service2 has the CRL", || (number() > before).then_some(()));
+    say(&format!("caught up within {} ms after the cut healed", healed.elapsed().as_millis()));
+    assert_eq!(refused(&many(&revoked)), 30, "from now on service2 refuses, too");
     assert_eq!(many(&other)["answered"], 30, "nobody else notices");
 
     let again = fleet.enroll("client_4");
@@ -55,25 +58,64 @@ pub(crate) fn one_service(fleet: &Fleet) {
 
 pub(crate) fn all_services(fleet: &Fleet, client: &Client) {
     let _ = fleet.compose(&["stop", "ca"]).success();
-    // From its volume, without anybody to ask.
-    let _ = fleet.compose(&["restart", "service0"]).success();
-    wait_until("service0 is used again", || {
+    // That nobody answers for its authority's name (the engine's name server takes ten seconds to say so) keeps it from nothing.
+    let _ = docker(&["stop", "--time", "8", &fleet.id("service0")]).success();
+    assert_eq!(fleet.inspect("service0")["State"]["ExitCode"], 0, "service0 drains and ends by itself");
+    // A container of its own, that has nothing but its volume, and nobody to ask.
+    let began = Instant::now();
+    let _ = fleet.compose(&["up", "-d", "--no-deps", "--force-recreate", "service0"]).success();
+    fleet.wait_healthy("service0");
+    say(&format!("cold start of a service without its authority: {:.1} s", began.elapsed().as_secs_f64()));
+    let summary = wait_until("service0 is used again", || {
         let summary = client.request(30, &fleet.url()).json();
-        assert_eq!(summary["answered"], 30, "the CRLs are good for longer than a restart takes: {summary}");
-        summary["replicas"].as_object().unwrap().contains_key("service0").then_some(())
+        summary["replicas"].as_object().unwrap().contains_key("service0").then_some(summary)
     });
+    assert_eq!(summary["answered"], 30, "{summary}");
 
-    // Once the CRLs are stale.
+    // They serve for as long as their CRLs are current, and not any longer. Asked before and after each request, as time passes.
+    let seconds_left = || SERVICES.map(|service| seconds_to_next_update(fleet, service));
+    let mut served_in_the_last_seconds = false;
+    wait_until("the CRLs are stale", || {
+        let before = seconds_left();
+        let summary = client.request(6, &fleet.url()).json();
+        if seconds_left().iter().all(|seconds| *seconds > 0) {
+            assert_eq!(summary["answered"], 6, "every CRL is current: {summary}");
+            served_in_the_last_seconds = before.iter().any(|seconds| *seconds <= 15);
+        }
+        let is_over = before.iter().all(|seconds| *seconds < 0);
+        assert!(!is_over || summary["answered"] == 0, "no CRL is current: {summary}");
+        is_over.then_some(())
+    });
+    assert!(served_in_the_last_seconds, "they are served until the CRLs are stale");
     fleet.wait_for_services(&[]);
     assert_eq!(client.request(1, &fleet.url()).json()["answered"], 0);
     for service in SERVICES {
         let health = run(Command::new("docker").args(["exec", &fleet.id(service), "/api-server", "healthcheck"]));
         assert_eq!(health.code(), 1, "{health:?}");
         assert!(health.stderr.contains("stale"), "{service} says why: {health:?}");
+        // Past the balancer, they refuse by themselves.
+        let own = format!("container:{}", fleet.id(service));
+        let request = ["request", "--json", "--timeout", "1m", "--url", "https://localhost:8443/hello"];
+        let summary = fleet.client_in(&own, client, &request).json();
+        assert_eq!(summary["failures"][0]["alert"], "access_denied", "{service}: {summary}");
     }
 
     let _ = fleet.compose(&["start", "ca"]).success();
     fleet.wait_balanced();
     let summary = client.request(30, &fleet.url()).success().json();
     assert_eq!(summary["replicas"].as_object().unwrap().len(), 3, "{summary}");
+}
+
+/// How long the CRL of a service that is stale first is good for; negative since it is.
+fn seconds_to_next_update(fleet: &Fleet, service: &str) -> i64 {
+    metric(fleet, service, "crl_seconds_to_next_update").min().unwrap()
+}
+
+/// A metric of a service, for each issuer.
+fn metric(fleet: &Fleet, service: &str, name: &str) -> impl Iterator<Item = i64> {
+    let url = format!("http://{}:8081/metrics", fleet.address(service, "fleet"));
+    let metrics = run(Command::new("curl").args(["-sSf", "--max-time", "60", &url])).success().stdout;
+    let begins = format!("api_server_{name}{{");
+    let values: Vec<_> = metrics.lines().filter(|line| line.starts_with(&begins)).map(str::to_owned).collect();
+    values.into_iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap())
 }

@@ -1,4 +1,5 @@
 //! The fleet in containers: docker-compose.yml as it is shipped, on a real engine, with images of the programs of this build.
+//! Each story is a test with a fleet of its own.
 //!
 //! Skipped, loudly, where no engine answers, or where the programs are not static as in images (`make test` builds them so).
 
@@ -8,11 +9,19 @@ mod authority;
 mod compose;
 mod cut_off;
 mod restarts;
+mod typed;
 mod up;
 
 use std::time::Instant;
 
 use self::compose::{Engine, Fleet, Life, say};
+
+/// Tells a story where an engine answers: one at a time, as each has the whole machine busy.
+fn story(tell: impl FnOnce(&Engine)) {
+    let Some(engine) = Engine::ready() else { return };
+    let _turn = engine.turn();
+    tell(&engine);
+}
 
 /// Runs a part of a story, and says what it was and how long it took.
 fn part(what: &str, run: impl FnOnce()) {
@@ -22,32 +31,68 @@ fn part(what: &str, run: impl FnOnce()) {
 }
 
 #[test]
-fn the_fleet_in_containers() {
-    let Some(engine) = Engine::ready() else { return };
-    everything_that_happens_to_a_fleet(&engine);
-    the_authority_is_away_for_longer_than_its_crls_live(&engine);
+fn up_from_nothing_every_replica_answers_and_tls_is_end_to_end() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Long);
+        let client = fleet.enroll("client_1");
+        part("every replica answers its share", || up::shares(&fleet, &client));
+        part("the client's address arrives", || up::client_addresses(&fleet, &client));
+        part("a PROXY header from elsewhere is refused", || up::foreign_proxy_header(&fleet));
+        part("the balancer sees no plaintext and holds no key", || up::end_to_end(&fleet, &client));
+        part("the balancer has no way to the authority", || up::no_way_to_the_authority(&fleet, &client));
+        part("containers may do little and show no secrets", || up::confinement(&fleet));
+        part("images hold one program each, and say which", || up::images(&fleet));
+    });
 }
 
-/// From nothing; each part leaves the fleet as the next one needs it.
-fn everything_that_happens_to_a_fleet(engine: &Engine) {
-    let fleet = Fleet::up(engine, Life::Long);
-    let client = fleet.enroll("client_1");
-    part("every replica answers its share", || up::shares(&fleet, &client));
-    part("the client's address arrives", || up::client_addresses(&fleet, &client));
-    part("a PROXY header from elsewhere is refused", || up::foreign_proxy_header(&fleet));
-    part("the balancer sees no plaintext and holds no key", || up::end_to_end(&fleet, &client));
-    part("the balancer has no way to the authority", || up::no_way_to_the_authority(&fleet, &client));
-    part("containers may do little and show no secrets", || up::confinement(&fleet));
-    part("a rolling restart costs no request", || restarts::rolling_restart(&fleet, &client));
-    part("a killed service costs no request", || restarts::killed_service(&fleet, &client));
-    part("a service that does not hear is named, and catches up", || cut_off::one_service(&fleet));
-    part("down and up is the same authority", || authority::down_and_up(&fleet, &client));
-    part("older volumes migrate, later ones are refused", || authority::schemas(&fleet, &client));
-    part("a lost authority is not founded again", || authority::lost_volume(&fleet));
+#[test]
+fn services_that_are_restarted_or_killed_cost_no_request() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Long);
+        let client = fleet.enroll("client_1");
+        part("a rolling restart costs no request", || restarts::rolling_restart(&fleet, &client));
+        part("a killed service costs no request", || restarts::killed_service(&fleet, &client));
+        part("a balancer that stops lets connections finish", || restarts::stopped_balancer(&fleet, &client));
+    });
 }
 
-fn the_authority_is_away_for_longer_than_its_crls_live(engine: &Engine) {
-    let fleet = Fleet::up(engine, Life::Short);
-    let client = fleet.enroll("client_1");
-    part("services outlive their authority for as long as a CRL", || cut_off::all_services(&fleet, &client));
+#[test]
+fn services_outlive_their_authority_for_as_long_as_a_crl() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Short);
+        let client = fleet.enroll("client_1");
+        part("the authority is away for longer than that", || cut_off::all_services(&fleet, &client));
+    });
+}
+
+#[test]
+fn a_service_that_does_not_hear_of_a_revocation_is_named_and_catches_up() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Long);
+        part("one service is cut off while a client is revoked", || cut_off::one_service(&fleet));
+    });
+}
+
+#[test]
+fn down_and_up_is_the_same_authority_and_a_lost_one_is_not_founded_again() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Long);
+        let client = fleet.enroll("client_1");
+        part("down and up", || authority::down_and_up(&fleet, &client));
+        part("the authority's volume is lost", || authority::lost_volume(&fleet));
+    });
+}
+
+#[test]
+fn volumes_of_an_older_schema_migrate_and_of_a_later_one_are_refused() {
+    story(|engine| {
+        let fleet = Fleet::up(engine, Life::Long);
+        let client = fleet.enroll("client_1");
+        part("older and later volumes", || authority::schemas(&fleet, &client));
+    });
+}
+
+#[test]
+fn what_the_readme_says_about_containers_can_be_typed_by_hand() {
+    story(|engine| part("the README's section, typed on a terminal", || typed::readme(engine)));
 }

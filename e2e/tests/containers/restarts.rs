@@ -1,12 +1,12 @@
-//! Services that are stopped, started and killed under load.
+//! Services that are stopped, started and killed under load, and a balancer that is stopped.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use e2e::Client;
-use serde_json::Value;
+use e2e::{Client, run, wait_until};
+use serde_json::{Value, json};
 
 use crate::compose::{Fleet, SERVICES, docker, say};
 
@@ -99,10 +99,33 @@ pub(crate) fn killed_service(fleet: &Fleet, client: &Client) {
 
     // The balancer has noticed: from now on it costs nothing at all.
     let summary = client.request(300, &fleet.url()).success().json();
-    assert_eq!(summary["sentAgain"], serde_json::json!({ "unprocessed": 0, "lost": 0 }), "{summary}");
+    assert_eq!(summary["sentAgain"], json!({ "unprocessed": 0, "lost": 0 }), "{summary}");
     assert_eq!(summary["replicas"].as_object().unwrap().keys().collect::<Vec<_>>(), ["service0", "service2"]);
 
     let _ = fleet.compose(&["start", "service1"]).success();
     fleet.wait_healthy("service1");
     fleet.wait_balanced();
+}
+
+/// What `docker compose stop balancer` does: nobody new is let in, and who is there stays until its own end.
+pub(crate) fn stopped_balancer(fleet: &Fleet, client: &Client) {
+    let url = fleet.url();
+    let summary = thread::scope(|scope| {
+        // Ten seconds of requests, on one connection.
+        let request = ["request", "--json", "--timeout", "1m", "-n", "1000", "--rate", "100", "-c", "1", "--url", &url];
+        let load = scope.spawn(move || run(client.command().args(request)).success().json());
+        wait_until("the connection is open", || (fleet.balanced_connections() == 1).then_some(()));
+        let _ = docker(&["stop", "--time", "60", &fleet.id("balancer")]).success();
+        load.join().unwrap()
+    });
+    assert_eq!(summary["answered"], 1000, "{summary}");
+    assert_eq!(summary["sentAgain"], json!({ "unprocessed": 0, "lost": 0 }), "{summary}");
+    assert_eq!(summary["handshakes"], json!({ "full": 1, "resumed": 0 }), "{summary}");
+    let state = fleet.inspect("balancer")["State"].take();
+    assert_eq!((&state["Running"], &state["ExitCode"]), (&false.into(), &0.into()), "{state}");
+    assert_eq!(client.request(1, &url).json()["answered"], 0, "nobody is there");
+
+    let _ = fleet.compose(&["start", "balancer"]).success();
+    fleet.wait_balanced();
+    assert_eq!(client.request(6, &url).success().json()["answered"], 6);
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use e2e::{Client, run, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::compose::{Fleet, Made, SERVICES, docker, say, script};
 
@@ -28,8 +28,7 @@ pub(crate) fn shares(fleet: &Fleet, client: &Client) {
 pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
     let answer = run(client.command().args(["request", "--url", &fleet.url()])).success();
     let hello: Value = serde_json::from_str(answer.stdout.lines().next().unwrap()).unwrap();
-    let gateway = docker(&["network", "inspect", &fleet.network("edge")]).success().json();
-    let gateway = gateway[0]["IPAM"]["Config"][0]["Gateway"].as_str().unwrap().to_owned();
+    let gateway = fleet.gateway("edge");
     let address = hello["clientAddress"].as_str().unwrap();
     assert!(
         address.starts_with(&format!("{gateway}:")),
@@ -51,6 +50,15 @@ pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
     let networks = &inspected[0]["NetworkSettings"]["Networks"];
     let own = networks[fleet.network("edge")]["IPAddress"].as_str().unwrap();
     assert!(hello["clientAddress"].as_str().unwrap().starts_with(&format!("{own}:")), "{own}: {hello}");
+
+    // In logs as well, of whoever is refused.
+    let stranger = run(Command::new("curl").args(["-sS", "--insecure", "--max-time", "60", &fleet.url()]));
+    assert!(!stranger.status.success(), "{stranger:?}");
+    wait_until("the refusal is logged, with the address from in front of the balancer", || {
+        let logs = SERVICES.map(|service| fleet.log(service)).concat();
+        let mut refusals = logs.lines().filter(|line| line.contains("handshake refused"));
+        refusals.any(|line| line.contains(&format!("from={gateway}:"))).then_some(())
+    });
 }
 
 /// Who is not the balancer cannot write an address for itself.
@@ -130,33 +138,47 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
 
 /// No network leads from the balancer to the authority; from a service, one does.
 pub(crate) fn no_way_to_the_authority(fleet: &Fleet, client: &Client) {
-    let request = |service: &str, host: &str, patience: &str| {
-        let url = format!("https://{host}:8440/");
+    let request = |service: &str, authority: &str, patience: &str| {
+        let url = format!("https://{authority}/");
         let network = format!("container:{}", fleet.id(service));
         let arguments = ["request", "--json", "--timeout", patience, "--url", &url];
         fleet.client_in(&network, client, &arguments).json()["failures"][0].take()
     };
-    assert_eq!(
-        request("service0", "ca", "1m")["status"],
-        404,
-        "a service reaches the authority, which has nothing at /"
-    );
-    for network in ["authority", "enrollment"] {
-        let failure = request("balancer", &fleet.address("ca", network), "3s");
-        assert_eq!(failure["status"], Value::Null, "{failure}");
+    let failure = request("service0", "ca:8440", "1m");
+    assert_eq!(failure["status"], 404, "a service reaches the authority, which has nothing at /: {failure}");
+    let own = ["authority", "enrollment"].map(|network| format!("{}:8440", fleet.address("ca", network)));
+    // The authority's port on the host is for the host itself.
+    let hosts = [fleet.gateway("edge"), format!("{}.1", fleet.network)];
+    let published = hosts.map(|host| format!("{host}:{}", fleet.ports[1]));
+    for authority in own.iter().chain(&published) {
+        let failure = request("balancer", authority, "3s");
         let kind = failure["kind"].as_str().unwrap();
-        assert!(["timed out", "failed"].contains(&kind), "nothing answers there: {failure}");
+        assert!(["timed out", "failed", "connection refused"].contains(&kind), "{authority} is not there: {failure}");
     }
-    let failure = request("balancer", "ca", "1m");
+    let failure = request("balancer", "ca:8440", "1m");
     assert!(failure["first"].as_str().unwrap().contains("dns"), "it does not even know the name: {failure}");
 }
 
 pub(crate) fn confinement(fleet: &Fleet) {
     let mut seen = fleet.compose(&["config"]).success().stdout;
-    for service in ["ca", "service0", "service1", "service2", "balancer"] {
+    // To what each may write.
+    let volumes: [(&str, &[&str]); 5] = [
+        ("ca", &["/data", "/tokens/service0", "/tokens/service1", "/tokens/service2"]),
+        ("service0", &["/data"]),
+        ("service1", &["/data"]),
+        ("service2", &["/data"]),
+        ("balancer", &[]),
+    ];
+    for (service, volumes) in volumes {
         let inspected = fleet.inspect(service);
         let host = &inspected["HostConfig"];
         assert_eq!(host["ReadonlyRootfs"], true, "{service}");
+        let mounts = inspected["Mounts"].as_array().unwrap().iter().filter(|mount| mount["RW"] == true);
+        let mut writable: Vec<_> = mounts.map(|mount| mount["Destination"].as_str().unwrap()).collect();
+        writable.sort_unstable();
+        assert_eq!(writable, volumes, "{service}");
+        assert_eq!(host["CapDrop"], json!(["ALL"]), "{service}");
+        assert_eq!(host["SecurityOpt"], json!(["no-new-privileges:true"]), "{service}");
         assert_eq!(host["RestartPolicy"]["Name"], "unless-stopped", "{service}");
         assert!(host["Memory"].as_u64() > Some(0) && host["PidsLimit"].as_u64() > Some(0), "{service}: {host}");
         let user = inspected["Config"]["User"].as_str().unwrap();
@@ -165,6 +187,7 @@ pub(crate) fn confinement(fleet: &Fleet) {
         seen.push_str(&inspected.to_string());
         seen.push_str(&docker(&["inspect", image]).success().stdout);
         seen.push_str(&docker(&["history", "--no-trunc", image]).success().stdout);
+        seen.push_str(&fleet.log(service));
     }
     for secret in ["catoken_", "PRIVATE KEY"] {
         assert!(!seen.contains(secret), "{secret} is to be seen from outside");
@@ -175,5 +198,32 @@ pub(crate) fn confinement(fleet: &Fleet) {
         let of_service = tokens.as_array().unwrap().iter().filter(|token| token["names"] == service);
         let uses: Vec<_> = of_service.map(|token| (&token["profile"], &token["uses"], &token["used"])).collect();
         assert_eq!(uses, [(&Value::from("server"), &Value::from(1), &Value::from(1))], "{tokens}");
+    }
+}
+
+/// What is said of an image, and that there is nothing in it but its program and the directories that volumes are mounted on.
+pub(crate) fn images(fleet: &Fleet) {
+    for program in ["ca-daemon", "api-server", "api-client"] {
+        let image = fleet.image(program);
+        let config = docker(&["inspect", &image]).success().json()[0]["Config"].take();
+        for label in ["title", "description", "licenses", "version", "revision"] {
+            let said = config["Labels"][format!("org.opencontainers.image.{label}")].as_str().unwrap_or_default();
+            assert!(!said.is_empty(), "{program} has no {label}: {config}");
+        }
+        let asked = match program {
+            "api-client" => json!(["NONE"]),
+            _ => json!(["CMD", format!("/{program}"), "healthcheck"]),
+        };
+        assert_eq!(config["Healthcheck"]["Test"], asked, "{program}");
+
+        let name = format!("{}-{program}", fleet.project);
+        let _container = Made::Container(name.clone());
+        let _ = docker(&["create", "--name", &name, &image]).success();
+        let files = run(Command::new("sh").args(["-c", "docker export \"$1\" | tar -t", "sh", &name])).success();
+        // The engine puts these into every container, for what it mounts there.
+        let engines = ["dev/", "proc/", "sys/", "etc/", ".dockerenv"];
+        let own = files.stdout.lines().filter(|file| !engines.iter().any(|engines| file.starts_with(engines)));
+        let own: Vec<_> = own.filter(|file| !file.ends_with('/')).collect();
+        assert_eq!(own, [program], "{files:?}");
     }
 }

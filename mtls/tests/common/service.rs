@@ -23,7 +23,7 @@ use mtls::{
 use prometheus_client::{encoding::text, registry::Registry};
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
-use tokio::task::JoinHandle;
+use tokio::{sync::Notify, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{Authority, start};
@@ -42,6 +42,7 @@ pub(crate) struct Service {
     pub(crate) relying_party: RelyingParty,
     pub(crate) clock: Clock,
     registry: Registry,
+    held: Arc<Notify>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
     // Removed when the service goes.
@@ -102,15 +103,22 @@ impl Service {
         let shutdown = CancellationToken::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let held = Arc::new(Notify::new());
         let routes = Router::new().route("/", get(who)).route("/endless", get(endless));
+        let routes = routes.route("/held", get(until_released)).layer(Extension(Arc::clone(&held)));
         let serving = tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
         let Surroundings { clock, crl_directory, .. } = surroundings;
-        Self { address, relying_party, clock, registry, shutdown, serving, _crl_directory: crl_directory }
+        Self { address, relying_party, clock, registry, held, shutdown, serving, _crl_directory: crl_directory }
     }
 
     /// Asks it to end, which it does in its own time.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
+    }
+
+    /// Lets one answer of `/held` come to its end.
+    pub(crate) fn release(&self) {
+        self.held.notify_one();
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -161,6 +169,14 @@ async fn who(version: Version, Extension(peer): Extension<Peer>) -> String {
 /// An answer that goes on until somebody ends it.
 async fn endless() -> Body {
     Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
+}
+
+/// An answer that begins at once, and ends when it is released.
+async fn until_released(Extension(held): Extension<Arc<Notify>>) -> Body {
+    Body::from_stream(futures_util::stream::once(async move {
+        held.notified().await;
+        Ok::<_, std::io::Error>(Bytes::from_static(b"at last"))
+    }))
 }
 
 /// A listener on a free port of this machine.
