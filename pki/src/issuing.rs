@@ -12,7 +12,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     certificate::{CertificateError, CertificateInfo},
-    crl::{CrlDraft, CrlError, DeltaDraft, RevokedEntries, write},
+    crl::{CrlDraft, CrlError, DeltaDraft, EncodedEntries, RevokedEntries, SignedCrl, write},
     csr::distinguished_name,
     key::KeyPair,
     name::{AuthorityName, Organization},
@@ -176,6 +176,13 @@ impl CertificateAuthority {
 
     /// Signs a complete CRL (RFC 5280 section 5) and returns its DER.
     pub fn sign_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
+        let CrlDraft { number, this_update, next_update, ref revoked } = *draft;
+        let revoked = revoked.entries().collect();
+        Ok(self.sign_encoded_crl(CrlDraft { number, this_update, next_update, revoked })?.der)
+    }
+
+    /// As [`Self::sign_crl`], with entries that are written already: the buffer that they lie in becomes the CRL.
+    pub fn sign_encoded_crl(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
         self.check_valid(draft.this_update)?;
         write::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())
     }
@@ -183,7 +190,10 @@ impl CertificateAuthority {
     /// Signs a delta CRL (RFC 5280 section 5.2.4) and returns its DER.
     pub fn sign_delta(&self, draft: &DeltaDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
         self.check_valid(draft.this_update)?;
-        write::delta(&self.crl_signer()?, draft)
+        let DeltaDraft { number, base, this_update, next_update, ref revoked } = *draft;
+        let revoked = revoked.entries().collect();
+        let draft = DeltaDraft { number, base, this_update, next_update, revoked };
+        Ok(write::delta(&self.crl_signer()?, draft)?.der)
     }
 
     fn crl_signer(&self) -> Result<write::Signer<'_>, IssuingError> {

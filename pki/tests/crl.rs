@@ -12,8 +12,8 @@ use common::{
 use pki::{
     certificate::CertificateInfo,
     crl::{
-        CrlDraft, CrlIssuer, CrlNumber, CrlVerifyError, DeltaDraft, RevocationReason, RevokedEntry, Streamed,
-        VerifiedCrl, VerifiedDelta,
+        CrlDraft, CrlIssuer, CrlNumber, CrlVerifyError, DeltaDraft, EncodedEntries, RevocationReason, RevokedEntry,
+        Streamed, VerifiedCrl, VerifiedDelta,
     },
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::KeyPair,
@@ -133,6 +133,29 @@ mod written {
             seen.insert(crl[1]);
         }
         assert_eq!(seen, BTreeSet::from([0x82, 0x83]), "lengths of two and of three octets");
+    }
+
+    #[test]
+    fn entries_that_were_written_before_are_signed_as_they_are() {
+        let fleet = Fleet::new();
+        let issuer = issuer(fleet.issuing.certificate());
+        for count in [0, 1, 50, 2000] {
+            let given = entries(count);
+            let serials: Vec<Serial> = given.iter().map(|entry| entry.serial).collect();
+            let (before, since) = given.split_at(given.len() / 2);
+            let mut revoked = EncodedEntries::default();
+            revoked.push_encoded(before.iter().copied().collect::<EncodedEntries>().as_der());
+            revoked.extend(since.iter().copied());
+            let all = revoked.as_der().to_vec();
+            let (this_update, next_update) = (now(), now().plus(DAY));
+            let draft = CrlDraft { number: CrlNumber::FIRST, this_update, next_update, revoked };
+            let signed = fleet.issuing.sign_encoded_crl(draft).unwrap();
+            assert_eq!(signed.der[signed.entries.clone()], all);
+            let ours = VerifiedCrl::verify(&signed.der, &issuer).unwrap();
+            assert_eq!(ours.serials().collect::<Vec<_>>(), serials);
+            assert_eq!(x509_parser(&signed.der), given);
+            assert_eq!(openssl(&fleet, &signed.der), serials);
+        }
     }
 
     #[test]

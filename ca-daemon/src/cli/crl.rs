@@ -2,7 +2,7 @@
 //!
 //! It never reads another key than the one it is pointed to.
 
-use std::{io::IsTerminal as _, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, io::IsTerminal as _, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use mtls::files::{self, Access};
@@ -110,7 +110,8 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         authority.store().crl(issuer).await?
     };
-    let octets = if arguments.pem { pem::crl(&crl.der).into_bytes() } else { crl.der.clone() };
+    // Of a large one, no copy is made.
+    let octets = if arguments.pem { Cow::from(pem::crl(&crl.der).into_bytes()) } else { Cow::from(&crl.der) };
     if let Some(file) = &arguments.out {
         files::write(file, &octets, Access::Public)?;
     } else if !context.output.is_json() {

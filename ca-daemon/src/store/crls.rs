@@ -6,14 +6,18 @@
 use std::{sync::Arc, time::Duration};
 
 use pki::{
-    crl::{CrlDraft, CrlNumber, DeltaDraft},
+    crl::{CrlDraft, CrlNumber, DeltaDraft, EncodedEntries, SignedCrl},
     issuing::{CertificateAuthority, IssuingError},
     time::Timestamp,
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use tokio::task::spawn_blocking;
 
-use super::{Ahead, CrlHead, CrlRecord, Newest, Store, StoreError, records, revocations::gather};
+use super::{
+    Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
+    pages::{self, Complete},
+    records,
+};
 use crate::settings::{CrlKind, Issuer};
 
 /// With more revocations than this, a revocation is published in a delta at once, and in the complete CRL a moment later
@@ -24,13 +28,13 @@ const DELTA_ENTRIES: i64 = 1_000;
 
 /// Signs what is published.
 pub(crate) trait CrlSigner: Send + Sync + 'static {
-    fn complete(&self, draft: &CrlDraft) -> Result<Vec<u8>, IssuingError>;
+    fn complete(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError>;
     fn delta(&self, draft: &DeltaDraft) -> Result<Vec<u8>, IssuingError>;
 }
 
 impl CrlSigner for CertificateAuthority {
-    fn complete(&self, draft: &CrlDraft) -> Result<Vec<u8>, IssuingError> {
-        self.sign_crl(draft)
+    fn complete(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
+        self.sign_encoded_crl(draft)
     }
 
     fn delta(&self, draft: &DeltaDraft) -> Result<Vec<u8>, IssuingError> {
@@ -66,13 +70,22 @@ impl Store {
         }
         // The delta with its number is out, and nothing else will ever be given it.
         tx.commit().await?;
-        let crl = sign_complete(&mut *self.reader.acquire().await?, &next, period, &signer).await?;
-        let mut tx = self.begin().await?;
-        if head(&mut tx, issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)?.number < crl.head.number {
-            put(&mut tx, &crl, next.through).await?;
-            tx.commit().await?;
+        loop {
+            let mut snapshot = self.reader.begin().await?;
+            let before = number(&mut snapshot, issuer).await?;
+            let complete = sign_complete(&mut snapshot, &next, period, &signer).await?;
+            snapshot.rollback().await?;
+            let mut tx = self.begin().await?;
+            let current = number(&mut tx, issuer).await?;
+            if current == before && current < next.number {
+                put(&mut tx, &complete, next.through).await?;
+                tx.commit().await?;
+            } else if current < next.number {
+                // Another process has published, and the pages may be others than those that this one was made of.
+                continue;
+            }
+            return Ok(complete.crl);
         }
-        Ok(crl)
     }
 
     /// The issuer's current complete CRL.
@@ -82,12 +95,15 @@ impl Store {
 
     /// The issuer's current CRL of this kind; a delta is missing until something was published that has one.
     pub(crate) async fn signed(&self, issuer: Issuer, kind: CrlKind) -> Result<Option<CrlRecord>, StoreError> {
-        let sql = match kind {
-            CrlKind::Complete => "SELECT * FROM crls WHERE issuer = ?",
-            CrlKind::Delta => "SELECT * FROM deltas WHERE issuer = ?",
-        };
-        let row = sqlx::query(sql).bind(issuer.as_str()).fetch_optional(&self.reader).await?;
-        row.map(|row| Ok(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? })).transpose()
+        match kind {
+            CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await,
+            CrlKind::Delta => {
+                let query = sqlx::query("SELECT * FROM deltas WHERE issuer = ?").bind(issuer.as_str());
+                let row = query.fetch_optional(&self.reader).await?;
+                row.map(|row| Ok(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? }))
+                    .transpose()
+            }
+        }
     }
 
     /// The number and the dates of the issuer's current complete CRL.
@@ -215,9 +231,9 @@ pub(super) async fn put_complete(
     period: Period,
     signer: &Arc<impl CrlSigner>,
 ) -> Result<CrlRecord, StoreError> {
-    let crl = sign_complete(connection, next, period, signer).await?;
-    put(connection, &crl, next.through).await?;
-    Ok(crl)
+    let complete = sign_complete(connection, next, period, signer).await?;
+    put(connection, &complete, next.through).await?;
+    Ok(complete.crl)
 }
 
 async fn sign_complete(
@@ -225,13 +241,13 @@ async fn sign_complete(
     next: &Publication,
     period: Period,
     signer: &Arc<impl CrlSigner>,
-) -> Result<CrlRecord, StoreError> {
-    let revoked = gather(connection, next.issuer, 0, next.through, next.ended_after(period)).await?;
+) -> Result<Complete, StoreError> {
+    let assembled = pages::assemble(connection, next.issuer, next.through, next.ended_after(period)).await?;
+    let (revoked, complete) = assembled.into_parts();
     let head = next.head(period, Some(next.previous.this_update));
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
-    let der = apart(move || signer.complete(&draft)).await?;
-    Ok(CrlRecord { head, der })
+    Ok(complete(head, apart(move || signer.complete(draft)).await?))
 }
 
 pub(super) async fn put_delta(
@@ -257,7 +273,8 @@ pub(super) async fn put_delta(
         // Whoever has followed so far has everything in that complete CRL, and does not notice; whoever has not fetches it.
         (base, base_to) = next.complete;
     }
-    let revoked = gather(connection, next.issuer, base_to, next.through, ended_after).await?;
+    let mut revoked = Vec::new();
+    pages::gather(connection, next.issuer, base_to..next.through, ended_after, &mut revoked).await?;
     let head = next.head(period, previous_update);
     let draft =
         DeltaDraft { number: head.number, base, this_update: head.this_update, next_update: head.next_update, revoked };
@@ -267,7 +284,9 @@ pub(super) async fn put_delta(
 }
 
 /// A CRL with a million entries takes a tenth of a second to sign, too long for a thread that others wait for.
-async fn apart(sign: impl FnOnce() -> Result<Vec<u8>, IssuingError> + Send + 'static) -> Result<Vec<u8>, StoreError> {
+async fn apart<T: Send + 'static>(
+    sign: impl FnOnce() -> Result<T, IssuingError> + Send + 'static,
+) -> Result<T, StoreError> {
     Ok(spawn_blocking(sign).await.map_err(|_| StoreError::Database(sqlx::Error::WorkerCrashed))??)
 }
 
@@ -308,21 +327,19 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
     Ok(Newest { number, complete: records::number(&row, "complete")?, ahead, is_overtaken })
 }
 
-/// The table's triggers refuse a number that is not higher than the one before it.
-pub(super) async fn put(connection: &mut SqliteConnection, crl: &CrlRecord, through: i64) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO crls (issuer, number, this_update, next_update, previous_update, der) VALUES (?, ?, ?, ?, ?, ?)
-         ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,
-             next_update = excluded.next_update, previous_update = excluded.previous_update, der = excluded.der",
-    )
-    .bind(crl.head.issuer.as_str())
-    .bind(crl.head.number.get())
-    .bind(crl.head.this_update.unix())
-    .bind(crl.head.next_update.unix())
-    .bind(crl.head.previous_update.map(Timestamp::unix))
-    .bind(&crl.der)
-    .execute(&mut *connection)
-    .await?;
+/// The number of the issuer's current complete CRL.
+async fn number(connection: &mut SqliteConnection, issuer: Issuer) -> Result<CrlNumber, StoreError> {
+    Ok(head(connection, issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)?.number)
+}
+
+/// The pages that this one is made of have to be those that are stored.
+pub(super) async fn put(
+    connection: &mut SqliteConnection,
+    complete: &Complete,
+    through: i64,
+) -> Result<(), StoreError> {
+    let crl = &complete.crl;
+    pages::put(connection, complete).await?;
     sqlx::query(
         "INSERT INTO crl_sequences (issuer, last_number, complete_number, complete_to) VALUES (?1, ?2, ?2, ?3)
          ON CONFLICT (issuer) DO UPDATE SET last_number = max(last_number, excluded.last_number),

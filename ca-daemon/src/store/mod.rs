@@ -8,6 +8,7 @@ mod crls;
 mod enrollments;
 mod error;
 mod listing;
+mod pages;
 mod records;
 mod relying_parties;
 mod revocations;
@@ -142,7 +143,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         for crl in founding.crls {
-            crls::put(&mut tx, crl, 0).await?;
+            crls::put(&mut tx, &pages::Complete::whole(crl.clone()), 0).await?;
         }
         crls::insert_delta(&mut tx, founding.delta, founding.delta.head.number, 0).await?;
         tokens::put(&mut tx, founding.bootstrap).await?;

@@ -20,9 +20,6 @@ use super::{
 };
 use crate::settings::Issuer;
 
-/// How many revocations are read at a time.
-const PAGE: i64 = 10_000;
-
 /// What an order to revoke names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Target<'a> {
@@ -322,40 +319,4 @@ async fn insert(
         .execute(connection)
         .await?;
     Ok(inserted.rows_affected() == 1)
-}
-
-/// What is revoked after the revocation with this id, and up to that one.
-pub(super) async fn gather(
-    connection: &mut SqliteConnection,
-    issuer: Issuer,
-    after: i64,
-    through: i64,
-    ended_after: Timestamp,
-) -> Result<Vec<RevokedEntry>, StoreError> {
-    let sql = match issuer {
-        Issuer::Root => {
-            "SELECT id, serial, revoked_at, reason FROM revoked_authorities
-             WHERE id > ? AND id <= ? AND not_after >= ? ORDER BY id LIMIT ?"
-        }
-        Issuer::Issuing => {
-            "SELECT id, serial, revoked_at, reason FROM revocations
-             WHERE id > ? AND id <= ? AND not_after >= ? ORDER BY id LIMIT ?"
-        }
-    };
-    let mut entries = Vec::new();
-    let mut last = after;
-    // In pages, because a row takes twenty times the memory of what it says.
-    loop {
-        let rows = sqlx::query(sql).bind(last).bind(through).bind(ended_after.unix()).bind(PAGE);
-        let rows = rows.fetch_all(&mut *connection).await?;
-        let Some(end) = rows.last() else { return Ok(entries) };
-        last = end.try_get("id")?;
-        for row in &rows {
-            entries.push(RevokedEntry {
-                serial: records::serial(row)?,
-                revoked_at: records::time(row, "revoked_at")?,
-                reason: records::reason(row)?,
-            });
-        }
-    }
 }

@@ -5,7 +5,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 use std::sync::Arc;
 
 use pki::{
-    crl::{CrlDraft, CrlNumber, DeltaDraft, RevocationReason},
+    crl::{CrlDraft, CrlNumber, DeltaDraft, EncodedEntries, RevocationReason, SignedCrl},
     issuing::IssuingError,
     serial::Serial,
     time::Timestamp,
@@ -17,6 +17,7 @@ use crate::{
     settings::Issuer,
 };
 
+mod pages;
 mod together;
 
 /// Signs nothing: so many zeros, or an error.
@@ -29,8 +30,8 @@ impl Junk {
 }
 
 impl CrlSigner for Junk {
-    fn complete(&self, _: &CrlDraft) -> Result<Vec<u8>, IssuingError> {
-        self.sign()
+    fn complete(&self, _: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
+        Ok(SignedCrl { der: self.sign()?, entries: 0..0 })
     }
 
     fn delta(&self, _: &DeltaDraft) -> Result<Vec<u8>, IssuingError> {
@@ -130,10 +131,11 @@ async fn the_database_itself_forbids_to_forget() {
         "DELETE FROM certificates",
         "UPDATE revocations SET reason = 0",
         "DELETE FROM revocations",
+        "INSERT INTO revocations VALUES (0, x'40', 0, 0, 9999999999)",
         "UPDATE crls SET number = number - 1",
         "UPDATE crls SET der = x'00'",
         "DELETE FROM crls",
-        "INSERT OR REPLACE INTO crls SELECT issuer, 1, this_update, next_update, NULL, der FROM crls",
+        "INSERT OR REPLACE INTO crls SELECT issuer, 1, this_update, next_update, NULL, der, 0, 0 FROM crls",
         "UPDATE deltas SET number = number - 1",
         "UPDATE deltas SET der = x'00'",
         "DELETE FROM deltas",
@@ -327,6 +329,10 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let store = fixture.authority.store();
     fixture.authority.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
     for step in [
+        "DROP TRIGGER revocations_are_appended",
+        "DROP TABLE crl_pages",
+        "ALTER TABLE crls DROP COLUMN pages",
+        "ALTER TABLE crls DROP COLUMN pages_at",
         "DROP TABLE crl_sequences",
         "DROP TABLE deltas",
         "DROP TABLE relying_parties",

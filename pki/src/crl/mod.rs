@@ -6,7 +6,7 @@
 mod verify;
 pub(crate) mod write;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -178,11 +178,11 @@ pub struct RevokedEntry {
     pub reason: RevocationReason,
 }
 
-/// What a draft revokes. It is asked more than once, because in DER a list's length comes before its entries.
+/// What a draft revokes.
 ///
-/// A source of its own (rows of a database, say) avoids a second copy of a million entries.
+/// A source of its own (a computation, say) avoids a copy of a million entries.
 pub trait RevokedEntries {
-    /// Every entry; the same ones in the same order each time.
+    /// Every entry, in the order in which the list has them.
     fn entries(&self) -> impl Iterator<Item = RevokedEntry>;
 }
 
@@ -198,7 +198,7 @@ impl RevokedEntries for &[RevokedEntry] {
     }
 }
 
-/// Entries that come out of an iterator, which is cloned for each pass over them.
+/// Entries that come out of an iterator, which is cloned to go through them.
 #[derive(Clone, Copy, Debug)]
 pub struct Streamed<I>(pub I);
 
@@ -206,6 +206,55 @@ impl<I: Iterator<Item = RevokedEntry> + Clone> RevokedEntries for Streamed<I> {
     fn entries(&self) -> impl Iterator<Item = RevokedEntry> {
         self.0.clone()
     }
+}
+
+/// Entries as a list has them: in DER, one after the other. Whoever keeps what was written for one list need not read and write it
+/// again for the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedEntries(Vec<u8>);
+
+impl EncodedEntries {
+    /// None yet, with room for so many octets.
+    #[must_use]
+    pub fn with_capacity(octets: usize) -> Self {
+        Self(Vec::with_capacity(octets))
+    }
+
+    /// Appends what was written before, as it is. It has to be what [`Self::as_der`] gave, or whole entries of it.
+    pub fn push_encoded(&mut self, entries: &[u8]) {
+        self.0.extend_from_slice(entries);
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn as_der(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Extend<RevokedEntry> for EncodedEntries {
+    fn extend<I: IntoIterator<Item = RevokedEntry>>(&mut self, entries: I) {
+        for entry in entries {
+            write::push_entry(&mut self.0, &entry);
+        }
+    }
+}
+
+impl FromIterator<RevokedEntry> for EncodedEntries {
+    fn from_iter<I: IntoIterator<Item = RevokedEntry>>(entries: I) -> Self {
+        let mut encoded = Self::default();
+        encoded.extend(entries);
+        encoded
+    }
+}
+
+/// A list with its signature, and where in it its entries lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedCrl {
+    /// The whole of it.
+    pub der: Vec<u8>,
+    /// Of all entries, one after the other; empty if there are none.
+    pub entries: Range<usize>,
 }
 
 /// A complete CRL that is to be signed.
@@ -256,9 +305,6 @@ pub enum CrlError {
         /// The number of the base.
         base: CrlNumber,
     },
-    /// The entries were others when they were asked for again.
-    #[error("the revoked entries changed while the CRL was written")]
-    EntriesChanged,
 }
 
 #[cfg(test)]

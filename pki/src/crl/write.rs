@@ -1,5 +1,5 @@
-//! Writes and signs CRLs (RFC 5280 section 5.1): every length is known before the first octet is written, so that a list
-//! of a million entries is written once, into one buffer, and signed where it lies.
+//! Writes and signs CRLs (RFC 5280 section 5.1): the entries of a list are written once, into the one buffer that becomes the CRL,
+//! and signed where they lie.
 //!
 //! It never decides what is in a list.
 
@@ -7,8 +7,8 @@ use rcgen::{SignatureAlgorithm, SigningKey as _};
 use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 
 use super::{
-    CRL_NUMBER, CrlDraft, CrlError, CrlNumber, DELTA_CRL_INDICATOR, DeltaDraft, FRESHEST_CRL, REASON_CODE,
-    RevocationReason, RevokedEntries, RevokedEntry,
+    CRL_NUMBER, CrlDraft, CrlError, CrlNumber, DELTA_CRL_INDICATOR, DeltaDraft, EncodedEntries, FRESHEST_CRL,
+    REASON_CODE, RevocationReason, RevokedEntry, SignedCrl,
 };
 use crate::{
     certificate::DistinguishedName,
@@ -39,32 +39,32 @@ pub(crate) struct Signer<'a> {
 /// A complete CRL; `delta_url` is where the deltas to it are found.
 pub(crate) fn complete(
     signer: &Signer<'_>,
-    draft: &CrlDraft<impl RevokedEntries>,
+    draft: CrlDraft<EncodedEntries>,
     delta_url: Option<&str>,
-) -> Result<Vec<u8>, IssuingError> {
+) -> Result<SignedCrl, IssuingError> {
     let mut extensions = common_extensions(signer, draft.number);
     if let Some(url) = delta_url {
         extensions.extend(extension(FRESHEST_CRL, false, &distribution_points(url)));
     }
-    sign(signer, [draft.this_update, draft.next_update], &extensions, &draft.revoked)
+    sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
 }
 
 /// A delta CRL. It says nothing of where the next one is: RFC 5280 section 5.2.6 forbids that.
-pub(crate) fn delta(signer: &Signer<'_>, draft: &DeltaDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
+pub(crate) fn delta(signer: &Signer<'_>, draft: DeltaDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
     if draft.base > draft.number {
         return Err(CrlError::Base { number: draft.number, base: draft.base }.into());
     }
     let mut extensions = common_extensions(signer, draft.number);
     extensions.extend(extension(DELTA_CRL_INDICATOR, true, &number(draft.base)));
-    sign(signer, [draft.this_update, draft.next_update], &extensions, &draft.revoked)
+    sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
 }
 
 fn sign(
     signer: &Signer<'_>,
     [this_update, next_update]: [Timestamp; 2],
     extensions: &[u8],
-    revoked: &impl RevokedEntries,
-) -> Result<Vec<u8>, IssuingError> {
+    EncodedEntries(mut crl): EncodedEntries,
+) -> Result<SignedCrl, IssuingError> {
     if next_update <= this_update {
         return Err(CrlError::Period { this_update, next_update }.into());
     }
@@ -77,28 +77,24 @@ fn sign(
     push_time(&mut head, next_update);
     let tail = encode(der::context(0), &encode(der::SEQUENCE, extensions));
 
-    let entries_len: usize = revoked.entries().map(|entry| der::encoded_len(entry_len(&entry))).sum();
+    let entries_len = crl.len();
     // RFC 5280 section 5.1.2.6: without entries, the list of them is absent.
     let list_len = if entries_len == 0 { 0 } else { der::encoded_len(entries_len) };
     let body_len = head.len() + list_len + tail.len();
 
     // The outermost length includes the signature's, which is not known before it is made, so its place is guessed.
-    let guess = der::encoded_len(der::encoded_len(body_len) + LONGEST_END);
-    let mut crl = Vec::with_capacity(guess);
-    der::push_header(&mut crl, der::SEQUENCE, der::encoded_len(body_len) + LONGEST_END);
-    let start = crl.len();
-    der::push_header(&mut crl, der::SEQUENCE, body_len);
-    crl.extend_from_slice(&head);
+    let mut front = Vec::new();
+    der::push_header(&mut front, der::SEQUENCE, der::encoded_len(body_len) + LONGEST_END);
+    let start = front.len();
+    der::push_header(&mut front, der::SEQUENCE, body_len);
+    front.extend_from_slice(&head);
     if entries_len > 0 {
-        der::push_header(&mut crl, der::SEQUENCE, entries_len);
-        let end = crl.len() + entries_len;
-        for entry in revoked.entries() {
-            push_entry(&mut crl, &entry);
-        }
-        if crl.len() != end {
-            return Err(CrlError::EntriesChanged.into());
-        }
+        der::push_header(&mut front, der::SEQUENCE, entries_len);
     }
+    let before_entries = front.len() - start;
+    // The entries are moved once, where they lie: that takes a fraction of what signing them does, and no second buffer.
+    crl.reserve_exact(front.len() + tail.len() + LONGEST_END);
+    crl.splice(..0, front);
     crl.extend_from_slice(&tail);
 
     let signature = signer.key.sign(&crl[start..])?;
@@ -109,9 +105,10 @@ fn sign(
 
     let mut header = Vec::new();
     der::push_header(&mut header, der::SEQUENCE, crl.len() - start);
+    let first = header.len() + before_entries;
     // Of the same length, but where the guess lies just beyond a power of 256.
     crl.splice(..start, header);
-    Ok(crl)
+    Ok(SignedCrl { der: crl, entries: first..first + entries_len })
 }
 
 fn algorithm_identifier(algorithm: &SignatureAlgorithm) -> Result<AlgorithmIdentifier, rcgen::Error> {
@@ -167,7 +164,7 @@ fn serial_len(magnitude: &[u8]) -> usize {
 }
 
 /// `SEQUENCE { userCertificate INTEGER, revocationDate Time, crlEntryExtensions OPTIONAL }`
-fn push_entry(crl: &mut Vec<u8>, entry: &RevokedEntry) {
+pub(super) fn push_entry(crl: &mut Vec<u8>, entry: &RevokedEntry) {
     // Put together on the stack, because each growth of a vector asks whether it has room.
     let mut octets = Short::new();
     octets.push(&[der::SEQUENCE, short(entry_len(entry))]);
@@ -281,31 +278,5 @@ mod tests {
         let mut octets = Vec::new();
         push_entry(&mut octets, &longest);
         assert_eq!((octets.len(), der::encoded_len(entry_len(&longest))), (LONGEST_ENTRY, LONGEST_ENTRY));
-    }
-
-    #[test]
-    fn entries_that_change_between_two_looks_are_not_signed() {
-        struct Growing(std::cell::Cell<u8>);
-        impl RevokedEntries for Growing {
-            fn entries(&self) -> impl Iterator<Item = RevokedEntry> {
-                self.0.set(self.0.get() + 1);
-                let entry = |n| RevokedEntry {
-                    serial: crate::serial::Serial::from_magnitude(&[n]).unwrap(),
-                    revoked_at: Timestamp::MIN,
-                    reason: RevocationReason::Unspecified,
-                };
-                (1..=self.0.get()).map(entry)
-            }
-        }
-        let key = crate::key::KeyPair::generate().unwrap();
-        let name = DistinguishedName::from_der(&[der::SEQUENCE, 0]);
-        let signer = Signer { name: &name, key_id: &[1; 20], key: key.inner() };
-        let draft = CrlDraft {
-            number: CrlNumber::FIRST,
-            this_update: Timestamp::MIN,
-            next_update: Timestamp::MAX,
-            revoked: Growing(0.into()),
-        };
-        assert!(matches!(complete(&signer, &draft, None), Err(IssuingError::Crl(CrlError::EntriesChanged))));
     }
 }
