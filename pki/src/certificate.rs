@@ -2,7 +2,7 @@
 //!
 //! It never judges whether a certificate is trusted; that takes a verifier with a trust anchor and a time.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
@@ -18,9 +18,9 @@ use crate::{
 };
 
 /// A distinguished name in DER; two names are equal if their encodings are (RFC 5280 section 7.1 allows more,
-/// and no CA that signs CRLs and certificates with one name encodes it in two ways).
+/// and no CA that signs CRLs and certificates with one name encodes it in two ways). Clones share one copy.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct DistinguishedName(Box<[u8]>);
+pub struct DistinguishedName(Arc<[u8]>);
 
 impl DistinguishedName {
     pub(crate) fn from_der(der: &[u8]) -> Self {

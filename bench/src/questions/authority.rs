@@ -62,7 +62,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
     let mut table = Table::new(format!("The authority with {} revoked", world.revoked));
     let at_most = |bound| [Goal::at_most(Statistic::Median, bound)];
     table.judged("crl --resign: rows read, complete CRL built, signed, stored and written", complete, at_most(0.2));
-    table.judged("its peak", complete_peak, at_most(80.0 * 1_048_576.0));
+    table.judged("its peak", complete_peak, at_most(80e6));
     table.row("revoke --no-wait: one revocation recorded, its delta signed and stored", delta);
     table.row("its peak", delta_peak);
     table.row(format!("a new complete CRL to {PARTIES} at once, until the last one has it"), first);

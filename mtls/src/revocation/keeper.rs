@@ -3,9 +3,9 @@
 //!
 //! It never judges a CRL; [`LiveSet`] does.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use pki::crl::CrlNumber;
+use pki::{crl::CrlNumber, time::Timestamp};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -75,10 +75,10 @@ struct Unkept {
 }
 
 /// What belongs into the files of a list, where they are not as they should be.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Kept {
-    complete: Option<Arc<Vec<u8>>>,
-    delta: Option<Arc<Vec<u8>>>,
+    complete: Option<Vec<u8>>,
+    delta: Option<Vec<u8>>,
 }
 
 /// What can be fetched.
@@ -204,12 +204,8 @@ impl Keeper {
             },
         };
         let Fetched::News(delta) = delta else { return Ok(None) };
-        let delta = Arc::new(delta);
-        let installed = self.install({
-            let delta = Arc::clone(&delta);
-            move |live, now| live.install_delta(&delta, now)
-        });
-        match installed.await {
+        let (installed, delta) = self.install(move |live, now| (live.install_delta(&delta, now), delta)).await;
+        match installed {
             Err(InstallError::MissingBase { .. }) => {
                 let refreshed = self.refresh_both(delta).await;
                 if let (Err(_), Some(delta)) = (&refreshed, &mut self.delta) {
@@ -249,26 +245,24 @@ impl Keeper {
     }
 
     async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Kept), InstallError> {
-        let der = Arc::new(der);
-        let installed = self.install({
-            let der = Arc::clone(&der);
-            move |live, now| live.install(&der, now)
-        });
-        Ok((installed.await?, Kept { complete: Some(der), ..Kept::default() }))
+        let install = move |live: &LiveSet, now| {
+            let installed = live.install(&der, now)?;
+            Ok((installed, Kept { complete: Some(der), ..Kept::default() }))
+        };
+        self.install(install).await
     }
 
     /// A delta whose base is not here, with the complete CRL that it goes with: put in force together, as the complete CRL alone may be
     /// older than what is in force.
-    async fn refresh_both(&mut self, delta: Arc<Vec<u8>>) -> Result<(), FetchError> {
+    async fn refresh_both(&mut self, delta: Vec<u8>) -> Result<(), FetchError> {
         self.complete.forget();
         let Fetched::News(der) = self.complete.fetch().await? else { return Ok(()) };
-        let der = Arc::new(der);
-        let installed = self.install({
-            let (der, delta) = (Arc::clone(&der), Arc::clone(&delta));
-            move |live, now| live.install_with_delta(&der, &delta, now)
-        });
-        match installed.await {
-            Ok(installed) => self.settle(installed, Kept { complete: Some(der), delta: Some(delta) }).await,
+        let install = move |live: &LiveSet, now| {
+            let installed = live.install_with_delta(&der, &delta, now)?;
+            Ok((installed, Kept { complete: Some(der), delta: Some(delta) }))
+        };
+        match self.install(install).await {
+            Ok((installed, kept)) => self.settle(installed, kept).await,
             Err(error) => self.refuse(error),
         }
         Ok(())
@@ -302,11 +296,8 @@ impl Keeper {
         }
     }
 
-    /// Verifying a signature over a long list does not belong on an async thread.
-    async fn install(
-        &self,
-        install: impl FnOnce(&LiveSet, pki::time::Timestamp) -> Result<Installed, InstallError> + Send + 'static,
-    ) -> Result<Installed, InstallError> {
+    /// Verifying a signature over a long list does not belong on an async thread, and nor does freeing one.
+    async fn install<T: Send + 'static>(&self, install: impl FnOnce(&LiveSet, Timestamp) -> T + Send + 'static) -> T {
         let (live, now) = (self.live.clone(), self.clock.now());
         spawn_blocking(move || install(&live, now)).await.expect("installing a CRL does not panic")
     }
@@ -334,31 +325,35 @@ impl Keeper {
 
     /// Writes what is not on the disk yet, if there is anything.
     async fn keep(&mut self) {
-        let Some(Unkept { files: kept, .. }) = &self.unkept else { return };
-        let (files, kept) = (self.files.clone(), kept.clone());
+        let Some(Unkept { installed, files: kept }) = self.unkept.take() else { return };
+        let files = self.files.clone();
         let written = spawn_blocking(move || {
-            let write =
-                |file, der: Option<Arc<Vec<u8>>>| der.map_or(Ok(()), |der| files::write(file, &der, Access::Public));
+            let write = |file, der: &Option<Vec<u8>>| {
+                der.as_ref().map_or(Ok(()), |der| files::write(file, der, Access::Public))
+            };
             // The complete CRL first: a delta without its base is of no use to the next start.
-            write(&files.complete, kept.complete)?;
-            write(&files.delta, kept.delta)
+            let written = write(&files.complete, &kept.complete).and_then(|()| write(&files.delta, &kept.delta));
+            // What was written is freed here.
+            written.map_err(|error| (error, kept))
         });
         match written.await.expect("writing a file does not panic") {
             Ok(()) => {
                 if std::mem::take(&mut self.disk_fails) {
                     info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and confirmed");
                 }
-                if let Some(Unkept { installed, .. }) = self.unkept.take() {
-                    self.note(installed);
+                self.note(installed);
+            }
+            Err((error, files)) => {
+                self.unkept = Some(Unkept { installed, files });
+                // It is tried again all the time, and one line says so.
+                if !std::mem::replace(&mut self.disk_fails, true) {
+                    warn!(
+                        %error,
+                        source = %self.complete.location(),
+                        "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
+                    );
                 }
             }
-            // It is tried again all the time, and one line says so.
-            Err(error) if !std::mem::replace(&mut self.disk_fails, true) => warn!(
-                %error,
-                source = %self.complete.location(),
-                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
-            ),
-            Err(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pki::{
-    certificate::{CertificateId, DistinguishedName, Fingerprint},
+    certificate::{CertificateId, DistinguishedName},
     crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
     time::Timestamp,
 };
@@ -77,15 +77,15 @@ struct Base {
     number: CrlNumber,
     revoked: SerialSet,
     delta_url: Option<String>,
-    /// Of the whole CRL: the same number must be the same list.
-    digest: Fingerprint,
+    /// The same number must be the same list.
+    signature: Box<[u8]>,
 }
 
 impl Base {
-    fn of(crl: &VerifiedCrl<'_>, der: &[u8]) -> Arc<Self> {
+    fn of(crl: &VerifiedCrl<'_>) -> Arc<Self> {
         let delta_url = crl.delta_urls().first().cloned();
-        let digest = Fingerprint::of(der);
-        Arc::new(Self { number: crl.number(), revoked: crl.serials().collect(), delta_url, digest })
+        let signature = crl.signature().into();
+        Arc::new(Self { number: crl.number(), revoked: crl.serials().collect(), delta_url, signature })
     }
 }
 
@@ -284,13 +284,13 @@ impl LiveSet {
     pub fn install(&self, crl: &[u8], now: Timestamp) -> Result<Installed, InstallError> {
         let verified = self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?;
         check_current(&verified, now)?;
-        self.replace(&verified, crl)
+        self.replace(&verified)
     }
 
     /// Puts a complete CRL in force that was in force when this relying party last ran. A stale one is taken as well: it is worth
     /// what it was worth before the restart ([`OnStaleCrl`]), and a lower number is not believed afterwards.
     pub fn restore(&self, crl: &[u8]) -> Result<Installed, InstallError> {
-        self.replace(&self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?, crl)
+        self.replace(&self.verify(|issuer| VerifiedCrl::verify(crl, issuer))?)
     }
 
     /// Adds what a delta CRL says to the complete CRL that is in force, as [`Self::install`] does with a complete one. The base is
@@ -313,9 +313,9 @@ impl LiveSet {
         if complete.number() > delta.number() {
             // It was published in between, and says more.
             check_current(&complete, now)?;
-            return self.replace(&complete, crl);
+            return self.replace(&complete);
         }
-        let base = Base::of(&complete, crl);
+        let base = Base::of(&complete);
         self.extend(&delta, Some(&base))
     }
 
@@ -367,13 +367,13 @@ impl LiveSet {
         Err(refused)
     }
 
-    fn replace(&self, crl: &VerifiedCrl<'_>, der: &[u8]) -> Result<Installed, InstallError> {
+    fn replace(&self, crl: &VerifiedCrl<'_>) -> Result<Installed, InstallError> {
         // The set is built before anybody is kept waiting.
-        let base = Base::of(crl, der);
+        let base = Base::of(crl);
         self.swap(crl.issuer(), crl.number(), |in_force| {
             let (is_other, is_here) = match in_force {
                 Some(list) if list.base.number == crl.number() => {
-                    (list.base.digest != base.digest, list.number == crl.number())
+                    (list.base.signature != base.signature, list.number == crl.number())
                 }
                 // A delta has brought the same number already; the next delta may need this base all the same.
                 Some(list) if list.number == crl.number() => (!list.since_base.is_within(&[&base.revoked]), false),
@@ -439,7 +439,8 @@ impl LiveSet {
         let revoked = list.len();
         let revokes_more = in_force.is_some_and(|in_force| list.may_revoke_more(in_force));
         snapshot.put(issuer, Arc::clone(&list));
-        self.snapshot.store(Arc::new(snapshot));
+        // What it takes to free a million numbers is taken last, when everything is in force.
+        let _before = self.snapshot.swap(Arc::new(snapshot));
         if revokes_more {
             self.revocations.fetch_add(1, Ordering::Release);
         }

@@ -7,7 +7,7 @@ use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Dura
 
 use http::{HeaderValue, Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body as _, Bytes};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -141,11 +141,17 @@ impl Fetcher {
             StatusCode::NOT_MODIFIED => Ok(Fetched::Unchanged),
             StatusCode::OK => {
                 let entity_tag = response.headers().get(header::ETAG).cloned();
-                let body = Limited::new(response.into_body(), MAX_CRL);
-                let body = body.collect().await.map_err(|error| fail(error.as_ref()))?.to_bytes();
+                let mut body = Limited::new(response.into_body(), MAX_CRL);
+                // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
+                let mut der = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
+                while let Some(frame) = body.frame().await {
+                    if let Ok(octets) = frame.map_err(|error| fail(error.as_ref()))?.into_data() {
+                        der.extend_from_slice(&octets);
+                    }
+                }
                 // Only now: a body that broke off must be asked for again.
                 self.seen = entity_tag.map(Version::EntityTag);
-                Ok(Fetched::News(body.into()))
+                Ok(Fetched::News(der))
             }
             status => Err(FetchError(format!("the server answered {status}"))),
         }

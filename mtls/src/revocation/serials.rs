@@ -6,23 +6,40 @@ use std::collections::HashSet;
 
 use pki::serial::Serial;
 
-/// At most twice as many numbers share a bucket on average: one or two cache lines for them, one more for the bucket's place.
-const BUCKET: usize = 2;
-/// Odd, so that multiplying by it maps numbers one to one; its high bits depend on all bits of what it multiplies.
+/// One place stays free for so many numbers. With fewer free ones, numbers lie further from their homes; with more, a million of
+/// them takes more than 20 MB.
+const CROWD: usize = 9;
+/// So many numbers share a word of the filter on average: one in twenty-five or so of those that are not in the set passes it.
+const SHARE: usize = 8;
+/// As many places are looked at together, without a decision in between that a processor could guess wrong: one or two cache lines.
+const NEAR: usize = 6;
+/// Odd, so that multiplying by it maps numbers one to one; its high bits depend on all bits of what it multiplies, and numbers
+/// that follow each other end up far apart (it is 2^128 divided by the golden ratio).
 const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// A set of serial numbers.
 ///
-/// Numbers of up to 16 octets, which is all that this system and most others issue, take 16 octets each: spread by a
-/// multiplication, sorted, and found through an index of their highest bits. Longer ones are few or none.
+/// Numbers of up to 16 octets, which is all that this system and most others issue, are spread by a multiplication, and lie sorted
+/// in one table. The home of a number is as far up the table as the number itself is on its way from 0 to 2^128; it lies there or,
+/// where higher ones have taken the room, a little below. So one piece of memory says whether it is in the set, and mostly that is
+/// all that has to come from further away than the processor's caches. A place that is free repeats the number below it, so that
+/// the table is sorted throughout.
+///
+/// Most numbers that are asked for are not in the set. A filter says so of most of them out of one octet for each number in the
+/// set, few enough to stay in the processor's caches.
+///
+/// Longer numbers are few or none.
 #[derive(Debug)]
 pub(crate) struct SerialSet {
-    /// Spread and sorted.
-    numbers: Box<[u128]>,
-    /// Where the numbers with these highest bits begin; one more entry at the end.
-    index: Box<[u32]>,
-    /// How far a number is shifted to leave its highest bits.
-    shift: u32,
+    /// For each number some bits are set in one word.
+    filter: Box<[u64]>,
+    table: Box<[u128]>,
+    /// How many homes there are ...
+    homes: usize,
+    /// ... and the place of the lowest; below it are those that others have crowded out.
+    lowest: usize,
+    /// How many numbers are in the table.
+    count: usize,
     long: HashSet<Serial>,
 }
 
@@ -36,21 +53,41 @@ impl SerialSet {
 
     /// Whether each of its numbers is in one of these sets.
     pub(crate) fn is_within(&self, sets: &[&Self]) -> bool {
-        self.numbers.iter().all(|number| sets.iter().any(|set| set.contains_spread(*number)))
+        let mut numbers = self.table.iter().filter(|number| **number != 0);
+        numbers.all(|number| sets.iter().any(|set| set.contains_spread(*number)))
             && self.long.iter().all(|serial| sets.iter().any(|set| set.long.contains(serial)))
     }
 
     fn contains_spread(&self, number: u128) -> bool {
-        let bucket = bucket_of(number, self.shift);
-        match (self.index.get(bucket), self.index.get(bucket + 1)) {
-            (Some(&from), Some(&to)) => self.numbers[from as usize..to as usize].binary_search(&number).is_ok(),
-            _ => false,
+        if self.filter[home(number, self.filter.len())] & bits(number) != bits(number) {
+            return false;
+        }
+        let up_to_home = &self.table[..=self.lowest + home(number, self.homes)];
+        let near = up_to_home.last_chunk::<NEAR>().expect("the lowest home has as many places below it");
+        let above = near.iter().filter(|other| high(**other) > high(number)).count();
+        match near.iter().rev().nth(above) {
+            Some(found) if *found == number => true,
+            Some(other) if high(*other) < high(number) => false,
+            _ => is_further_below(up_to_home, number),
         }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.numbers.len() + self.long.len()
+        self.count + self.long.len()
     }
+}
+
+/// For the few that many others have crowded out. An issuer could choose numbers that all have one home: the search takes leaps that
+/// double, so that it ends after a number of steps that grows with the logarithm of how many there are, whatever they are; and the
+/// table is little more than twice as long as there are numbers.
+#[cold]
+fn is_further_below(up_to_home: &[u128], number: u128) -> bool {
+    let highest = up_to_home.len() - 1;
+    let mut leap = NEAR;
+    while highest.checked_sub(leap).is_some_and(|place| up_to_home[place] > number) {
+        leap *= 2;
+    }
+    up_to_home[highest.saturating_sub(leap)..].binary_search(&number).is_ok()
 }
 
 impl Default for SerialSet {
@@ -62,25 +99,39 @@ impl Default for SerialSet {
 impl FromIterator<Serial> for SerialSet {
     fn from_iter<I: IntoIterator<Item = Serial>>(serials: I) -> Self {
         let serials = serials.into_iter();
-        let mut numbers = Vec::with_capacity(serials.size_hint().0);
+        let (expected, _) = serials.size_hint();
+        let mut table = Vec::with_capacity(homes_of(expected) + NEAR);
         let mut long = HashSet::new();
         for serial in serials {
             match serial.to_u128() {
-                Some(number) => numbers.push(spread(number)),
+                Some(number) => table.push(spread(number)),
                 None => _ = long.insert(serial),
             }
         }
-        numbers.sort_unstable();
-        numbers.dedup();
-        let bits = (numbers.len() / BUCKET).max(1).ilog2();
-        let shift = u128::BITS - bits;
-        let mut index = Vec::with_capacity((1 << bits) + 1);
-        let mut at = 0;
-        for bucket in 0..=1_usize << bits {
-            at += numbers[at..].iter().take_while(|number| bucket_of(**number, shift) < bucket).count();
-            index.push(u32::try_from(at).expect("a CRL of 256 MiB has fewer than four thousand million entries"));
+        table.sort_unstable();
+        table.dedup();
+        let count = table.len();
+        let words = count / SHARE + 1;
+        let mut filter = vec![0; words];
+        for number in &table {
+            filter[home(*number, words)] |= bits(*number);
         }
-        Self { numbers: numbers.into(), index: index.into(), shift, long }
+        let homes = homes_of(count);
+        // All that are lower than a number have to find room below its home.
+        let crowded_out = table.iter().enumerate().map(|(lower, number)| lower.saturating_sub(home(*number, homes)));
+        let lowest = crowded_out.max().unwrap_or(0).max(NEAR - 1);
+        table.resize(lowest + homes, 0);
+        // From the highest down, each goes to its home or below the one before: never to where one lies that has not gone yet.
+        let mut free = table.len();
+        for from in (0..count).rev() {
+            let number = table[from];
+            let place = (lowest + home(number, homes)).min(free - 1);
+            table[place..free].fill(number);
+            free = place;
+        }
+        // No serial number is zero.
+        table[..free].fill(0);
+        Self { filter: filter.into(), table: table.into(), homes, lowest, count, long }
     }
 }
 
@@ -88,51 +139,103 @@ fn spread(number: u128) -> u128 {
     number.wrapping_mul(SPREAD)
 }
 
-fn bucket_of(number: u128, shift: u32) -> usize {
-    // With one bucket only there is nothing to shift by: 128 bits at once would overflow.
-    usize::try_from(number.checked_shr(shift).unwrap_or(0)).unwrap_or(usize::MAX)
+fn homes_of(count: usize) -> usize {
+    count + count / CROWD + 1
+}
+
+/// The home of a spread number among so many.
+fn home(number: u128, homes: usize) -> usize {
+    let place = (u128::from(high(number)) * homes as u128) >> 64;
+    usize::try_from(place).expect("it is less than the number of homes")
+}
+
+/// Up to three bits of a word: out of those bits of a number that do not say which word.
+fn bits(number: u128) -> u64 {
+    let low = high(number);
+    [0, 6, 12].into_iter().fold(0, |bits, from| bits | 1 << (low >> from & 63))
+}
+
+/// What decides between all numbers but a few in 2^64.
+fn high(number: u128) -> u64 {
+    u64::try_from(number >> 64).expect("64 bits are left")
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn serial(number: u128) -> Serial {
         Serial::from_magnitude(&number.to_be_bytes()).unwrap()
     }
 
-    #[test]
-    fn has_what_was_put_in_and_nothing_else() {
-        for count in [0, 1, 7, 8, 9, 63, 64, 1_000, 50_000] {
-            let set: SerialSet = (1..=count).map(|number| serial(number * 3)).collect();
-            assert_eq!(set.len(), usize::try_from(count).unwrap());
-            for number in 1..=count {
-                assert!(set.contains(&serial(number * 3)), "{number} of {count}");
-                assert!(!set.contains(&serial(number * 3 - 1)), "{number} of {count}");
+    /// The number that becomes this one when it is spread.
+    fn unspread(number: u128) -> u128 {
+        // Newton's iteration for the inverse modulo 2^128; each step doubles how many low bits are right.
+        let inverse =
+            (0..7).fold(1_u128, |inverse, _| inverse.wrapping_mul(2_u128.wrapping_sub(SPREAD.wrapping_mul(inverse))));
+        number.wrapping_mul(inverse)
+    }
+
+    /// Serial numbers as authorities give them, and as one might that means harm: random, one after another, in steps of a power of
+    /// two, with homes at one place of the table, and of all lengths; some of them twice.
+    fn serials() -> impl Strategy<Value = Vec<Serial>> {
+        let one_after_another = (any::<u128>(), 0..128_u32, 1..500_usize).prop_map(|(first, step, count)| {
+            (0..count as u128).map(|index| first.wrapping_add(index << step)).collect::<Vec<_>>()
+        });
+        let of_one_home = (any::<u128>(), 1..500_usize)
+            .prop_map(|(first, count)| (0..count as u128).map(|index| unspread(first.saturating_add(index))).collect());
+        let numbers = prop_oneof![prop::collection::vec(any::<u128>(), 0..500), one_after_another, of_one_home];
+        let of_any_length = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=20), 0..20);
+        (prop::collection::vec(numbers, 0..3), of_any_length).prop_map(|(numbers, of_any_length)| {
+            let of_any_length = of_any_length.iter().filter_map(|octets| Serial::from_magnitude(octets).ok());
+            let numbers = numbers.concat().into_iter().filter(|number| *number != 0).map(serial);
+            let serials: Vec<_> = numbers.chain(of_any_length).collect();
+            let again = serials.iter().step_by(7).copied().collect();
+            [serials, again].concat()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn has_what_was_put_in_and_nothing_else(serials in serials(), others in serials()) {
+            let set: SerialSet = serials.iter().copied().collect();
+            let expected: HashSet<_> = serials.iter().copied().collect();
+            prop_assert_eq!(set.len(), expected.len());
+            prop_assert!(set.table.is_sorted() && set.table.len() <= 2 * set.count + set.count / CROWD + NEAR);
+            let beside = serials.iter().filter_map(|serial| serial.to_u128()).flat_map(|number| {
+                // What lies beside it in the table, and what does among the serial numbers.
+                let spread = spread(number);
+                [unspread(spread.wrapping_add(1)), unspread(spread.wrapping_sub(1)), number ^ 1, number.wrapping_add(1)]
+            });
+            let beside = beside.filter(|number| *number != 0).map(serial);
+            for serial in serials.iter().copied().chain(others).chain(beside) {
+                prop_assert_eq!(set.contains(&serial), expected.contains(&serial), "{}", serial);
             }
+        }
+
+        #[test]
+        fn is_within_others_where_each_number_is_in_one_of_them(serials in serials(), others in serials()) {
+            let (one, two) = serials.split_at(serials.len() / 2);
+            let set = |serials: &[Serial]| serials.iter().copied().collect::<SerialSet>();
+            let (set_of_all, one, two, others_too) = (set(&serials), set(one), set(two), set(&[&serials[..], &others].concat()));
+            prop_assert!(set_of_all.is_within(&[&one, &two]) && one.is_within(&[&set_of_all]) && set_of_all.is_within(&[&others_too]));
+            let is_within = serials.iter().all(|serial| one.contains(serial));
+            prop_assert_eq!(set_of_all.is_within(&[&one]), is_within);
+            prop_assert_eq!(set_of_all.is_within(&[]), serials.is_empty());
         }
     }
 
     #[test]
-    fn knows_serials_of_every_length_and_counts_each_once() {
-        let short = serial(1);
-        let long = Serial::from_magnitude(&[0x7f; 20]).unwrap();
-        let highest = serial(u128::MAX);
-        assert!(!SerialSet::default().contains(&highest));
-        let set: SerialSet = [short, long, highest, short, long].into_iter().collect();
-        assert_eq!(set.len(), 3);
-        assert!(set.contains(&short) && set.contains(&long) && set.contains(&highest));
-        assert!(!set.contains(&Serial::from_magnitude(&[0x7e; 20]).unwrap()));
-    }
-
-    #[test]
-    fn is_within_others_where_each_number_is_in_one_of_them() {
-        let long = |octet| Serial::from_magnitude(&[octet; 20]).unwrap();
-        let set: SerialSet = [serial(1), serial(2), long(0x7f)].into_iter().collect();
-        let (one, two): (SerialSet, SerialSet) =
-            ([serial(1), long(0x7f)].into_iter().collect(), [serial(2), serial(3), long(0x7e)].into_iter().collect());
-        assert!(set.is_within(&[&one, &two]) && set.is_within(&[&set]));
-        assert!(!set.is_within(&[&one]) && !set.is_within(&[&two]) && !set.is_within(&[]));
-        assert!(SerialSet::default().is_within(&[]));
+    fn knows_the_least_and_the_greatest_number() {
+        let (least, greatest) = (serial(1), serial(u128::MAX));
+        let ends = [unspread(1), unspread(u128::MAX)].map(serial);
+        assert!(!SerialSet::default().contains(&greatest));
+        let set: SerialSet = [least, greatest].into_iter().chain(ends).collect();
+        assert!([least, greatest].iter().chain(&ends).all(|serial| set.contains(serial)) && set.len() == 4);
+        assert!(!set.contains(&serial(2)) && SerialSet::default().is_within(&[]));
     }
 }

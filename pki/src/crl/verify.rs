@@ -72,6 +72,7 @@ pub struct VerifiedList<'a> {
     next_update: Timestamp,
     entries: &'a [u8],
     count: usize,
+    signature: &'a [u8],
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -194,6 +195,12 @@ impl<'a> VerifiedList<'a> {
         self.count
     }
 
+    /// Its signature. An authority has signed one list with it only, so that it tells lists apart.
+    #[must_use]
+    pub fn signature(&self) -> &'a [u8] {
+        self.signature
+    }
+
     fn verify(crl: &'a [u8], issuer: &CrlIssuer, kind: Kind) -> Result<(Self, Extensions), CrlVerifyError> {
         let mut outer = Reader::new(crl);
         let mut signed = outer.sequence()?;
@@ -228,24 +235,24 @@ impl<'a> VerifiedList<'a> {
 
         // The signature before the entries: what is not signed is not worth a walk through a million of them.
         signature::verify(crl, &issuer.spki)?;
+        let signature = signed.bit_string()?;
         let mut count = 0;
         let mut rest = Reader::new(entries);
         while !rest.is_empty() {
             read_entry(&mut rest, kind)?;
             count += 1;
         }
-        Ok((Self { issuer: found, number, this_update, next_update, entries, count }, extensions))
+        Ok((Self { issuer: found, number, this_update, next_update, entries, count, signature }, extensions))
     }
 
     /// The serial numbers it revokes, in its own order.
-    pub fn serials(&self) -> impl Iterator<Item = Serial> + use<'a> {
+    #[must_use]
+    pub fn serials(&self) -> impl ExactSizeIterator<Item = Serial> + use<'a> {
         let mut rest = Reader::new(self.entries);
-        std::iter::from_fn(move || {
-            (!rest.is_empty()).then(|| {
-                let serial = rest.sequence().and_then(|mut entry| entry.expect(der::INTEGER));
-                let serial = serial.expect("every entry was read when the CRL was verified");
-                Serial::from_der_integer(serial).expect("every serial was read when the CRL was verified")
-            })
+        (0..self.count).map(move |_| {
+            let serial = rest.sequence().and_then(|mut entry| entry.expect(der::INTEGER));
+            let serial = serial.expect("every entry was read when the CRL was verified");
+            Serial::from_der_integer(serial).expect("every serial was read when the CRL was verified")
         })
     }
 
