@@ -1,9 +1,12 @@
 //! What clients can ask: who they are, as the service sees them, and whether it is healthy.
 
+use std::net::SocketAddr;
+
 use axum::{
     Extension, Json, Router,
+    body::{Body, Bytes},
     extract::State,
-    http::{StatusCode, Version, header},
+    http::{HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -29,27 +32,45 @@ pub(crate) fn routes(service: CommonName) -> Router {
 /// Who the client is.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Hello {
-    service: CommonName,
+struct Hello<'a> {
+    service: &'a CommonName,
     protocol: String,
-    common_name: Option<String>,
+    common_name: Option<&'a str>,
     serial: Serial,
-    names: Vec<String>,
+    names: &'a [String],
     not_after: Timestamp,
-    client_address: String,
+    client_address: SocketAddr,
 }
 
-async fn hello(State(service): State<CommonName>, version: Version, Extension(peer): Extension<Peer>) -> Json<Hello> {
+/// An answer, which is the same for all requests of a connection in one version of HTTP.
+struct Said {
+    version: Version,
+    json: Bytes,
+}
+
+async fn hello(State(service): State<CommonName>, version: Version, Extension(peer): Extension<Peer>) -> Response {
+    let say = || say_hello(&service, version, &peer);
+    let json = match peer.keep(|| Said { version, json: say() }) {
+        Some(said) if said.version == version => said.json.clone(),
+        _ => say(),
+    };
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn say_hello(service: &CommonName, version: Version, peer: &Peer) -> Bytes {
     let certificate = peer.certificate();
-    Json(Hello {
+    let hello = Hello {
         service,
         protocol: format!("{version:?}"),
-        common_name: certificate.common_name.clone(),
+        common_name: certificate.common_name.as_deref(),
         serial: certificate.id.serial,
-        names: certificate.names.clone(),
+        names: &certificate.names,
         not_after: certificate.validity.not_after,
-        client_address: peer.address().to_string(),
-    })
+        client_address: peer.address(),
+    };
+    serde_json::to_vec(&hello).expect("an answer is plain text and numbers").into()
 }
 
 async fn healthy() -> Json<serde_json::Value> {

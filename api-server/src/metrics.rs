@@ -1,10 +1,14 @@
 //! What the service counts, for Prometheus: its requests, and how current its CRLs are. What concerns connections is `mtls`'s.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Instant,
+};
 
 use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
+    extract::{MatchedPath, Request},
     response::Response,
 };
 use mtls::{clock::Clock, revocation::LiveSet};
@@ -13,6 +17,7 @@ use prometheus_client::{
     metrics::{family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
+use tower::{Layer, Service};
 
 /// From 100 microseconds to 1.6 seconds, in doublings.
 fn request_durations() -> Histogram {
@@ -103,12 +108,68 @@ impl Metrics {
     }
 }
 
-/// Times every request under the route that it matched.
-pub(crate) async fn time_request(State(metrics): State<Metrics>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let began = Instant::now();
-    let response = next.run(request).await;
-    let labels = RequestLabels { route, status: response.status().as_u16() };
-    metrics.0.requests.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
-    response
+/// Times every request under the route that it matched: a layer of its own type, as axum's for functions puts each request and
+/// each answer into boxes.
+#[derive(Clone, Debug)]
+pub(crate) struct TimeRequests(pub(crate) Metrics);
+
+impl<S> Layer<S> for TimeRequests {
+    type Service = Timed<S>;
+
+    fn layer(&self, inner: S) -> Timed<S> {
+        Timed { inner, metrics: self.0.clone() }
+    }
+}
+
+/// A service whose requests are timed.
+#[derive(Clone, Debug)]
+pub(crate) struct Timed<S> {
+    inner: S,
+    metrics: Metrics,
+}
+
+impl<S> Service<Request> for Timed<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Unpin,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Timing<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let route = request.extensions().get::<MatchedPath>().cloned();
+        let began = Instant::now();
+        Timing { answer: self.inner.call(request), route, began, metrics: self.metrics.clone() }
+    }
+}
+
+/// The answer to a request that is timed.
+#[derive(Debug)]
+pub(crate) struct Timing<F> {
+    answer: F,
+    route: Option<MatchedPath>,
+    began: Instant,
+    metrics: Metrics,
+}
+
+impl<F, E> Future for Timing<F>
+where
+    F: Future<Output = Result<Response, E>> + Unpin,
+{
+    type Output = Result<Response, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        if let Ok(response) = &answer {
+            let route = self.route.as_ref().map_or("none", MatchedPath::as_str).to_owned();
+            let labels = RequestLabels { route, status: response.status().as_u16() };
+            self.metrics.0.requests.get_or_create(&labels).observe(self.began.elapsed().as_secs_f64());
+        }
+        Poll::Ready(answer)
+    }
 }

@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::middleware::from_fn_with_state;
 use axum_server::Handle;
 use mtls::{
     clock::Clock,
@@ -29,7 +28,7 @@ use tracing::{info, warn};
 use crate::{
     config::Config,
     hello,
-    metrics::{Metrics, time_request},
+    metrics::{Metrics, TimeRequests},
     operations::{self, Operations},
 };
 
@@ -129,7 +128,7 @@ impl Server {
 
         let operator_handle = Handle::new();
         let clients_end = CancellationToken::new();
-        let routes = hello::routes(self.name).layer(from_fn_with_state(metrics.clone(), time_request));
+        let routes = hello::routes(self.name).layer(TimeRequests(metrics.clone()));
         self.clients.set_nonblocking(true)?;
         let clients = tokio::net::TcpListener::from_std(self.clients)?;
         let serve_clients = self.relying_party.serve(clients, routes, clients_end.clone());

@@ -19,6 +19,7 @@ use crate::{
     bounded::BoundedStream,
     clock::Clock,
     errors::find,
+    flights::Flights,
     limits,
     metrics::{Handshake, Metrics, Reason},
     paths::{ChainDigest, VerifiedPaths},
@@ -34,7 +35,7 @@ pub(crate) struct Acceptor(Arc<Parts>);
 
 /// A connection that was let in. It has to end when its registration says so.
 pub(crate) struct Accepted {
-    pub(crate) stream: TlsStream<BoundedStream>,
+    pub(crate) stream: TlsStream<Flights<BoundedStream>>,
     pub(crate) peer: Peer,
     pub(crate) registration: Registration,
 }
@@ -94,7 +95,7 @@ impl Acceptor {
 
     async fn shake_hands(&self, stream: BoundedStream, from: SocketAddr) -> Result<Accepted, Refused> {
         let handshake = async {
-            let result = TlsAcceptor::from(Arc::clone(&self.0.tls)).accept(stream).into_fallible().await;
+            let result = TlsAcceptor::from(Arc::clone(&self.0.tls)).accept(Flights::new(stream)).into_fallible().await;
             (result, SEEN.with(RefCell::take))
         };
         let (result, seen) = SEEN.scope(RefCell::default(), handshake).await;
@@ -105,6 +106,7 @@ impl Acceptor {
                 return Err(Refused::handshake(&error, seen, from));
             }
         };
+        stream.get_mut().0.end_handshake();
 
         let connection = stream.get_ref().1;
         let kind = match connection.handshake_kind() {
@@ -226,7 +228,7 @@ impl PeerRefusal {
 
 /// Ends a connection whose handshake failed so that the alert arrives: closing a socket that has unread octets resets
 /// the connection, and a reset discards what the client has not read yet.
-async fn linger(mut stream: BoundedStream) {
+async fn linger(mut stream: Flights<BoundedStream>) {
     const PATIENCE: Duration = Duration::from_secs(1);
     const MOST: usize = 64;
     let _ = stream.shutdown().await;

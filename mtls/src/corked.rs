@@ -36,8 +36,9 @@ struct Inner<S> {
     unflushed: bool,
 }
 
+/// What was written to the stream before leaves at the latest when the cork is released for the first time.
 pub(crate) fn corked<S>(stream: S) -> (Corked<S>, Cork<S>) {
-    let inner = Arc::new(Mutex::new(Inner { stream, held: Vec::new(), written: 0, unflushed: false }));
+    let inner = Arc::new(Mutex::new(Inner { stream, held: Vec::new(), written: 0, unflushed: true }));
     (Corked(Arc::clone(&inner)), Cork(inner))
 }
 

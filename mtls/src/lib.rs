@@ -75,6 +75,7 @@ mod acceptor;
 mod at_once;
 mod corked;
 mod feed;
+mod flights;
 mod generations;
 mod guard;
 mod names;

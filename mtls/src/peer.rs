@@ -2,7 +2,11 @@
 //!
 //! It never decides whether the peer may do something.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    any::Any,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
 use pki::{
     certificate::{CertificateError, CertificateId, CertificateInfo},
@@ -20,6 +24,7 @@ pub struct Peer(Arc<Connected>);
 struct Connected {
     presented: Arc<Presented>,
     address: SocketAddr,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
 /// What the certificates say that a peer presented.
@@ -52,7 +57,7 @@ impl Presented {
 
 impl Peer {
     pub(crate) fn new(presented: Arc<Presented>, address: SocketAddr) -> Self {
-        Self(Arc::new(Connected { presented, address }))
+        Self(Arc::new(Connected { presented, address, kept: OnceLock::new() }))
     }
 
     /// What the peer's certificate says.
@@ -65,6 +70,12 @@ impl Peer {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.0.address
+    }
+
+    /// What a service works out at the first request of a connection and needs for each that follows: a connection keeps one thing,
+    /// of one type. None if it keeps one of another type already.
+    pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
     /// Issuer and serial number of every certificate that it presented, its own first.

@@ -6,6 +6,7 @@
 use std::{
     future::poll_fn,
     net::SocketAddr,
+    panic::resume_unwind,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -43,8 +44,20 @@ const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
 const MAX_QUEUE: usize = 4096;
 
 /// Serves until `shutdown`; then no new connection is accepted, every open one gets its GOAWAY, and requests in flight
-/// have [`limits::DRAIN_TIMEOUT`] to finish.
+/// have [`limits::DRAIN_TIMEOUT`] to finish. Dropped, it cuts all of them off.
 pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router, shutdown: CancellationToken) {
+    // A task, as its connections are: what a program's first thread awaits runs on that thread, which would be woken for each
+    // connection that comes or ends, and would wake another to serve it.
+    let mut serving = JoinSet::new();
+    serving.spawn(serve_here(listener, acceptor, router, shutdown));
+    if let Some(Err(ended)) = serving.join_next().await
+        && let Ok(panic) = ended.try_into_panic()
+    {
+        resume_unwind(panic);
+    }
+}
+
+async fn serve_here(listener: TcpListener, acceptor: Acceptor, router: Router, shutdown: CancellationToken) {
     let http = Arc::new(limits::http_builder(AtOnce));
     let slots = Slots::for_listener();
     let mut connections = JoinSet::new();
