@@ -8,7 +8,8 @@ use std::{
 use api_client::cli::{Arguments, Exit};
 use clap::Parser as _;
 
-#[tokio::main]
+// Requests have threads of their own.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let exit = match Arguments::parse().run().await {
         Ok(exit) => exit,
