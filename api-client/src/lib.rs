@@ -7,6 +7,7 @@ pub mod cli;
 mod alert;
 mod enroll;
 mod histogram;
+mod lanes;
 mod load;
 mod outcome;
 mod progress;

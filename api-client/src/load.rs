@@ -30,6 +30,7 @@ use tokio::{
 
 use crate::{
     alert::{LastAlert, Noting},
+    lanes::Lanes,
     outcome::{Answer, Failure, FailureKind, Summary},
     repeat::{self, Fate, Repeats},
     schedule::{Amount, Budget, Pace},
@@ -74,17 +75,18 @@ pub(crate) enum Watcher {
 /// The connections over which a load is sent, made as they are needed.
 pub(crate) struct Connections {
     all: Vec<Arc<Connection>>,
+    lanes: Lanes,
     repeats: Repeats,
     load: Load,
 }
 
 impl Connections {
     /// Each configuration in turn is that of a connection: one for every identity.
-    pub(crate) fn new(load: Load, identities: &[ClientConfig]) -> Self {
+    pub(crate) fn new(load: Load, identities: &[ClientConfig]) -> io::Result<Self> {
         let repeats = Repeats::default();
         let tls = identities.iter().cycle().zip(0..load.connections);
         let all = tls.map(|(tls, _)| Arc::new(Connection::new(&load, tls.clone(), repeats.clone()))).collect();
-        Self { all, repeats, load }
+        Ok(Self { all, lanes: Lanes::start(load.connections)?, repeats, load })
     }
 
     /// Sends for so long, and forgets what came of it: caches are filled then, and connections open.
@@ -103,12 +105,12 @@ impl Connections {
         let mut workers = JoinSet::new();
         let began = Instant::now();
         let total = self.load.connections * self.load.streams;
-        for (connection, index) in self.all.iter().zip(0..) {
+        for (lane, (connection, index)) in self.all.iter().zip(0..).enumerate() {
             let budget = Arc::new(Budget::of(amount, began, index, self.load.connections));
             for stream in 0..self.load.streams {
                 let schedule = self.load.pace.schedule(began, stream * self.load.connections + index, total);
                 let (connection, budget, watcher) = (Arc::clone(connection), Arc::clone(&budget), watcher.clone());
-                workers.spawn(async move {
+                let worker = async move {
                     let mut summary = Summary::new();
                     while budget.take() {
                         let due = schedule.wait().await;
@@ -119,7 +121,8 @@ impl Connections {
                         }
                     }
                     summary
-                });
+                };
+                workers.spawn_on(worker, self.lanes.handle(lane));
             }
         }
         let mut sum = Summary::new();

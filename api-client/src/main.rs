@@ -9,7 +9,8 @@ use api_client::cli::{Arguments, Exit};
 use clap::Parser as _;
 use mtls::errors::error_chain;
 
-#[tokio::main]
+// Requests have threads of their own.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let exit = match Arguments::parse().run().await {
         Ok(exit) => exit,

@@ -33,7 +33,7 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
     let identities: Vec<_> =
         arguments.directories().iter().map(|directory| tls(directory)).collect::<Result<_, _>>()?;
     let display = Display::choose(print, load.amount, arguments.is_measurement());
-    let connections = Connections::new(load.clone(), &identities);
+    let connections = Connections::new(load.clone(), &identities)?;
     connections.warm_up(arguments.warm_up).await;
     let handshakes_before = connections.handshakes();
     let (began, processor_before) = (Instant::now(), processor_time());

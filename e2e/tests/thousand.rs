@@ -68,9 +68,10 @@ fn a_thousand_relying_parties_come_back_at_once_and_hear_of_the_next_revocation(
     // Its last words end every stream at the same moment.
     assert!(fleet.ca().stop().success());
     fleet.start_ca();
-    // Who was on the feed before is expected, so this returns when all of them have come back and enforce it.
+    // Who was on the feed before is expected, so this returns when all of them have come back and enforce it; how long that takes is the
+    // matter of a busy machine.
     let _ = fleet.enroll("client_1");
-    let said = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success().stdout;
+    let said = fleet.ca_daemon(&["revoke", "client_1", "--wait", "5m"]).success().stdout;
     assert!(said.contains(&format!("{PARTIES} of {PARTIES} relying parties enforce it")), "{said}");
     runtime.shutdown_background();
 }

@@ -20,9 +20,11 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::{
     clock::Clock,
     identity::{Identity, IdentityError},
+    servers::ServerVerifier,
 };
 
-/// A client that trusts servers beneath `root` and presents `identity`.
+/// A client that trusts servers beneath `root` and presents `identity`. What it has verified of a server once is remembered by it and by its
+/// clones: make one, and clone it for each connection.
 pub fn mutual_tls(
     identity: &Identity,
     root: &CertificateDer<'static>,
@@ -30,10 +32,12 @@ pub fn mutual_tls(
 ) -> Result<ClientConfig, IdentityError> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
+    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone())?;
     let resolver = Presented(Arc::new(identity.certified_key()?));
     Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
-        .with_root_certificates(roots)
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_cert_resolver(Arc::new(resolver)))
 }
 

@@ -81,6 +81,7 @@ mod guard;
 mod names;
 mod paths;
 mod server;
+mod servers;
 mod sessions;
 mod tcp;
 mod verifier;

@@ -1,13 +1,13 @@
-//! The chains whose certification path was verified here before: a client that comes back costs neither two signatures nor the
+//! The chains whose certification path was verified here before: a peer that comes back costs neither two signatures nor the
 //! reading of its certificates again.
 //!
-//! It never says that a client may come in: whether the chain is valid at this moment is asked each time, so is the live set, and
-//! the proof that the client holds the key is never skipped.
+//! It never says that a peer may come in: whether the chain is valid at this moment is asked each time, so is the live set where
+//! there is one, and the proof that the peer holds the key is never skipped.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::{generations::Generations, peer::Presented};
 
@@ -37,6 +37,14 @@ impl ChainDigest {
         }
         let digest = digest.finish().as_ref().try_into().expect("SHA-256 has 32 octets");
         (octets <= OCTETS).then_some(Self(digest))
+    }
+
+    /// That of the same chain under the name that a client expects of it, which is a part of what is verified.
+    pub(crate) fn under(self, name: &ServerName<'_>) -> Self {
+        let mut digest = Context::new(&SHA256);
+        digest.update(&self.0);
+        digest.update(name.to_str().as_bytes());
+        Self(digest.finish().as_ref().try_into().expect("SHA-256 has 32 octets"))
     }
 }
 
@@ -75,5 +83,14 @@ mod tests {
         assert_ne!(digest(&chain), digest(&[certificate(b"a"), certificate(b"bc")]));
         assert_ne!(digest(&chain), digest(&chain[..1]));
         assert!(digest(&[CertificateDer::from(vec![0; OCTETS + 1])]).is_none());
+    }
+
+    #[test]
+    fn a_chain_under_another_name_is_something_else() {
+        let chain = [CertificateDer::from(&b"ab"[..])];
+        let under = |name: &'static str| ChainDigest::of(chain.iter()).unwrap().under(&name.try_into().unwrap());
+        assert_eq!(under("service.fleet"), under("service.fleet"));
+        assert_ne!(under("service.fleet"), under("other.fleet"));
+        assert_ne!(under("10.0.0.1"), under("10.0.0.2"));
     }
 }

@@ -1,10 +1,13 @@
-//! A client that comes back: its path was verified before, and nothing else is taken for granted.
+//! Somebody who comes back, to a service or to a client: the path was verified before, and nothing else is taken for granted.
 
-use std::time::Duration;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use mtls::clock::Clock;
+use mtls::{client::mutual_tls, clock::Clock, errors::find};
 use pki::key::KeyPair;
-use rustls::AlertDescription;
+use rustls::{AlertDescription, CertificateError, ClientConfig, HandshakeKind, client::Resumption};
+use rustls_pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 use crate::common::{Authority, Client, DAY, Service, start};
 
@@ -49,4 +52,40 @@ async fn who_comes_back_beneath_a_revoked_authority_is_refused() {
     assert_eq!(come().get(service.address).await.status, 200);
     service.install(&authority.root_crl(2, &[authority.issuing.info().id.serial]));
     assert_eq!(come().refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
+}
+
+/// What a client makes of the server at this address, of which it expects this name, in a full handshake.
+async fn judge(client: &ClientConfig, address: SocketAddr, name: &'static str) -> Option<CertificateError> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    let name = ServerName::try_from(name).unwrap();
+    match TlsConnector::from(Arc::new(client.clone())).connect(name, stream).await {
+        Ok(stream) => {
+            assert_eq!(stream.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
+            None
+        }
+        Err(error) => match find::<rustls::Error>(&error) {
+            Some(rustls::Error::InvalidCertificate(why)) => Some(why.clone()),
+            _ => panic!("{error}"),
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_known_is_judged_anew_by_time_and_by_name() {
+    let authority = Authority::new();
+    let (service, clock) = (Service::start(&authority).await, Clock::manual(start()));
+    let mut client =
+        mutual_tls(&authority.client("client_1").identity(), authority.root.certificate(), &clock).unwrap();
+    // A resumed session would not be judged by the certificate at all.
+    client.resumption = Resumption::disabled();
+    for _ in 1..=2 {
+        assert_eq!(judge(&client, service.address, "localhost").await, None);
+    }
+    let other_name = judge(&client, service.address, "other.fleet").await;
+    assert!(matches!(other_name, Some(CertificateError::NotValidForNameContext { .. })), "{other_name:?}");
+    clock.set(start().plus(DAY * 61));
+    let expired = judge(&client, service.address, "localhost").await;
+    assert!(matches!(expired, Some(CertificateError::ExpiredContext { .. })), "{expired:?}");
+    clock.set(start());
+    assert_eq!(judge(&client, service.address, "localhost").await, None);
 }

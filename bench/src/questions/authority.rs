@@ -25,6 +25,8 @@ use crate::{
 
 /// So many fetch the complete CRL at once.
 const PARTIES: usize = 50;
+/// So many conditional requests are timed together: the kernel shows processor time in ticks.
+const CONDITIONAL: u32 = 10_000;
 
 /// Signs, and serves, so many times.
 pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow::Result<Table> {
@@ -34,6 +36,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
     let (mut complete, mut complete_peak, mut delta, mut delta_peak) = (times(), octets(), times(), octets());
     let (mut first, mut first_peak, mut again, mut again_peak, mut cpu, mut size) =
         (times(), octets(), times(), octets(), times(), octets());
+    let mut conditional = times();
     let mut sent_away = 0;
     for round in 0..rounds {
         let (took, peak) = watched(world, &["crl", "--resign", "--out", "resigned.crl"])?;
@@ -50,6 +53,9 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
             cpu.add_time(usage::processor_time(daemon)?.saturating_sub(before.1));
             size.add(octets);
         }
+        let before = usage::processor_time(daemon)?;
+        runtime.block_on(ask_whether_it_has_changed(http))?;
+        conditional.add_time(usage::processor_time(daemon)?.saturating_sub(before) / CONDITIONAL);
         let name = format!("delta_{round}");
         let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
         let issue = ["issue", "--client", "--name", &name, "--cert", &cert, "--key", &key];
@@ -71,6 +77,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
     table.row("the daemon's peak meanwhile, above what it held before", again_peak);
     table.row("the daemon's CPU for all of them, each time", cpu);
     table.row("what each of them fetches", size);
+    table.row("whether there is another one, asked and answered with 304: the daemon's CPU", conditional);
     table.note(format!("Told with 503 to come back in a second, which they did: {sent_away}."));
     table.note(
         "The goals are those for building and signing alone; the table of the live set has that without the database, and a delta of \
@@ -123,6 +130,28 @@ async fn fetch_at_once(http: SocketAddr) -> anyhow::Result<(f64, usize)> {
     Ok((f64::from(least), sent_away))
 }
 
+/// As a relying party does that polls: over a connection that stays, whether the delta is still the one that it knows.
+async fn ask_whether_it_has_changed(http: SocketAddr) -> anyhow::Result<()> {
+    let mut stream = TcpStream::connect(http).await?;
+    let mut tag = String::new();
+    let mut buffer = vec![0; 64 * 1024];
+    for count in 0..=CONDITIONAL {
+        let condition = if count == 0 { String::new() } else { format!("if-none-match: {tag}\r\n") };
+        let request = format!("GET /crl/issuing-delta.crl HTTP/1.1\r\nhost: {http}\r\n{condition}\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let read = stream.read(&mut buffer).await?;
+        let head = String::from_utf8_lossy(&buffer[..read]).to_lowercase();
+        let expected = if count == 0 { "http/1.1 200" } else { "http/1.1 304" };
+        ensure!(head.starts_with(expected), "{head}");
+        if count == 0 {
+            let found = head.lines().find_map(|line| line.strip_prefix("etag: ")).context("it has an entity tag")?;
+            found.clone_into(&mut tag);
+            read_to_the_end(&mut stream, &mut buffer, read).await?;
+        }
+    }
+    Ok(())
+}
+
 enum Fetched {
     Octets(u32),
     /// Status 503.
@@ -136,22 +165,26 @@ async fn fetch(http: SocketAddr) -> anyhow::Result<Fetched> {
     stream.write_all(request.as_bytes()).await?;
     let mut buffer = vec![0; 256 * 1024];
     let first = stream.read(&mut buffer).await?;
+    if buffer[..first].starts_with(b"HTTP/1.1 503") {
+        return Ok(Fetched::ComeBack);
+    }
+    ensure!(buffer[..first].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..first]));
+    Ok(Fetched::Octets(u32::try_from(read_to_the_end(&mut stream, &mut buffer, first).await?)?))
+}
+
+/// Reads the rest of an answer of which so many octets are in the buffer, its head among them; how long its body is.
+async fn read_to_the_end(stream: &mut TcpStream, buffer: &mut [u8], first: usize) -> anyhow::Result<usize> {
     let head =
         buffer[..first].windows(4).position(|window| window == b"\r\n\r\n").context("the head is in one piece")?;
     let text = String::from_utf8_lossy(&buffer[..head]).to_lowercase();
-    if text.starts_with("http/1.1 503") {
-        return Ok(Fetched::ComeBack);
-    }
-    ensure!(text.starts_with("http/1.1 200"), "{text}");
     let length =
         text.lines().find_map(|line| line.strip_prefix("content-length: ")).context("it says how long it is")?;
+    let length: usize = length.trim().parse()?;
     let mut octets = first - head - 4;
-    loop {
-        match stream.read(&mut buffer).await? {
-            0 => break,
-            more => octets += more,
-        }
+    while octets < length {
+        let more = stream.read(buffer).await?;
+        ensure!(more > 0, "{octets} octets of {length}");
+        octets += more;
     }
-    ensure!(length.trim() == octets.to_string(), "{octets} octets of {length}");
-    Ok(Fetched::Octets(u32::try_from(octets)?))
+    Ok(octets)
 }

@@ -19,6 +19,7 @@ use tokio::{runtime::Runtime, task::JoinSet, time::timeout};
 use crate::{
     rounds::{Rounds, Statistic, Unit},
     table::{Goal, Table},
+    usage,
     visitor::{Knock, Visitor},
     world::World,
 };
@@ -48,6 +49,7 @@ struct Seen {
     refused: Rounds,
     everywhere: Rounds,
     command: Rounds,
+    daemon: Rounds,
     unconfirmed: u64,
     admitted_after: u64,
     never_cut: u64,
@@ -90,16 +92,23 @@ fn measure_all(runtime: &Runtime, mut world: World, scene: Scene, goals: Vec<Goa
     };
     world.wait_for_relying_parties(scene.parties);
     let mut seen = Seen::new();
+    let daemon = world.fleet.ca().id();
     for round in 0..scene.rounds {
         let name = format!("visitor_{}_{round}", scene.parties);
-        runtime.block_on(measure(&world, &addresses, &name, &mut seen)).with_context(|| name.clone())?;
+        runtime.block_on(measure(&world, daemon, &addresses, &name, &mut seen)).with_context(|| name.clone())?;
     }
     let everywhere = seen.everywhere.clone();
     Ok((seen.table(&world, scene, goals), everywhere))
 }
 
 /// One revocation.
-async fn measure(world: &World, addresses: &[SocketAddr], name: &str, seen: &mut Seen) -> anyhow::Result<()> {
+async fn measure(
+    world: &World,
+    daemon: u32,
+    addresses: &[SocketAddr],
+    name: &str,
+    seen: &mut Seen,
+) -> anyhow::Result<()> {
     let visitor = Visitor::new(world.enroll(name).await?.0);
     let mut held = Vec::new();
     for address in addresses {
@@ -113,8 +122,10 @@ async fn measure(world: &World, addresses: &[SocketAddr], name: &str, seen: &mut
     }
     let command = world.fleet.command("ca-daemon");
     let name = name.to_owned();
+    let daemon_before = usage::processor_time(daemon)?;
     let Told { typed, committed, returned, after, status } =
         tokio::task::spawn_blocking(move || revoke(command, &name, &["--wait", "30s"])).await??;
+    seen.daemon.add_time(usage::processor_time(daemon)?.saturating_sub(daemon_before));
     // It has returned, so nobody is let in any more, anywhere.
     for address in addresses {
         let knock = visitor.knock(*address).await;
@@ -196,6 +207,7 @@ impl Seen {
             refused: times(),
             everywhere: times(),
             command: times(),
+            daemon: times(),
             unconfirmed: 0,
             admitted_after: 0,
             never_cut: 0,
@@ -211,6 +223,10 @@ impl Seen {
         table.row("commit -> new handshake refused, each that is knocked at", self.refused);
         table.row("commit -> confirmed, each, as revoke prints it (rounded up to 1 ms)", self.said);
         table.row("the whole command, from typing it to its return", self.command);
+        if count > SERVICES {
+            // For a few it is less than the kernel shows.
+            table.row("the daemon's CPU from one to the other, its feed's and its CRLs'", self.daemon);
+        }
         let Self { unconfirmed, admitted_after, never_cut, .. } = self;
         table.note(format!(
             "Not confirmed: {unconfirmed}. Let in, or open, after the command had returned: {admitted_after}. Never cut: {never_cut}."

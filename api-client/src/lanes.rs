@@ -1,0 +1,75 @@
+//! The threads over which connections are spread, each with a scheduler of its own: what belongs to one connection stays on one
+//! thread, so that an answer wakes nobody elsewhere.
+//!
+//! It never knows what runs on it.
+
+use std::{io, num::NonZero, thread};
+
+use tokio::{
+    runtime::{Builder, Handle},
+    sync::oneshot,
+};
+
+/// Threads that run until this is dropped, and what was spawned on them with them.
+pub(crate) struct Lanes(Vec<Lane>);
+
+struct Lane {
+    handle: Handle,
+    /// Its end is that of the thread.
+    _running: oneshot::Sender<()>,
+}
+
+impl Lanes {
+    /// One for each processor, but not more than this; at least one.
+    pub(crate) fn start(at_most: u64) -> io::Result<Self> {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        let count = usize::try_from(at_most).unwrap_or(usize::MAX).clamp(1, processors);
+        (0..count).map(|_| Lane::start()).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// They take turns.
+    pub(crate) fn handle(&self, index: usize) -> &Handle {
+        &self.0[index % self.0.len()].handle
+    }
+}
+
+impl Lane {
+    fn start() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (running, ended) = oneshot::channel::<()>();
+        thread::Builder::new().name("lane".to_owned()).spawn(move || {
+            // Nothing is ever sent; the sender is dropped.
+            let _ = runtime.block_on(ended);
+        })?;
+        Ok(Self { handle, _running: running })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_spawned_on_a_lane_stays_on_its_thread() {
+        let lanes = Lanes::start(2).unwrap();
+        let thread = |index| {
+            lanes.handle(index).spawn(async {
+                let before = thread::current().id();
+                tokio::task::yield_now().await;
+                let inner = tokio::spawn(async { thread::current().id() });
+                assert_eq!(inner.await.unwrap(), before);
+                before
+            })
+        };
+        let (first, again) = (thread(0).await.unwrap(), thread(lanes.0.len()).await.unwrap());
+        assert_eq!(first, again);
+        assert_ne!(first, thread::current().id());
+    }
+
+    #[test]
+    fn there_is_always_one() {
+        assert_eq!(Lanes::start(0).unwrap().0.len(), 1);
+        assert_eq!(Lanes::start(1).unwrap().0.len(), 1);
+    }
+}
