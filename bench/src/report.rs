@@ -12,6 +12,9 @@ use anyhow::Context as _;
 
 use crate::table::Table;
 
+/// Written by hand, from profiles: what stands in the way of the goals that are missed.
+const PROFILES: &str = include_str!("../PROFILES.md");
+
 /// Writes the tables to this file, and the figures beside it.
 pub(crate) fn write(out: &Path, facts: &str, tables: &[Table], unanswered: &[String]) -> anyhow::Result<()> {
     let beside = |name: String| -> PathBuf { out.with_file_name(name) };
@@ -33,7 +36,7 @@ pub(crate) fn write(out: &Path, facts: &str, tables: &[Table], unanswered: &[Str
         "# Results\n\nWritten by `make bench`; every number is from one run on this machine, and none is asserted anywhere. Contenders take turns, \
          round after round, so that a drifting machine hurts all alike; p50, min and max are those of the rounds. CPU is that of the server \
          alone, out of `/proc`, as client and server share the cores. The peers' configurations are in [`peers`](peers).\n\n\
-         ## The machine\n\n{facts}\n## What fell short\n\n{}\n## Goals\n\n{}\n## The answers\n\n{answers}",
+         ## The machine\n\n{facts}\n## What fell short\n\n{}\n{PROFILES}\n## Goals\n\n{}\n## The answers\n\n{answers}",
         missed(tables, unanswered),
         goals(tables),
     );
