@@ -5,7 +5,7 @@
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -105,29 +105,32 @@ impl Connections {
         let mut workers = JoinSet::new();
         let began = Instant::now();
         let total = self.load.connections * self.load.streams;
+        // One for each thread, where nobody waits for it: one for each stream would not fit into the processor's caches.
+        let summaries: Vec<_> = (0..self.lanes.len()).map(|_| Arc::new(Mutex::new(Summary::new()))).collect();
         for (lane, (connection, index)) in self.all.iter().zip(0..).enumerate() {
             let budget = Arc::new(Budget::of(amount, began, index, self.load.connections));
+            let lane = lane % self.lanes.len();
             for stream in 0..self.load.streams {
                 let schedule = self.load.pace.schedule(began, stream * self.load.connections + index, total);
                 let (connection, budget, watcher) = (Arc::clone(connection), Arc::clone(&budget), watcher.clone());
+                let summary = Arc::clone(&summaries[lane]);
                 let worker = async move {
-                    let mut summary = Summary::new();
                     while budget.take() {
                         let due = schedule.wait().await;
                         let outcome = connection.request(due).await;
-                        summary.add(&outcome);
+                        summary.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
                         if watcher.tell(outcome).await.is_err() {
                             break;
                         }
                     }
-                    summary
                 };
                 workers.spawn_on(worker, self.lanes.handle(lane));
             }
         }
+        workers.join_all().await;
         let mut sum = Summary::new();
-        while let Some(summary) = workers.join_next().await {
-            sum.merge(summary.expect("a worker neither panics nor is aborted"));
+        for summary in &summaries {
+            sum.merge(&summary.lock().unwrap_or_else(PoisonError::into_inner));
         }
         sum
     }
@@ -216,7 +219,9 @@ impl Connection {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.failure(error.as_ref()))?.to_bytes();
         if status == StatusCode::OK {
-            return Ok(String::from_utf8_lossy(&body).into_owned());
+            let text =
+                std::str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
+            return Ok(text);
         }
         let detail = serde_json::from_slice(&body).map_or_else(|_| String::new(), |problem: Problem| problem.detail);
         Err((Failure { kind: FailureKind::status(status), detail }, None))

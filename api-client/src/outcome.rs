@@ -127,13 +127,13 @@ impl Summary {
     }
 
     /// Counts what another has counted as well.
-    pub(crate) fn merge(&mut self, other: Self) {
-        self.latencies.add(other.latencies).expect("all have the same bounds");
-        for (replica, count) in other.replicas {
-            *self.replicas.entry(replica).or_default() += count;
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies).expect("all have the same bounds");
+        for (replica, count) in &other.replicas {
+            *self.replicas.entry(replica.clone()).or_default() += count;
         }
-        for (kind, (count, detail)) in other.failures {
-            self.failures.entry(kind).or_insert((0, detail)).0 += count;
+        for (kind, (count, detail)) in &other.failures {
+            self.failures.entry(kind.clone()).or_insert_with(|| (0, detail.clone())).0 += count;
         }
         self.answered += other.answered;
         self.failed += other.failed;
