@@ -1,9 +1,11 @@
 -- A complete CRL of a million entries is not read row by row, nor stored whole, each time that one is signed: of all revocations
 -- but the last few, the entries are kept as the list has them, so many in a page. A CRL in crls is then what lies around its pages.
 
--- As many pages of the issuer as this, from the first, belong into der, and there.
+-- As many pages of the issuer as this, from the first, belong into what is around them, and there.
 ALTER TABLE crls ADD COLUMN pages INTEGER NOT NULL DEFAULT 0 CHECK (pages >= 0);
 ALTER TABLE crls ADD COLUMN pages_at INTEGER NOT NULL DEFAULT 0 CHECK (pages_at BETWEEN 0 AND length(der));
+-- Another name for what is not the same any more: a daemon from before this migration fails here rather than publish half a list.
+ALTER TABLE crls RENAME COLUMN der TO around;
 
 -- What can always be made again out of revocations and revoked_authorities: page 0 is made of the ids 1 to 1024, and so on.
 CREATE TABLE crl_pages (

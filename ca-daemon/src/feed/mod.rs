@@ -274,6 +274,10 @@ impl Feed {
         if let Some(last) = *raised {
             tokio::time::sleep_until(last + RAISE_PAUSE).await;
         }
+        // Whoever was first in the queue may have said the same, or more.
+        if self.0.store.is_passed(issuer, number).await? {
+            return Ok(true);
+        }
         *raised = Some(Instant::now());
         let ahead = Ahead { number, by: member.name.clone(), at: self.0.clock.now() };
         if self.0.store.raise(issuer, &ahead).await? {

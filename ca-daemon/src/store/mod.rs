@@ -94,16 +94,18 @@ impl Store {
             .pragma("cache_size", CACHE)
             // What a statement would need to be undone: of that, nothing outlives the transaction.
             .pragma("temp_store", "MEMORY");
-        // A connection is a thread of this process, which need not be asked each time whether it is still there.
-        let pool = || SqlitePoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false);
-        // When a disk is full, SQLite rolls back by itself; sqlx then cannot, and takes the transaction for unfinished for ever.
+        // When a disk is full or fails, SQLite rolls back by itself; sqlx then cannot, and takes the transaction for unfinished for
+        // ever: a writer would refuse every other one, a reader would see the past.
         let is_reusable = |connection: &SqliteConnection| !connection.is_in_transaction();
-        let opened = async {
-            let writer = pool()
-                .max_connections(1)
+        let pool = || {
+            SqlitePoolOptions::new()
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                // A connection is a thread of this process, which need not be asked each time whether it is still there.
+                .test_before_acquire(false)
                 .before_acquire(move |connection, _| Box::pin(ready(Ok(is_reusable(connection)))))
-                .connect_with(writing)
-                .await?;
+        };
+        let opened = async {
+            let writer = pool().max_connections(1).connect_with(writing).await?;
             check_library(&writer).await?;
             sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|error| match error {
                 MigrateError::VersionMissing(_) => StoreError::Newer(path.to_owned()),

@@ -189,10 +189,10 @@ pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) 
     let (before, rest) = crl.der.split_at(*first);
     let (paged, after) = rest.split_at(paging.octets);
     sqlx::query(
-        "INSERT INTO crls (issuer, number, this_update, next_update, previous_update, der, pages, pages_at)
+        "INSERT INTO crls (issuer, number, this_update, next_update, previous_update, around, pages, pages_at)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,
-             next_update = excluded.next_update, previous_update = excluded.previous_update, der = excluded.der,
+             next_update = excluded.next_update, previous_update = excluded.previous_update, around = excluded.around,
              pages = excluded.pages, pages_at = excluded.pages_at",
     )
     .bind(crl.head.issuer.as_str())
@@ -233,7 +233,7 @@ pub(super) async fn get(connection: &mut SqliteConnection, issuer: Issuer) -> Re
     .await?;
     let Some(row) = row else { return Ok(None) };
     let head = records::crl_head(&row, issuer)?;
-    let around: &[u8] = row.try_get("der")?;
+    let around: &[u8] = row.try_get("around")?;
     let before = around.split_at_checked(octets(&row, "pages_at")?);
     let (before, after) = before.ok_or_else(|| StoreError::damaged("pages_at", &"it lies behind the end"))?;
     let mut der = Vec::with_capacity(around.len() + octets(&row, "paged")?);

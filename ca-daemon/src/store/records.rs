@@ -142,7 +142,8 @@ pub(crate) struct RelyingParty {
     pub(crate) root_crl_number: Option<CrlNumber>,
     /// After that it refuses everybody, unless it gets a newer CRL.
     pub(crate) admits_until: Option<Timestamp>,
-    /// For how many seconds it judges clients by a CRL that is stale.
+    /// For how many seconds it judges clients by a CRL that is stale. A daemon from before it was known does not say.
+    #[serde(default)]
     pub(crate) grace: u64,
     pub(crate) open_connections: u64,
     pub(crate) first_seen: Timestamp,

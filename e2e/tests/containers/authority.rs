@@ -118,11 +118,14 @@ fn before_the_last_migration(database: &Path, old: &Path) {
     let mut copy = format!("ATTACH '{}' AS new; PRAGMA foreign_keys = OFF; BEGIN;", database.display());
     for table in tables.lines() {
         let new = columns(database, table);
-        let common: Vec<_> = columns(old, table).into_iter().filter(|column| new.contains(column)).collect();
-        let common = common.join(", ");
+        // Of so few revocations, what lies around the pages is the whole list, as the column held it before.
+        let renamed = |column: &str| if (table, column) == ("crls", "der") { "around" } else { column }.to_owned();
+        let common = columns(old, table).into_iter().map(|column| (renamed(&column), column));
+        let (source, common): (Vec<_>, Vec<_>) = common.filter(|(source, _)| new.contains(source)).unzip();
+        let (common, source) = (common.join(", "), source.join(", "));
         // Tallies are kept by triggers, which fire here as well.
         let insert = if table == "tallies" { "INSERT OR IGNORE" } else { "INSERT" };
-        let _ = write!(copy, "{insert} INTO main.{table} ({common}) SELECT {common} FROM new.{table};");
+        let _ = write!(copy, "{insert} INTO main.{table} ({common}) SELECT {source} FROM new.{table};");
     }
     copy.push_str("CREATE TABLE _sqlx_migrations AS SELECT * FROM new._sqlx_migrations;");
     copy.push_str("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations); COMMIT;");

@@ -69,7 +69,7 @@ async fn a_list_grows_over_the_ends_of_pages() {
         total += usize::try_from(more).unwrap();
         assert_eq!((publish(authority, now()).await, pages(store).await), (total, expected));
     }
-    let inline: i64 = sqlx::query_scalar("SELECT length(der) FROM crls WHERE issuer = 'issuing'")
+    let inline: i64 = sqlx::query_scalar("SELECT length(around) FROM crls WHERE issuer = 'issuing'")
         .fetch_one(&store.reader)
         .await
         .unwrap();
