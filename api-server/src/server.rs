@@ -184,6 +184,11 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
             Err(error @ EnrollError::Unreachable { .. }) if began.elapsed() < AUTHORITY_PATIENCE => {
                 warn!(%error, "not enrolled yet, trying again");
                 sleep(AUTHORITY_RETRY).await;
+                // Somebody else may have enrolled here meanwhile.
+                if let Ok(Some(enrolled)) = config.files.load() {
+                    config.files.tidy(&enrolled)?;
+                    return Ok(enrolled);
+                }
             }
             result => break result?,
         }

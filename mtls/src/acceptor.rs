@@ -231,8 +231,8 @@ impl PeerRefusal {
 async fn linger(mut stream: Flights<BoundedStream>) {
     const PATIENCE: Duration = Duration::from_secs(1);
     const MOST: usize = 64;
-    let _ = stream.shutdown().await;
     let drain = async {
+        let _ = stream.shutdown().await;
         let mut octets = [0; 1024];
         for _ in 0..MOST {
             match stream.read(&mut octets).await {

@@ -360,8 +360,11 @@ impl Keeper {
     fn note(&mut self, installed: Installed) {
         if let Installed::Replaced { number, ended, delta_url, .. } = installed {
             self.kept = Some(number);
+            // While the authority has another list with that number, it would be taken for that one.
+            let settled =
+                if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
             self.progress.send_modify(|progress| {
-                progress.settled = Some(number);
+                progress.settled = settled;
                 progress.ended += u64::try_from(ended).unwrap_or(u64::MAX);
             });
             if let Some(uri) = delta_url.and_then(|url| url.parse::<http::Uri>().ok())

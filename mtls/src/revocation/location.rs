@@ -143,7 +143,10 @@ impl Fetcher {
                 let entity_tag = response.headers().get(header::ETAG).cloned();
                 let mut body = Limited::new(response.into_body(), MAX_CRL);
                 // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
-                let mut der = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
+                let mut der = Vec::new();
+                // Whoever answers may claim any length, and there may be no room for it.
+                der.try_reserve_exact(usize::try_from(body.size_hint().lower()).unwrap_or(0))
+                    .map_err(|error| fail(&error))?;
                 while let Some(frame) = body.frame().await {
                     if let Ok(octets) = frame.map_err(|error| fail(error.as_ref()))?.into_data() {
                         der.extend_from_slice(&octets);
