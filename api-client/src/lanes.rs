@@ -3,7 +3,7 @@
 //!
 //! It never knows what runs on it.
 
-use std::{io, num::NonZero, thread};
+use std::{io, num::NonZero, sync::mpsc, thread};
 
 use tokio::{
     runtime::{Builder, Handle},
@@ -40,13 +40,18 @@ impl Lanes {
 
 impl Lane {
     fn start() -> io::Result<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let handle = runtime.handle().clone();
         let (running, ended) = oneshot::channel::<()>();
+        let (tell, hear) = mpsc::sync_channel(1);
+        // The scheduler is made on its thread: where there can be no thread, none has to be taken down again.
         thread::Builder::new().name("lane".to_owned()).spawn(move || {
-            // Nothing is ever sent; the sender is dropped.
-            let _ = runtime.block_on(ended);
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let _ = tell.send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(io::Error::kind));
+            if let Ok(runtime) = runtime {
+                // Nothing is ever sent; the sender is dropped.
+                let _ = runtime.block_on(ended);
+            }
         })?;
+        let handle = hear.recv().expect("a thread that was started says what came of its scheduler")?;
         Ok(Self { handle, _running: running })
     }
 }

@@ -116,7 +116,7 @@ impl Connections {
                 let summary = Arc::clone(&summaries[lane]);
                 let worker = async move {
                     while budget.take() {
-                        let due = schedule.wait().await;
+                        let Some(due) = schedule.wait(budget.end()).await else { break };
                         let outcome = connection.request(due).await;
                         summary.lock().unwrap_or_else(PoisonError::into_inner).add(&outcome);
                         if watcher.tell(outcome).await.is_err() {

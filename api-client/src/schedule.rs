@@ -50,6 +50,14 @@ impl Budget {
             Self::Until(end) => Instant::now() < *end,
         }
     }
+
+    /// When nothing more is sent; none where that is a matter of how much was sent.
+    pub(crate) fn end(&self) -> Option<Instant> {
+        match self {
+            Self::Requests(_) => None,
+            Self::Until(end) => Some(*end),
+        }
+    }
 }
 
 /// How fast requests follow each other.
@@ -87,19 +95,23 @@ pub(crate) enum Schedule {
 
 impl Schedule {
     /// Waits until the next request is due, and says from when its latency counts: from when it was due, however long ago that
-    /// was, if this stream is behind; from when it is sent, if only the timer woke up a little late.
-    pub(crate) async fn wait(&self) -> Instant {
+    /// was, if this stream is behind; from when it is sent, if only the timer woke up a little late. Waits for none that is due after
+    /// the end.
+    pub(crate) async fn wait(&self, end: Option<Instant>) -> Option<Instant> {
         match self {
-            Self::Closed => Instant::now(),
+            Self::Closed => Some(Instant::now()),
             Self::Open { first, interval, sent } => {
                 let number = sent.fetch_add(1, Ordering::Relaxed);
                 #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
                 let due = *first + interval.mul_f64(number as f64);
                 if due <= Instant::now() {
-                    return due;
+                    return Some(due);
+                }
+                if end.is_some_and(|end| due >= end) {
+                    return None;
                 }
                 sleep_until(due.into()).await;
-                Instant::now().min(due + TIMER)
+                Some(Instant::now().min(due + TIMER))
             }
         }
     }
@@ -130,8 +142,18 @@ mod tests {
         let streams: Vec<_> = (0..2).map(|index| Pace::Open { per_second: 100.0 }.schedule(began, index, 2)).collect();
         let mut due = Vec::new();
         for stream in streams.iter().chain(&streams) {
-            due.push((stream.wait().await - began).as_millis());
+            due.push((stream.wait(None).await.unwrap() - began).as_millis());
         }
         assert_eq!(due, [0, 10, 20, 30]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_waited_for_that_is_due_after_the_end() {
+        let began = Instant::now();
+        let budget = Budget::of(Amount::Time(Duration::from_hours(1)), began, 0, 1);
+        // The last of so many streams that its turn comes in ten hours.
+        let schedule = Pace::Open { per_second: 0.1 }.schedule(began, 3_600, 3_601);
+        assert!(budget.take());
+        assert_eq!(schedule.wait(budget.end()).await, None);
     }
 }
