@@ -12,8 +12,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What is held back at most, in octets: the most that one TLS record takes (RFC 8446 section 5.1).
-const HELD: usize = 16 * 1024;
+use crate::held::Held;
 
 /// The room that stays with a connection between answers, in octets.
 const KEPT: usize = 2 * 1024;
@@ -29,16 +28,14 @@ pub(crate) struct Cork<S>(Arc<Mutex<Inner<S>>>);
 #[derive(Debug)]
 struct Inner<S> {
     stream: S,
-    held: Vec<u8>,
-    /// How much of what is held is written already.
-    written: usize,
+    held: Held,
     /// Whether the stream may hold something of its own back.
     unflushed: bool,
 }
 
 /// What was written to the stream before leaves at the latest when the cork is released for the first time.
 pub(crate) fn corked<S>(stream: S) -> (Corked<S>, Cork<S>) {
-    let inner = Arc::new(Mutex::new(Inner { stream, held: Vec::new(), written: 0, unflushed: true }));
+    let inner = Arc::new(Mutex::new(Inner { stream, held: Held::default(), unflushed: true }));
     (Corked(Arc::clone(&inner)), Cork(inner))
 }
 
@@ -60,31 +57,17 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
     }
 
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.held.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.held[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
-            }
-            self.unflushed = true;
-        }
-        self.written = 0;
-        self.held.clear();
+        self.unflushed |= !self.held.is_empty();
         // A connection that is open and silent should not cost what its largest answer did.
-        self.held.shrink_to(KEPT);
-        Poll::Ready(Ok(()))
+        self.held.poll_write_to(&mut self.stream, KEPT, context)
     }
 
     /// Takes as much of it as there is room for, at least something.
     fn poll_hold(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.held.len() >= HELD {
+        if self.held.is_full() {
             ready!(self.poll_write_held(context))?;
         }
-        let before = self.held.len();
-        for slice in slices {
-            let room = HELD - self.held.len();
-            self.held.extend_from_slice(&slice[..slice.len().min(room)]);
-        }
-        Poll::Ready(Ok(self.held.len() - before))
+        Poll::Ready(Ok(self.held.take(slices)))
     }
 }
 
@@ -134,6 +117,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
+    use crate::held;
 
     #[tokio::test]
     async fn what_is_written_leaves_when_it_is_let_go_and_in_order() {
@@ -167,7 +151,7 @@ mod tests {
         let writing = async {
             corked.write_all(&sent).await.unwrap();
             poll_fn(|context| cork.poll_release(context)).await.unwrap();
-            assert!(lock(&cork.0).held.capacity() <= 2 * HELD);
+            assert!(lock(&cork.0).held.capacity() <= 2 * held::BOUND);
             drop((corked, cork));
         };
         let reading = async {

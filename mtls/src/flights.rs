@@ -11,17 +11,14 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How much of a flight is held back at most, in octets; what is longer leaves in parts.
-const HELD: usize = 16 * 1024;
+use crate::held::{self, Held};
 
 /// A stream over which a handshake is made, and then everything else.
 #[derive(Debug)]
 pub(crate) struct Flights<S> {
     stream: S,
     phase: Phase,
-    held: Vec<u8>,
-    /// How much of what is held is written already.
-    written: usize,
+    held: Held,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +31,7 @@ enum Phase {
 
 impl<S> Flights<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self { stream, phase: Phase::Handshake, held: Vec::new(), written: 0 }
+        Self { stream, phase: Phase::Handshake, held: Held::default() }
     }
 
     /// To be called when the handshake is done, by whoever writes or flushes afterwards.
@@ -45,33 +42,17 @@ impl<S> Flights<S> {
 
 impl<S: AsyncWrite + Unpin> Flights<S> {
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.held.len() {
-            match ready!(Pin::new(&mut self.stream).poll_write(context, &self.held[self.written..]))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
-            }
-        }
-        self.written = 0;
-        self.held.clear();
-        if self.phase == Phase::Traffic {
-            // Nothing is held back from now on.
-            self.held = Vec::new();
-        }
-        Poll::Ready(Ok(()))
+        // In traffic, nothing more is held back.
+        let keep = if self.phase == Phase::Traffic { 0 } else { held::BOUND };
+        self.held.poll_write_to(&mut self.stream, keep, context)
     }
 
     /// Takes as much of it as there is room for, at least something.
     fn poll_hold(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if self.held.len() >= HELD {
+        if self.held.is_full() {
             ready!(self.poll_write_held(context))?;
         }
-        let before = self.held.len();
-        self.held.reserve(slices.iter().map(|slice| slice.len()).sum::<usize>().min(HELD - before));
-        for slice in slices {
-            let room = HELD - self.held.len();
-            self.held.extend_from_slice(&slice[..slice.len().min(room)]);
-        }
-        Poll::Ready(Ok(self.held.len() - before))
+        Poll::Ready(Ok(self.held.take(slices)))
     }
 }
 

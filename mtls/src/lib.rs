@@ -78,6 +78,7 @@ mod feed;
 mod flights;
 mod generations;
 mod guard;
+mod held;
 mod names;
 mod paths;
 mod server;
