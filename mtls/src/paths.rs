@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use pki::time::Timestamp;
 use rustls_pki_types::{CertificateDer, ServerName};
 
 use crate::{generations::Generations, peer::Presented};
@@ -51,6 +52,11 @@ impl ChainDigest {
 impl VerifiedPaths {
     pub(crate) fn recall(&self, chain: &ChainDigest) -> Option<Arc<Presented>> {
         self.lock().recall(chain)
+    }
+
+    /// The same, if all of its certificates are valid now.
+    pub(crate) fn recall_valid(&self, chain: &ChainDigest, now: Timestamp) -> Option<Arc<Presented>> {
+        self.recall(chain).filter(|presented| presented.validity.contains(now))
     }
 
     /// To be called for chains only whose path was verified: nobody else can fill the memory.

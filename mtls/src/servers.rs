@@ -47,8 +47,7 @@ impl ServerCertVerifier for ServerVerifier {
         let chain = || iter::once(end_entity).chain(intermediates);
         let digest = ChainDigest::of(chain()).map(|digest| digest.under(server_name));
         // Everything that the verification came to was said by the same octets under the same name, but for the time.
-        let remembered = digest.and_then(|digest| self.paths.recall(&digest));
-        if remembered.is_some_and(|presented| presented.validity.contains(self.clock.now())) {
+        if digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())).is_some() {
             return Ok(ServerCertVerified::assertion());
         }
         let verified = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;

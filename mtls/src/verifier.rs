@@ -78,8 +78,7 @@ impl LiveClientVerifier {
         let chain = || iter::once(end_entity).chain(intermediates);
         let digest = ChainDigest::of(chain());
         // Everything that the verification came to was said by the same octets, but for the time.
-        let remembered = digest.and_then(|digest| self.paths.recall(&digest));
-        if let Some(presented) = remembered.filter(|presented| presented.validity.contains(self.clock.now())) {
+        if let Some(presented) = digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())) {
             note(|seen| seen.presented = Some(Arc::clone(&presented)));
             return Ok(presented);
         }
