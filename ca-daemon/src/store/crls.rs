@@ -15,7 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::{
     Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
-    pages::{self, Complete},
+    pages::{self, Assembled, Complete},
     records,
 };
 use crate::settings::{CrlKind, Issuer};
@@ -242,12 +242,12 @@ async fn sign_complete(
     period: Period,
     signer: &Arc<impl CrlSigner>,
 ) -> Result<Complete, StoreError> {
-    let assembled = pages::assemble(connection, next.issuer, next.through, next.ended_after(period)).await?;
-    let (revoked, complete) = assembled.into_parts();
+    let Assembled { entries: revoked, paging } =
+        pages::assemble(connection, next.issuer, next.through, next.ended_after(period)).await?;
     let head = next.head(period, Some(next.previous.this_update));
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
-    Ok(complete(head, apart(move || signer.complete(draft)).await?))
+    Ok(Complete::of(head, apart(move || signer.complete(draft)).await?, paging))
 }
 
 pub(super) async fn put_delta(

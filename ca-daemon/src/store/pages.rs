@@ -22,11 +22,11 @@ pub(super) const PAGE: i64 = 1024;
 /// The entries of a complete CRL, and which of them are kept in pages.
 pub(super) struct Assembled {
     pub(super) entries: EncodedEntries,
-    paging: Paging,
+    pub(super) paging: Paging,
 }
 
 /// Where the pages lie in the entries, which begin with them.
-struct Paging {
+pub(super) struct Paging {
     pages: i64,
     octets: usize,
     /// Those that are not stored, or with other entries.
@@ -61,22 +61,15 @@ pub(super) struct Complete {
 }
 
 impl Complete {
+    /// The list that was signed with the entries in which the pages lie so.
+    pub(super) fn of(head: CrlHead, signed: SignedCrl, paging: Paging) -> Self {
+        let SignedCrl { der, entries } = signed;
+        Self { crl: CrlRecord { head, der }, first: entries.start, paging }
+    }
+
     /// One without pages.
     pub(super) fn whole(crl: CrlRecord) -> Self {
         Self { crl, first: 0, paging: Paging { pages: 0, octets: 0, fresh: Vec::new() } }
-    }
-}
-
-impl Assembled {
-    /// The entries, to be signed, and what makes a record of the signed list.
-    pub(super) fn into_parts(self) -> (EncodedEntries, impl FnOnce(CrlHead, SignedCrl) -> Complete) {
-        let Self { entries, paging } = self;
-        let complete = |head, SignedCrl { der, entries }: SignedCrl| Complete {
-            crl: CrlRecord { head, der },
-            first: entries.start,
-            paging,
-        };
-        (entries, complete)
     }
 }
 
