@@ -166,14 +166,8 @@ impl Server {
 
 /// What is on disk, or what a token gets.
 async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
-    match config.files.load() {
-        Ok(Some(enrolled)) => {
-            config.files.tidy(&enrolled)?;
-            return Ok(enrolled);
-        }
-        Ok(None) => {}
-        Err(IdentityError::Mismatch(_)) if config.files.is_interrupted() => {}
-        Err(error) => return Err(error.into()),
+    if let Some(enrolled) = on_disk(config)? {
+        return Ok(enrolled);
     }
     let token = config.tokens.find()?;
     let proposal = Proposal { common_name: config.name.clone(), organization: None, hosts: config.hosts.clone() };
@@ -185,8 +179,7 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
                 warn!(%error, "not enrolled yet, trying again");
                 sleep(AUTHORITY_RETRY).await;
                 // Somebody else may have enrolled here meanwhile.
-                if let Ok(Some(enrolled)) = config.files.load() {
-                    config.files.tidy(&enrolled)?;
+                if let Some(enrolled) = on_disk(config)? {
                     return Ok(enrolled);
                 }
             }
@@ -196,6 +189,18 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     let info = enrolled.identity.info();
     info!(serial = %info.id.serial, name = info.display_name(), not_after = %info.validity.not_after, "enrolled");
     Ok(enrolled)
+}
+
+fn on_disk(config: &Config) -> Result<Option<Enrolled>, ServerError> {
+    match config.files.load() {
+        Ok(Some(enrolled)) => {
+            config.files.tidy(&enrolled)?;
+            Ok(Some(enrolled))
+        }
+        Ok(None) => Ok(None),
+        Err(IdentityError::Mismatch(_)) if config.files.is_interrupted() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {
