@@ -219,9 +219,7 @@ impl Connection {
         let body = Limited::new(response.into_body(), MAX_BODY).collect().await;
         let body = body.map_err(|error| self.failure(error.as_ref()))?.to_bytes();
         if status == StatusCode::OK {
-            let text =
-                std::str::from_utf8(&body).map_or_else(|_| String::from_utf8_lossy(&body).into_owned(), str::to_owned);
-            return Ok(text);
+            return Ok(String::from_utf8_lossy(&body).into_owned());
         }
         let detail = serde_json::from_slice(&body).map_or_else(|_| String::new(), |problem: Problem| problem.detail);
         Err((Failure { kind: FailureKind::status(status), detail }, None))
