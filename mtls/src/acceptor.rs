@@ -211,6 +211,7 @@ impl Refused {
 impl Refusal {
     pub(crate) fn reason(&self) -> Reason {
         match self {
+            Self::Barred(_) => Reason::Barred,
             Self::Revoked(_) => Reason::Revoked,
             Self::NoCrl(_) | Self::StaleCrl { .. } => Reason::NoFreshCrl,
         }

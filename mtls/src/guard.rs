@@ -160,7 +160,7 @@ impl Ended {
 
 fn log(peer: &Peer, refusal: &PeerRefusal) {
     let certificate = peer.certificate();
-    if refusal.reason() == Reason::NoFreshCrl {
+    if matches!(refusal.reason(), Reason::NoFreshCrl | Reason::Barred) {
         // It concerns everybody and every request, and the log has said so when it began.
         debug!(client = certificate.display_name(), why = refusal.to_string(), "request refused");
         return;
@@ -179,6 +179,7 @@ fn log(peer: &Peer, refusal: &PeerRefusal) {
 fn problem(refusal: &PeerRefusal, version: Version) -> Response {
     let (status, kind) = match refusal.reason() {
         Reason::NoFreshCrl => (StatusCode::SERVICE_UNAVAILABLE, "no-fresh-crl"),
+        Reason::Barred => (StatusCode::SERVICE_UNAVAILABLE, "barred"),
         Reason::Expired => (StatusCode::FORBIDDEN, "certificate-expired"),
         _ => (StatusCode::FORBIDDEN, "certificate-revoked"),
     };

@@ -109,7 +109,9 @@ impl ClientCertVerifier for LiveClientVerifier {
                 let error = match &refusal {
                     Refusal::Revoked(_) => CertificateError::Revoked,
                     // The client has done nothing wrong and its CA is not unknown: `access_denied` (RFC 8446 section 6.2).
-                    Refusal::NoCrl(_) | Refusal::StaleCrl { .. } => CertificateError::ApplicationVerificationFailure,
+                    Refusal::Barred(_) | Refusal::NoCrl(_) | Refusal::StaleCrl { .. } => {
+                        CertificateError::ApplicationVerificationFailure
+                    }
                 };
                 note(|seen| seen.refusal = Some(refusal));
                 Err(error.into())

@@ -20,6 +20,7 @@ use pki::{
 };
 
 use super::{
+    barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
     serials::SerialSet,
     staleness::{OnStaleCrl, Stale},
@@ -41,6 +42,7 @@ pub struct LiveSet {
     /// Counts the swaps that may have revoked somebody.
     revocations: Arc<AtomicU64>,
     connections: Connections,
+    barriers: Barriers,
 }
 
 /// One list for each issuer of which a CRL has arrived.
@@ -92,6 +94,9 @@ impl Base {
 /// Why a peer is not let in, as far as revocation goes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// Nobody is let in at present.
+    #[error("nobody is let in: {0}")]
+    Barred(Barrier),
     /// A certificate in its chain is revoked.
     #[error("certificate {} is revoked", .0.serial)]
     Revoked(CertificateId),
@@ -111,6 +116,9 @@ pub enum Refusal {
 /// Why a service should not be sent clients, as far as revocation goes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
+    /// Nobody is let in at present.
+    #[error("nobody is let in: {0}")]
+    Barred(Barrier),
     /// There is no CRL for an issuer that is trusted.
     #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
     NoCrl(DistinguishedName),
@@ -223,6 +231,7 @@ impl LiveSet {
             writing: Arc::default(),
             revocations: Arc::default(),
             connections: Connections::default(),
+            barriers: Barriers::default(),
         }
     }
 
@@ -238,10 +247,21 @@ impl LiveSet {
         Self { issuers: [issuer.clone()].into(), ..self.clone() }
     }
 
+    /// Lets nobody in for this reason, until it is lifted. Whether the reason did not hold before.
+    pub(crate) fn bar(&self, barrier: Barrier) -> bool {
+        self.barriers.raise(barrier)
+    }
+
+    /// Ends the reasons that satisfy `is_over`. Whether there was one.
+    pub(crate) fn unbar(&self, is_over: impl Fn(&Barrier) -> bool) -> bool {
+        self.barriers.lift(is_over)
+    }
+
     /// Whether a peer with these certificates may be let in. Every certificate of its chain is asked for, so that a
     /// revoked issuing CA takes everything beneath it along.
     pub fn check(&self, chain: &[CertificateId], now: Timestamp) -> Result<(), Refusal> {
         let snapshot = self.snapshot.load();
+        let barrier = self.barriers.first();
         for certificate in chain {
             let list = snapshot.get(&certificate.issuer).ok_or_else(|| Refusal::NoCrl(certificate.issuer.clone()))?;
             // Revoked before stale: what was revoked once stays revoked, whatever the age of the list.
@@ -252,7 +272,8 @@ impl LiveSet {
                 return Err(Refusal::StaleCrl { issuer: certificate.issuer.clone(), since: list.next_update });
             }
         }
-        Ok(())
+        // Last: a peer that is revoked is told so.
+        barrier.map_or(Ok(()), |barrier| Err(Refusal::Barred(barrier)))
     }
 
     /// Puts a connection under the live set: it ends when a certificate of its peer's chain is revoked. To be done
@@ -346,6 +367,9 @@ impl LiveSet {
     /// Whether every trusted issuer's list is there and not stale: whether clients should be sent here. A stale list is reason
     /// enough to send them elsewhere, also while some grace is left.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
+        if let Some(barrier) = self.barriers.first() {
+            return Err(NotReady::Barred(barrier));
+        }
         for Freshness { issuer, list, .. } in self.freshness() {
             let Some((_, _, next_update, _)) = list else { return Err(NotReady::NoCrl(issuer)) };
             if let Some(clients) = self.on_stale_crl.stale(next_update, now) {

@@ -2,6 +2,7 @@
 //!
 //! It never decides by itself that a peer is revoked; it believes signed CRLs and nothing else.
 
+mod barriers;
 mod connections;
 mod keeper;
 mod live;
@@ -9,13 +10,14 @@ mod location;
 mod serials;
 mod staleness;
 
+pub use self::{
+    barriers::Barrier,
+    live::{Freshness, InstallError, Installed, LiveSet, NotReady, Refusal},
+    location::Location,
+    staleness::{OnStaleCrl, Stale},
+};
 pub(crate) use self::{
     connections::Registration,
     keeper::{Channels, Keeper, ListFiles, Progress},
     staleness::StalenessLog,
-};
-pub use self::{
-    live::{Freshness, InstallError, Installed, LiveSet, NotReady, Refusal},
-    location::Location,
-    staleness::{OnStaleCrl, Stale},
 };

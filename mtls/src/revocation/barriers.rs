@@ -1,0 +1,123 @@
+//! What keeps everybody out whatever the lists say: reasons that come and go while a relying party runs.
+//!
+//! It never decides that a reason holds; whoever finds out raises it and lifts it.
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use pki::{
+    certificate::{CertificateId, DistinguishedName},
+    crl::CrlNumber,
+};
+
+/// A reason to let nobody in.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Barrier {
+    /// The authority does not know yet that this relying party runs, so `revoke` would not wait for it.
+    #[error("the authority has not registered this relying party yet, so a revocation would not wait for it")]
+    Unregistered,
+    /// Its own certificate, or that of a CA above it, is revoked.
+    #[error("the certificate {} that this service presents, or that stands above it, is revoked; enroll again", .0.serial)]
+    OwnCertificate(CertificateId),
+    /// The authority has announced a list that could not be put in force yet.
+    #[error("the authority has announced CRL number {announced} of {issuer}, which is not in force here yet")]
+    Behind {
+        /// Whose list.
+        issuer: DistinguishedName,
+        /// The number that exists.
+        announced: CrlNumber,
+    },
+}
+
+impl Barrier {
+    /// Whether both are the same reason about the same thing; the newer one takes the older one's place.
+    fn replaces(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Behind { issuer: one, .. }, Self::Behind { issuer: other, .. }) => one == other,
+            (Self::Unregistered, Self::Unregistered) | (Self::OwnCertificate(_), Self::OwnCertificate(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The reasons that hold at present; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Barriers(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Whether there is any: a question mostly asks no more than this.
+    any: AtomicBool,
+    raised: Mutex<Vec<Barrier>>,
+}
+
+impl Barriers {
+    /// Holds from now on. Whether it did not hold before.
+    pub(super) fn raise(&self, barrier: Barrier) -> bool {
+        let mut raised = self.lock();
+        let is_new = match raised.iter_mut().find(|known| barrier.replaces(known)) {
+            Some(known) => {
+                *known = barrier;
+                false
+            }
+            None => {
+                raised.push(barrier);
+                true
+            }
+        };
+        self.0.any.store(true, Ordering::Release);
+        is_new
+    }
+
+    /// Ends the reasons that satisfy `is_over`. Whether there was one.
+    pub(super) fn lift(&self, is_over: impl Fn(&Barrier) -> bool) -> bool {
+        let mut raised = self.lock();
+        let before = raised.len();
+        raised.retain(|barrier| !is_over(barrier));
+        self.0.any.store(!raised.is_empty(), Ordering::Release);
+        raised.len() < before
+    }
+
+    /// The reason that was raised first, if there is any.
+    pub(super) fn first(&self) -> Option<Barrier> {
+        if self.0.any.load(Ordering::Acquire) { self.lock().first().cloned() } else { None }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Barrier>> {
+        // Nothing in here can panic half-way, so a poisoned lock protects a whole list all the same.
+        self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pki::{
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::KeyPair,
+        serial::Serial,
+        time::Timestamp,
+    };
+
+    use super::*;
+
+    #[test]
+    fn each_reason_holds_once_and_until_it_is_lifted() {
+        let barriers = Barriers::default();
+        assert_eq!(barriers.first(), None);
+        assert!(barriers.raise(Barrier::Unregistered) && !barriers.raise(Barrier::Unregistered));
+        let root = KeyPair::generate().unwrap();
+        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
+        let (serial, now) = (Serial::from_random([1; 16]), Timestamp::from_unix(1_795_510_800));
+        let root = CertificateAuthority::new_root(&subject, root, serial, now, publication).unwrap();
+        let issuer = root.info().subject.clone();
+        let behind = |number| Barrier::Behind { issuer: issuer.clone(), announced: CrlNumber::new(number).unwrap() };
+        assert!(barriers.raise(behind(2)) && !barriers.raise(behind(3)), "the newer number counts");
+        assert!(barriers.lift(|barrier| *barrier == Barrier::Unregistered));
+        assert_eq!(barriers.first(), Some(behind(3)));
+        assert!(!barriers.lift(|barrier| *barrier == behind(2)) && barriers.lift(|barrier| *barrier == behind(3)));
+        assert_eq!(barriers.first(), None);
+    }
+}
