@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::{
     network::Network,
-    process::{Output, Process, binary, run, wait_until},
+    process::{Output, Process, binary, interrupt_when, run, wait_until},
 };
 
 /// An authority, services, a balancer and clients in a directory of their own, on a loopback address of their own.
@@ -244,6 +244,25 @@ impl Fleet {
         self.balancer = Some(process);
         let balancer = SocketAddr::from((self.address, 8443));
         wait_until("the balancer listens", || TcpStream::connect(balancer).ok());
+    }
+
+    /// `revoke`, with all the time in the world for these services, and interrupted (Ctrl-C) once they have confirmed: however long they
+    /// take, and without waiting for the others. The exit code has to be 5, which says that there are others.
+    #[must_use]
+    pub fn revoke_but(&self, arguments: &[&str], confirming: &[&str]) -> Output {
+        let mut command = self.command("ca-daemon");
+        command.arg("revoke").args(arguments).args(["--wait", "1h"]);
+        let said = interrupt_when(
+            &mut command,
+            |line| {
+                let mut words = line.split_whitespace();
+                let is_one = words.next().is_some_and(|name| confirming.contains(&name));
+                is_one && !line.contains("not confirmed")
+            },
+            confirming.len(),
+        );
+        assert_eq!(said.code(), 5, "{said:#?}");
+        said
     }
 
     /// The balancer's process.

@@ -10,5 +10,5 @@ mod process;
 pub use self::{
     fleet::{Client, Fleet, Service},
     network::{Network, run_in},
-    process::{Output, Process, binary, run, wait_until},
+    process::{Output, PATIENCE, Process, binary, run, wait_until},
 };

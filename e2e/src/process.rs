@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The program `name` of this workspace, in the same build as the running test or program.
 #[must_use]
@@ -67,6 +67,25 @@ pub fn run(command: &mut Command) -> Output {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Runs a command, and interrupts it (SIGINT) once it has said so many lines of a kind.
+pub(crate) fn interrupt_when(command: &mut Command, is_one: impl Fn(&str) -> bool, count: usize) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let (mut stdout, mut said) = (String::new(), 0);
+    for line in BufReader::new(child.stdout.take().expect("standard output is a pipe")).lines() {
+        let line = line.expect("what it says is UTF-8");
+        said += usize::from(is_one(&line));
+        stdout = stdout + &line + "\n";
+        if said == count {
+            // Once is enough; what it says afterwards is read to its end.
+            kill_process(Pid::from_child(&child), Signal::INT).expect("the process runs");
+            said += 1;
+        }
+    }
+    let output = child.wait_with_output().expect("it is our child");
+    Output { status: output.status, stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
 /// Waits until `condition` gives something.

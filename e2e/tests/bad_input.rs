@@ -7,10 +7,10 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::Path,
     process::Command,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use e2e::{Fleet, Output, Process, binary, run, wait_until};
+use e2e::{Fleet, Output, PATIENCE, Process, binary, run, wait_until};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, prlimit};
 
 /// Exactly one line of error that contains every one of these words.
@@ -102,7 +102,7 @@ fn requests_that_are_no_requests_get_problem_documents() {
     let bearer = format!("Authorization: Bearer {}", *token.secret.to_bearer());
     let exchange = |headers: &[&str], body: &Path| {
         let mut command = Command::new("curl");
-        command.args(["-sS", "-w", "\n%{http_code} %{content_type}", "--max-time", "20", "--cacert"]);
+        command.args(["-sS", "-w", "\n%{http_code} %{content_type}", "--max-time", "60", "--cacert"]);
         command.arg(fleet.ca_directory().join("root.crt"));
         for header in headers {
             command.args(["-H", header]);
@@ -342,7 +342,7 @@ fn a_port_in_use_is_named() {
 fn a_client_says_what_is_wrong_with_its_files() {
     let fleet = Fleet::new();
     let client = fleet.enroll("client_1");
-    let request = || run(client.command().args(["request", "--url", &fleet.balancer_url()]));
+    let request = || run(client.command().args(["request", "--timeout", "1m", "--url", &fleet.balancer_url()]));
     let again = enroll(&fleet, "client_1", &[]);
     says(&again, 4, &["already holds client_1", "--force"]);
 
@@ -376,7 +376,7 @@ fn slow_and_silent_connections_are_cut_and_nobody_else_notices() {
         for said in [&b""[..], b"\x16\x03\x01\x02\x00\x01", b"GET /readyz HT"] {
             let mut stream = TcpStream::connect(&target).unwrap();
             stream.write_all(said).unwrap();
-            stream.set_read_timeout(Some(Duration::from_secs(40))).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
             connections.push((target.clone(), stream));
         }
     }

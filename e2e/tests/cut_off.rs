@@ -15,7 +15,11 @@ fn a_service_that_is_cut_off_is_named_as_exposed_and_catches_up_when_packets_arr
     let _ = first.request(1, &far).success();
 
     network.cut();
-    let report = fleet.ca_daemon(&["revoke", "client_1", "--wait", "5s", "--json"]);
+    let said = fleet.revoke_but(&["client_1"], &["service0"]);
+    assert!(said.stdout.contains("1 of 2 relying parties enforce it"), "{said:?}");
+    let line = said.stdout.lines().find(|line| line.contains("service1")).unwrap_or_default();
+    assert!(line.contains("not confirmed: ") && line.contains("refuses everyone after"), "{said:?}");
+    let report = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1ms", "--json"]);
     assert_eq!(report.code(), 5, "{report:?}");
     let report = report.json();
     assert_eq!(report["relyingParties"][0]["enforced"], true, "{report}");
@@ -24,7 +28,7 @@ fn a_service_that_is_cut_off_is_named_as_exposed_and_catches_up_when_packets_arr
     assert_eq!(first.request(1, &near).json()["failures"][0]["alert"], "certificate_revoked");
     // That is the truth: whoever reaches the service is still let in by it.
     let mut command = first.command();
-    command.args(["request", "--json", "--url", &far]);
+    command.args(["request", "--json", "--timeout", "1m", "--url", &far]);
     let _ = run_in(&network, &command).success();
 
     // Each side comes to take the other for gone.

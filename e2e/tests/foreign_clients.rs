@@ -7,7 +7,7 @@ use e2e::{Client, Fleet, run, wait_until};
 fn curl(client: &Client, url: &str, arguments: &[&str]) -> e2e::Output {
     run(Command::new("curl")
         .current_dir(&client.directory)
-        .args(["-sS", "--max-time", "20", "--cert", "client.crt", "--key", "client.key", "--cacert", "ca.crt"])
+        .args(["-sS", "--max-time", "60", "--cert", "client.crt", "--key", "client.key", "--cacert", "ca.crt"])
         .args(arguments)
         .arg(url))
 }

@@ -21,7 +21,7 @@ fn a_fleet_serves_its_clients_and_refuses_the_one_that_is_revoked() {
     let replicas = summary["replicas"].as_object().unwrap();
     assert_eq!(replicas.keys().collect::<Vec<_>>(), ["service0", "service1", "service2"]);
 
-    let answer = run(revoked.command().args(["request", "--url", &url])).success();
+    let answer = run(revoked.command().args(["request", "--timeout", "1m", "--url", &url])).success();
     let hello: Value = serde_json::from_str(answer.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(hello["protocol"], "HTTP/2.0");
     assert_eq!(hello["commonName"], "client_1");

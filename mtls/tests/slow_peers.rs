@@ -11,12 +11,12 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::common::{Authority, Client, Http, Service, Surroundings};
+use crate::common::{Authority, Client, Http, PATIENCE, Service, Surroundings};
 
 /// Reads until the other side ends the connection, and nothing else was to come.
 async fn is_cut(mut stream: impl AsyncRead + Unpin, who: &str) {
     let mut octets = Vec::new();
-    let ended = timeout(Duration::from_secs(30), stream.read_to_end(&mut octets)).await;
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut octets)).await;
     assert!(ended.is_ok(), "{who} was not cut off");
 }
 
@@ -54,7 +54,7 @@ async fn slow_peers_are_cut_off_and_nobody_else_notices() {
             #[expect(unreachable_code, reason = "it says what the loop's errors are")]
             std::io::Result::Ok(())
         };
-        assert!(timeout(Duration::from_secs(30), drip).await.is_ok(), "a dripping handshake was not cut off");
+        assert!(timeout(PATIENCE, drip).await.is_ok(), "a dripping handshake was not cut off");
     };
     let stalled = async { is_cut(client.connect(address).await.unwrap(), "a connection without a request").await };
     let half_a_request = async {

@@ -6,7 +6,7 @@ use mtls::revocation::Installed;
 use pki::serial::Serial;
 use rustls::{AlertDescription, HandshakeKind};
 
-use crate::common::{Authority, Client, DAY, Http, Log, Service, eventually, start};
+use crate::common::{Authority, Client, DAY, Http, Log, PATIENCE, Service, eventually, start};
 
 #[tokio::test]
 async fn a_session_is_resumed_until_its_client_is_revoked() {
@@ -101,7 +101,7 @@ async fn the_open_connection_of_a_revoked_client_ends_and_nobody_elses() {
 
         let installed = service.live().install(&authority.crl(number, &[&issued]), service.clock.now()).unwrap();
         assert!(matches!(installed, Installed::Replaced { ended: 2, .. }), "{installed:?}");
-        let cut = tokio::time::timeout(std::time::Duration::from_mins(1), endless.frame()).await.expect("it is cut");
+        let cut = tokio::time::timeout(PATIENCE, endless.frame()).await.expect("it is cut");
         assert!(!matches!(cut, Some(Ok(_))), "what was in flight goes on");
         eventually("both connections end", || open.is_closed() && busy.is_closed()).await;
         assert!(open.get().await.is_err());

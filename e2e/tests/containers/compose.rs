@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Client, Output, binary, run, wait_until};
+use e2e::{Client, Output, PATIENCE, binary, run, wait_until};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -373,7 +373,7 @@ fn services_up(statistics: &str) -> Option<Vec<(String, bool)>> {
 /// These columns of the balancer's statistics.
 fn rows<const N: usize>(statistics: &str, columns: [&str; N]) -> Option<Vec<[String; N]>> {
     let mut stream = TcpStream::connect(statistics).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     stream.write_all(b"show stat\n").ok()?;
     let mut table = String::new();
     stream.read_to_string(&mut table).ok()?;

@@ -4,10 +4,9 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use e2e::{Client, run, wait_until};
+use e2e::{Client, PATIENCE, run, wait_until};
 use serde_json::{Value, json};
 
 use crate::compose::{Fleet, Made, SERVICES, docker, say, script};
@@ -26,7 +25,7 @@ pub(crate) fn shares(fleet: &Fleet, client: &Client) {
 
 /// `/hello` answers the address of whoever is in front of the balancer.
 pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
-    let answer = run(client.command().args(["request", "--url", &fleet.url()])).success();
+    let answer = run(client.command().args(["request", "--timeout", "1m", "--url", &fleet.url()])).success();
     let hello: Value = serde_json::from_str(answer.stdout.lines().next().unwrap()).unwrap();
     let gateway = fleet.gateway("edge");
     let address = hello["clientAddress"].as_str().unwrap();
@@ -65,7 +64,7 @@ pub(crate) fn client_addresses(fleet: &Fleet, client: &Client) {
 pub(crate) fn foreign_proxy_header(fleet: &Fleet) {
     let header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x15\xb3\x20\xfb";
     let mut stream = TcpStream::connect((fleet.address("service0", "fleet"), 8443)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(header).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();

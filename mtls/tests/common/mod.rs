@@ -27,6 +27,9 @@ pub(crate) use self::{
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
+/// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
 /// 2026-11-24 09:00:00 UTC: when every test begins.
 pub(crate) fn start() -> Timestamp {
     Timestamp::from_unix(1_795_510_800)
@@ -40,7 +43,7 @@ pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future
 }
 
 async fn wait(what: String, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < deadline, "did not come about: {what}");
         sleep(Duration::from_millis(2)).await;
