@@ -100,7 +100,8 @@ impl Daemon {
         let root = authority.certificate(Issuer::Root);
         let tls = tls_config(root, presented.identity.clone(), &clock).map_err(failed)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone()));
+        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
         tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone()));
         tasks.spawn(feed::keep_told(feed.clone()));
         Ok(Self {

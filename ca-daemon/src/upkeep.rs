@@ -128,7 +128,9 @@ impl Presented {
     async fn keep_good(&mut self, authority: &Authority, now: Timestamp) -> Result<(), OwnIdentityError> {
         let record = authority.store().by_serial(&self.serial, now).await.map_err(IssueError::from)?;
         let good_for_long = self.validity.contains(now) && now < self.replace_at;
-        if good_for_long && record.is_some_and(|record| record.status == Status::Valid) {
+        // Of an issuing CA that is revoked no other is better.
+        let is_good = |status| matches!(status, Status::Valid | Status::IssuerRevoked { .. });
+        if good_for_long && record.is_some_and(|record| is_good(record.status)) {
             return Ok(());
         }
         let identity = own_identity(authority, now).await?;
@@ -141,8 +143,25 @@ impl Presented {
     }
 }
 
+/// Keeps the certificate good that the daemon presents. It is looked at whenever something was revoked, which may be it.
 /// Runs until it is dropped.
-pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, mut presented: Presented, clock: Clock) {
+pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut presented: Presented, clock: Clock) {
+    let mut announced = feed.announced();
+    loop {
+        announced.mark_unchanged();
+        if let Err(error) = presented.keep_good(&authority, clock.now()).await {
+            error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
+        }
+        let pause = presented.replace_at.since(clock.now()).clamp(*PAUSE.start(), *PAUSE.end());
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = announced.changed() => {}
+        }
+    }
+}
+
+/// Runs until it is dropped.
+pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock) {
     first_contact(&feed).await;
     if let Err(error) = publish_due(&authority, clock.now()).await {
         error!(%error, "no new CRL could be published; it is tried again");
@@ -150,7 +169,7 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, mut presented
     let mut taken_back = feed.taken_back();
     loop {
         let next = match next_due(&authority, clock.now()).await {
-            Ok(due) => due.min(presented.replace_at),
+            Ok(due) => due,
             Err(error) => {
                 error!(%error, "the database cannot be read");
                 clock.now()
@@ -165,9 +184,6 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, mut presented
         let now = clock.now();
         if let Err(error) = publish_due(&authority, now).await {
             error!(%error, "no new CRL could be published; it is tried again");
-        }
-        if let Err(error) = presented.keep_good(&authority, now).await {
-            error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
         }
     }
 }
@@ -274,6 +290,13 @@ mod tests {
         assert_ne!(second, first);
         authority.revoke(&[second], RevocationReason::Superseded, hours(24 * 5)).await.unwrap();
         presented.keep_good(authority, hours(24 * 5)).await.unwrap();
-        assert_ne!(presented.serial, second);
+        let third = presented.serial;
+        assert_ne!(third, second);
+        let root = authority.root_signer().unwrap();
+        authority.revoke_issuing(RevocationReason::Superseded, root, hours(24 * 5)).await.unwrap();
+        presented.keep_good(authority, hours(24 * 5)).await.unwrap();
+        assert_eq!(presented.serial, third, "no other is better");
+        presented.keep_good(authority, hours(24 * 10)).await.unwrap();
+        assert_ne!(presented.serial, third);
     }
 }

@@ -1,8 +1,8 @@
 //! The root revokes the issuing CA: everything beneath it ends.
 
-use std::fs;
+use std::{fs, process::Command};
 
-use e2e::Fleet;
+use e2e::{Fleet, run};
 
 #[test]
 fn a_revoked_issuing_ca_takes_every_open_connection_and_every_new_one_along() {
@@ -22,6 +22,16 @@ fn a_revoked_issuing_ca_takes_every_open_connection_and_every_new_one_along() {
 
     let key = key.to_str().expect("test directories are UTF-8");
     let revoke = ["revoke", "--issuing", "--root-key", key, "--reason", "ca-compromise", "--wait", "1m"];
+    // Nobody sits at a terminal here, and nobody has said yes.
+    let refused = fleet.ca_daemon(&revoke);
+    assert!(refused.code() == 4 && refused.stderr.contains("2 client and 3 server certificates"), "{refused:?}");
+    assert!(refused.stderr.contains("--yes"), "{refused:?}");
+    let dry_run = fleet.ca_daemon(&["revoke", "--issuing", "--dry-run", "--json"]).success().json();
+    let would = &dry_run["wouldRevokeIssuing"];
+    assert_eq!((&would["validCertificates"]["client"], &would["relyingParties"]), (&2.into(), &2.into()), "{dry_run}");
+    let _ = other.request(1, &urls[0]).success();
+
+    let revoke = [&revoke[..], &["--yes"]].concat();
     let report = fleet.ca_daemon(&[&revoke[..], &["--json"]].concat()).success().json();
     assert_eq!(report["certificates"][0]["name"], "Fleet Issuing CA", "{report}");
     for (index, ended) in [(0, 0), (1, 1)] {
@@ -36,4 +46,25 @@ fn a_revoked_issuing_ca_takes_every_open_connection_and_every_new_one_along() {
     }
     let again = fleet.ca_daemon(&revoke).success().stdout;
     assert!(again.contains("was already revoked") && again.contains("2 of 2 relying parties"), "{again}");
+
+    // The authority says that it is over, and what to do: to whoever asks, and after a restart, too.
+    let listed = fleet.ca_daemon(&["list"]).success().stdout;
+    assert!(listed.contains("issuer revoked") && !listed.contains("valid  "), "{listed}");
+    let shown = fleet.ca_daemon(&["show", "client_1"]).success().stdout;
+    assert!(shown.contains("issuer revoked at ") && shown.contains("(ca-compromise)"), "{shown}");
+    let next = "ca-daemon init --dir DIR";
+    let refused = fleet.ca_daemon(&["issue", "--client", "--name", "client_3"]);
+    assert!(refused.code() == 4 && refused.stderr.contains(next), "{refused:?}");
+    let refused = fleet.ca_daemon(&["token", "create"]);
+    assert!(refused.code() == 4 && refused.stderr.contains(next), "{refused:?}");
+    for _ in 0..2 {
+        let enroll = ["enroll", "--name", "client_3", "--dir", "client_3"];
+        let refused = run(fleet.command("api-client").args(enroll));
+        assert!(refused.code() == 4 && refused.stderr.contains(next), "{refused:?}");
+        let ready =
+            run(Command::new("curl").args(["-sS", "-w", "%{http_code}", &format!("{}/readyz", fleet.crl_url())]));
+        assert!(ready.stdout.ends_with("503") && ready.stdout.contains(next), "{ready:?}");
+        fleet.ca().kill();
+        fleet.start_ca();
+    }
 }

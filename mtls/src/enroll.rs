@@ -22,7 +22,7 @@ use pki::{
     pem::{self, PemError},
     profile::Profile,
     token::{Token, TokenError},
-    wire::{ENROLL_PATH, EnrollRequest, EnrollResponse, Problem},
+    wire::{ENROLL_PATH, EnrollRequest, EnrollResponse, KEY_COMPROMISED, Problem},
 };
 use rustls_pki_types::CertificateDer;
 use tokio::time::timeout;
@@ -344,9 +344,12 @@ pub async fn enroll(
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
     });
-    if matches!(answer, Err(EnrollError::Denied(_))) && !is_repeated {
+    if let Err(EnrollError::Denied(problem)) = &answer
+        && (!is_repeated || problem.kind == KEY_COMPROMISED)
+    {
         // Nothing was issued for this key, so there is nothing to repeat. For the key of an earlier attempt something may have
-        // been, with another token or name, and whoever has only this key can still have it.
+        // been, with another token or name, and whoever has only this key can still have it; unless it was revoked for
+        // compromise: then nobody gets anything for it any more, and the next attempt makes another.
         files::remove(&files.pending_key)?;
     }
     let answer = answer?;

@@ -85,6 +85,10 @@ pub enum PublicKeyError {
     /// An algorithm outside of the list, or a malformed key.
     #[error("the key's algorithm is not supported; use ECDSA P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits")]
     Unsupported,
+    /// An elliptic curve point in another than the uncompressed form. One key would have several encodings, so that a list of
+    /// keys that are refused would miss it; and many TLS libraries cannot read it.
+    #[error("the key's elliptic curve point is compressed; send it uncompressed (openssl: -conv_form uncompressed)")]
+    Compressed,
     /// An RSA modulus outside of the bounds.
     #[error("the RSA key has {bits} bits; use 2048 to 4096 bits, or ECDSA P-256")]
     RsaSize {
@@ -108,6 +112,8 @@ impl PublicKey {
         {
             // rcgen reads more (P-521), which not every TLS library verifies.
             return Err(PublicKeyError::Unsupported);
+        } else if algorithm != &rcgen::PKCS_ED25519 && parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
+            return Err(PublicKeyError::Compressed);
         }
         Ok(Self { spki: spki.to_owned(), parsed })
     }
@@ -128,6 +134,9 @@ impl PublicKey {
         &self.parsed
     }
 }
+
+/// What an elliptic curve point in the uncompressed form begins with (SEC 1 section 2.3.3).
+const UNCOMPRESSED: u8 = 4;
 
 /// The length of the modulus in an `RSAPublicKey` (RFC 8017 appendix A.1.1).
 fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
@@ -168,6 +177,26 @@ mod tests {
             assert_eq!(PublicKey::from_spki(&spki[..length]), Err(PublicKeyError::Unsupported));
         }
         assert_eq!(PublicKey::from_spki(&[&spki[..], &[0]].concat()), Err(PublicKeyError::Unsupported));
+    }
+
+    #[test]
+    fn a_key_on_a_curve_has_one_encoding() {
+        let spki = KeyPair::generate().unwrap().spki();
+        let (head, point) = spki.split_at(spki.len() - 65);
+        assert_eq!(point[0], UNCOMPRESSED);
+        let (x, y) = (&point[1..33], &point[33..]);
+        let encoded = |point: &[u8]| {
+            let mut key = [head, point].concat();
+            // Two lengths become shorter: that of the whole, and that of the bit string.
+            let shorter = u8::try_from(65 - point.len()).unwrap();
+            key[1] -= shorter;
+            key[head.len() - 2] -= shorter;
+            key
+        };
+        let sign = y[31] & 1;
+        assert_eq!(PublicKey::from_spki(&encoded(point)).unwrap().spki(), spki);
+        assert_eq!(PublicKey::from_spki(&encoded(&[&[2 | sign], x].concat())), Err(PublicKeyError::Compressed));
+        assert_eq!(PublicKey::from_spki(&encoded(&[&[6 | sign], x, y].concat())), Err(PublicKeyError::Compressed));
     }
 
     #[test]

@@ -40,16 +40,19 @@ pub enum NameError {
     },
 }
 
-/// A common name: 1 to 64 of the characters `A-Z a-z 0-9 . _ -` (the bound is RFC 5280's `ub-common-name`).
+/// A common name: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`, the first a letter or a digit (the bound is RFC 5280's
+/// `ub-common-name`).
 ///
 /// The characters are those of a SPIFFE path segment, because the name becomes one in a client's
-/// subject alternative name.
+/// subject alternative name. The first character keeps a name from being taken for an option on a command line, as in
+/// `xargs ca-daemon revoke`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CommonName(String);
 
 impl CommonName {
     const WHAT: &str = "name";
-    const EXPECTED: &str = "1 to 64 letters, digits, dots, underscores or hyphens, such as client_1";
+    const EXPECTED: &str =
+        "1 to 64 letters, digits, dots, underscores or hyphens, a letter or a digit first, such as client_1";
 
     /// The name as text.
     #[must_use]
@@ -63,8 +66,7 @@ impl FromStr for CommonName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         check_length(Self::WHAT, Self::EXPECTED, text, 64)?;
-        // "." and ".." would be relative path segments in the URI that carries the name.
-        if text.bytes().all(is_name_octet) && text != "." && text != ".." {
+        if text.bytes().all(is_name_octet) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
             Ok(Self(text.to_owned()))
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, text))
@@ -230,13 +232,16 @@ impl FromStr for TrustDomain {
 }
 
 /// Which common names a token allows: the characters of a [`CommonName`], and `*` for any run of them.
+///
+/// A pattern for a new token is parsed with [`FromStr`]. One that was recorded may begin with any of the characters, because
+/// names once could: it is read with [`TryFrom<String>`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamePattern(String);
 
 impl NamePattern {
     const WHAT: &str = "name pattern";
-    const EXPECTED: &str = "a name in which * stands for any characters, such as web-*";
+    const EXPECTED: &str = "a name in which * stands for any characters, a letter, a digit or * first, such as web-*";
 
     /// The pattern that allows every name.
     #[must_use]
@@ -255,9 +260,9 @@ impl FromStr for NamePattern {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check_length(Self::WHAT, Self::EXPECTED, text, 64)?;
-        if text.bytes().all(|c| is_name_octet(c) || c == b'*') {
-            Ok(Self(text.to_owned()))
+        let pattern = Self::try_from(text.to_owned())?;
+        if text.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '*') {
+            Ok(pattern)
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, text))
         }
@@ -274,7 +279,12 @@ impl TryFrom<String> for NamePattern {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        text.parse()
+        check_length(Self::WHAT, Self::EXPECTED, &text, 64)?;
+        if text.bytes().all(|c| is_name_octet(c) || c == b'*') {
+            Ok(Self(text))
+        } else {
+            Err(malformed(Self::WHAT, Self::EXPECTED, &text))
+        }
     }
 }
 
@@ -439,15 +449,28 @@ mod tests {
 
     #[test]
     fn common_names_that_are_not_allowed() {
-        for bad in ["", "a b", "a\nb", "a\0b", "*", "é", "mail@example.org", "a/b", ".", "..", &"x".repeat(300)] {
+        let options = ["-", "-x", "--dry-run", "_x", ".x", ".", ".."];
+        for bad in
+            ["", "a b", "a\nb", "a\0b", "*", "é", "mail@example.org", "a/b", &"x".repeat(300)].iter().chain(&options)
+        {
             let error = bad.parse::<CommonName>().expect_err(bad);
             assert!(!error.to_string().contains(char::is_control), "{error} must be one printable line");
         }
         assert_eq!(
             "mail@example.org".parse::<CommonName>().unwrap_err().to_string(),
-            "name \"mail@example.org\" is not allowed; give 1 to 64 letters, digits, dots, underscores or hyphens, such as client_1"
+            "name \"mail@example.org\" is not allowed; give 1 to 64 letters, digits, dots, underscores or hyphens, a letter or a digit first, \
+             such as client_1"
         );
         assert!("x".repeat(64).parse::<CommonName>().is_ok());
+    }
+
+    #[test]
+    fn a_pattern_of_a_token_from_before_is_read_and_no_new_one_is_made() {
+        for old in ["--dry-run", "_x*", ".x"] {
+            assert!(old.parse::<NamePattern>().is_err(), "{old:?} would allow no name");
+            assert_eq!(NamePattern::try_from(old.to_owned()).unwrap().to_string(), old);
+        }
+        assert!("*-x".parse::<NamePattern>().is_ok() && NamePattern::try_from("a b".to_owned()).is_err());
     }
 
     #[test]
@@ -507,7 +530,7 @@ mod tests {
         }
 
         #[test]
-        fn every_allowed_common_name_is_read(name in "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}") {
+        fn every_allowed_common_name_is_read(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
             prop_assert!(name.parse::<CommonName>().is_ok());
             prop_assert!(NamePattern::any().allows(&name.parse().unwrap()));
             prop_assert!(name.parse::<NamePattern>().unwrap().allows(&name.parse().unwrap()));

@@ -41,6 +41,9 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// The media type of an error (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
+/// The problem type of an enrollment that is denied because its public key was revoked for compromise: another key is what helps.
+pub const KEY_COMPROMISED: &str = "/problems/key-compromised";
+
 /// The body of `POST /v1/enroll`; the token's secret is the request's bearer token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

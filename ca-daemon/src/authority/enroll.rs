@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tracing::info;
 
 use super::Authority;
-use crate::store::{Candidate, Enrollment, StoreError, TokenRefusal};
+use crate::store::{Candidate, Enrollment, Refusal, StoreError, TokenRefusal, Uncertifiable};
 
 /// Why somebody was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +56,21 @@ pub(crate) enum EnrollDenial {
     /// The request is no request.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// No token helps.
+    #[error(transparent)]
+    Uncertifiable(#[from] Uncertifiable),
     /// The token does not grant what is asked for.
     #[error(transparent)]
     Policy(#[from] Denial),
+}
+
+impl From<Refusal> for EnrollDenial {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Token(refusal) => refusal.into(),
+            Refusal::Uncertifiable(why) => why.into(),
+        }
+    }
 }
 
 impl EnrollDenial {
@@ -69,6 +81,8 @@ impl EnrollDenial {
             Self::Token(TokenRefusal::Revoked { .. }) => "token-revoked",
             Self::Token(TokenRefusal::UsedUp { .. }) => "token-used-up",
             Self::Token(TokenRefusal::Expired { .. }) => "token-expired",
+            Self::Uncertifiable(Uncertifiable::Issuer(_)) => "issuer-revoked",
+            Self::Uncertifiable(Uncertifiable::Key { .. }) => "key-compromised",
             Self::Pem(_) | Self::Csr(_) => "csr-invalid",
             Self::Policy(denial) => match denial {
                 Denial::Profile { .. } => "profile-not-granted",
@@ -107,10 +121,11 @@ impl Authority {
         let order = self.policy.approve(&token.grant, profile, request);
         // Who comes again is recognized by the transaction, too; few do, and for them it is signed in vain.
         if let Err(refusal) = token.check(now) {
-            let earlier = match &order {
-                Ok(order) => self.store.enrolled(&id, order, now).await?,
-                Err(_) => None,
-            };
+            let Ok(order) = &order else { return Err(denied(refusal.into()).into()) };
+            if let Some(why) = self.store.uncertifiable(order.public_key().spki_sha256()).await? {
+                return Err(denied(why.into()).into());
+            }
+            let earlier = self.store.enrolled(&id, order, now).await?;
             let certificate = earlier.ok_or_else(|| denied(refusal.into()))?;
             return Ok(self.repeat(&id, certificate));
         }

@@ -29,8 +29,8 @@ use crate::{
     directory::{Directory, DirectoryError},
     settings::{Issuer, Settings},
     store::{
-        Condemned, CrlRecord, Period, Revocation, Revoked, Store, StoreError, Target, TokenRecord, TokenRevocation,
-        Uses,
+        Condemned, CrlRecord, Period, Recorded, Revocation, Revoked, Store, StoreError, Target, TokenRecord,
+        TokenRevocation, Uncertifiable, Uses,
     },
 };
 
@@ -60,6 +60,8 @@ pub(crate) enum OpenError {
 pub(crate) enum IssueError {
     #[error(transparent)]
     Denied(#[from] Denial),
+    #[error(transparent)]
+    Uncertifiable(#[from] Uncertifiable),
     #[error(transparent)]
     Issuing(#[from] IssuingError),
     #[error(transparent)]
@@ -138,29 +140,33 @@ impl Authority {
         serial: Serial,
         now: Timestamp,
     ) -> Result<IssuedCertificate, IssueError> {
-        self.sign_and_record(self.policy.by_operator(order)?, serial, now).await
+        let (order, issued) = self.sign(self.policy.by_operator(order)?, serial, now)?;
+        match self.store.record(&issued, now).await? {
+            Recorded::Refused(why) => Err(why.into()),
+            Recorded::Done => Ok(note_issued(&order, issued)),
+        }
     }
 
-    /// Issues the certificate that the authority itself presents.
+    /// Issues the certificate that the authority itself presents, also if the issuing CA is revoked: it says so to whoever asks.
     pub(crate) async fn issue_own(
         &self,
         order: OperatorOrder,
         serial: Serial,
         now: Timestamp,
     ) -> Result<IssuedCertificate, IssueError> {
-        self.sign_and_record(self.policy.for_authority(order)?, serial, now).await
+        let (order, issued) = self.sign(self.policy.for_authority(order)?, serial, now)?;
+        self.store.record_own(&issued, now).await?;
+        Ok(note_issued(&order, issued))
     }
 
-    async fn sign_and_record(
+    fn sign(
         &self,
         order: Approved,
         serial: Serial,
         now: Timestamp,
-    ) -> Result<IssuedCertificate, IssueError> {
+    ) -> Result<(Approved, IssuedCertificate), IssuingError> {
         let issued = self.issuing.issue(&order, serial, now)?;
-        self.store.record(&issued, now).await?;
-        info!(%serial, subject = %order.subject(), profile = %issued.profile, "certificate issued");
-        Ok(issued)
+        Ok((order, issued))
     }
 
     /// The certificate and those above it, up to but without the root.
@@ -176,7 +182,7 @@ impl Authority {
         reason: RevocationReason,
         now: Timestamp,
     ) -> Result<Revoked, StoreError> {
-        self.revoke_target(Target { serials, names: &[] }, reason, now).await
+        self.revoke_target(Target { serials, ..Target::default() }, reason, now).await
     }
 
     /// Revokes certificates, for good, and publishes the CRL that says so.
@@ -190,6 +196,9 @@ impl Authority {
         let revoked = self.store.revoke(target, reason, period, Arc::clone(&self.issuing)).await?;
         for (serial, _) in revoked.outcomes.iter().filter(|(_, outcome)| *outcome == Revocation::New) {
             info!(%serial, %reason, crl_number = %revoked.crl, "certificate revoked");
+        }
+        for token in &revoked.tokens {
+            info!(%token, "token revoked");
         }
         Ok(revoked)
     }
@@ -265,6 +274,11 @@ impl Authority {
         }
         Ok(revocation)
     }
+}
+
+fn note_issued(order: &Approved, issued: IssuedCertificate) -> IssuedCertificate {
+    info!(serial = %issued.info.id.serial, subject = %order.subject(), profile = %issued.profile, "certificate issued");
+    issued
 }
 
 /// The token to hand out and the record to keep.

@@ -1,5 +1,7 @@
 //! The use cases on a real database, with a fixed time and given randomness.
 
+mod ended;
+
 use std::path::PathBuf;
 
 use pki::{
@@ -183,7 +185,7 @@ async fn a_revoked_certificate_is_not_handed_out_again() {
     let secret = fixture.single_use_token().await;
     let csr = request(&key(), "client_1", Vec::new());
     let serial = fixture.enroll(&secret, &csr, 10, now()).await.unwrap();
-    fixture.authority.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap();
+    fixture.authority.revoke(&[serial], RevocationReason::Superseded, now()).await.unwrap();
     assert_eq!(reason(fixture.enroll(&secret, &csr, 11, now()).await), "token-used-up");
 }
 
@@ -301,7 +303,7 @@ async fn revoking_publishes_a_crl_and_doing_it_twice_says_so() {
 async fn a_name_stands_for_what_is_valid() {
     let fixture = Fixture::new().await;
     let revoke = async |name: &str, at| {
-        let target = Target { serials: &[], names: &[name.to_owned()] };
+        let target = Target { names: &[name.to_owned()], ..Target::default() };
         fixture.authority.revoke_target(target, RevocationReason::Unspecified, at).await.unwrap()
     };
     let (first, second) = (fixture.issue("client_1", 20).await, fixture.issue("client_1", 21).await);

@@ -14,7 +14,7 @@ use crate::store::{CertificateRecord, Filter, Status, Wanted};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Only these common names; * stands for any characters
-    #[arg(long, value_name = "PATTERN")]
+    #[arg(long, value_name = "PATTERN", value_parser = |text: &str| NamePattern::try_from(text.to_owned()))]
     name: Option<NamePattern>,
     /// Only what is this now
     #[arg(long)]
@@ -29,6 +29,8 @@ enum Asked {
     Valid,
     Revoked,
     Expired,
+    /// Valid, if the issuing CA were not revoked
+    IssuerRevoked,
 }
 
 impl From<Asked> for Wanted {
@@ -37,6 +39,7 @@ impl From<Asked> for Wanted {
             Asked::Valid => Self::Valid,
             Asked::Revoked => Self::Revoked,
             Asked::Expired => Self::Expired,
+            Asked::IssuerRevoked => Self::IssuerRevoked,
         }
     }
 }

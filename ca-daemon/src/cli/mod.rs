@@ -13,15 +13,21 @@ mod list;
 mod output;
 mod relying_parties;
 mod revoke;
+mod revoke_issuing;
 mod selection;
 mod serve;
 mod show;
+mod spool;
 mod start;
 mod targets;
 mod token;
 mod waiting;
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -154,20 +160,29 @@ impl Context {
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let json = cli.common.json;
-    if let Err(failure) = start_logging(&cli.command) {
-        return ended_by(&failure.into(), json);
-    }
-    let context = Context::new(cli.common.dir, Output::new(json), Clock::system());
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(anyhow::Error::from)
-        .and_then(|runtime| runtime.block_on(context.carry_out(cli.command)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => ended_by(&error, json),
-    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "error: no thread can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    runtime.block_on(async {
+        let done = match start_logging(&cli.command) {
+            Ok(()) => {
+                let context = Context::new(cli.common.dir, Output::new(json), Clock::system());
+                context.carry_out(cli.command).await
+            }
+            Err(failure) => Err(failure.into()),
+        };
+        let code = match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) => ended_by(&error, json),
+        };
+        output::end_remarks().await;
+        code
+    })
 }
 
 fn ended_by(error: &anyhow::Error, json: bool) -> ExitCode {
@@ -216,13 +231,18 @@ fn completions(context: &Context, shell: CompletedShell) -> anyhow::Result<()> {
 }
 
 fn start_logging(command: &Command) -> Result<(), Failure> {
-    let default = if matches!(command, Command::Serve(_) | Command::Start(_)) { "info" } else { "warn" };
+    let is_daemon = matches!(command, Command::Serve(_) | Command::Start(_));
+    let default = if is_daemon { "info" } else { "warn" };
     let wanted = std::env::var_os("CA_LOG").unwrap_or_default();
     let filter = if wanted.is_empty() { EnvFilter::new(default) } else { log_filter(&wanted.to_string_lossy())? };
     let colors = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).with_writer(std::io::stderr);
     // It would say so on standard error, and panic where that is what cannot be written: on a full disk, say.
-    log.log_internal_errors(false).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).log_internal_errors(false);
+    if is_daemon {
+        log.with_writer(io::stderr).init();
+    } else {
+        log.with_writer(|| output::Log).init();
+    }
     Ok(())
 }
 

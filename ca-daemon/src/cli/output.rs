@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, BufWriter, IsTerminal as _, Stdout, Write},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -11,11 +12,18 @@ use comfy_table::{Table, presets};
 use mtls::errors::error_chain;
 use serde::Serialize;
 
+use super::spool::{Printed, Spool};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Text,
     Json,
 }
+
+/// Standard output could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output could not be written: {0}")]
+pub(super) struct Unwritten(#[from] io::Error);
 
 /// Where a command's results go.
 pub(super) struct Output(Format);
@@ -55,8 +63,12 @@ impl Output {
     #[expect(clippy::unused_self, reason = "whoever prints has to hold the output")]
     pub(super) fn raw(&self, octets: &[u8]) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(octets)?;
-        Ok(stdout.flush()?)
+        Ok(stdout.write_all(octets).and_then(|()| stdout.flush()).map_err(Unwritten)?)
+    }
+
+    /// For a command that has other things to do than to print.
+    pub(super) fn reporter(&self) -> Reporter {
+        Reporter { format: self.0, spool: Spool::new(io::stdout()) }
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -66,6 +78,36 @@ impl Output {
     /// Whether a person reads along.
     pub(super) fn is_for_people(&self) -> bool {
         self.0 == Format::Text && io::stdout().is_terminal()
+    }
+}
+
+/// The results of a command that goes on whatever becomes of what it prints.
+pub(super) struct Reporter {
+    format: Format,
+    spool: Spool,
+}
+
+impl Reporter {
+    /// To people at once; programs get everything in the end.
+    pub(super) fn say(&self, text: &str) {
+        if self.format == Format::Text {
+            self.spool.print(text);
+        }
+    }
+
+    /// Ends the report: for programs this is all of it. What became of what was printed, or of as much as there was until
+    /// `interrupted`.
+    pub(super) async fn end<T: Serialize>(self, report: &T, interrupted: impl Future) -> Printed {
+        if self.format == Format::Json {
+            match serde_json::to_string_pretty(report) {
+                Ok(text) => self.spool.print(text + "\n"),
+                Err(error) => return Printed::Lost(error.to_string()),
+            }
+        }
+        tokio::select! {
+            printed = self.spool.flush() => printed,
+            _ = interrupted => Printed::Enough,
+        }
     }
 }
 
@@ -86,7 +128,7 @@ impl<const N: usize, W: Write> List<N, W> {
         if self.format == Format::Json {
             for (index, item) in page.iter().enumerate() {
                 let item = serde_json::to_string_pretty(item)?.replace('\n', "\n  ");
-                write!(self.out, "{}\n  {item}", if is_first && index == 0 { "[" } else { "," })?;
+                write!(self.out, "{}\n  {item}", if is_first && index == 0 { "[" } else { "," }).map_err(Unwritten)?;
             }
             return Ok(());
         }
@@ -99,7 +141,7 @@ impl<const N: usize, W: Write> List<N, W> {
         }
         for row in &rows {
             let cells = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:width$}  "));
-            writeln!(self.out, "{}", cells.collect::<String>().trim_end())?;
+            writeln!(self.out, "{}", cells.collect::<String>().trim_end()).map_err(Unwritten)?;
         }
         Ok(())
     }
@@ -107,12 +149,12 @@ impl<const N: usize, W: Write> List<N, W> {
     /// Ends it.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         match (self.format, self.widths) {
-            (Format::Json, None) => writeln!(self.out, "[]")?,
-            (Format::Json, Some(_)) => writeln!(self.out, "\n]")?,
+            (Format::Json, None) => writeln!(self.out, "[]").map_err(Unwritten)?,
+            (Format::Json, Some(_)) => writeln!(self.out, "\n]").map_err(Unwritten)?,
             (Format::Text, None) => self.add::<()>(&[], |()| [(); N].map(|()| String::new()))?,
             (Format::Text, Some(_)) => {}
         }
-        Ok(self.out.flush()?)
+        Ok(self.out.flush().map_err(Unwritten)?)
     }
 }
 
@@ -152,13 +194,38 @@ pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &
 
 /// Says on standard error what is about to happen, so that standard output stays what was asked for.
 pub(super) fn remark(text: &str) {
-    // A revocation is not to wait for a disk that has room for a log.
-    let _ = writeln!(io::stderr(), "{text}");
+    standard_error().print(format!("{text}\n"));
+}
+
+/// Waits until standard error has everything, for as long as somebody reads it.
+pub(super) async fn end_remarks() {
+    // Where that cannot be written, there is nowhere left to say so.
+    let _ = standard_error().flush().await;
+}
+
+/// Standard error of commands, which is not to hold up a revocation either: there is one in a process.
+fn standard_error() -> &'static Spool {
+    static SPOOL: LazyLock<Spool> = LazyLock::new(|| Spool::new(io::stderr()));
+    &SPOOL
+}
+
+/// The log of a command, for a subscriber to write to.
+pub(super) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        standard_error().print(octets);
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Whether whoever read the output has seen enough, as `head` does.
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<Unwritten>().is_some_and(|Unwritten(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Several values in one cell.

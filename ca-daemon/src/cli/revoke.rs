@@ -1,15 +1,17 @@
 //! `ca-daemon revoke`: makes certificates worthless, for good, publishes that, and waits until every relying party
 //! enforces it.
 //!
-//! It never revokes what it has not named, and never says that something is enforced that nobody has confirmed.
+//! It never revokes what it has not named, and never says that something is enforced that nobody has confirmed. Once the
+//! revocation is recorded, nothing but the wait decides the exit code, least of all what becomes of the output.
 
-use std::{io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashSet, io, path::PathBuf, time::Duration};
 
 use clap::Args;
 use pki::{
     crl::{CrlNumber, RevocationReason},
     serial::Serial,
     time::Timestamp,
+    token::TokenId,
 };
 use serde::Serialize;
 use tokio::{
@@ -21,15 +23,16 @@ use super::{
     Context, Failure, dry_run,
     enforcement::Row,
     output::{self, joined},
+    revoke_issuing,
     selection::{Selected, Selection},
+    spool::Printed,
     waiting::{Committed, Heard, Waiting},
 };
 use crate::{
-    authority::Authority,
     control::Connection,
     feed::describe_ahead,
     settings::Issuer,
-    store::{Revocation, Store, Target},
+    store::{CertificateRecord, Revocation, Store, StoreError, Target, TokenRecord, WithTokens},
 };
 
 /// How many certificates are named one by one.
@@ -42,13 +45,19 @@ pub(super) struct Arguments {
     /// Why: unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation or
     /// privilege-withdrawn
     #[arg(long, default_value_t)]
-    reason: RevocationReason,
+    pub(super) reason: RevocationReason,
+    /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
+    #[arg(long, conflicts_with = "issuing")]
+    with_token: bool,
     /// The root's key, if it is kept elsewhere
     #[arg(long, value_name = "FILE", requires = "issuing")]
-    root_key: Option<PathBuf>,
+    pub(super) root_key: Option<PathBuf>,
+    /// Revoke the issuing CA without asking
+    #[arg(long, requires = "issuing")]
+    pub(super) yes: bool,
     /// Say what would be revoked and who of it is connected where right now, and revoke nothing
-    #[arg(long, conflicts_with = "issuing")]
-    dry_run: bool,
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// How long to wait until every relying party enforces it, or has answered a dry run
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = patience)]
     wait: Duration,
@@ -65,45 +74,77 @@ fn patience(text: &str) -> Result<Duration, humantime::DurationError> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report {
-    certificates: Vec<Outcome>,
+pub(super) struct Report {
+    pub(super) certificates: Vec<Outcome>,
     /// The CRL that carries all of them.
-    crl_number: CrlNumber,
+    pub(super) crl_number: CrlNumber,
     /// Whether a daemon runs, which alone can tell relying parties.
-    published: bool,
+    pub(super) published: bool,
+    /// The tokens that were revoked together with what they enrolled.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) revoked_tokens: Vec<TokenId>,
+    /// The tokens that enrolled some of it and can still enroll.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) usable_tokens: Vec<TokenId>,
+    /// The authority's own certificates, which were not revoked because nobody named them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) left_out: Vec<Serial>,
     /// Absent where nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    relying_parties: Option<Vec<Row>>,
+    pub(super) relying_parties: Option<Vec<Row>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Outcome {
+pub(super) struct Outcome {
     serial: Serial,
     name: String,
     revoked_at: Timestamp,
     reason: RevocationReason,
     already_revoked: bool,
+    /// Whether its key is never certified again.
+    key_compromised: bool,
 }
 
 impl Outcome {
-    fn new(serial: Serial, name: String, outcome: Revocation, now: Timestamp, reason: RevocationReason) -> Self {
+    pub(super) fn new(
+        serial: Serial,
+        name: String,
+        outcome: Revocation,
+        now: Timestamp,
+        reason: RevocationReason,
+    ) -> Self {
+        let ordered = reason;
         let (revoked_at, reason, already_revoked) = match outcome {
             Revocation::New => (now, reason, false),
             Revocation::AlreadyRevoked { at, reason } => (at, reason, true),
         };
-        Self { serial, name, revoked_at, reason, already_revoked }
+        let key_compromised = ordered.is_compromise() || reason.is_compromise();
+        Self { serial, name, revoked_at, reason, already_revoked, key_compromised }
     }
 }
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     if arguments.selection.issuing {
-        return revoke_issuing(context, &arguments, authority).await;
+        return revoke_issuing::run(context, &arguments, authority).await;
     }
     let store = authority.store();
     let now = context.clock.now();
-    let Selected { mut records, names } = arguments.selection.select(store, now).await?;
+    let Selected { mut records, names, tokens, left_out } = arguments.selection.select(authority, now).await?;
+    let left_out: Vec<_> = left_out.iter().map(|record| record.serial).collect();
+    if !left_out.is_empty() {
+        output::remark(&format!(
+            "left out: the authority's own server certificate, which has to be named: {}",
+            joined(&left_out)
+        ));
+    }
+    let usable = usable_tokens(store, &records, arguments.selection.tokens(), now).await?;
+    if !arguments.with_token {
+        for token in usable.iter().take(NAMED) {
+            output::remark(&still_enrolls(token));
+        }
+    }
     if arguments.dry_run {
         return dry_run::run(context, authority, &records, (!arguments.no_wait).then_some(arguments.wait)).await;
     }
@@ -126,20 +167,28 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     if let Some(ahead) = store.newest(Issuer::Issuing).await?.ahead {
         output::remark(&describe_ahead(&ahead, store.newest(Issuer::Issuing).await?.number));
     }
-    let target = Target { serials: &serials, names: &names };
+    let with_tokens = if arguments.with_token { WithTokens::Revoke } else { WithTokens::Leave };
+    let target = Target { serials: &serials, names: &names, tokens: &tokens, with_tokens };
     let revoked = authority.revoke_target(target, arguments.reason, now).await?;
     let committed = Instant::now();
-    // What was issued under one of the names since it was read comes last.
+    // What was issued under one of the names or tokens since it was read comes last.
     for (serial, _) in &revoked.outcomes[records.len()..] {
-        records.extend(store.by_serial(serial, now).await?);
+        match store.by_serial(serial, now).await {
+            Ok(record) => records.extend(record),
+            Err(error) => output::remark(&format!("{serial} was revoked, too; its name cannot be read: {error}")),
+        }
     }
     let certificates = records.iter().zip(revoked.outcomes).map(|(record, (_, outcome))| {
         Outcome::new(record.serial, record.common_name.clone(), outcome, now, arguments.reason)
     });
+    let is_left = |token: &TokenId| !revoked.tokens.contains(token);
     let report = Report {
         certificates: certificates.collect(),
         crl_number: revoked.crl,
         published: matches!(daemon, Ok(Some(_))),
+        usable_tokens: usable.iter().map(TokenRecord::id).filter(is_left).collect(),
+        revoked_tokens: revoked.tokens,
+        left_out,
         relying_parties: None,
     };
     let committed =
@@ -148,78 +197,82 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     conclude(context, &arguments, following, report).await
 }
 
-/// Revokes the issuing CA itself, with the root's key.
-async fn revoke_issuing(context: &Context, arguments: &Arguments, authority: &Authority) -> anyhow::Result<()> {
-    let now = context.clock.now();
-    let root = match &arguments.root_key {
-        Some(key) => Arc::new(context.directory.load_authority(Issuer::Root, key, authority.settings())?),
-        None => authority.root_signer().ok_or_else(|| {
-            let message = "only the root can revoke the issuing CA; say where its key is: --root-key FILE";
-            Failure::Refused(message.to_owned())
-        })?,
-    };
-    let interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Connection::open(&context.directory).await;
-    let (issuing, revoked) = authority.revoke_issuing(arguments.reason, root, now).await?;
-    let committed =
-        Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now(), outlasting: revoked.outlasting };
-    output::remark(
-        "whatever this issuing CA has issued, or will, is refused from now on; found another authority: \
-         ca-daemon init --dir DIR",
-    );
-    let outcomes = revoked.outcomes.into_iter();
-    let certificates =
-        outcomes.map(|(serial, outcome)| Outcome::new(serial, issuing.display_name(), outcome, now, arguments.reason));
-    let report = Report {
-        certificates: certificates.collect(),
-        crl_number: revoked.crl,
-        published: matches!(daemon, Ok(Some(_))),
-        relying_parties: None,
-    };
-    let following = Following { store: authority.store(), daemon, committed, interrupt };
-    conclude(context, arguments, following, report).await
+/// The tokens that enrolled one of these or are named, and can still enroll somebody.
+async fn usable_tokens(
+    store: &Store,
+    records: &[CertificateRecord],
+    named: &[TokenId],
+    now: Timestamp,
+) -> Result<Vec<TokenRecord>, StoreError> {
+    let mut seen = HashSet::new();
+    let mut usable = Vec::new();
+    for id in named.iter().chain(records.iter().filter_map(|record| record.token.as_ref())) {
+        if seen.insert(id)
+            && let Some(token) = store.token(id).await?.filter(|token| token.check(now).is_ok())
+        {
+            usable.push(token);
+        }
+    }
+    Ok(usable)
+}
+
+fn still_enrolls(token: &TokenRecord) -> String {
+    let (id, left) = (token.id(), token.uses.allowed - token.uses.used);
+    format!(
+        "token {id} still enrolls whoever has it ({left} of {} uses left, until {}); to end that: ca-daemon token revoke {id}, \
+         or revoke --with-token",
+        token.uses.allowed, token.expires_at
+    )
 }
 
 /// What is left to do once a revocation is committed.
-struct Following<'a> {
-    store: &'a Store,
+pub(super) struct Following<'a> {
+    pub(super) store: &'a Store,
     /// None: no daemon runs. That it cannot be reached is no reason not to revoke.
-    daemon: io::Result<Option<Connection>>,
-    committed: Committed,
-    interrupt: Signal,
+    pub(super) daemon: io::Result<Option<Connection>>,
+    pub(super) committed: Committed,
+    pub(super) interrupt: Signal,
 }
 
 /// Tells what was revoked, and who enforces it.
-async fn conclude(
+pub(super) async fn conclude(
     context: &Context,
     arguments: &Arguments,
     following: Following<'_>,
     mut report: Report,
 ) -> anyhow::Result<()> {
-    let Following { store, daemon, committed, interrupt } = following;
+    let Following { store, daemon, committed, mut interrupt } = following;
     let patience = (!arguments.no_wait).then_some(arguments.wait);
-    let waiting = Waiting { output: &context.output, clock: &context.clock, committed, patience, interrupt };
-    waiting.say(&text(&report))?;
+    let reporter = context.output.reporter();
+    reporter.say(&text(&report));
+    let waiting =
+        Waiting { reporter: &reporter, clock: &context.clock, committed, patience, interrupt: &mut interrupt };
     let heard = match daemon.transpose() {
-        Some(daemon) => waiting.follow(daemon, store).await?,
-        None => waiting.nobody_to_tell(store).await?,
+        Some(daemon) => waiting.follow(daemon, store).await,
+        None => waiting.nobody_to_tell(store).await,
     };
     let (rows, unconfirmed) = match heard {
-        Heard::Nothing => (None, None),
-        Heard::OfEverybody(rows) => {
+        Ok(Heard::Nothing) => (None, None),
+        Ok(Heard::OfEverybody(rows)) => {
             let (missing, total) = (rows.iter().filter(|row| !row.enforced).count(), rows.len());
             let unconfirmed = format!("{missing} of {total} relying parties did not confirm the revocation");
             (Some(rows), (missing > 0).then_some(unconfirmed))
         }
-        Heard::Silence(rows) => (Some(rows), Some("revoked, but the daemon did not say who enforces it".to_owned())),
-        Heard::NoDaemon(rows) => {
+        Ok(Heard::Silence(rows)) => {
+            (Some(rows), Some("revoked, but the daemon did not say who enforces it".to_owned()))
+        }
+        Ok(Heard::NoDaemon(rows)) => {
             let unconfirmed = "revoked, but no daemon runs, and nothing was published to relying parties";
             (Some(rows), Some(unconfirmed.to_owned()))
         }
+        Err(error) => (None, Some(format!("revoked, but it cannot be found out who enforces it: {error}"))),
     };
     report.relying_parties = rows;
-    if context.output.is_json() {
-        context.output.print(&report, |_| String::new())?;
+    if let Printed::Lost(why) = reporter.end(&report, interrupt.recv()).await {
+        let number = report.crl_number;
+        output::remark(&format!(
+            "standard output could not be written ({why}); the revocation stands, recorded in CRL number {number}"
+        ));
     }
     unconfirmed.map_or(Ok(()), |unconfirmed| Err(Failure::Unconfirmed(unconfirmed).into()))
 }
@@ -236,12 +289,21 @@ fn text(report: &Report) -> String {
         let all = new.len();
         lines.push(format!("... and {rest} more, {all} altogether, all in CRL number {number}; --json names them\n"));
     }
-    lines.extend(known.iter().take(NAMED).map(|Outcome { serial, name, revoked_at, reason, .. }| {
-        format!("{name} (serial {serial}) was already revoked at {revoked_at} ({reason})\n")
+    lines.extend(known.iter().take(NAMED).map(|outcome| {
+        let Outcome { serial, name, revoked_at, reason, .. } = outcome;
+        let key = if outcome.key_compromised && !reason.is_compromise() {
+            "; that reason stays in the CRL, and its key is never certified again"
+        } else {
+            ""
+        };
+        format!("{name} (serial {serial}) was already revoked at {revoked_at} ({reason}){key}\n")
     }));
     if let rest @ 1.. = known.len().saturating_sub(NAMED) {
         lines.push(format!("... and {rest} more were already revoked\n"));
     }
+    lines.extend(
+        report.revoked_tokens.iter().map(|token| format!("revoked token {token}, which enrolled some of it\n")),
+    );
     lines.concat()
 }
 
@@ -257,11 +319,15 @@ mod tests {
             revoked_at: Timestamp::MIN,
             reason: RevocationReason::Unspecified,
             already_revoked: false,
+            key_compromised: false,
         };
         let report = Report {
             certificates: (0..100).map(outcome).collect(),
             crl_number: CrlNumber::new(7).unwrap(),
             published: true,
+            revoked_tokens: Vec::new(),
+            usable_tokens: Vec::new(),
+            left_out: Vec::new(),
             relying_parties: None,
         };
         let text = text(&report);

@@ -10,19 +10,35 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use mtls::files;
-use pki::{certificate::CertificateInfo, pem, time::Timestamp, token::TokenId};
+use pki::{certificate::CertificateInfo, pem, serial::Serial, time::Timestamp, token::TokenId};
 use rustls_pki_types::CertificateDer;
 
-use super::{Failure, arguments::Moment, output, show};
-use crate::store::{CertificateRecord, Filter, Status, Store, Wanted};
+use super::{
+    Failure,
+    arguments::Moment,
+    revoke::NAMED,
+    show::{self, Found},
+};
+use crate::{
+    authority::Authority,
+    settings::Issuer,
+    store::{CertificateRecord, Filter, Status, Wanted},
+};
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct Selection {
-    /// Serial numbers in hexadecimal, and common names: then every certificate with one that is valid
+    /// Serial numbers in hexadecimal, and common names: then every certificate with one that is valid. After -- they may look
+    /// like options
     #[arg(value_name = "SERIAL|NAME")]
     which: Vec<String>,
-    /// The certificate in this file, PEM or DER; can be given several times
+    /// The certificate with this serial number, whatever is named like it; can be given several times
+    #[arg(long, value_name = "SERIAL")]
+    serial: Vec<Serial>,
+    /// Every valid certificate with this common name, whatever has it as its serial number; can be given several times
+    #[arg(long, value_name = "NAME")]
+    name: Vec<String>,
+    /// Every certificate in this file, PEM or DER, but those of the CAs above them; can be given several times
     #[arg(long, value_name = "FILE")]
     cert: Vec<PathBuf>,
     /// Every valid certificate that was enrolled with this token; can be given several times
@@ -35,7 +51,7 @@ pub(super) struct Selection {
     #[arg(long, value_name = "TIME")]
     issued_before: Option<Moment>,
     /// The issuing CA itself, with the root's key: everything that it ever issued ends
-    #[arg(long, conflicts_with_all = ["which", "cert", "token", "issued_after", "issued_before"])]
+    #[arg(long, conflicts_with_all = ["which", "serial", "name", "cert", "token", "issued_after", "issued_before"])]
     pub(super) issuing: bool,
 }
 
@@ -45,42 +61,45 @@ pub(super) struct Selected {
     pub(super) records: Vec<CertificateRecord>,
     /// Names that stand for everything that is valid under them, also what is issued from now on.
     pub(super) names: Vec<String>,
+    /// Tokens that stand for everything valid that they enrolled, also from now on.
+    pub(super) tokens: Vec<TokenId>,
+    /// The authority's own certificates, which nobody named.
+    pub(super) left_out: Vec<CertificateRecord>,
 }
 
 impl Selection {
-    pub(super) async fn select(&self, store: &Store, now: Timestamp) -> anyhow::Result<Selected> {
+    pub(super) async fn select(&self, authority: &Authority, now: Timestamp) -> anyhow::Result<Selected> {
+        let store = authority.store();
         let issued_after = self.issued_after.map(|moment| moment.resolve(now));
         let issued_before = self.issued_before.map(|moment| moment.resolve(now));
         let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
-        // With a time, a name stands for what was read, and for nothing that comes later.
-        let is_open_ended = issued_after.is_none() && issued_before.is_none();
         let (mut records, mut names) = (Vec::new(), Vec::new());
         for which in &self.which {
-            let found = worth_revoking(which, show::find(store, which, now).await?)?;
-            if is_open_ended
-                && found.iter().all(|record| record.common_name == *which && record.status == Status::Valid)
-            {
-                names.push(which.clone());
+            match meant_by(which, show::find(store, which, now).await?)? {
+                Meant::Serial(record) => records.push(record),
+                Meant::Name(found) => records.extend(worth_revoking(which, found, &mut names)?),
             }
-            records.extend(found);
+        }
+        for serial in &self.serial {
+            let nobody = || Failure::NothingMatches(format!("no certificate has the serial number {serial}"));
+            records.push(store.by_serial(serial, now).await?.ok_or_else(nobody)?);
+        }
+        for name in &self.name {
+            records.extend(worth_revoking(name, store.by_name(name, now).await?, &mut names)?);
         }
         for file in &self.cert {
-            records.push(of_file(store, file, now).await?);
+            records.extend(of_file(authority, file, now).await?);
         }
         for token in &self.token {
-            let Some(record) = store.token(token).await? else {
+            if store.token(token).await?.is_none() {
                 let message = format!("there is no token {token}; see: ca-daemon token list");
                 return Err(Failure::NothingMatches(message).into());
-            };
-            if record.check(now).is_ok() {
-                output::remark(&format!(
-                    "token {token} still enrolls whoever has it; to end that: ca-daemon token revoke {token}"
-                ));
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }
-        if self.which.is_empty() && self.cert.is_empty() && self.token.is_empty() {
-            records = store.list(&valid, now).await?;
+        let mut left_out = Vec::new();
+        if !self.names_anything() {
+            (left_out, records) = store.list(&valid, now).await?.into_iter().partition(is_own);
         }
         let mut seen = HashSet::new();
         records.retain(|record| {
@@ -89,49 +108,156 @@ impl Selection {
                 && seen.insert(record.serial)
         });
         if records.is_empty() {
-            let message = "no valid certificate was issued then or with that token; see: ca-daemon list".to_owned();
-            return Err(Failure::NothingMatches(message).into());
+            return Err(nothing_left(&left_out).into());
         }
-        Ok(Selected { records, names })
+        // With a time, a name or a token stands for what was read, and for nothing that comes later.
+        let is_open_ended = issued_after.is_none() && issued_before.is_none();
+        let mut tokens = self.token.clone();
+        if !is_open_ended {
+            names.clear();
+            tokens.clear();
+        }
+        Ok(Selected { records, names, tokens, left_out })
+    }
+
+    /// Whether it says more than when they were issued.
+    fn names_anything(&self) -> bool {
+        !(self.which.is_empty()
+            && self.serial.is_empty()
+            && self.name.is_empty()
+            && self.cert.is_empty()
+            && self.token.is_empty())
+    }
+
+    /// The tokens that are named.
+    pub(super) fn tokens(&self) -> &[TokenId] {
+        &self.token
     }
 }
 
-/// What a name or a serial number selects. A serial number selects also what has expired; a name does not, for
-/// nothing is gained by filling the CRL with it. What is revoked already is said to be, if there is nothing else.
-fn worth_revoking(which: &str, records: Vec<CertificateRecord>) -> anyhow::Result<Vec<CertificateRecord>> {
-    if let [only] = records.as_slice()
-        && only.common_name != which
-    {
-        return Ok(records);
+fn nothing_left(left_out: &[CertificateRecord]) -> Failure {
+    let besides = if left_out.is_empty() { "" } else { " but the authority's own, which have to be named" };
+    Failure::NothingMatches(format!(
+        "no valid certificate was issued then or with that token{besides}; see: ca-daemon list"
+    ))
+}
+
+/// Whether the daemon itself presents it, or has done so.
+fn is_own(record: &CertificateRecord) -> bool {
+    record.token.is_none() && CertificateInfo::from_der(&record.der).is_ok_and(|info| info.is_of_authority())
+}
+
+enum Meant {
+    Serial(CertificateRecord),
+    Name(Vec<CertificateRecord>),
+}
+
+/// Who enrolls under a name that is another certificate's serial number must not have that one revoked instead, nor be revoked
+/// in its place.
+fn meant_by(which: &str, found: Found) -> Result<Meant, Failure> {
+    let Found { with_serial, with_name } = found;
+    match with_serial {
+        None => Ok(Meant::Name(with_name)),
+        Some(record) if with_name.is_empty() => Ok(Meant::Serial(record)),
+        Some(record) => {
+            let others: Vec<_> = with_name.iter().take(NAMED).map(|record| record.serial).collect();
+            Err(Failure::Refused(format!(
+                "{which:?} is the serial number of {}, and the name of what has the serial number {}; nothing was revoked. \
+                 Say which is meant: --serial {which} or --name {which}",
+                record.common_name,
+                others.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+            )))
+        }
     }
-    let (valid, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(|record| record.status == Status::Valid);
-    if !valid.is_empty() {
-        return Ok(valid);
+}
+
+/// What a name selects. That is not what has expired, for nothing is gained by filling the CRL with it. What is revoked already
+/// is said to be, if there is nothing else. A name that selects what is valid is added to `open`.
+fn worth_revoking(
+    name: &str,
+    records: Vec<CertificateRecord>,
+    open: &mut Vec<String>,
+) -> Result<Vec<CertificateRecord>, Failure> {
+    if records.is_empty() {
+        let message = format!("no certificate has the name {name:?}; see: ca-daemon list");
+        return Err(Failure::NothingMatches(message));
+    }
+    let is_live = |record: &CertificateRecord| matches!(record.status, Status::Valid | Status::IssuerRevoked { .. });
+    let (live, rest): (Vec<_>, Vec<_>) = records.into_iter().partition(is_live);
+    if !live.is_empty() {
+        open.push(name.to_owned());
+        return Ok(live);
     }
     let revoked: Vec<_> = rest.into_iter().filter(|record| record.status != Status::Expired).collect();
     if revoked.is_empty() {
         let message =
-            format!("every certificate named {which:?} has expired; name one by its serial number to revoke it");
-        return Err(Failure::NothingMatches(message).into());
+            format!("every certificate named {name:?} has expired; name one by its serial number to revoke it");
+        return Err(Failure::NothingMatches(message));
     }
     Ok(revoked)
 }
 
-async fn of_file(store: &Store, file: &Path, now: Timestamp) -> anyhow::Result<CertificateRecord> {
+/// A certificate in a file, as this authority sees it.
+enum InFile {
+    /// It is in the database.
+    Issued(CertificateRecord),
+    /// A CA's above it, as a fleet's certificate files have it: nobody who names such a file means that.
+    Above,
+    /// Not issued here; this is what it says.
+    Foreign(CertificateInfo),
+}
+
+/// Every certificate in a file that is to be revoked: all of them, or none.
+async fn of_file(authority: &Authority, file: &Path, now: Timestamp) -> anyhow::Result<Vec<CertificateRecord>> {
     let octets = files::read(file)?;
-    let read = || {
-        let certificate = match std::str::from_utf8(&octets) {
-            Ok(text) => pem::read_chain(text)?.swap_remove(0),
-            Err(_) => CertificateDer::from(octets.as_slice()),
-        };
-        anyhow::Ok((CertificateInfo::from_der(&certificate)?.id.serial, certificate))
+    let certificates =
+        read_certificates(&octets).with_context(|| format!("{} holds no certificate", file.display()))?;
+    let (mut issued, mut foreign) = (Vec::new(), Vec::new());
+    for (info, certificate) in certificates {
+        match in_file(authority, info, certificate, now).await? {
+            InFile::Issued(record) => issued.push(record),
+            InFile::Above => {}
+            InFile::Foreign(info) => foreign.push(format!("{:?} (serial {})", info.display_name(), info.id.serial)),
+        }
+    }
+    let file = file.display();
+    if !foreign.is_empty() {
+        let who = foreign.join(", ");
+        let message = format!("{file}: {who} was not issued by this authority; nothing was revoked");
+        let failure = if issued.is_empty() { Failure::NothingMatches } else { Failure::Refused };
+        return Err(failure(message).into());
+    }
+    if issued.is_empty() {
+        let message = format!(
+            "{file} holds a CA's certificate of this authority only; to revoke the issuing CA and with it all that it \
+             issued: ca-daemon revoke --issuing"
+        );
+        return Err(Failure::Refused(message).into());
+    }
+    Ok(issued)
+}
+
+async fn in_file(
+    authority: &Authority,
+    info: CertificateInfo,
+    certificate: CertificateDer<'_>,
+    now: Timestamp,
+) -> anyhow::Result<InFile> {
+    if Issuer::ALL.into_iter().any(|issuer| *authority.certificate(issuer) == certificate) {
+        return Ok(InFile::Above);
+    }
+    let record = authority.store().by_serial(&info.id.serial, now).await?;
+    let record = record.filter(|record| record.der == certificate);
+    Ok(record.map_or(InFile::Foreign(info), InFile::Issued))
+}
+
+/// Each certificate in PEM or DER, and what it says.
+fn read_certificates(octets: &[u8]) -> anyhow::Result<Vec<(CertificateInfo, CertificateDer<'_>)>> {
+    let chain = match std::str::from_utf8(octets) {
+        Ok(text) => pem::read_chain(text)?,
+        Err(_) => vec![CertificateDer::from(octets)],
     };
-    let (serial, certificate) = read().with_context(|| format!("{} holds no certificate", file.display()))?;
-    let record = store.by_serial(&serial, now).await?.filter(|record| record.der == certificate);
-    record.ok_or_else(|| {
-        Failure::NothingMatches(format!("the certificate in {} was not issued by this authority", file.display()))
-            .into()
-    })
+    chain.into_iter().map(|certificate| Ok((CertificateInfo::from_der(&certificate)?, certificate))).collect()
 }
 
 #[cfg(test)]
@@ -141,7 +267,10 @@ mod tests {
     use pki::{key::KeyPair, profile::Profile, serial::Serial};
 
     use super::*;
-    use crate::authority::tests::{Fixture, now, request};
+    use crate::{
+        authority::tests::{Fixture, now, request},
+        upkeep,
+    };
 
     #[tokio::test]
     async fn certificates_are_selected_by_what_people_know_of_them() {
@@ -153,16 +282,8 @@ mod tests {
         fixture.authority.enroll(&secret, Profile::Client, &csr, enrolled, now()).await.unwrap();
         let (one, two) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
 
-        let nothing = || Selection {
-            which: vec![],
-            cert: vec![],
-            token: vec![],
-            issued_after: None,
-            issued_before: None,
-            issuing: false,
-        };
         let selected = async |selection: Selection| {
-            let selected = selection.select(store, now()).await?;
+            let selected = selection.select(&fixture.authority, now()).await?;
             anyhow::Ok(selected.records.iter().map(|record| record.serial).collect::<Vec<_>>())
         };
         let which = vec!["client_2".to_owned(), one.to_string(), "client_1".to_owned()];
@@ -187,5 +308,92 @@ mod tests {
             let error = of_file().await.unwrap_err();
             assert!(error.to_string().contains("client_2.crt holds no certificate"), "{error}");
         }
+    }
+
+    fn nothing() -> Selection {
+        Selection {
+            which: vec![],
+            serial: vec![],
+            name: vec![],
+            cert: vec![],
+            token: vec![],
+            issued_after: None,
+            issued_before: None,
+            issuing: false,
+        }
+    }
+
+    async fn serials(fixture: &Fixture, selection: Selection) -> anyhow::Result<Vec<Serial>> {
+        let selected = selection.select(&fixture.authority, now()).await?;
+        Ok(selected.records.iter().map(|record| record.serial).collect())
+    }
+
+    /// The exit code's kind, and what is said.
+    async fn failure(fixture: &Fixture, selection: Selection) -> Failure {
+        let error = serials(fixture, selection).await.unwrap_err();
+        error.downcast().unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_a_serial_number_and_a_name_is_not_guessed_at() {
+        let fixture = Fixture::new().await;
+        let victim = fixture.issue("client_1", 20).await;
+        let namesake = fixture.issue(&victim.to_string(), 21).await;
+        let which = vec![victim.to_string()];
+        let failure = failure(&fixture, Selection { which: which.clone(), ..nothing() }).await;
+        assert!(
+            matches!(&failure, Failure::Refused(text) if text.contains("client_1") && text.contains(&namesake.to_string()))
+        );
+        assert_eq!(serials(&fixture, Selection { serial: vec![victim], ..nothing() }).await.unwrap(), [victim]);
+        assert_eq!(serials(&fixture, Selection { name: which, ..nothing() }).await.unwrap(), [namesake]);
+        let Found { with_serial, with_name } =
+            show::find(fixture.authority.store(), &victim.to_string(), now()).await.unwrap();
+        assert_eq!(with_serial.map(|record| record.serial), Some(victim));
+        assert_eq!(with_name.iter().map(|record| record.serial).collect::<Vec<_>>(), [namesake]);
+    }
+
+    #[tokio::test]
+    async fn every_certificate_in_a_file_counts_but_the_cas_above_them() {
+        let (fixture, elsewhere) = (Fixture::new().await, Fixture::new().await);
+        let (one, two) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
+        let foreign = elsewhere.issue("stranger", 22).await;
+        let der = async |fixture: &Fixture, serial| {
+            fixture.authority.store().by_serial(&serial, now()).await.unwrap().unwrap().der
+        };
+        let (first, second) = (der(&fixture, one).await, der(&fixture, two).await);
+        let stranger = der(&elsewhere, foreign).await;
+        let above = Issuer::ALL.map(|issuer| fixture.authority.certificate(issuer).clone());
+        let file = fixture.directory.path().join("fleet.crt");
+        let of_file = |certificates: &[&CertificateDer<'_>]| {
+            let text: String = certificates.iter().map(|certificate| pem::certificate(certificate)).collect();
+            std::fs::write(&file, text).unwrap();
+            Selection { cert: vec![file.clone()], ..nothing() }
+        };
+        let [root, issuing] = &above;
+        assert_eq!(serials(&fixture, of_file(&[&first, &second])).await.unwrap(), [one, two]);
+        assert_eq!(serials(&fixture, of_file(&[&first, issuing, root])).await.unwrap(), [one], "as a fleet has it");
+        assert_eq!(serials(&fixture, of_file(&[issuing, &second])).await.unwrap(), [two]);
+        let failure = async |certificates: &[&CertificateDer<'_>]| failure(&fixture, of_file(certificates)).await;
+        let refused = failure(&[&first, &stranger]).await;
+        assert!(matches!(&refused, Failure::Refused(text) if text.contains("stranger")), "{refused}");
+        assert!(matches!(failure(&[&stranger]).await, Failure::NothingMatches(_)));
+        let refused = failure(&[issuing]).await;
+        assert!(matches!(&refused, Failure::Refused(text) if text.contains("revoke --issuing")), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn the_authoritys_own_certificate_has_to_be_named() {
+        let fixture = Fixture::new().await;
+        let own = upkeep::own_identity(&fixture.authority, now()).await.unwrap().info().id.serial;
+        let all = || Selection { issued_after: Some(Moment::At(now())), ..nothing() };
+        let nothing_else = failure(&fixture, all()).await;
+        assert!(matches!(&nothing_else, Failure::NothingMatches(text) if text.contains("the authority's own")));
+        let client = fixture.issue("client_1", 20).await;
+        let selected = all().select(&fixture.authority, now()).await.unwrap();
+        let serials_of = |records: &[CertificateRecord]| records.iter().map(|record| record.serial).collect::<Vec<_>>();
+        assert_eq!((serials_of(&selected.records), serials_of(&selected.left_out)), (vec![client], vec![own]));
+        let named = fixture.authority.settings().server_name().to_string();
+        assert_eq!(serials(&fixture, Selection { which: vec![named], ..all() }).await.unwrap(), [own]);
+        assert_eq!(serials(&fixture, Selection { serial: vec![own], ..nothing() }).await.unwrap(), [own]);
     }
 }

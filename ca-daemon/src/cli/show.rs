@@ -34,24 +34,32 @@ struct Shown {
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
-    let records = find(authority.store(), &arguments.which, context.clock.now()).await?;
-    let shown = records.iter().map(shown).collect::<anyhow::Result<Vec<_>>>()?;
+    let Found { with_serial, with_name } = find(authority.store(), &arguments.which, context.clock.now()).await?;
+    let shown = with_serial.iter().chain(&with_name).map(shown).collect::<anyhow::Result<Vec<_>>>()?;
     context.output.print(&shown, |shown| shown.iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 
-/// The certificate with this serial number, or else all with this name; at least one.
-pub(super) async fn find(store: &Store, which: &str, now: Timestamp) -> anyhow::Result<Vec<CertificateRecord>> {
-    if let Ok(serial) = which.parse::<Serial>()
-        && let Some(record) = store.by_serial(&serial, now).await?
-    {
-        return Ok(vec![record]);
-    }
-    let records = store.by_name(which, now).await?;
-    if records.is_empty() {
+/// The certificates that people may mean by a word.
+pub(super) struct Found {
+    /// The one with this serial number.
+    pub(super) with_serial: Option<CertificateRecord>,
+    /// All others with this common name.
+    pub(super) with_name: Vec<CertificateRecord>,
+}
+
+/// The certificate with this serial number, and all with this name; at least one.
+pub(super) async fn find(store: &Store, which: &str, now: Timestamp) -> anyhow::Result<Found> {
+    let with_serial = match which.parse::<Serial>() {
+        Ok(serial) => store.by_serial(&serial, now).await?,
+        Err(_) => None,
+    };
+    let mut with_name = store.by_name(which, now).await?;
+    with_name.retain(|record| with_serial.as_ref().is_none_or(|found| found.serial != record.serial));
+    if with_serial.is_none() && with_name.is_empty() {
         let message = format!("no certificate has the serial number or the name {which:?}; see: ca-daemon list");
         return Err(Failure::NothingMatches(message).into());
     }
-    Ok(records)
+    Ok(Found { with_serial, with_name })
 }
 
 fn shown(record: &CertificateRecord) -> anyhow::Result<Shown> {
@@ -69,6 +77,7 @@ fn text(shown: &Shown) -> String {
     let certificate = &shown.listed;
     let status = match certificate.status {
         Status::Revoked { at, reason } => format!("revoked at {at} ({reason})"),
+        Status::IssuerRevoked { at, reason } => format!("issuer revoked at {at} ({reason})"),
         status => status.as_str().to_owned(),
     };
     let origin =

@@ -120,6 +120,9 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
         targets::check(&[file], "no token was created. Move it, or name another file with --out")?;
     }
     let authority = context.authority().await?;
+    if let Some(revocation) = authority.store().issuer_revocation().await? {
+        return Err(Failure::Refused(format!("no token was created: {revocation}")).into());
+    }
     let now = context.clock.now();
     let order = TokenOrder { grant: grant(&create), lifetime: create.ttl.0, uses: create.uses };
     let (token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     enforcement::{Row, Rows},
-    output::{self, Output},
+    output::{self, Reporter},
 };
 use crate::{
     control::{Answer, Connection, Question, Wait},
@@ -26,12 +26,12 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// The wait for the relying parties, told as it goes on.
 pub(super) struct Waiting<'a> {
-    pub(super) output: &'a Output,
+    pub(super) reporter: &'a Reporter,
     pub(super) clock: &'a Clock,
     pub(super) committed: Committed,
     /// None: nobody waits.
     pub(super) patience: Option<Duration>,
-    pub(super) interrupt: Signal,
+    pub(super) interrupt: &'a mut Signal,
 }
 
 /// What relying parties are to enforce.
@@ -59,7 +59,7 @@ pub(super) enum Heard {
 
 impl Waiting<'_> {
     /// Tells the daemon, and says who confirms until everybody has, the time is over or Ctrl-C is pressed.
-    pub(super) async fn follow(mut self, daemon: io::Result<Connection>, store: &Store) -> anyhow::Result<Heard> {
+    pub(super) async fn follow(self, daemon: io::Result<Connection>, store: &Store) -> anyhow::Result<Heard> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let wait = self.patience.map(|patience| Wait {
             issuer: self.committed.issuer,
@@ -100,11 +100,11 @@ impl Waiting<'_> {
                 Some(Answer::RelyingParties(parties)) => {
                     is_heard = true;
                     rows.expect(parties);
-                    self.say(&rows.header())?;
+                    self.say(&rows.header());
                 }
                 Some(Answer::Enforced { name, enforced }) => {
                     let row = rows.enforced(&name, enforced);
-                    self.say(&rows.line(&row, self.committed.number, self.clock.now()))?;
+                    self.say(&rows.line(&row, self.committed.number, self.clock.now()));
                 }
                 Some(Answer::Missing(parties)) => {
                     rows.update(parties);
@@ -125,32 +125,31 @@ impl Waiting<'_> {
         }
         if !is_heard {
             rows.expect(store.relying_parties().await?);
-            self.say(&rows.header())?;
+            self.say(&rows.header());
         }
         for row in rows.all.iter().filter(|row| !row.enforced) {
-            self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
+            self.say(&rows.line(row, self.committed.number, self.clock.now()));
         }
-        self.say(&rows.summary())?;
+        self.say(&rows.summary());
         Ok(if is_heard { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
     }
 
     /// No daemon: says who has yet to hear of it.
     pub(super) async fn nobody_to_tell(self, store: &Store) -> anyhow::Result<Heard> {
-        self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n")?;
+        self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n");
         let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
         // Whoever was connected when the daemon went is not any more.
         let parties = store.relying_parties().await?.into_iter();
         rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
-        self.say(&rows.header())?;
+        self.say(&rows.header());
         for row in &rows.all {
-            self.say(&rows.line(row, self.committed.number, self.clock.now()))?;
+            self.say(&rows.line(row, self.committed.number, self.clock.now()));
         }
-        self.say(&rows.summary())?;
+        self.say(&rows.summary());
         Ok(if self.patience.is_some() { Heard::NoDaemon(rows.all) } else { Heard::Nothing })
     }
 
-    /// To people at once; programs get everything in the end.
-    pub(super) fn say(&self, text: &str) -> anyhow::Result<()> {
-        if self.output.is_json() { Ok(()) } else { self.output.raw(text.as_bytes()) }
+    pub(super) fn say(&self, text: &str) {
+        self.reporter.say(text);
     }
 }

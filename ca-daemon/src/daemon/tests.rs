@@ -33,6 +33,7 @@ use crate::{
     store::RelyingParty,
 };
 
+mod own;
 mod restored;
 mod words;
 

@@ -20,7 +20,7 @@ use crate::{
     authority::{EnrollDenial, EnrollError, TakeBackError},
     feed::{ConfirmError, describe_ahead},
     settings::Issuer,
-    store::{Ahead, StoreError},
+    store::{Ahead, IssuerRevocation, StoreError},
 };
 
 /// Why a request gets no proper answer.
@@ -71,6 +71,8 @@ pub(crate) enum HttpError {
     FromTheFuture { issuer: Issuer, this_update: Timestamp },
     #[error("{}", describe_ahead(ahead, *newest))]
     Ahead { ahead: Ahead, newest: CrlNumber },
+    #[error(transparent)]
+    IssuerRevoked(IssuerRevocation),
     #[error("there is nothing at {0}")]
     NotFound(String),
     #[error("{1} does not answer {0}")]
@@ -113,6 +115,7 @@ impl HttpError {
             Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
             Self::Stale { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-stale"),
             Self::FromTheFuture { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-from-the-future"),
+            Self::IssuerRevoked(_) => (StatusCode::SERVICE_UNAVAILABLE, "issuer-revoked"),
             Self::Ahead { .. } => (StatusCode::SERVICE_UNAVAILABLE, "database-outdated"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             Self::MethodNotAllowed(..) => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
@@ -136,7 +139,7 @@ fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
 fn denial_status(denial: &EnrollDenial) -> StatusCode {
     match denial {
         EnrollDenial::UnknownToken => StatusCode::UNAUTHORIZED,
-        EnrollDenial::Token(_) => StatusCode::FORBIDDEN,
+        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) => StatusCode::FORBIDDEN,
         EnrollDenial::Pem(_) | EnrollDenial::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
         EnrollDenial::Policy(denial) => match denial {
             pki::policy::Denial::Profile { .. }

@@ -13,10 +13,14 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// The authority can do its work: its database can be read and is no older copy, and no relying party is starved of a
-/// CRL that it accepts.
+/// The authority can do its work: its issuing CA is not revoked, its database can be read and is no older copy, and no relying
+/// party is starved of a CRL that it accepts.
 pub(super) async fn readiness(State(app): State<App>) -> Result<&'static str, HttpError> {
     let now = app.clock.now();
+    // What comes below can be mended; this cannot.
+    if let Some(revocation) = app.authority.store().issuer_revocation().await.map_err(HttpError::Unready)? {
+        return Err(HttpError::IssuerRevoked(revocation));
+    }
     for issuer in Issuer::ALL {
         let crl = app.authority.store().crl_head(issuer).await.map_err(HttpError::Unready)?;
         if crl.is_stale(now) {

@@ -5,7 +5,10 @@
 use pki::{issuing::IssuedCertificate, serial::Serial, time::Timestamp, token::TokenId};
 use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 
-use super::{CertificateRecord, Store, StoreError, records};
+use super::{
+    CertificateRecord, Store, StoreError, Uncertifiable, records,
+    uncertifiable::{Obstacles, issuer_revocation},
+};
 
 /// Certificates with what became of them; the literals say how they are looked for, and which.
 macro_rules! select_certificates {
@@ -22,9 +25,32 @@ macro_rules! select_certificates {
 }
 pub(super) use select_certificates;
 
+/// What became of a certificate that no token was needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Recorded {
+    /// It is on the disk.
+    Done,
+    /// Nothing was changed.
+    Refused(Uncertifiable),
+}
+
 impl Store {
     /// Records a certificate that no token was needed for.
-    pub(crate) async fn record(&self, issued: &IssuedCertificate, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn record(&self, issued: &IssuedCertificate, now: Timestamp) -> Result<Recorded, StoreError> {
+        let mut tx = self.begin().await?;
+        let key = issued.info.spki_sha256;
+        if let Err(why) = Obstacles::read(&mut tx, [key]).await?.check(&key) {
+            return Ok(Recorded::Refused(why));
+        }
+        insert(&mut tx, &[(issued, None, now)]).await?;
+        tx.commit().await?;
+        Ok(Recorded::Done)
+    }
+
+    /// Records the certificate that the daemon itself presents, also one of an issuing CA that is revoked: without one, nobody
+    /// could be told.
+    pub(crate) async fn record_own(&self, issued: &IssuedCertificate, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         insert(&mut tx, &[(issued, None, now)]).await?;
         tx.commit().await?;
@@ -37,14 +63,20 @@ impl Store {
         serial: &Serial,
         now: Timestamp,
     ) -> Result<Option<CertificateRecord>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let issuer = issuer_revocation(&mut connection).await?;
         let query = sqlx::query(select_certificates!("", "WHERE c.serial = ?")).bind(serial.magnitude());
-        query.fetch_optional(&self.reader).await?.map(|row| records::certificate(&row, now)).transpose()
+        let row = query.fetch_optional(&mut *connection).await?;
+        row.map(|row| records::certificate(&row, issuer, now)).transpose()
     }
 
     /// Every certificate with exactly this common name, oldest first.
     pub(crate) async fn by_name(&self, name: &str, now: Timestamp) -> Result<Vec<CertificateRecord>, StoreError> {
+        let mut connection = self.reader.acquire().await?;
+        let issuer = issuer_revocation(&mut connection).await?;
         let query = sqlx::query(select_certificates!("", "WHERE c.common_name = ? ORDER BY c.id")).bind(name);
-        query.fetch_all(&self.reader).await?.iter().map(|row| records::certificate(row, now)).collect()
+        let rows = query.fetch_all(&mut *connection).await?;
+        rows.iter().map(|row| records::certificate(row, issuer, now)).collect()
     }
 }
 

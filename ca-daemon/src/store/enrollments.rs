@@ -15,7 +15,10 @@ use tokio::{
     time::sleep,
 };
 
-use super::{Store, StoreError, TokenRecord, TokenRefusal, begin, certificates, records, tokens};
+use super::{
+    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, begin, certificates, records, tokens,
+    uncertifiable::Obstacles,
+};
 
 /// How many are recorded together at most: what they take is a small part of a second.
 const TOGETHER: usize = 256;
@@ -47,8 +50,17 @@ pub(crate) enum Enrollment {
     Recorded(CertificateDer<'static>),
     /// The same key enrolled for the same names before; this is what it got.
     Repeated(CertificateDer<'static>),
-    /// In the meantime the token became unusable. Nothing was changed.
-    Refused(TokenRefusal),
+    /// Nothing was changed.
+    Refused(Refusal),
+}
+
+/// Why an enrollment is refused that a token was good for when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// In the meantime the token became unusable.
+    Token(TokenRefusal),
+    /// No token helps.
+    Uncertifiable(Uncertifiable),
 }
 
 /// Somebody who waits to be enrolled.
@@ -108,7 +120,7 @@ impl Store {
         let token = candidate.token.clone();
         self.enrollments.0.send(Waiting { candidate, answer }).await.map_err(|_| ended())?;
         let enrollment = answered.await.map_err(|_| ended())?;
-        if matches!(enrollment, Ok(Enrollment::Refused(_))) {
+        if matches!(enrollment, Ok(Enrollment::Refused(Refusal::Token(_)))) {
             self.tokens.forget(&token);
         }
         enrollment
@@ -188,7 +200,7 @@ async fn record(
 enum Decision {
     Record,
     Repeat(CertificateDer<'static>),
-    Refuse(TokenRefusal),
+    Refuse(Refusal),
 }
 
 impl Decision {
@@ -209,6 +221,7 @@ type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
 /// What the tables say at the beginning of the transaction, and what the enrollments in it have added.
 struct Ledger {
     tokens: HashMap<TokenId, TokenRecord>,
+    obstacles: Obstacles,
     earlier: Earlier,
     /// How often each token was used in this transaction.
     uses: HashMap<TokenId, u32>,
@@ -217,11 +230,12 @@ struct Ledger {
 impl Ledger {
     async fn read(connection: &mut SqliteConnection, candidates: &[Candidate]) -> Result<Self, StoreError> {
         let tokens = tokens::get_all(connection, candidates.iter().map(|candidate| &candidate.token)).await?;
+        let obstacles = Obstacles::read(connection, candidates.iter().map(|candidate| candidate.key().1)).await?;
         let first = candidates.iter().map(|candidate| candidate.now).min().unwrap_or(Timestamp::MIN);
         let asked = candidates.iter().map(|candidate| (candidate.order.subject(), candidate.key().1));
         let earlier = find_enrolled(connection, asked, first).await?;
         let tokens = tokens.into_iter().map(|token| (token.id(), token)).collect();
-        Ok(Self { tokens, earlier, uses: HashMap::new() })
+        Ok(Self { tokens, obstacles, earlier, uses: HashMap::new() })
     }
 
     /// Everything is looked at again that was before the certificate was signed.
@@ -230,14 +244,18 @@ impl Ledger {
         let token =
             self.tokens.get_mut(id).ok_or_else(|| StoreError::damaged("token_id", &"a token has disappeared"))?;
         if let Err(refusal) = token.check_not_revoked() {
-            return Ok(Decision::Refuse(refusal));
+            return Ok(Decision::Refuse(Refusal::Token(refusal)));
+        }
+        // Before what was enrolled earlier: a compromised key gets nothing, not even again what it has.
+        if let Err(why) = self.obstacles.check(&issued.info.spki_sha256) {
+            return Ok(Decision::Refuse(Refusal::Uncertifiable(why)));
         }
         let earlier = self.earlier.entry(candidate.key()).or_default();
         if let Some(met) = find_met(earlier.iter().cloned(), order, *now)? {
             return Ok(Decision::Repeat(met));
         }
         if let Err(refusal) = token.check(*now) {
-            return Ok(Decision::Refuse(refusal));
+            return Ok(Decision::Refuse(Refusal::Token(refusal)));
         }
         token.uses.used += 1;
         *self.uses.entry(id.clone()).or_default() += 1;

@@ -3,9 +3,10 @@
 //! It never holds the database at one moment in time while somebody reads a page; what changes meanwhile may be seen or not.
 
 use pki::{name::NamePattern, time::Timestamp, token::TokenId};
+use serde::Serialize;
 use sqlx::{QueryBuilder, Row as _, Sqlite};
 
-use super::{CertificateRecord, Store, StoreError, certificates::select_certificates, records};
+use super::{CertificateRecord, IssuerRevocation, Store, StoreError, certificates::select_certificates, records};
 
 /// How many certificates are read at a time.
 const PAGE: usize = 1_000;
@@ -32,6 +33,14 @@ pub(crate) enum Wanted {
     Valid,
     Revoked,
     Expired,
+    IssuerRevoked,
+}
+
+/// How many certificates are valid, by profile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Live {
+    pub(crate) client: u64,
+    pub(crate) server: u64,
 }
 
 /// Certificates that pass a filter, oldest first.
@@ -39,6 +48,7 @@ pub(crate) enum Wanted {
 pub(crate) struct Pages<'a> {
     store: &'a Store,
     filter: Filter,
+    issuer: Option<IssuerRevocation>,
     now: Timestamp,
     rest: Rest,
 }
@@ -55,9 +65,20 @@ enum Rest {
 impl Store {
     /// The certificates that pass the filter, oldest first, a page at a time.
     pub(crate) async fn pages(&self, filter: Filter, now: Timestamp) -> Result<Pages<'_>, StoreError> {
-        let found = if filter.has_index() { self.find(&filter, now).await? } else { None };
+        let issuer = self.issuer_revocation().await?;
+        // One revocation of the issuer takes the place of all that would be valid.
+        let is_nothing = match filter.status {
+            Some(Wanted::Valid) => issuer.is_some(),
+            Some(Wanted::IssuerRevoked) => issuer.is_none(),
+            _ => filter.expiring_by.is_some() && issuer.is_some(),
+        };
+        let found = match () {
+            () if is_nothing => Some(Vec::new()),
+            () if filter.has_index() => self.find(&filter, now).await?,
+            () => None,
+        };
         let rest = found.map_or(Rest::After(0), |ids| Rest::Found(ids.into_iter()));
-        Ok(Pages { store: self, filter, now, rest })
+        Ok(Pages { store: self, filter, issuer, now, rest })
     }
 
     /// All of them at once.
@@ -71,6 +92,18 @@ impl Store {
             }
             all.extend(page);
         }
+    }
+
+    /// How many certificates are neither revoked nor expired, whatever became of their issuer. Reads all of them.
+    pub(crate) async fn live(&self, now: Timestamp) -> Result<Live, StoreError> {
+        let query = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE profile = 'client'), count(*) FILTER (WHERE profile = 'server')
+             FROM certificates c
+             WHERE not_after >= ? AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)",
+        );
+        let (client, server): (i64, i64) = query.bind(now.unix()).fetch_one(&self.reader).await?;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        Ok(Live { client: count(client), server: count(server) })
     }
 
     /// The ids of what passes, in order; none if they are too many.
@@ -111,7 +144,7 @@ impl Pages<'_> {
                 rows
             }
         };
-        rows.iter().map(|row| records::certificate(row, self.now)).collect()
+        rows.iter().map(|row| records::certificate(row, self.issuer, self.now)).collect()
     }
 }
 
@@ -152,7 +185,7 @@ impl Filter {
         match self.status {
             None => {}
             // The plus keeps the planner from looking for these by their end: they are most of the table.
-            Some(Wanted::Valid) => {
+            Some(Wanted::Valid | Wanted::IssuerRevoked) => {
                 query.push(" AND r.serial IS NULL AND +c.not_after >= ").push_bind(now.unix());
             }
             Some(Wanted::Revoked) => {

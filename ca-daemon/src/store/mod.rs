@@ -13,6 +13,7 @@ mod records;
 mod relying_parties;
 mod revocations;
 mod tokens;
+mod uncertifiable;
 
 #[cfg(test)]
 mod tests;
@@ -27,16 +28,18 @@ use sqlx::{
 };
 
 pub(crate) use self::{
+    certificates::Recorded,
     crls::{CrlSigner, Period},
-    enrollments::{Candidate, Enrollment},
+    enrollments::{Candidate, Enrollment, Refusal},
     error::StoreError,
-    listing::{Filter, Wanted},
+    listing::{Filter, Live, Wanted},
     records::{
         Ahead, CertificateRecord, CrlHead, CrlRecord, Newest, RelyingParty, Revocation, Status, TokenRecord,
         TokenRefusal, Uses,
     },
-    revocations::{Condemned, Revoked, SignedList, TakenBack, Target},
+    revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},
     tokens::TokenRevocation,
+    uncertifiable::{IssuerRevocation, Uncertifiable},
 };
 use crate::settings::Settings;
 

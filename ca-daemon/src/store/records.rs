@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::StoreError;
+use super::{IssuerRevocation, StoreError};
 use crate::settings::Issuer;
 
 /// How far a relying party's clock may be behind before it refuses a CRL as one from the future.
@@ -34,6 +34,13 @@ pub(crate) enum Status {
         reason: RevocationReason,
     },
     Expired,
+    /// It would be valid, but the issuing CA above it is revoked, and so is all that it issued.
+    #[serde(rename_all = "camelCase")]
+    IssuerRevoked {
+        #[serde(rename = "issuerRevokedAt")]
+        at: Timestamp,
+        reason: RevocationReason,
+    },
 }
 
 impl Status {
@@ -42,6 +49,7 @@ impl Status {
             Self::Valid => "valid",
             Self::Revoked { .. } => "revoked",
             Self::Expired => "expired",
+            Self::IssuerRevoked { .. } => "issuer revoked",
         }
     }
 }
@@ -225,12 +233,17 @@ impl TokenRecord {
     }
 }
 
-pub(super) fn certificate(row: &SqliteRow, now: Timestamp) -> Result<CertificateRecord, StoreError> {
+/// `issuer`: since when the issuing CA is revoked, if it is.
+pub(super) fn certificate(
+    row: &SqliteRow,
+    issuer: Option<IssuerRevocation>,
+    now: Timestamp,
+) -> Result<CertificateRecord, StoreError> {
     let validity = Validity { not_before: time(row, "not_before")?, not_after: time(row, "not_after")? };
     let status = match optional_time(row, "revoked_at")? {
         Some(at) => Status::Revoked { at, reason: reason(row)? },
         None if now > validity.not_after => Status::Expired,
-        None => Status::Valid,
+        None => issuer.map_or(Status::Valid, |IssuerRevocation { at, reason }| Status::IssuerRevoked { at, reason }),
     };
     let token: Option<String> = row.try_get("token_id")?;
     Ok(CertificateRecord {

@@ -9,6 +9,7 @@ use pki::{
     crl::{CrlNumber, RevocationReason, RevokedEntry},
     serial::Serial,
     time::Timestamp,
+    token::TokenId,
 };
 use serde::Serialize;
 use sqlx::{Row as _, SqliteConnection};
@@ -16,7 +17,8 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
     crls::{begin_publication, newest, note_number, put_complete, put_delta},
-    records,
+    records, tokens,
+    uncertifiable::compromise_key,
 };
 use crate::settings::Issuer;
 
@@ -27,6 +29,19 @@ pub(crate) struct Target<'a> {
     pub(crate) serials: &'a [Serial],
     /// And every certificate with exactly one of these common names that is valid by then.
     pub(crate) names: &'a [String],
+    /// And every certificate that was enrolled with one of these tokens and is valid by then.
+    pub(crate) tokens: &'a [TokenId],
+    pub(crate) with_tokens: WithTokens,
+}
+
+/// What becomes of the tokens that enrolled what is revoked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum WithTokens {
+    /// They go on enrolling as often as they may.
+    #[default]
+    Leave,
+    /// Those that could still enroll somebody are revoked in the same transaction, and those that the target names.
+    Revoke,
 }
 
 /// What became of an order to revoke, certificate by certificate, and the CRL that says so.
@@ -37,6 +52,8 @@ pub(crate) struct Revoked {
     pub(crate) crl: CrlNumber,
     /// Until when the last list is good that does not say all of it.
     pub(crate) outlasting: Timestamp,
+    /// The tokens that were revoked together with them.
+    pub(crate) tokens: Vec<TokenId>,
 }
 
 /// An issuing CA that is to be revoked.
@@ -83,13 +100,20 @@ impl Store {
         for name in target.names {
             serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
         }
+        for token in target.tokens {
+            serials.extend(valid_with_token(&mut tx, token, period.this_update).await?);
+        }
         let before = longest_good(&mut tx, Issuer::Issuing).await?;
         let mut seen = HashSet::new();
         serials.retain(|serial| seen.insert(*serial));
         let mut outcomes = Vec::with_capacity(serials.len());
-        for serial in serials {
-            outcomes.push((serial, revoke(&mut tx, &serial, reason, period.this_update).await?));
+        for serial in &serials {
+            outcomes.push((*serial, revoke(&mut tx, serial, reason, period.this_update).await?));
         }
+        let tokens = match target.with_tokens {
+            WithTokens::Leave => Vec::new(),
+            WithTokens::Revoke => tokens::revoke_usable(&mut tx, &serials, target.tokens, period.this_update).await?,
+        };
         let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
         if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
             let next = begin_publication(&mut tx, Issuer::Issuing, period).await?;
@@ -98,10 +122,12 @@ impl Store {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }
             tx.commit().await?;
-            return Ok(Revoked { outcomes, crl: next.number, outlasting });
+            return Ok(Revoked { outcomes, crl: next.number, outlasting, tokens });
         }
         let crl = newest(&mut tx, Issuer::Issuing).await?.number;
-        Ok(Revoked { outcomes, crl, outlasting })
+        // No new list, but a key or a token may have ended.
+        tx.commit().await?;
+        Ok(Revoked { outcomes, crl, outlasting, tokens })
     }
 
     /// Revokes an issuing CA with the root's next CRL, in one transaction.
@@ -120,7 +146,8 @@ impl Store {
             let next = begin_publication(&mut tx, Issuer::Root, period).await?;
             put_complete(&mut tx, &next, period, &root).await?;
             tx.commit().await?;
-            return Ok(Revoked { outcomes: vec![(serial, Revocation::New)], crl: next.number, outlasting: before });
+            let outcomes = vec![(serial, Revocation::New)];
+            return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
         }
         let row = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities WHERE serial = ?");
         let row = row.bind(serial.magnitude()).fetch_one(&mut *tx).await?;
@@ -128,7 +155,7 @@ impl Store {
         let outcome = Revocation::AlreadyRevoked { at, reason: records::reason(&row)? };
         let outlasting = outcome.outlasting(before, period);
         let crl = newest(&mut tx, Issuer::Root).await?.number;
-        Ok(Revoked { outcomes: vec![(serial, outcome)], crl, outlasting })
+        Ok(Revoked { outcomes: vec![(serial, outcome)], crl, outlasting, tokens: Vec::new() })
     }
 
     /// Records what these lists revoke and this database does not know, all in one transaction, or nothing if one is a delta
@@ -232,6 +259,21 @@ async fn valid_with_name(
     rows.iter().map(records::serial).collect()
 }
 
+async fn valid_with_token(
+    connection: &mut SqliteConnection,
+    token: &TokenId,
+    now: Timestamp,
+) -> Result<Vec<Serial>, StoreError> {
+    let query = sqlx::query(
+        "SELECT serial FROM certificates c
+         WHERE token_id = ? AND not_after >= ?
+           AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
+         ORDER BY id",
+    );
+    let rows = query.bind(token.as_str()).bind(now.unix()).fetch_all(connection).await?;
+    rows.iter().map(records::serial).collect()
+}
+
 async fn revoke(
     connection: &mut SqliteConnection,
     serial: &Serial,
@@ -253,8 +295,12 @@ async fn revoke(
     }
     let row = sqlx::query("SELECT revoked_at, reason FROM revocations WHERE serial = ?")
         .bind(serial.magnitude())
-        .fetch_one(connection)
+        .fetch_one(&mut *connection)
         .await?;
+    if reason.is_compromise() {
+        // The reason that was published stays; the key is not certified again all the same.
+        compromise_key(connection, serial, now).await?;
+    }
     Ok(Revocation::AlreadyRevoked { at: records::time(&row, "revoked_at")?, reason: records::reason(&row)? })
 }
 

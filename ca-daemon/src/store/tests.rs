@@ -5,6 +5,7 @@ use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 use std::sync::Arc;
 
 use pki::{
+    certificate::CertificateInfo,
     crl::{CrlDraft, CrlNumber, DeltaDraft, EncodedEntries, RevocationReason, SignedCrl},
     issuing::IssuingError,
     serial::Serial,
@@ -125,7 +126,7 @@ async fn the_database_itself_forbids_to_forget() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let serial = fixture.issue("client_1", 20).await;
-    fixture.authority.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
+    fixture.authority.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap();
     for forbidden in [
         "UPDATE certificates SET not_after = 0",
         "DELETE FROM certificates",
@@ -142,6 +143,8 @@ async fn the_database_itself_forbids_to_forget() {
         "UPDATE crl_sequences SET last_number = 0",
         "DELETE FROM crl_sequences",
         "UPDATE tokens SET used = uses + 1",
+        "DELETE FROM compromised_keys",
+        "UPDATE compromised_keys SET at = 0",
     ] {
         assert!(sqlx::query(forbidden).execute(&store.writer).await.is_err(), "{forbidden}");
     }
@@ -155,8 +158,9 @@ async fn a_signature_that_fails_leaves_nothing_behind() {
     let serial = fixture.issue("client_1", 20).await;
     let before = store.crl_head(Issuer::Issuing).await.unwrap();
     let failing = Arc::new(Junk(None));
-    let result =
-        store.revoke(Target { serials: &[serial], names: &[] }, RevocationReason::Unspecified, period(), failing).await;
+    let result = store
+        .revoke(Target { serials: &[serial], ..Target::default() }, RevocationReason::Unspecified, period(), failing)
+        .await;
     assert!(matches!(result, Err(StoreError::Signing(_))));
     assert_eq!(store.crl_head(Issuer::Issuing).await.unwrap(), before);
     assert_eq!(store.by_serial(&serial, now()).await.unwrap().unwrap().status, Status::Valid);
@@ -327,8 +331,13 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let fixture = Fixture::new().await;
     let serial = fixture.issue("client_1", 20).await;
     let store = fixture.authority.store();
-    fixture.authority.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
+    fixture.authority.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap();
+    let der = store.by_serial(&serial, now()).await.unwrap().unwrap().der;
+    let key = CertificateInfo::from_der(&der).unwrap().spki_sha256;
     for step in [
+        "DROP TRIGGER revocations_compromise_keys",
+        "DROP TRIGGER certificates_compromise_keys",
+        "DROP TABLE compromised_keys",
         "DROP TRIGGER revocations_are_appended",
         "DROP TABLE crl_pages",
         "ALTER TABLE crls DROP COLUMN pages",
@@ -348,6 +357,7 @@ async fn a_database_from_before_the_deltas_goes_on() {
         sqlx::query(step).execute(&store.writer).await.unwrap();
     }
     let migrated = crate::authority::Authority::open(&fixture.directory).await.unwrap();
+    assert_eq!(migrated.store().uncertifiable(key).await.unwrap(), Some(Uncertifiable::Key { at: now() }));
     let number = now().unix();
     assert_eq!(migrated.store().newest(Issuer::Issuing).await.unwrap().number.get(), number);
     assert!(migrated.store().head(Issuer::Issuing, crate::settings::CrlKind::Delta).await.unwrap().is_none());

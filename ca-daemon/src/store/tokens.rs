@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pki::{time::Timestamp, token::TokenId};
+use pki::{serial::Serial, time::Timestamp, token::TokenId};
 use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, TokenRecord, records};
@@ -101,6 +101,32 @@ impl Store {
         tx.commit().await?;
         Ok(Some(TokenRevocation::New))
     }
+}
+
+/// Revokes the tokens that enrolled these certificates and could enroll somebody else, and those that are named; the ids of
+/// all that it revoked.
+pub(super) async fn revoke_usable(
+    connection: &mut SqliteConnection,
+    enrolled: &[Serial],
+    named: &[TokenId],
+    now: Timestamp,
+) -> Result<Vec<TokenId>, StoreError> {
+    let query = sqlx::query(
+        "UPDATE tokens SET revoked_at = ?1
+         WHERE revoked_at IS NULL
+           AND (id IN (SELECT value FROM json_each(?2))
+                OR used < uses AND expires_at >= ?1
+                   AND id IN (SELECT c.token_id FROM json_each(?3) AS asked CROSS JOIN certificates AS c
+                              ON c.serial = unhex(asked.value) WHERE c.token_id IS NOT NULL))
+         RETURNING id",
+    );
+    let serials: Vec<_> = enrolled.iter().map(|serial| hex(serial.magnitude())).collect();
+    let query = query.bind(now.unix()).bind(records::to_json(&named)).bind(records::to_json(&serials));
+    query.fetch_all(connection).await?.iter().map(|row| records::parse(row, "id")).collect()
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {

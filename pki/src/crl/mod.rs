@@ -120,6 +120,12 @@ impl RevocationReason {
         }
     }
 
+    /// Whether somebody else may have the private key, so that the public key is not to be certified again.
+    #[must_use]
+    pub fn is_compromise(self) -> bool {
+        matches!(self, Self::KeyCompromise | Self::CaCompromise)
+    }
+
     /// The `CRLReason` code.
     #[must_use]
     pub fn code(self) -> u8 {

@@ -1,0 +1,105 @@
+//! What is never certified, whatever a token or an operator says: a public key that was revoked for compromise, and anything
+//! under an issuing CA that is revoked.
+//!
+//! It never forgets a key: triggers record each one with the revocation that compromises it.
+
+use std::collections::HashMap;
+
+use pki::{crl::RevocationReason, serial::Serial, time::Timestamp};
+use sqlx::SqliteConnection;
+
+use super::{Store, StoreError, records};
+
+/// Why something is not certified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Uncertifiable {
+    /// Relying parties refuse whatever it issues.
+    #[error(transparent)]
+    Issuer(#[from] IssuerRevocation),
+    /// Somebody else may have the private key.
+    #[error(
+        "the public key was revoked for compromise at {at} and is never certified again; enroll with a new key \
+         (api-client makes one: enroll --force)"
+    )]
+    Key { at: Timestamp },
+}
+
+/// Since when the issuing CA is revoked, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the issuing CA of this authority was revoked at {at} ({reason}), so whatever it issues is refused; found another \
+     authority: ca-daemon init --dir DIR"
+)]
+pub(crate) struct IssuerRevocation {
+    pub(crate) at: Timestamp,
+    pub(crate) reason: RevocationReason,
+}
+
+impl Store {
+    /// What forbids to certify the key with this SHA-256.
+    pub(crate) async fn uncertifiable(&self, key: [u8; 32]) -> Result<Option<Uncertifiable>, StoreError> {
+        let obstacles = Obstacles::read(&mut *self.reader.acquire().await?, [key]).await?;
+        Ok(obstacles.check(&key).err())
+    }
+
+    /// Whether the root has revoked the issuing CA; there is one, so each that is revoked is that.
+    pub(crate) async fn issuer_revocation(&self) -> Result<Option<IssuerRevocation>, StoreError> {
+        issuer_revocation(&mut *self.reader.acquire().await?).await
+    }
+}
+
+/// What the tables forbid to some keys.
+pub(super) struct Obstacles {
+    issuer: Option<IssuerRevocation>,
+    /// Those of the keys that are compromised, and since when.
+    keys: HashMap<[u8; 32], Timestamp>,
+}
+
+impl Obstacles {
+    pub(super) async fn read(
+        connection: &mut SqliteConnection,
+        keys: impl IntoIterator<Item = [u8; 32]>,
+    ) -> Result<Self, StoreError> {
+        let asked: Vec<String> = keys.into_iter().map(hex).collect();
+        let query = "SELECT spki_sha256, at FROM compromised_keys
+                     WHERE spki_sha256 IN (SELECT unhex(value) FROM json_each(?))";
+        let rows = sqlx::query(query).bind(records::to_json(&asked)).fetch_all(&mut *connection).await?;
+        let keys = rows.iter().map(|row| Ok((records::octets(row, "spki_sha256")?, records::time(row, "at")?)));
+        let keys = keys.collect::<Result<_, StoreError>>()?;
+        Ok(Self { issuer: issuer_revocation(connection).await?, keys })
+    }
+
+    pub(super) fn check(&self, key: &[u8; 32]) -> Result<(), Uncertifiable> {
+        if let Some(revocation) = self.issuer {
+            return Err(revocation.into());
+        }
+        self.keys.get(key).map_or(Ok(()), |&at| Err(Uncertifiable::Key { at }))
+    }
+}
+
+pub(super) async fn issuer_revocation(
+    connection: &mut SqliteConnection,
+) -> Result<Option<IssuerRevocation>, StoreError> {
+    let query = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities ORDER BY id LIMIT 1");
+    let row = query.fetch_optional(connection).await?;
+    let read = |row| Ok(IssuerRevocation { at: records::time(&row, "revoked_at")?, reason: records::reason(&row)? });
+    row.map(read).transpose()
+}
+
+/// Never again certifies the key of a certificate that is revoked already, for a reason that was no compromise.
+pub(super) async fn compromise_key(
+    connection: &mut SqliteConnection,
+    serial: &Serial,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let query = sqlx::query(
+        "INSERT INTO compromised_keys (spki_sha256, at) SELECT spki_sha256, ? FROM certificates WHERE serial = ?
+         ON CONFLICT DO NOTHING",
+    );
+    query.bind(at.unix()).bind(serial.magnitude()).execute(connection).await?;
+    Ok(())
+}
+
+fn hex(octets: [u8; 32]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}

@@ -1,0 +1,104 @@
+//! What becomes of the output of a command: it decides nothing where a revocation is recorded, and is an error elsewhere.
+
+use std::{
+    fs::File,
+    io::{PipeReader, PipeWriter, Read as _, pipe},
+    process::Stdio,
+};
+
+use e2e::{Fleet, Output, run};
+use rustix::process::Signal;
+
+fn with_output(fleet: &Fleet, arguments: &[&str], stdout: impl Into<Stdio>) -> Output {
+    let mut child = fleet.command("ca-daemon");
+    child.args(arguments).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped());
+    let mut child = child.spawn().expect("it is built");
+    let mut stderr = String::new();
+    child.stderr.take().expect("it is a pipe").read_to_string(&mut stderr).expect("it writes text");
+    Output { status: child.wait().expect("it is our child"), stdout: String::new(), stderr }
+}
+
+/// A pipe that nobody reads any more.
+fn closed() -> PipeWriter {
+    pipe().expect("a pipe can be made").1
+}
+
+fn full_device() -> File {
+    File::options().write(true).open("/dev/full").expect("Linux has it")
+}
+
+/// A pipe that has no room left, and that nobody reads for as long as the other end is kept.
+fn unread() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = pipe().expect("a pipe can be made");
+    let filling = writer.try_clone().expect("it can be shared");
+    let flags = rustix::fs::fcntl_getfl(&filling).expect("it has flags");
+    rustix::fs::fcntl_setfl(&filling, flags | rustix::fs::OFlags::NONBLOCK).expect("they can be set");
+    while rustix::io::write(&filling, &[b'x'; 4096]).is_ok() {}
+    rustix::fs::fcntl_setfl(&filling, flags).expect("they can be set");
+    (reader, writer)
+}
+
+const STANDS: &str = "the revocation stands, recorded in CRL number ";
+
+#[test]
+fn what_becomes_of_the_output_of_revoke_decides_nothing() {
+    let mut fleet = Fleet::new();
+    for name in ["service0", "service1"] {
+        let _ = fleet.start_service(name, &["--crl-refresh", "60s"]);
+    }
+    fleet.wait_connected(2);
+    for name in ["client_1", "client_2", "client_3", "client_4", "client_5", "client_6"] {
+        let issue =
+            ["issue", "--client", "--name", name, "--cert", &format!("{name}.crt"), "--key", &format!("{name}.key")];
+        let _ = fleet.ca_daemon(&issue).success();
+    }
+
+    // One relying party does not confirm: that is the exit code, and not that nobody reads.
+    fleet.service(1).process.signal(Signal::STOP);
+    let said = with_output(&fleet, &["revoke", "client_1", "--wait", "1s"], closed());
+    assert_eq!(said.code(), 5, "{said:?}");
+    assert!(said.stderr.contains("1 of 2 relying parties") && !said.stderr.contains(STANDS), "{said:?}");
+    for arguments in [&["revoke", "client_2", "--wait", "1s"][..], &["revoke", "client_3", "--wait", "1s", "--json"]] {
+        let said = with_output(&fleet, arguments, full_device());
+        assert_eq!(said.code(), 5, "{said:?}");
+        assert!(said.stderr.contains(STANDS) && said.stderr.contains("1 of 2 relying parties"), "{said:?}");
+    }
+    let (_nobody, writer) = unread();
+    let said = with_output(&fleet, &["revoke", "client_4", "--wait", "1s"], writer);
+    assert_eq!(said.code(), 5, "{said:?}");
+    assert!(said.stderr.contains(STANDS) && said.stderr.contains("1 of 2 relying parties"), "{said:?}");
+
+    fleet.service(1).process.signal(Signal::CONT);
+    let _ = fleet.ca_daemon(&["revoke", "client_4", "--wait", "1m"]).success();
+    let said = with_output(&fleet, &["revoke", "client_5", "--wait", "1m"], closed());
+    assert!(said.code() == 0 && said.stderr.is_empty(), "{said:?}");
+    let said = with_output(&fleet, &["revoke", "client_6", "--wait", "1m"], full_device());
+    assert!(said.code() == 0 && said.stderr.contains(STANDS), "{said:?}");
+    let listed = fleet.ca_daemon(&["list", "--status", "revoked", "--json"]).success().json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(6), "{listed}");
+}
+
+#[test]
+fn every_other_command_is_quiet_about_a_closed_pipe_and_fails_with_a_full_device() {
+    let fleet = Fleet::new();
+    let _ = fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]).success();
+    for arguments in [&["list"][..], &["list", "--json"], &["show", "client_1"], &["revoke", "client_1", "--dry-run"]] {
+        let said = with_output(&fleet, arguments, closed());
+        assert!(said.code() == 0 && said.stderr.is_empty(), "{arguments:?}: {said:?}");
+        let said = with_output(&fleet, arguments, full_device());
+        assert_eq!(said.code(), 1, "{arguments:?}: {said:?}");
+        assert!(said.stderr.contains("standard output could not be written"), "{arguments:?}: {said:?}");
+    }
+    // A stream that is closed altogether is as good as one that nobody reads.
+    for (index, closed) in [">&-", "2>&-", ">&- 2>&-"].into_iter().enumerate() {
+        let name = format!("closed_{index}");
+        let file = |suffix| format!("{name}.{suffix}");
+        let issue = ["issue", "--client", "--name", &name, "--cert", &file("crt"), "--key", &file("key")];
+        let _ = fleet.ca_daemon(&issue).success();
+        let mut shell = fleet.command("ca-daemon");
+        let program = shell.get_program().to_owned();
+        shell = std::process::Command::new("sh");
+        shell.current_dir(fleet.directory()).arg("-c").arg(format!("\"$0\" revoke {name} {closed}")).arg(program);
+        assert_eq!(run(&mut shell).code(), 0, "{closed}");
+    }
+}
