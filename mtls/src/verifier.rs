@@ -181,3 +181,67 @@ impl ClientCertVerifier for LiveClientVerifier {
         self.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pki::{
+        certificate::{IssuerId, VerifiedId},
+        crl::{CrlDraft, CrlIssuer, CrlNumber},
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::{KeyPair, PublicKey},
+        policy::{OperatorOrder, Policy},
+        profile::Profile,
+        serial::Serial,
+        time::Timestamp,
+    };
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Somebody else's certificate is public: to present it beside one's own does not make one look like them.
+    #[tokio::test]
+    async fn a_connection_is_tallied_under_the_certificates_of_its_path_only() {
+        let now = Timestamp::from_unix(1_795_510_800);
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
+        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([1; 16]));
+        let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();
+        let policy = Policy { trust_domain: "fleet.example".parse().unwrap() };
+        let issue = |name: &str, serial| {
+            let key = KeyPair::generate().unwrap();
+            let order = OperatorOrder {
+                profile: Profile::Client,
+                subject: name.parse().unwrap(),
+                organization: None,
+                hosts: Vec::new(),
+                public_key: PublicKey::from_spki(&key.spki()).unwrap(),
+                lifetime: Duration::from_hours(1),
+            };
+            let order = policy.by_operator(order).unwrap();
+            CertificateDer::from(root.issue(&order, Serial::from_random([serial; 16]), now).unwrap().der)
+        };
+        let (alice, bob) = (issue("alice", 2), issue("bob", 3));
+        let live = LiveSet::new(vec![CrlIssuer::from_certificate(root.info()).unwrap()]);
+        let next_update = now.plus(Duration::from_hours(1));
+        let draft = CrlDraft { number: CrlNumber::FIRST, this_update: now, next_update, revoked: Vec::new() };
+        live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.certificate().clone()).unwrap();
+        let verifier = LiveClientVerifier::new(roots, live.clone(), Clock::manual(now));
+
+        let seconds = u64::try_from(now.unix()).unwrap();
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        // The second time the path is remembered, and then it is that of a session.
+        for _ in 0..2 {
+            let seen = SEEN.scope(RefCell::default(), async {
+                verifier.verify_client_cert(&alice, std::slice::from_ref(&bob), at).unwrap();
+                SEEN.with(RefCell::take).presented.unwrap()
+            });
+            let _registration = live.watch(Arc::clone(&seen.await.ids));
+            let of_alice = VerifiedId { issuer: IssuerId::of(root.info()), serial: Serial::from_random([2; 16]) };
+            assert_eq!(live.tally(), ([(of_alice, 1)].into(), 1));
+        }
+        let earlier = verifier.path_of_earlier(&[alice, bob]).unwrap();
+        assert_eq!(earlier.ids.len(), 1);
+    }
+}
