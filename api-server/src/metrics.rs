@@ -33,6 +33,8 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CrlLabels {
     issuer: String,
+    /// CAs may share a name.
+    key: String,
 }
 
 /// The service's metrics; clones count together.
@@ -92,7 +94,7 @@ impl Metrics {
         let now = self.0.clock.now();
         self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
         for freshness in self.0.live.freshness() {
-            let labels = CrlLabels { issuer: freshness.issuer.to_string() };
+            let labels = CrlLabels { issuer: freshness.issuer.name.to_string(), key: freshness.issuer.short_key() };
             if let (Some((number, _, next_update, entries)), Some(admits_until)) =
                 (freshness.list, freshness.admits_until)
             {

@@ -5,9 +5,8 @@
 
 use std::{cell::RefCell, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use pki::certificate::CertificateError;
+use pki::certificate::CertificateInfo;
 use rustls::{CertificateError as Invalid, HandshakeKind, ServerConfig};
-use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -22,11 +21,10 @@ use crate::{
     flights::Flights,
     limits,
     metrics::{Handshake, Metrics, Reason},
-    paths::{ChainDigest, VerifiedPaths},
-    peer::{Peer, PeerRefusal, Presented},
+    peer::{Peer, PeerRefusal},
     proxy::{ProxyError, ProxyFrom},
     revocation::{LiveSet, Refusal, Registration},
-    verifier::{SEEN, Seen},
+    verifier::{LiveClientVerifier, SEEN, Seen},
 };
 
 /// Lets in whoever has a certificate that is not revoked, and nobody else.
@@ -43,8 +41,8 @@ pub(crate) struct Accepted {
 /// What an acceptor works with.
 pub(crate) struct Parts {
     pub(crate) tls: Arc<ServerConfig>,
-    /// The chains that the verifier of `tls` remembers.
-    pub(crate) paths: Arc<VerifiedPaths>,
+    /// That of `tls`.
+    pub(crate) verifier: Arc<LiveClientVerifier>,
     pub(crate) live: LiveSet,
     pub(crate) proxy_from: ProxyFrom,
     pub(crate) clock: Clock,
@@ -55,7 +53,7 @@ pub(crate) struct Parts {
 struct Refused {
     reason: Reason,
     why: String,
-    presented: Option<Arc<Presented>>,
+    client: Option<Arc<CertificateInfo>>,
     from: SocketAddr,
 }
 
@@ -115,7 +113,7 @@ impl Acceptor {
         };
         let presented = match seen.presented {
             Some(presented) => Ok(presented),
-            None => self.presented_earlier(connection.peer_certificates().unwrap_or_default()),
+            None => self.0.verifier.path_of_earlier(connection.peer_certificates().unwrap_or_default()),
         };
         let presented =
             presented.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
@@ -127,19 +125,11 @@ impl Acceptor {
                 Ok(Accepted { stream, peer, registration })
             }
             Err(refusal) => {
-                let refused =
-                    Refused { reason: refusal.reason(), why: refusal.to_string(), presented: Some(presented), from };
+                let client = Some(Arc::clone(&presented.info));
+                let refused = Refused { reason: refusal.reason(), why: refusal.to_string(), client, from };
                 let _ = stream.shutdown().await;
                 Err(refused)
             }
-        }
-    }
-
-    /// The chain of a session that was resumed: its first handshake was a full one.
-    fn presented_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, CertificateError> {
-        match ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest)) {
-            Some(presented) => Ok(presented),
-            None => Presented::read(chain.iter()).map(Arc::new),
         }
     }
 }
@@ -156,16 +146,16 @@ impl Refused {
             ProxyError::Io(_) => Reason::Disconnected,
             ProxyError::Malformed | ProxyError::TooLong => Reason::ProxyHeader,
         };
-        Self { reason, why: error.to_string(), presented: None, from }
+        Self { reason, why: error.to_string(), client: None, from }
     }
 
     fn timeout(from: SocketAddr) -> Self {
         let why = format!("not completed within {} s", limits::HANDSHAKE_TIMEOUT.as_secs());
-        Self { reason: Reason::Timeout, why, presented: None, from }
+        Self { reason: Reason::Timeout, why, client: None, from }
     }
 
     fn after_handshake(reason: Reason, why: String, from: SocketAddr) -> Self {
-        Self { reason, why, presented: None, from }
+        Self { reason, why, client: None, from }
     }
 
     fn handshake(error: &io::Error, seen: Seen, from: SocketAddr) -> Self {
@@ -185,18 +175,18 @@ impl Refused {
             _ => Reason::Protocol,
         };
         let why = seen.refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-        Self { reason, why, presented: seen.presented, from }
+        Self { reason, why, client: seen.client, from }
     }
 
     /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
     ///
     /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.
     fn log(&self) {
-        let Self { reason, why, presented, from } = self;
-        match presented {
-            Some(presented) => info!(
-                client = presented.info.display_name(),
-                serial = %presented.info.id.serial,
+        let Self { reason, why, client, from } = self;
+        match client {
+            Some(client) => info!(
+                client = client.display_name(),
+                serial = %client.id.serial,
                 %from,
                 reason = reason.as_str(),
                 why,
@@ -213,7 +203,7 @@ impl Refusal {
         match self {
             Self::Barred(_) => Reason::Barred,
             Self::Revoked(_) => Reason::Revoked,
-            Self::NoCrl(_) | Self::StaleCrl { .. } => Reason::NoFreshCrl,
+            Self::NoCrl(_) | Self::Withheld { .. } | Self::StaleCrl { .. } => Reason::NoFreshCrl,
         }
     }
 }

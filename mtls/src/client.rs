@@ -32,7 +32,7 @@ pub fn mutual_tls(
 ) -> Result<ClientConfig, IdentityError> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
-    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone())?;
+    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone());
     let resolver = Presented(Arc::new(identity.certified_key()?));
     Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?

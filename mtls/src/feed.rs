@@ -288,8 +288,10 @@ impl Feed {
         let (tally, open_connections) = self.live.tally();
         let omitted = tally.len().saturating_sub(ROLL_CALL_CERTIFICATES);
         let mut connections: BTreeMap<String, BTreeMap<_, u64>> = BTreeMap::new();
+        // The keys of one name are one issuer to who reads it: what is named there is a certificate of the authority that asks.
         for (certificate, count) in tally.into_iter().take(ROLL_CALL_CERTIFICATES) {
-            connections.entry(certificate.issuer.to_string()).or_default().insert(certificate.serial, count);
+            let of_issuer = connections.entry(certificate.issuer.name.to_string()).or_default();
+            *of_issuer.entry(certificate.serial).or_default() += count;
         }
         let omitted = u64::try_from(omitted).unwrap_or(u64::MAX);
         let answer = RollCallAnswer { id, connections, open_connections, omitted };

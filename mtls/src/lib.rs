@@ -85,6 +85,7 @@ mod server;
 mod servers;
 mod sessions;
 mod tcp;
+mod validation;
 mod verifier;
 
 /// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first, and of the cipher suites

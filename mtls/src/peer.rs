@@ -9,10 +9,9 @@ use std::{
 };
 
 use pki::{
-    certificate::{CertificateError, CertificateId, CertificateInfo},
+    certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
     time::{Timestamp, Validity},
 };
-use rustls_pki_types::CertificateDer;
 
 use crate::revocation::{LiveSet, Refusal, Registration};
 
@@ -27,31 +26,29 @@ struct Connected {
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// What the certificates say that a peer presented.
+/// What the certificates on a verified path say, from a peer's own to the one below the trust anchor. What else the peer presented counts
+/// for nothing.
 #[derive(Debug)]
 pub(crate) struct Presented {
     /// Of the peer's own certificate.
-    pub(crate) info: CertificateInfo,
-    /// Issuer and serial number of each, the peer's own first.
-    pub(crate) ids: Arc<[CertificateId]>,
+    pub(crate) info: Arc<CertificateInfo>,
+    /// Each of them, the peer's own first. The trust anchor is not among them: nobody above it could revoke it, and who trusts it no more
+    /// takes it out of the configuration.
+    pub(crate) ids: Arc<[VerifiedId]>,
     /// When all of them are valid.
     pub(crate) validity: Validity,
 }
 
 impl Presented {
-    /// Reads a chain, the peer's own certificate first.
-    pub(crate) fn read<'a, 'b: 'a>(
-        chain: impl Iterator<Item = &'a CertificateDer<'b>>,
-    ) -> Result<Self, CertificateError> {
-        let mut certificates = chain.map(|certificate| CertificateInfo::from_der(certificate));
-        let info = certificates.next().ok_or(CertificateError::NotACertificate)??;
-        let (mut ids, mut validity) = (vec![info.id.clone()], info.validity);
-        for above in certificates {
-            let above = above?;
-            validity = validity.within(above.validity);
-            ids.push(above.id);
-        }
-        Ok(Self { info, ids: ids.into(), validity })
+    /// A path, the peer's own certificate first, each signed by the next and the last by the anchor.
+    pub(crate) fn on_path(certificates: Vec<CertificateInfo>, anchor: IssuerId) -> Result<Self, CertificateError> {
+        let issuers = certificates.iter().skip(1).map(IssuerId::of).chain([anchor]);
+        let ids = certificates.iter().zip(issuers).map(|(info, issuer)| VerifiedId { issuer, serial: info.id.serial });
+        let ids = ids.collect();
+        let mut certificates = certificates.into_iter();
+        let info = certificates.next().ok_or(CertificateError::NotACertificate)?;
+        let validity = certificates.fold(info.validity, |validity, above| validity.within(above.validity));
+        Ok(Self { info: Arc::new(info), ids, validity })
     }
 }
 
@@ -78,8 +75,8 @@ impl Peer {
         self.0.kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
 
-    /// Issuer and serial number of every certificate that it presented, its own first.
-    pub(crate) fn chain(&self) -> Arc<[CertificateId]> {
+    /// Every certificate on its verified path, its own first.
+    pub(crate) fn chain(&self) -> Arc<[VerifiedId]> {
         Arc::clone(&self.0.presented.ids)
     }
 
@@ -141,8 +138,8 @@ mod tests {
         live.install(&crl(1, serial), now).unwrap();
         for round in 2..ROUNDS {
             let serial = Serial::from_random([round; 16]);
-            let (info, list) = (root.info().clone(), crl(round, serial));
-            let ids = [CertificateId { issuer: info.subject.clone(), serial }].into();
+            let (info, list) = (Arc::new(root.info().clone()), crl(round, serial));
+            let ids = [VerifiedId { issuer: IssuerId::of(&info), serial }].into();
             let presented = Presented { validity: info.validity, info, ids };
             let peer = Peer::new(Arc::new(presented), ([127, 0, 0, 1], 1).into());
             let both = Barrier::new(2);

@@ -7,10 +7,10 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use pki::{
-    certificate::{CertificateError, CertificateInfo, Fingerprint},
+    certificate::{CertificateError, CertificateInfo, Fingerprint, VerifiedId},
     crl::CrlIssuer,
 };
-use rustls::{RootCertStore, ServerConfig, server::VerifierBuilderError, version::TLS13};
+use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -23,9 +23,8 @@ use crate::{
     feed::{Announced, Feed},
     identity::{Identity, IdentityError, ServerIdentity},
     metrics::Metrics,
-    paths::VerifiedPaths,
     proxy::ProxyFrom,
-    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, StalenessLog},
+    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Source, StalenessLog},
     server,
     sessions::Sessions,
     verifier::LiveClientVerifier,
@@ -76,7 +75,8 @@ pub enum CrlLocations {
     /// From where the certificates say, this relying party's own chain included (RFC 5280 section 4.2.1.13).
     #[default]
     DistributionPoints,
-    /// From elsewhere; each CRL says itself whose it is. There has to be one for every authority in the chain.
+    /// From elsewhere; each CRL says itself whose it is. There has to be one for every authority in the chain. Where there are several of
+    /// one authority, what any of them revokes is revoked, and all of them have to be current.
     Given(Vec<Location>),
 }
 
@@ -113,9 +113,6 @@ pub enum RelyingPartyError {
     /// The TLS library does not take the root.
     #[error("the root certificate cannot be used: {0}")]
     Root(#[from] rustls::Error),
-    /// The TLS library does not take the verifier.
-    #[error("client certificates could not be verified: {0}")]
-    Verifier(#[from] VerifierBuilderError),
 }
 
 impl RelyingParty {
@@ -129,16 +126,20 @@ impl RelyingParty {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
         let issuers = issuers(identity, root)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
-        let locations = match crls {
+        let locations: Vec<_> = match crls {
+            // No issuer has two, so that they need no numbers of their own.
             CrlLocations::DistributionPoints => {
-                issuers.iter().map(Issuer::distribution_point).collect::<Result<_, _>>()?
+                let point = |issuer: &Issuer| Ok((issuer.distribution_point()?, Source::default()));
+                issuers.iter().map(point).collect::<Result<_, RelyingPartyError>>()?
             }
-            CrlLocations::Given(locations) => locations,
+            CrlLocations::Given(locations) => {
+                locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
+            }
         };
         let mut keepers = Vec::new();
         let mut announced = Vec::new();
         let (recovered, recoveries) = watch::channel(0);
-        for location in locations {
+        for (location, source) in locations {
             let (announce, hear) = watch::channel(None);
             let (tell, progress) = watch::channel(Progress::default());
             let name = Fingerprint::of(location.to_string().as_bytes()).short();
@@ -151,7 +152,7 @@ impl RelyingParty {
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
-            let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs));
+            let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
             keepers.push(Keeper::restore(live, location, files, crl_refresh, clock.clone(), channels));
         }
         let feed = match feed {
@@ -164,12 +165,14 @@ impl RelyingParty {
         };
 
         let server_identity = ServerIdentity::new(identity)?;
-        let paths = Arc::<VerifiedPaths>::default();
-        let tls = server_config(server_identity.clone(), root, Arc::clone(&paths), &live, &clock)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone())?;
+        let verifier = Arc::new(LiveClientVerifier::new(roots, live.clone(), clock.clone()));
+        let tls = server_config(server_identity.clone(), Arc::clone(&verifier), &live, &clock)?;
         let metrics = Metrics::default();
         let acceptor = Acceptor::new(Parts {
             tls: Arc::new(tls),
-            paths,
+            verifier,
             live: live.clone(),
             proxy_from,
             clock: clock.clone(),
@@ -225,17 +228,13 @@ impl RelyingParty {
 /// The TLS side of a relying party: TLS 1.3 only, a client certificate is required.
 fn server_config(
     identity: ServerIdentity,
-    root: &CertificateDer<'static>,
-    paths: Arc<VerifiedPaths>,
+    verifier: Arc<LiveClientVerifier>,
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(root.clone())?;
-    let verifier = LiveClientVerifier::new(Arc::new(roots), paths, live.clone(), clock.clone())?;
     let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(verifier))
+        .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(identity));
     config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -252,27 +251,55 @@ struct Issuer {
 }
 
 impl Issuer {
+    fn new(issuer: &CertificateInfo, subject: CertificateInfo) -> Result<Self, RelyingPartyError> {
+        let signs = CrlIssuer::from_certificate(issuer)
+            .ok_or_else(|| RelyingPartyError::NotACrlIssuer(issuer.display_name()))?;
+        Ok(Self { signs, subject })
+    }
+
     fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
         let uri = self.subject.crl_urls.iter().find_map(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
     }
 }
 
-/// The authorities above this identity, the nearest first.
-fn issuers(identity: &Identity, root: &CertificateDer<'static>) -> Result<Vec<Issuer>, RelyingPartyError> {
-    let chain = identity.chain().iter().filter(|certificate| *certificate != root).chain([root]);
-    let mut infos = chain.map(|certificate| CertificateInfo::from_der(certificate));
-    let mut issuers = Vec::new();
-    let Some(mut subject) = infos.next().transpose()? else { return Ok(issuers) };
-    for issuer in infos {
-        let issuer = issuer?;
-        if subject.id.issuer != issuer.subject {
-            return Err(RelyingPartyError::MissingIssuer(subject.id.issuer.to_string()));
-        }
-        let signs = CrlIssuer::from_certificate(&issuer)
-            .ok_or_else(|| RelyingPartyError::NotACrlIssuer(issuer.display_name()))?;
-        issuers.push(Issuer { signs, subject });
-        subject = issuer;
+impl Issuer {
+    /// The certificate below it on the relying party's own path.
+    #[expect(dead_code, reason = "for the standing of the relying party's own certificate")]
+    fn subject_id(&self) -> VerifiedId {
+        VerifiedId { issuer: self.signs.id().clone(), serial: self.subject.id.serial }
     }
-    Ok(issuers)
+}
+
+/// The authorities on the path from this identity to the root, the nearest first. Its chain may have other certificates in it, such as a
+/// cross-certificate.
+fn issuers(identity: &Identity, root: &CertificateDer<'static>) -> Result<Vec<Issuer>, RelyingPartyError> {
+    let chain: Vec<_> = identity.chain().iter().filter(|certificate| *certificate != root).collect();
+    let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
+    let missing = CertificateInfo::from_der(own)?.id.issuer;
+    let path = path(own, above, root)?.ok_or_else(|| RelyingPartyError::MissingIssuer(missing.to_string()))?;
+    let authorities = path.iter().skip(1);
+    path.iter().zip(authorities).map(|(subject, issuer)| Issuer::new(issuer, subject.clone())).collect()
+}
+
+/// A certificate and those above it up to the root, each of which has signed the one before it; none if they do not lead there.
+fn path(
+    certificate: &CertificateDer<'_>,
+    above: &[&CertificateDer<'_>],
+    root: &CertificateDer<'_>,
+) -> Result<Option<Vec<CertificateInfo>>, CertificateError> {
+    let info = CertificateInfo::from_der(certificate)?;
+    let root_info = CertificateInfo::from_der(root)?;
+    if root_info.has_signed(certificate) {
+        return Ok(Some(vec![info, root_info]));
+    }
+    for (place, issuer) in above.iter().enumerate() {
+        let others = [&above[..place], &above[place + 1..]].concat();
+        if CertificateInfo::from_der(issuer)?.has_signed(certificate)
+            && let Some(path) = path(issuer, &others, root)?
+        {
+            return Ok(Some([vec![info], path].concat()));
+        }
+    }
+    Ok(None)
 }

@@ -1,17 +1,16 @@
-//! The verifier of client certificates: rustls's own path validation, once for each chain, and then the live set.
+//! The verifier of client certificates: path validation, once for each chain, and then the live set.
 //!
 //! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
 //! why the acceptor asks the live set again after each handshake.
 
 use std::{cell::RefCell, iter, sync::Arc};
 
+use pki::certificate::CertificateInfo;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    server::{
-        VerifierBuilderError, WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -20,6 +19,7 @@ use crate::{
     paths::{ChainDigest, VerifiedPaths},
     peer::Presented,
     revocation::{LiveSet, Refusal},
+    validation::PathValidator,
 };
 
 tokio::task_local! {
@@ -31,6 +31,9 @@ tokio::task_local! {
 /// What the verifier saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// The certificate of whoever asks, verified or not.
+    pub(crate) client: Option<Arc<CertificateInfo>>,
+    /// What is on its verified path, if it has one and may come in.
     pub(crate) presented: Option<Arc<Presented>>,
     pub(crate) refusal: Option<Refusal>,
     /// The certificate is good, and whoever presents it did not sign the handshake with its key.
@@ -49,49 +52,94 @@ fn without_key(seen: &mut Seen) {
 /// Accepts clients whose certificate chains to a trusted root, is for clients, is valid now, and is not revoked.
 #[derive(Debug)]
 pub(crate) struct LiveClientVerifier {
-    inner: Arc<dyn ClientCertVerifier>,
-    paths: Arc<VerifiedPaths>,
+    validator: PathValidator,
+    algorithms: WebPkiSupportedAlgorithms,
+    hints: Vec<DistinguishedName>,
+    paths: VerifiedPaths,
     live: LiveSet,
     clock: Clock,
 }
 
 impl LiveClientVerifier {
-    /// Remembers in `paths`, which nobody else may fill, the chains that lead to one of these roots.
-    pub(crate) fn new(
-        roots: Arc<RootCertStore>,
-        paths: Arc<VerifiedPaths>,
-        live: LiveSet,
-        clock: Clock,
-    ) -> Result<Self, VerifierBuilderError> {
-        // Without CRLs of its own: webpki would verify the signature over the whole list in every handshake.
-        let inner = WebPkiClientVerifier::builder_with_provider(roots, crate::provider()).build()?;
-        Ok(Self { inner, paths, live, clock })
+    pub(crate) fn new(roots: RootCertStore, live: LiveSet, clock: Clock) -> Self {
+        Self {
+            hints: roots.subjects(),
+            validator: PathValidator::of_clients(Arc::new(roots)),
+            algorithms: crate::provider().signature_verification_algorithms,
+            paths: VerifiedPaths::default(),
+            live,
+            clock,
+        }
     }
 
-    /// What a chain says whose path was verified, now or earlier.
-    fn verify_path(
+    /// The path of a session that was resumed: its first handshake was a full one, and mostly its path is remembered. Whether it is valid
+    /// still, and revoked by now, is for the caller to ask.
+    pub(crate) fn path_of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, Error> {
+        let digest = ChainDigest::of(chain.iter());
+        if let Some(presented) = digest.and_then(|digest| self.paths.recall(&digest)) {
+            return Ok(presented);
+        }
+        let (end_entity, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+        let now =
+            rustls::time_provider::TimeProvider::current_time(&self.clock).ok_or(Error::FailedToGetCurrentTime)?;
+        self.validate(end_entity, intermediates, digest, now, |_| true)
+    }
+
+    /// The path of a chain, validated now or earlier.
+    fn path(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Arc<Presented>, Error> {
-        let chain = || iter::once(end_entity).chain(intermediates);
-        let digest = ChainDigest::of(chain());
-        // Everything that the verification came to was said by the same octets, but for the time.
-        if let Some(presented) = digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())) {
-            note(|seen| seen.presented = Some(Arc::clone(&presented)));
-            return Ok(presented);
+        let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
+        // Everything that the validation came to was said by the same bytes, but for the time.
+        let known = match digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())) {
+            Some(presented) => presented,
+            None => {
+                note(|seen| seen.client = CertificateInfo::from_der(end_entity).map(Arc::new).ok());
+                self.validate(end_entity, intermediates, digest, now, |_| true)?
+            }
+        };
+        note(|seen| seen.client = Some(Arc::clone(&known.info)));
+        let Err(refusal) = self.live.check(&known.ids, self.clock.now()) else { return Ok(known) };
+        // What is refused may be a cross-certificate that there is no need of.
+        if intermediates.len() >= known.ids.len() {
+            let is_good = |presented: &Presented| self.live.check(&presented.ids, self.clock.now()).is_ok();
+            if let Ok(other) = self.validate(end_entity, intermediates, digest, now, is_good) {
+                return Ok(other);
+            }
         }
-        let read = Presented::read(chain()).map(Arc::new);
-        note(|seen| {
-            seen.presented = read.clone().or_else(|_| Presented::read(iter::once(end_entity)).map(Arc::new)).ok();
-        });
-        self.inner.verify_client_cert(end_entity, intermediates, now)?;
-        let presented = read.map_err(|_| CertificateError::BadEncoding)?;
+        let error = refusal.as_certificate_error();
+        note(|seen| seen.refusal = Some(refusal));
+        Err(error.into())
+    }
+
+    fn validate(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        digest: Option<ChainDigest>,
+        now: UnixTime,
+        is_good: impl Fn(&Presented) -> bool,
+    ) -> Result<Arc<Presented>, Error> {
+        let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, is_good)?);
         if let Some(digest) = digest {
             self.paths.remember(digest, Arc::clone(&presented));
         }
         Ok(presented)
+    }
+}
+
+impl Refusal {
+    fn as_certificate_error(&self) -> CertificateError {
+        match self {
+            Self::Revoked(_) => CertificateError::Revoked,
+            // The client has done nothing wrong and its CA is not unknown: `access_denied` (RFC 8446 section 6.2).
+            Self::Barred(_) | Self::NoCrl(_) | Self::Withheld { .. } | Self::StaleCrl { .. } => {
+                CertificateError::ApplicationVerificationFailure
+            }
+        }
     }
 }
 
@@ -102,25 +150,13 @@ impl ClientCertVerifier for LiveClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let presented = self.verify_path(end_entity, intermediates, now)?;
-        match self.live.check(&presented.ids, self.clock.now()) {
-            Ok(()) => Ok(ClientCertVerified::assertion()),
-            Err(refusal) => {
-                let error = match &refusal {
-                    Refusal::Revoked(_) => CertificateError::Revoked,
-                    // The client has done nothing wrong and its CA is not unknown: `access_denied` (RFC 8446 section 6.2).
-                    Refusal::Barred(_) | Refusal::NoCrl(_) | Refusal::StaleCrl { .. } => {
-                        CertificateError::ApplicationVerificationFailure
-                    }
-                };
-                note(|seen| seen.refusal = Some(refusal));
-                Err(error.into())
-            }
-        }
+        let presented = self.path(end_entity, intermediates, now)?;
+        note(|seen| seen.presented = Some(presented));
+        Ok(ClientCertVerified::assertion())
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        &self.hints
     }
 
     fn verify_tls12_signature(
@@ -129,7 +165,7 @@ impl ClientCertVerifier for LiveClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature).inspect_err(|_| note(without_key))
+        verify_tls12_signature(message, certificate, signature, &self.algorithms).inspect_err(|_| note(without_key))
     }
 
     fn verify_tls13_signature(
@@ -138,10 +174,74 @@ impl ClientCertVerifier for LiveClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature).inspect_err(|_| note(without_key))
+        verify_tls13_signature(message, certificate, signature, &self.algorithms).inspect_err(|_| note(without_key))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pki::{
+        certificate::{IssuerId, VerifiedId},
+        crl::{CrlDraft, CrlIssuer, CrlNumber},
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::{KeyPair, PublicKey},
+        policy::{OperatorOrder, Policy},
+        profile::Profile,
+        serial::Serial,
+        time::Timestamp,
+    };
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Somebody else's certificate is public: to present it beside one's own does not make one look like them.
+    #[tokio::test]
+    async fn a_connection_is_tallied_under_the_certificates_of_its_path_only() {
+        let now = Timestamp::from_unix(1_795_510_800);
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
+        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([1; 16]));
+        let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();
+        let policy = Policy { trust_domain: "fleet.example".parse().unwrap() };
+        let issue = |name: &str, serial| {
+            let key = KeyPair::generate().unwrap();
+            let order = OperatorOrder {
+                profile: Profile::Client,
+                subject: name.parse().unwrap(),
+                organization: None,
+                hosts: Vec::new(),
+                public_key: PublicKey::from_spki(&key.spki()).unwrap(),
+                lifetime: Duration::from_hours(1),
+            };
+            let order = policy.by_operator(order).unwrap();
+            CertificateDer::from(root.issue(&order, Serial::from_random([serial; 16]), now).unwrap().der)
+        };
+        let (alice, bob) = (issue("alice", 2), issue("bob", 3));
+        let live = LiveSet::new(vec![CrlIssuer::from_certificate(root.info()).unwrap()]);
+        let next_update = now.plus(Duration::from_hours(1));
+        let draft = CrlDraft { number: CrlNumber::FIRST, this_update: now, next_update, revoked: Vec::new() };
+        live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(root.certificate().clone()).unwrap();
+        let verifier = LiveClientVerifier::new(roots, live.clone(), Clock::manual(now));
+
+        let seconds = u64::try_from(now.unix()).unwrap();
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        // The second time the path is remembered, and then it is that of a session.
+        for _ in 0..2 {
+            let seen = SEEN.scope(RefCell::default(), async {
+                verifier.verify_client_cert(&alice, std::slice::from_ref(&bob), at).unwrap();
+                SEEN.with(RefCell::take).presented.unwrap()
+            });
+            let _registration = live.watch(Arc::clone(&seen.await.ids));
+            let of_alice = VerifiedId { issuer: IssuerId::of(root.info()), serial: Serial::from_random([2; 16]) };
+            assert_eq!(live.tally(), ([(of_alice, 1)].into(), 1));
+        }
+        let earlier = verifier.path_of_earlier(&[alice, bob]).unwrap();
+        assert_eq!(earlier.ids.len(), 1);
     }
 }

@@ -175,8 +175,8 @@ async fn attacks_fail(kind: Kind, attacks: impl IntoIterator<Item = &Attack>) {
         publish(attack);
         eventually(name, || logged() == before + 1).await;
         assert_eq!(number(&relying_party), in_force, "{name}");
-        let chain = [revoked.info.id.clone()];
-        assert_eq!(live.check(&chain, start()), Err(Refusal::Revoked(revoked.info.id.clone())), "{name}");
+        let chain = [revoked.id()];
+        assert_eq!(live.check(&chain, start()), Err(Refusal::Revoked(revoked.id())), "{name}");
     }
 }
 
@@ -249,7 +249,7 @@ async fn a_delta_whose_base_is_missing_brings_the_complete_crl() {
     let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
     let _tasks = relying_party.keep_current();
     let live = relying_party.live_set().clone();
-    let is_revoked = |issued: &Issued| live.check(std::slice::from_ref(&issued.info.id), start()).is_err();
+    let is_revoked = |issued: &Issued| live.check(std::slice::from_ref(&issued.id()), start()).is_err();
     publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[&one])));
     eventually("the delta is in force", || number(&relying_party) == 2).await;
     assert!(is_revoked(&one) && !is_revoked(&two));

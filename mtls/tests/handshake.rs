@@ -212,16 +212,19 @@ async fn what_a_client_adds_to_its_chain_does_not_help_it() {
     let mut valid = authority.client("valid_1");
     valid.chain.push(certificate_with_a_line_break());
     let client = Client::presenting(&authority, valid.chain, &valid.key, &service.clock);
+    assert_eq!(client.get(service.address).await.status, 200, "what is not on the path counts for nothing");
+
+    let client = Client::presenting(&authority, vec![certificate_with_a_line_break()], &valid.key, &service.clock);
     client.refused(service.address).await.alert();
-    eventually("it is logged", || log.has(&["handshake refused", "valid_1"])).await;
+    eventually("it is logged", || log.has(&["handshake refused", "elsewhere-n"])).await;
     assert!(!log.lines(&[]).iter().any(|line| line.starts_with("forged")), "{:?}", log.lines(&[]));
 }
 
-/// A certificate, signed by nobody in particular, whose issuer's name contains a line break and `forged`.
+/// A certificate, signed by nobody in particular, whose name contains a line break and `forged`.
 fn certificate_with_a_line_break() -> rustls_pki_types::CertificateDer<'static> {
-    let other = Authority::named("Elsewhere not Fleet", "http://127.0.0.1:1").client("x");
+    let other = Authority::named("Elsewhere", "http://127.0.0.1:1").client("elsewhere-not-fleet");
     let mut der = other.chain[0].to_vec();
-    let (from, to) = (b"Elsewhere not Fleet", b"Elsewhere n\nforged t");
+    let (from, to) = (b"elsewhere-not-fleet", b"elsewhere-n\nforged-");
     let at = der.windows(from.len()).position(|window| window == from).unwrap();
     der[at..at + from.len()].copy_from_slice(&to[..from.len()]);
     der.into()

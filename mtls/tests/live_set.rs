@@ -8,7 +8,7 @@ use std::{
 
 use mtls::revocation::{InstallError, Installed, LiveSet, Refusal};
 use pki::{
-    certificate::CertificateId,
+    certificate::{IssuerId, VerifiedId},
     crl::{CrlNumber, CrlVerifyError},
     serial::Serial,
     time::Timestamp,
@@ -30,8 +30,8 @@ fn number(live: &LiveSet) -> Option<i64> {
     live.freshness()[0].list.map(|(number, ..)| number.get())
 }
 
-fn ids(issued: &Issued) -> Vec<CertificateId> {
-    vec![issued.info.id.clone()]
+fn ids(issued: &Issued) -> Vec<VerifiedId> {
+    vec![issued.id()]
 }
 
 #[test]
@@ -39,7 +39,9 @@ fn a_higher_number_replaces_and_a_lower_or_equal_one_does_not() {
     let authority = Authority::new();
     let (live, revoked) = (live(&authority), authority.client("revoked_1"));
     let seven = authority.crl(7, &[&revoked]);
-    let replaced = Installed::Replaced { number: CrlNumber::new(7).unwrap(), revoked: 1, ended: 0, delta_url: None };
+    let issuer = IssuerId::of(authority.issuing.info());
+    let number = CrlNumber::new(7).unwrap();
+    let replaced = Installed::Replaced { issuer, number, revoked: 1, ended: 0, delta_url: None };
     assert_eq!(live.install(&seven, start()), Ok(replaced));
     assert_eq!(live.install(&seven, start()), Ok(Installed::Unchanged));
     let error = live.install(&authority.crl(7, &[]), start()).unwrap_err();
@@ -49,7 +51,7 @@ fn a_higher_number_replaces_and_a_lower_or_equal_one_does_not() {
         assert!(matches!(error, InstallError::LowerNumber { .. }), "{error}");
         assert!(matches!(live.restore(&authority.crl(number, &[])), Err(InstallError::LowerNumber { .. })));
     }
-    assert_eq!(live.check(&ids(&revoked), start()), Err(Refusal::Revoked(revoked.info.id.clone())));
+    assert_eq!(live.check(&ids(&revoked), start()), Err(Refusal::Revoked(revoked.id())));
     let far = authority.crl(i64::MAX, &[]);
     assert!(live.install(&far, start()).is_ok() && live.install(&seven, start()).is_err());
     assert_eq!(live.check(&ids(&revoked), start()), Ok(()), "a list says all that is revoked");
@@ -90,7 +92,7 @@ fn what_is_not_believed_changes_nothing() {
         assert!(matches!(live.install(&damaged, start()), Err(InstallError::Verify(_))), "changed at {at}");
     }
     assert_eq!(number(&live), Some(1));
-    assert_eq!(live.check(&ids(&revoked), start()), Err(Refusal::Revoked(revoked.info.id.clone())));
+    assert_eq!(live.check(&ids(&revoked), start()), Err(Refusal::Revoked(revoked.id())));
 }
 
 #[test]
@@ -127,10 +129,10 @@ fn a_stale_list_is_restored_for_its_number_and_admits_nobody() {
 fn each_issuer_has_its_own_list_and_all_are_needed() {
     let authority = Authority::new();
     let (live, client) = (live(&authority), authority.client("client_1"));
-    let chain = [client.info.id.clone(), authority.issuing.info().id.clone()];
+    let chain = [client.id(), authority.issuing_id()];
     live.install(&authority.crl(50, &[]), start()).unwrap();
     assert!(
-        matches!(live.check(&chain, start()), Err(Refusal::NoCrl(issuer)) if issuer == *authority.crl_issuers()[1].name())
+        matches!(live.check(&chain, start()), Err(Refusal::NoCrl(issuer)) if issuer == *authority.crl_issuers()[1].id())
     );
     assert!(live.ready(start()).is_err());
     assert!(live.install(&authority.root_crl(1, &[]), start()).is_ok(), "numbers of two issuers do not compare");
@@ -154,8 +156,8 @@ fn the_highest_number_wins_whatever_the_order() {
     const LISTS: u64 = 48;
     let authority = Authority::new();
     let live = live(&authority);
-    let issuer = authority.issuing.info().subject.clone();
-    let id = |number| CertificateId { issuer: issuer.clone(), serial: serial(1_000_000 + number) };
+    let issuer = IssuerId::of(authority.issuing.info());
+    let id = |number| VerifiedId { issuer: issuer.clone(), serial: serial(1_000_000 + number) };
     let serials: Vec<Serial> = (1..=LISTS).map(|number| id(number).serial).collect();
     let lists: Vec<_> = (1..=LISTS)
         .map(|number| {
@@ -216,7 +218,7 @@ fn two_lists_with_one_number_are_told_apart_whichever_kind_they_are() {
         assert!(other(live.install_delta(&authority.delta(5, 1, revoked), start())), "{}", revoked.len());
     }
     assert!(other(live.install(&authority.crl(5, &[&two]), start())), "it would readmit somebody");
-    assert_eq!(live.check(&ids(&one), start()), Err(Refusal::Revoked(one.info.id.clone())));
+    assert_eq!(live.check(&ids(&one), start()), Err(Refusal::Revoked(one.id())));
     assert!(live.install(&authority.crl(5, &[&one]), start()).is_ok(), "the same list, whole");
     assert_eq!(live.install_delta(&delta, start()), Ok(Installed::Unchanged), "the complete one says as much");
     assert!(other(live.install_delta(&authority.delta(5, 1, &[&two]), start())));

@@ -14,6 +14,7 @@ use crate::{
     name::TrustDomain,
     profile::Profile,
     serial::{Serial, SerialError},
+    signature,
     time::{Timestamp, Validity},
 };
 
@@ -71,6 +72,53 @@ impl CertificateId {
     }
 }
 
+/// Who signs: a name and a key. A CA that was re-keyed under its name is another issuer, and so is one CA beneath another of the same
+/// name; each signs CRLs of its own. Clones share one copy of the name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IssuerId {
+    /// SHA-256 of its `SubjectPublicKeyInfo`.
+    pub spki_sha256: [u8; 32],
+    /// Its distinguished name.
+    pub name: DistinguishedName,
+}
+
+impl IssuerId {
+    /// The authority that this certificate certifies.
+    #[must_use]
+    pub fn of(certificate: &CertificateInfo) -> Self {
+        Self { spki_sha256: certificate.spki_sha256, name: certificate.subject.clone() }
+    }
+
+    /// The first 8 bytes of the key's digest in hexadecimal: enough to tell keys of one name apart, not to trust one.
+    #[must_use]
+    pub fn short_key(&self) -> String {
+        short_hex(&self.spki_sha256)
+    }
+
+    /// That of a trust anchor whose name and `SubjectPublicKeyInfo` are given as their contents, as webpki keeps them.
+    #[must_use]
+    pub fn of_anchor(name: &[u8], spki: &[u8]) -> Self {
+        let whole = |contents| der::encode(der::SEQUENCE, contents);
+        Self { spki_sha256: sha256(&whole(spki)), name: DistinguishedName::from_der(&whole(name)) }
+    }
+}
+
+impl fmt::Display for IssuerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (key {})", self.name, self.short_key())
+    }
+}
+
+/// A certificate on a verified path: what it is once it is known whose key verified it. What a certificate says of its issuer is a name
+/// only ([`CertificateId`]).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct VerifiedId {
+    /// Whose key verified its signature.
+    pub issuer: IssuerId,
+    /// The number that it was given.
+    pub serial: Serial,
+}
+
 /// The SHA-256 digest of a certificate's DER, written as `openssl x509 -fingerprint -sha256` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
@@ -85,9 +133,14 @@ impl Fingerprint {
     /// The first 8 octets in hexadecimal: enough to tell files apart, not to trust anything.
     #[must_use]
     pub fn short(&self) -> String {
-        let digits = self.0[..8].iter().fold(0, |digits, octet| digits << 8 | u64::from(*octet));
-        format!("{digits:016x}")
+        short_hex(&self.0)
     }
+}
+
+/// The first 8 bytes of a digest in hexadecimal.
+fn short_hex(digest: &[u8; 32]) -> String {
+    let digits = digest[..8].iter().fold(0, |digits, byte| digits << 8 | u64::from(*byte));
+    format!("{digits:016x}")
 }
 
 impl fmt::Display for Fingerprint {
@@ -183,6 +236,14 @@ impl CertificateInfo {
                 Err(_) => false,
             },
         })
+    }
+
+    /// Whether this authority has signed that certificate, by its name and by its key. That is not yet a path: what the authority may
+    /// sign, and when, is not asked.
+    #[must_use]
+    pub fn has_signed(&self, certificate: &[u8]) -> bool {
+        CertificateId::from_der(certificate).is_ok_and(|id| id.issuer == self.subject)
+            && signature::verify(certificate, &self.spki).is_ok()
     }
 
     /// Whether this key pair's public half is the certified one.

@@ -10,7 +10,7 @@ use common::{
     signer::{CRITICAL, Signer, entry, extension, extensions, issuer, number, time},
 };
 use pki::{
-    certificate::CertificateInfo,
+    certificate::{CertificateInfo, IssuerId},
     crl::{
         CrlDraft, CrlIssuer, CrlNumber, CrlVerifyError, DeltaDraft, EncodedEntries, RevocationReason, RevokedEntry,
         Streamed, VerifiedCrl, VerifiedDelta,
@@ -28,7 +28,7 @@ fn says_what_was_drafted() {
     let fleet = Fleet::new();
     let crl = fleet.publish(vec![revoked(9, RevocationReason::Superseded), revoked(7, RevocationReason::Unspecified)]);
     let read = VerifiedCrl::verify(&crl, &issuer(fleet.issuing.certificate())).unwrap();
-    assert_eq!(read.issuer(), &fleet.issuing.info().subject);
+    assert_eq!(read.issuer(), &IssuerId::of(fleet.issuing.info()));
     assert_eq!(
         (read.number(), read.this_update(), read.next_update()),
         (CrlNumber::FIRST.next(), now(), now().plus(DAY))
@@ -86,7 +86,7 @@ mod written {
             let ours = VerifiedDelta::verify(&delta, &issuer).unwrap();
             assert_eq!((ours.number().get(), ours.base(), ours.count()), (300, CrlNumber::FIRST, given.len()));
             assert_eq!((ours.this_update(), ours.next_update()), (now(), now().plus(DAY)));
-            assert_eq!(ours.issuer(), &fleet.issuing.info().subject);
+            assert_eq!(ours.issuer(), &IssuerId::of(fleet.issuing.info()));
             assert_eq!(ours.serials().collect::<Vec<_>>(), serials);
             assert_eq!(x509_parser(&delta), given);
             assert_eq!(openssl(&fleet, &delta), serials);

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use mtls::revocation::LiveSet;
 use pki::{
-    certificate::{CertificateId, CertificateInfo},
+    certificate::{CertificateInfo, IssuerId, VerifiedId},
     crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, Streamed},
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::KeyPair,
@@ -140,7 +140,7 @@ pub(super) fn load(arguments: &Arguments) -> anyhow::Result<()> {
 
 /// Seconds for each question.
 fn lookups(live: &LiveSet, issuer: &CertificateInfo, serials: &[Serial]) -> f64 {
-    let mut chain = [CertificateId { issuer: issuer.subject.clone(), serial: Serial::from_random([1; 16]) }];
+    let mut chain = [VerifiedId { issuer: IssuerId::of(issuer), serial: Serial::from_random([1; 16]) }];
     let began = Instant::now();
     for serial in serials {
         chain[0].serial = *serial;

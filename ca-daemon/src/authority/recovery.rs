@@ -5,7 +5,7 @@
 
 use pki::{
     certificate::CertificateInfo,
-    crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta},
+    crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
 };
 use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
 use tokio::task::spawn_blocking;
@@ -65,30 +65,21 @@ pub(crate) fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, TakeBackError> {
     if crls.is_empty() { Err(TakeBackError::NoCrl) } else { Ok(crls) }
 }
 
-/// Tries the two authorities in turn: the CRL says whose it is, and only that one's key can have signed it.
+/// Believes a list that one of the two authorities has signed.
 fn read(der: &[u8], issuers: &[(Issuer, CrlIssuer)]) -> Result<SignedList, CrlVerifyError> {
-    let mut refused = CrlVerifyError::NoIssuer;
-    for (issuer, signer) in issuers {
-        let complete = VerifiedCrl::verify(der, signer).map(|list| SignedList {
+    CrlIssuer::find(issuers, |(issuer, signer)| {
+        let signed = |list: &VerifiedList<'_>, base| SignedList {
             issuer: *issuer,
             number: list.number(),
-            base: None,
+            base,
             revoked: list.entries().collect(),
-        });
-        let list = match complete {
-            // What a delta says in the place of a complete list.
-            Err(CrlVerifyError::CriticalExtension) => VerifiedDelta::verify(der, signer).map(|list| SignedList {
-                issuer: *issuer,
-                number: list.number(),
-                base: Some(list.base()),
-                revoked: list.entries().collect(),
-            }),
-            complete => complete,
         };
-        match list {
-            Err(error @ CrlVerifyError::OtherIssuer { .. }) => refused = error,
-            list => return list,
+        match VerifiedCrl::verify(der, signer) {
+            // What a delta says in the place of a complete list.
+            Err(CrlVerifyError::CriticalExtension) => {
+                VerifiedDelta::verify(der, signer).map(|delta| signed(&delta, Some(delta.base())))
+            }
+            complete => complete.map(|list| signed(&list, None)),
         }
-    }
-    Err(refused)
+    })
 }

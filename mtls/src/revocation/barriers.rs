@@ -8,7 +8,7 @@ use std::sync::{
 };
 
 use pki::{
-    certificate::{CertificateId, DistinguishedName},
+    certificate::{IssuerId, VerifiedId},
     crl::CrlNumber,
 };
 
@@ -20,12 +20,12 @@ pub enum Barrier {
     Unregistered,
     /// Its own certificate, or that of a CA above it, is revoked.
     #[error("the certificate {} that this service presents, or that stands above it, is revoked; enroll again", .0.serial)]
-    OwnCertificate(CertificateId),
+    OwnCertificate(VerifiedId),
     /// The authority has announced a list that could not be put in force yet.
     #[error("the authority has announced CRL number {announced} of {issuer}, which is not in force here yet")]
     Behind {
         /// Whose list.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// The number that exists.
         announced: CrlNumber,
     },
@@ -112,7 +112,7 @@ mod tests {
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
         let (serial, now) = (Serial::from_random([1; 16]), Timestamp::from_unix(1_795_510_800));
         let root = CertificateAuthority::new_root(&subject, root, serial, now, publication).unwrap();
-        let issuer = root.info().subject.clone();
+        let issuer = IssuerId::of(root.info());
         let behind = |number| Barrier::Behind { issuer: issuer.clone(), announced: CrlNumber::new(number).unwrap() };
         assert!(barriers.raise(behind(2)) && !barriers.raise(behind(3)), "the newer number counts");
         assert!(barriers.lift(|barrier| *barrier == Barrier::Unregistered));

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pki::certificate::CertificateId;
+use pki::certificate::VerifiedId;
 use tokio_util::sync::CancellationToken;
 
 /// Every open connection, under the certificates of its peer; clones share one list.
@@ -22,7 +22,7 @@ struct Open {
 
 #[derive(Debug)]
 struct Entry {
-    chain: Arc<[CertificateId]>,
+    chain: Arc<[VerifiedId]>,
     end: CancellationToken,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Registration {
 impl Connections {
     /// Puts a connection on the list. Whoever does so asks the live set *afterwards*: a swap that the question does not see
     /// goes through the list later, and finds the connection.
-    pub(crate) fn register(&self, chain: Arc<[CertificateId]>) -> Registration {
+    pub(crate) fn register(&self, chain: Arc<[VerifiedId]>) -> Registration {
         let end = CancellationToken::new();
         let mut open = self.lock();
         let key = open.next;
@@ -50,7 +50,7 @@ impl Connections {
     /// Ends every connection with a certificate in its peer's chain that satisfies `is_revoked`, and says how many.
     ///
     /// It goes through all of them: that takes 100 ns for each, and there is no index to keep right.
-    pub(crate) fn end_if(&self, is_revoked: impl Fn(&CertificateId) -> bool) -> usize {
+    pub(crate) fn end_if(&self, is_revoked: impl Fn(&VerifiedId) -> bool) -> usize {
         let open = self.lock();
         let affected = |entry: &&Entry| !entry.end.is_cancelled() && entry.chain.iter().any(&is_revoked);
         let revoked = open.entries.values().filter(affected);
@@ -58,20 +58,18 @@ impl Connections {
     }
 
     /// How many connections that are not being ended have each certificate in their peer's chain, and how many there are.
-    pub(crate) fn tally(&self) -> (HashMap<CertificateId, u64>, u64) {
+    pub(crate) fn tally(&self) -> (HashMap<VerifiedId, u64>, u64) {
         // Names and numbers are looked at when nobody waits for the list any more.
         let chains: Vec<_> = {
             let open = self.lock();
             let going_on = open.entries.values().filter(|entry| !entry.end.is_cancelled());
             going_on.map(|entry| Arc::clone(&entry.chain)).collect()
         };
-        let mut tally: HashMap<&CertificateId, u64> = HashMap::new();
+        let mut tally: HashMap<&VerifiedId, u64> = HashMap::new();
         for chain in &chains {
-            for (index, certificate) in chain.iter().enumerate() {
-                // A peer may present a certificate twice.
-                if !chain[..index].contains(certificate) {
-                    *tally.entry(certificate).or_default() += 1;
-                }
+            // No certificate is twice on a path.
+            for certificate in chain.iter() {
+                *tally.entry(certificate).or_default() += 1;
             }
         }
         let count = u64::try_from(chains.len()).unwrap_or(u64::MAX);

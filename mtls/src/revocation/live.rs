@@ -14,7 +14,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pki::{
-    certificate::{CertificateId, DistinguishedName},
+    certificate::{IssuerId, VerifiedId},
     crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
     time::Timestamp,
 };
@@ -23,6 +23,7 @@ use super::{
     barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
     serials::SerialSet,
+    snapshot::{Lists, Snapshot, Source, Withheld},
     staleness::{OnStaleCrl, Stale},
 };
 
@@ -35,6 +36,7 @@ const CLOCK_SKEW: Duration = Duration::from_mins(1);
 #[derive(Clone, Debug)]
 pub struct LiveSet {
     issuers: Arc<[CrlIssuer]>,
+    source: Source,
     on_stale_crl: OnStaleCrl,
     snapshot: Arc<ArcSwap<Snapshot>>,
     // Held while a list is compared with its predecessor and put in its place; readers never wait for it.
@@ -45,32 +47,16 @@ pub struct LiveSet {
     barriers: Barriers,
 }
 
-/// One list for each issuer of which a CRL has arrived.
-#[derive(Clone, Debug, Default)]
-struct Snapshot(Vec<(DistinguishedName, Arc<IssuerList>)>);
-
-impl Snapshot {
-    /// There are as many as a chain has authorities: to compare two or three names takes less than to hash one.
-    fn get(&self, issuer: &DistinguishedName) -> Option<&Arc<IssuerList>> {
-        self.0.iter().find(|(name, _)| name == issuer).map(|(_, list)| list)
-    }
-
-    fn put(&mut self, issuer: &DistinguishedName, list: Arc<IssuerList>) {
-        match self.0.iter_mut().find(|(name, _)| name == issuer) {
-            Some((_, of_issuer)) => *of_issuer = list,
-            None => self.0.push((issuer.clone(), list)),
-        }
-    }
-}
-
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
 #[derive(Debug)]
-struct IssuerList {
+pub(super) struct IssuerList {
     number: CrlNumber,
     this_update: Timestamp,
-    next_update: Timestamp,
+    pub(super) next_update: Timestamp,
     base: Arc<Base>,
     since_base: SerialSet,
+    /// How many it revokes: what is in the base and in the delta counts once.
+    pub(super) revoked: usize,
 }
 
 /// A complete CRL; shared by every list that a delta makes of it.
@@ -99,15 +85,24 @@ pub enum Refusal {
     Barred(Barrier),
     /// A certificate in its chain is revoked.
     #[error("certificate {} is revoked", .0.serial)]
-    Revoked(CertificateId),
+    Revoked(VerifiedId),
     /// There is no CRL for the issuer of a certificate in its chain.
     #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
-    NoCrl(DistinguishedName),
+    NoCrl(IssuerId),
+    /// What was in force for the issuer of a certificate in its chain before the restart is lost, and nothing that says as much has
+    /// arrived since.
+    #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
+    Withheld {
+        /// Whose CRL.
+        issuer: IssuerId,
+        /// What became of it.
+        why: Arc<str>,
+    },
     /// The CRL for the issuer of a certificate in its chain is stale, and any grace is over.
     #[error("the CRL of {issuer} is stale since {since}, so nobody with its certificates is let in")]
     StaleCrl {
         /// Whose CRL.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// Its nextUpdate.
         since: Timestamp,
     },
@@ -121,12 +116,21 @@ pub enum NotReady {
     Barred(Barrier),
     /// There is no CRL for an issuer that is trusted.
     #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
-    NoCrl(DistinguishedName),
+    NoCrl(IssuerId),
+    /// What was in force for an issuer that is trusted before the restart is lost, and nothing that says as much has
+    /// arrived since.
+    #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
+    Withheld {
+        /// Whose CRL.
+        issuer: IssuerId,
+        /// What became of it.
+        why: Arc<str>,
+    },
     /// The CRL of an issuer that is trusted is stale.
     #[error("the CRL of {issuer} is stale since {since}; clients are {clients}")]
     StaleCrl {
         /// Whose CRL.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// Its nextUpdate.
         since: Timestamp,
         /// What happens to clients.
@@ -139,12 +143,23 @@ pub enum NotReady {
 pub enum Installed {
     /// It is in force now.
     Replaced {
+        /// Whose it is.
+        issuer: IssuerId,
         /// Its number.
         number: CrlNumber,
-        /// How many certificates are revoked now.
+        /// How many certificates it revokes.
         revoked: usize,
         /// How many open connections that ended.
         ended: usize,
+        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
+        delta_url: Option<String>,
+    },
+    /// It is believed, and not in force: what was in force before the restart said more, and is lost.
+    Withheld {
+        /// Its number.
+        number: CrlNumber,
+        /// The number that is needed.
+        settled: CrlNumber,
         /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
         delta_url: Option<String>,
     },
@@ -162,7 +177,7 @@ pub enum InstallError {
     #[error("CRL number {offered} of {issuer} is lower than {in_force}, which is in force")]
     LowerNumber {
         /// Whose CRL.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// The number that arrived.
         offered: CrlNumber,
         /// The number that is in force.
@@ -175,7 +190,7 @@ pub enum InstallError {
     )]
     OtherList {
         /// Whose CRL.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// The number of both.
         number: CrlNumber,
     },
@@ -183,7 +198,7 @@ pub enum InstallError {
     #[error("the delta of {issuer} is based on CRL number {base}, and that complete CRL, or a later one, is not here")]
     MissingBase {
         /// Whose delta.
-        issuer: DistinguishedName,
+        issuer: IssuerId,
         /// The number of its base.
         base: CrlNumber,
     },
@@ -212,7 +227,7 @@ pub enum InstallError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freshness {
     /// Whose list.
-    pub issuer: DistinguishedName,
+    pub issuer: IssuerId,
     /// The list in force, if one ever arrived: its number, thisUpdate, nextUpdate and how many it revokes.
     pub list: Option<(CrlNumber, Timestamp, Timestamp, usize)>,
     /// Until when clients are judged by that list: its nextUpdate, or later where a stale list has some grace. Since then they
@@ -226,6 +241,7 @@ impl LiveSet {
     pub fn new(issuers: Vec<CrlIssuer>) -> Self {
         Self {
             issuers: issuers.into(),
+            source: Source::default(),
             on_stale_crl: OnStaleCrl::Refuse,
             snapshot: Arc::default(),
             writing: Arc::default(),
@@ -247,6 +263,11 @@ impl LiveSet {
         Self { issuers: [issuer.clone()].into(), ..self.clone() }
     }
 
+    /// The same set, for whoever brings lists from this place.
+    pub(crate) fn from(&self, source: Source) -> Self {
+        Self { source, ..self.clone() }
+    }
+
     /// Lets nobody in for this reason, until it is lifted. Whether the reason did not hold before.
     pub(crate) fn bar(&self, barrier: Barrier) -> bool {
         self.barriers.raise(barrier)
@@ -259,17 +280,22 @@ impl LiveSet {
 
     /// Whether a peer with these certificates may be let in. Every certificate of its chain is asked for, so that a
     /// revoked issuing CA takes everything beneath it along.
-    pub fn check(&self, chain: &[CertificateId], now: Timestamp) -> Result<(), Refusal> {
+    pub fn check(&self, chain: &[VerifiedId], now: Timestamp) -> Result<(), Refusal> {
         let snapshot = self.snapshot.load();
         let barrier = self.barriers.first();
         for certificate in chain {
-            let list = snapshot.get(&certificate.issuer).ok_or_else(|| Refusal::NoCrl(certificate.issuer.clone()))?;
+            let issuer = &certificate.issuer;
+            let lists = snapshot.of(issuer).ok_or_else(|| Refusal::NoCrl(issuer.clone()))?;
             // Revoked before stale: what was revoked once stays revoked, whatever the age of the list.
-            if list.revokes(certificate) {
+            if lists.revoke(certificate) {
                 return Err(Refusal::Revoked(certificate.clone()));
             }
-            if self.on_stale_crl.stale(list.next_update, now) == Some(Stale::Refused) {
-                return Err(Refusal::StaleCrl { issuer: certificate.issuer.clone(), since: list.next_update });
+            if let Some(Withheld { why, .. }) = lists.withheld() {
+                return Err(Refusal::Withheld { issuer: issuer.clone(), why: Arc::clone(why) });
+            }
+            let next_update = lists.next_update().ok_or_else(|| Refusal::NoCrl(issuer.clone()))?;
+            if self.on_stale_crl.stale(next_update, now) == Some(Stale::Refused) {
+                return Err(Refusal::StaleCrl { issuer: issuer.clone(), since: next_update });
             }
         }
         // Last: a peer that is revoked is told so.
@@ -278,7 +304,7 @@ impl LiveSet {
 
     /// Puts a connection under the live set: it ends when a certificate of its peer's chain is revoked. To be done
     /// *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
-    pub(crate) fn watch(&self, chain: Arc<[CertificateId]>) -> Registration {
+    pub(crate) fn watch(&self, chain: Arc<[VerifiedId]>) -> Registration {
         self.connections.register(chain)
     }
 
@@ -288,7 +314,7 @@ impl LiveSet {
     }
 
     /// How many connections each certificate has at this moment, and how many there are altogether.
-    pub(crate) fn tally(&self) -> (HashMap<CertificateId, u64>, u64) {
+    pub(crate) fn tally(&self) -> (HashMap<VerifiedId, u64>, u64) {
         self.connections.tally()
     }
 
@@ -350,10 +376,12 @@ impl LiveSet {
     pub fn freshness(&self) -> Vec<Freshness> {
         let snapshot = self.snapshot.load();
         let of = |issuer: &CrlIssuer| {
-            let list = snapshot.get(issuer.name());
+            let lists = snapshot.of(issuer.id()).filter(|lists| lists.withheld().is_none());
+            let list = lists.and_then(Lists::stale_first);
+            let revoked = snapshot.revoked(issuer.id());
             Freshness {
-                issuer: issuer.name().clone(),
-                list: list.map(|list| (list.number, list.this_update, list.next_update, list.len())),
+                issuer: issuer.id().clone(),
+                list: list.map(|list| (list.number, list.this_update, list.next_update, revoked)),
                 admits_until: list.map(|list| self.on_stale_crl.admits_until(list.next_update)),
             }
         };
@@ -371,7 +399,7 @@ impl LiveSet {
             return Err(NotReady::Barred(barrier));
         }
         for Freshness { issuer, list, .. } in self.freshness() {
-            let Some((_, _, next_update, _)) = list else { return Err(NotReady::NoCrl(issuer)) };
+            let Some((_, _, next_update, _)) = list else { return Err(self.missing(issuer)) };
             if let Some(clients) = self.on_stale_crl.stale(next_update, now) {
                 return Err(NotReady::StaleCrl { issuer, since: next_update, clients });
             }
@@ -379,16 +407,46 @@ impl LiveSet {
         Ok(())
     }
 
-    /// Tries the trusted issuers in turn: the CRL says whose it is, and only that one's key can have signed it.
-    fn verify<T>(&self, verify: impl Fn(&CrlIssuer) -> Result<T, CrlVerifyError>) -> Result<T, CrlVerifyError> {
-        let mut refused = CrlVerifyError::NoIssuer;
-        for issuer in self.issuers.iter() {
-            match verify(issuer) {
-                Err(error @ CrlVerifyError::OtherIssuer { .. }) => refused = error,
-                result => return result,
-            }
+    /// Why there is no list in force of this issuer.
+    fn missing(&self, issuer: IssuerId) -> NotReady {
+        let snapshot = self.snapshot.load();
+        match snapshot.of(&issuer).and_then(Lists::withheld) {
+            Some(Withheld { why, .. }) => NotReady::Withheld { why: Arc::clone(why), issuer },
+            None => NotReady::NoCrl(issuer),
         }
-        Err(refused)
+    }
+
+    /// Relies on nothing that this place says of an issuer until a list with this number or a higher one has come: a list with this
+    /// number was in force before the restart. Whether that changed anything; it does not if such a list is in force.
+    pub(super) fn withhold(&self, issuer: &IssuerId, settled: CrlNumber, why: &str) -> bool {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        let in_force = snapshot.slot(issuer, self.source).and_then(|slot| slot.list.as_ref());
+        if in_force.is_some_and(|list| list.number >= settled) {
+            return false;
+        }
+        snapshot.change(issuer, self.source, |slot| slot.withheld = Some(Withheld { settled, why: why.into() }));
+        self.snapshot.store(Arc::new(snapshot));
+        true
+    }
+
+    /// Whose list this is, and its number, be it complete or a delta.
+    pub(super) fn identify(&self, list: &[u8]) -> Result<(IssuerId, CrlNumber), CrlVerifyError> {
+        let identity = |list: &VerifiedList<'_>| (list.issuer().clone(), list.number());
+        self.verify(|issuer| match VerifiedCrl::verify(list, issuer) {
+            // What a delta says in the place of a complete list.
+            Err(CrlVerifyError::CriticalExtension) => VerifiedDelta::verify(list, issuer).map(|delta| identity(&delta)),
+            complete => complete.map(|list| identity(&list)),
+        })
+    }
+
+    /// The issuers whose lists are taken.
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &IssuerId> {
+        self.issuers.iter().map(CrlIssuer::id)
+    }
+
+    fn verify<T>(&self, verify: impl Fn(&CrlIssuer) -> Result<T, CrlVerifyError>) -> Result<T, CrlVerifyError> {
+        CrlIssuer::find(self.issuers.iter(), verify)
     }
 
     fn replace(&self, crl: &VerifiedCrl<'_>) -> Result<Installed, InstallError> {
@@ -406,13 +464,7 @@ impl LiveSet {
             if is_other {
                 return Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() });
             }
-            Ok((!is_here).then(|| IssuerList {
-                number: crl.number(),
-                this_update: crl.this_update(),
-                next_update: crl.next_update(),
-                base,
-                since_base: SerialSet::default(),
-            }))
+            Ok((!is_here).then(|| IssuerList::new(crl, base, SerialSet::default())))
         })
     }
 
@@ -434,13 +486,7 @@ impl LiveSet {
             // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4).
             let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
             let missing = || InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() };
-            Ok(Some(IssuerList {
-                number: delta.number(),
-                this_update: delta.this_update(),
-                next_update: delta.next_update(),
-                base: Arc::clone(base.ok_or_else(missing)?),
-                since_base,
-            }))
+            Ok(Some(IssuerList::new(delta, Arc::clone(base.ok_or_else(missing)?), since_base)))
         })
     }
 
@@ -448,21 +494,27 @@ impl LiveSet {
     /// who are revoked now.
     fn swap(
         &self,
-        issuer: &DistinguishedName,
+        issuer: &IssuerId,
         number: CrlNumber,
         next: impl FnOnce(Option<&IssuerList>) -> Result<Option<IssuerList>, InstallError>,
     ) -> Result<Installed, InstallError> {
         // Nothing in here can panic half-way, so a poisoned lock protects a whole snapshot all the same.
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
-        let in_force = snapshot.get(issuer).map(Arc::as_ref);
+        let before = snapshot.slot(issuer, self.source).and_then(|slot| slot.list.clone());
+        let in_force = before.as_deref();
         if let Some(in_force) = in_force.map(|list| list.number).filter(|in_force| number < *in_force) {
             return Err(InstallError::LowerNumber { issuer: issuer.clone(), offered: number, in_force });
         }
         let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
-        let revoked = list.len();
-        let revokes_more = in_force.is_some_and(|in_force| list.may_revoke_more(in_force));
-        snapshot.put(issuer, Arc::clone(&list));
+        // The first one of a place may revoke somebody whom another place's list let in.
+        let revokes_more = in_force.is_none_or(|in_force| list.may_revoke_more(in_force));
+        let mut withheld = None;
+        snapshot.change(issuer, self.source, |slot| {
+            slot.list = Some(Arc::clone(&list));
+            slot.withheld.take_if(|withheld| withheld.settled <= number);
+            withheld = slot.withheld.as_ref().map(|withheld| withheld.settled);
+        });
         // What it takes to free a million numbers is taken last, when everything is in force.
         let _before = self.snapshot.swap(Arc::new(snapshot));
         if revokes_more {
@@ -470,13 +522,29 @@ impl LiveSet {
         }
         // After the swap: a connection that is not under the set yet will ask the new snapshot.
         let ended = self.connections.end_if(|certificate| certificate.issuer == *issuer && list.revokes(certificate));
-        Ok(Installed::Replaced { number, revoked, ended, delta_url: list.base.delta_url.clone() })
+        let delta_url = list.base.delta_url.clone();
+        Ok(match withheld {
+            Some(settled) => Installed::Withheld { number, settled, delta_url },
+            None => Installed::Replaced { issuer: issuer.clone(), number, revoked: list.revoked, ended, delta_url },
+        })
     }
 }
 
 impl IssuerList {
-    fn revokes(&self, certificate: &CertificateId) -> bool {
-        self.since_base.contains(&certificate.serial) || self.base.revoked.contains(&certificate.serial)
+    fn new(list: &VerifiedList<'_>, base: Arc<Base>, since_base: SerialSet) -> Self {
+        let revoked = base.revoked.len() + since_base.count_outside(&[&base.revoked]);
+        Self {
+            number: list.number(),
+            this_update: list.this_update(),
+            next_update: list.next_update(),
+            base,
+            since_base,
+            revoked,
+        }
+    }
+
+    pub(super) fn revokes(&self, certificate: &VerifiedId) -> bool {
+        self.sets().into_iter().any(|set| set.contains(&certificate.serial))
     }
 
     /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
@@ -485,9 +553,9 @@ impl IssuerList {
             || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
     }
 
-    /// How many it revokes; what is in the base and in the delta counts twice, until a complete CRL takes their place.
-    fn len(&self) -> usize {
-        self.base.revoked.len() + self.since_base.len()
+    /// What it revokes, the smaller set first.
+    pub(super) fn sets(&self) -> [&SerialSet; 2] {
+        [&self.since_base, &self.base.revoked]
     }
 }
 

@@ -8,6 +8,7 @@ mod keeper;
 mod live;
 mod location;
 mod serials;
+mod snapshot;
 mod staleness;
 
 pub use self::{
@@ -19,5 +20,6 @@ pub use self::{
 pub(crate) use self::{
     connections::Registration,
     keeper::{Channels, Keeper, ListFiles, Progress},
+    snapshot::Source,
     staleness::StalenessLog,
 };

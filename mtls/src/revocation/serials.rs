@@ -53,9 +53,23 @@ impl SerialSet {
 
     /// Whether each of its numbers is in one of these sets.
     pub(crate) fn is_within(&self, sets: &[&Self]) -> bool {
-        let mut numbers = self.table.iter().filter(|number| **number != 0);
-        numbers.all(|number| sets.iter().any(|set| set.contains_spread(*number)))
-            && self.long.iter().all(|serial| sets.iter().any(|set| set.long.contains(serial)))
+        self.outside(sets).next().is_none() && self.long_outside(sets).next().is_none()
+    }
+
+    /// How many of its numbers are in none of these sets.
+    pub(crate) fn count_outside(&self, sets: &[&Self]) -> usize {
+        self.outside(sets).count() + self.long_outside(sets).count()
+    }
+
+    fn outside<'a>(&'a self, sets: &'a [&Self]) -> impl Iterator<Item = u128> {
+        // A place that is free repeats the number below it.
+        let mut below = 0;
+        let numbers = self.table.iter().filter(move |number| std::mem::replace(&mut below, **number) != **number);
+        numbers.copied().filter(|number| !sets.iter().any(|set| set.contains_spread(*number)))
+    }
+
+    fn long_outside<'a>(&'a self, sets: &'a [&Self]) -> impl Iterator<Item = &'a Serial> {
+        self.long.iter().filter(|serial| !sets.iter().any(|set| set.long.contains(serial)))
     }
 
     fn contains_spread(&self, number: u128) -> bool {
@@ -226,6 +240,9 @@ mod tests {
             let is_within = serials.iter().all(|serial| one.contains(serial));
             prop_assert_eq!(set_of_all.is_within(&[&one]), is_within);
             prop_assert_eq!(set_of_all.is_within(&[]), serials.is_empty());
+            let expected: HashSet<_> = serials.iter().filter(|serial| !one.contains(serial)).collect();
+            prop_assert_eq!(set_of_all.count_outside(&[&one]), expected.len());
+            prop_assert_eq!(set_of_all.count_outside(&[]), set_of_all.len());
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, fmt, time::Duration};
 
-use pki::{certificate::DistinguishedName, time::Timestamp};
+use pki::{certificate::IssuerId, time::Timestamp};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -70,7 +70,7 @@ pub(crate) struct StalenessLog {
     clock: Clock,
     interval: Duration,
     /// The stale lists that were reported, and since when they are.
-    reported: HashMap<DistinguishedName, Timestamp>,
+    reported: HashMap<IssuerId, Timestamp>,
 }
 
 impl StalenessLog {

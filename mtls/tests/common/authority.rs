@@ -7,7 +7,7 @@ use std::{
 
 use mtls::identity::Identity;
 use pki::{
-    certificate::{CertificateInfo, Fingerprint},
+    certificate::{CertificateInfo, Fingerprint, IssuerId, VerifiedId},
     crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry},
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::{KeyPair, PublicKey},
@@ -192,6 +192,11 @@ impl Authority {
         Fingerprint::of(self.root.certificate())
     }
 
+    /// The issuing CA as it is known on a verified path.
+    pub(crate) fn issuing_id(&self) -> VerifiedId {
+        VerifiedId { issuer: IssuerId::of(self.root.info()), serial: self.issuing.info().id.serial }
+    }
+
     /// Both of its levels, as whoever believes their CRLs knows them.
     pub(crate) fn crl_issuers(&self) -> Vec<CrlIssuer> {
         [&self.issuing, &self.root].map(|authority| CrlIssuer::from_certificate(authority.info()).unwrap()).into()
@@ -258,6 +263,12 @@ impl Issued {
     pub(crate) fn with_root(mut self, authority: &Authority) -> Self {
         self.chain.push(authority.root.certificate().clone());
         self
+    }
+
+    /// As it is known on a verified path.
+    pub(crate) fn id(&self) -> VerifiedId {
+        let issuer = IssuerId::of(&CertificateInfo::from_der(&self.chain[1]).unwrap());
+        VerifiedId { issuer, serial: self.info.id.serial }
     }
 
     pub(crate) fn identity(&self) -> Identity {

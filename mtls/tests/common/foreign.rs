@@ -21,6 +21,7 @@ default_md = sha256
 default_days = 30
 default_crl_days = 1
 policy = anything
+unique_subject = no
 x509_extensions = client
 crl_extensions = crl
 [anything]
@@ -42,6 +43,9 @@ extendedKeyUsage = clientAuth
 authorityKeyIdentifier = keyid
 ";
 
+/// The name of every root.
+const ROOT: &str = "/CN=Foreign Root";
+
 /// One CA with what `openssl ca` keeps, in a directory.
 pub(crate) struct ForeignCa {
     directory: TempDir,
@@ -59,19 +63,50 @@ impl ForeignCa {
     pub(crate) fn root(key: Key) -> Self {
         let ca = Self::prepare(key);
         let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", "authority", "-days", "300"];
-        ca.openssl(&[&request[..], &["-subj", "/CN=Foreign Root", "-key", "ca.key", "-out", "ca.pem"]].concat());
+        ca.openssl(&[&request[..], &["-subj", ROOT, "-key", "ca.key", "-out", "ca.pem"]].concat());
         Self { is_root: true, ..ca }
     }
 
-    /// A CA whose certificate this one signs, as `issuing`.
+    /// A CA whose certificate this one signs, as `issuing`. Another one beneath the same root has the same name and another key.
     pub(crate) fn beneath(&self, key: Key) -> Self {
+        self.beneath_as("/CN=Foreign Issuing CA", key)
+    }
+
+    /// A CA beneath this one that has its name.
+    pub(crate) fn namesake_beneath(&self, key: Key) -> Self {
+        self.beneath_as(ROOT, key)
+    }
+
+    fn beneath_as(&self, name: &str, key: Key) -> Self {
         let ca = Self::prepare(key);
-        let request = ["req", "-new", "-config", "ca.cnf", "-subj", "/CN=Foreign Issuing CA", "-key", "ca.key"];
-        ca.openssl(&[&request[..], &["-out", "ca.csr"]].concat());
-        fs::copy(ca.path("ca.csr"), self.path("issuing.csr")).unwrap();
-        self.sign("issuing", "authority");
-        fs::copy(self.path("issuing.pem"), ca.path("ca.pem")).unwrap();
+        ca.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", name, "-key", "ca.key", "-out", "ca.csr"]);
+        fs::write(ca.path("ca.pem"), self.certify(&ca, "issuing")).unwrap();
         ca
+    }
+
+    /// Another certificate for a CA that has one already, with its name and its key.
+    pub(crate) fn cross_certify(&self, other: &Self) -> CertificateDer<'static> {
+        if other.is_root {
+            other.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", ROOT, "-key", "ca.key", "-out", "ca.csr"]);
+        }
+        pem::read_chain(&self.certify(other, "cross")).unwrap().swap_remove(0)
+    }
+
+    /// `NAME.pem` for another CA.
+    fn certify(&self, other: &Self, name: &str) -> String {
+        fs::copy(other.path("ca.csr"), self.path(&format!("{name}.csr"))).unwrap();
+        self.sign(name, "authority");
+        fs::read_to_string(self.path(&format!("{name}.pem"))).unwrap()
+    }
+
+    /// The same CA as it is now, for it to be restored.
+    pub(crate) fn backup(&self) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for file in fs::read_dir(self.directory.path()).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), directory.path().join(file.file_name())).unwrap();
+        }
+        Self { directory, is_root: self.is_root }
     }
 
     fn prepare(key: Key) -> Self {
@@ -95,11 +130,14 @@ impl ForeignCa {
         let subject = format!("/CN={name}");
         self.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", &subject, "-key", &key, "-out", &csr]);
         self.sign(name, extensions);
-        let mut chain = self.certificates(&format!("{name}.pem"));
-        if !self.is_root {
-            chain.push(self.certificate());
-        }
-        Identity::new(chain, load_key(&self.path(&key)).unwrap()).unwrap()
+        let above = (!self.is_root).then(|| self.certificate());
+        self.presenting(name, above.as_slice())
+    }
+
+    /// What was issued under this name, presented with these certificates above it.
+    pub(crate) fn presenting(&self, name: &str, above: &[CertificateDer<'static>]) -> Identity {
+        let chain = [&self.certificates(&format!("{name}.pem")), above].concat();
+        Identity::new(chain, load_key(&self.path(&format!("{name}.key"))).unwrap()).unwrap()
     }
 
     /// `NAME.pem` out of `NAME.csr`.

@@ -10,7 +10,7 @@ use time::{Date, Month, PrimitiveDateTime, Time};
 
 use super::{CRL_NUMBER, CrlNumber, DELTA_CRL_INDICATOR, FRESHEST_CRL, REASON_CODE, RevocationReason, RevokedEntry};
 use crate::{
-    certificate::{CertificateInfo, DistinguishedName},
+    certificate::{CertificateInfo, DistinguishedName, IssuerId},
     der::{self, DerError, Reader},
     serial::{Serial, SerialError},
     signature::{self, SignatureError},
@@ -27,7 +27,7 @@ const URI: u8 = 0x86;
 /// Who may sign a CRL: an authority's name and public key.
 #[derive(Clone, Debug)]
 pub struct CrlIssuer {
-    name: DistinguishedName,
+    id: IssuerId,
     spki: Vec<u8>,
 }
 
@@ -35,13 +35,35 @@ impl CrlIssuer {
     /// The authority that this certificate names, if it may sign CRLs (RFC 5280 section 6.3.3 (f)).
     #[must_use]
     pub fn from_certificate(certificate: &CertificateInfo) -> Option<Self> {
-        certificate.may_sign_crls.then(|| Self { name: certificate.subject.clone(), spki: certificate.spki.clone() })
+        certificate.may_sign_crls.then(|| Self { id: IssuerId::of(certificate), spki: certificate.spki.clone() })
     }
 
-    /// The issuer's distinguished name.
+    /// What `verify` makes of a list with the issuer that signed it. The list says the name only, and several authorities may have it:
+    /// one that was re-keyed, or a root and the CA beneath it. So each of that name is tried until a signature holds.
+    pub fn find<I, T>(
+        issuers: impl IntoIterator<Item = I>,
+        verify: impl Fn(I) -> Result<T, CrlVerifyError>,
+    ) -> Result<T, CrlVerifyError> {
+        let mut refused = CrlVerifyError::NoIssuer;
+        for issuer in issuers {
+            match verify(issuer) {
+                Err(error @ CrlVerifyError::Signature(_)) => refused = error,
+                // Says less than a signature that does not hold, which is of an issuer with the right name.
+                Err(error @ CrlVerifyError::OtherIssuer { .. }) => {
+                    if !matches!(refused, CrlVerifyError::Signature(_)) {
+                        refused = error;
+                    }
+                }
+                result => return result,
+            }
+        }
+        Err(refused)
+    }
+
+    /// The issuer's name and key.
     #[must_use]
-    pub fn name(&self) -> &DistinguishedName {
-        &self.name
+    pub fn id(&self) -> &IssuerId {
+        &self.id
     }
 }
 
@@ -66,7 +88,7 @@ pub struct VerifiedDelta<'a> {
 /// What a complete CRL and a delta both say.
 #[derive(Clone, Debug)]
 pub struct VerifiedList<'a> {
-    issuer: DistinguishedName,
+    issuer: IssuerId,
     number: CrlNumber,
     this_update: Timestamp,
     next_update: Timestamp,
@@ -165,9 +187,9 @@ impl<'a> Deref for VerifiedDelta<'a> {
 }
 
 impl<'a> VerifiedList<'a> {
-    /// Who signed it.
+    /// Who signed it: the name that it bears, and the key that verified it.
     #[must_use]
-    pub fn issuer(&self) -> &DistinguishedName {
+    pub fn issuer(&self) -> &IssuerId {
         &self.issuer
     }
 
@@ -216,8 +238,8 @@ impl<'a> VerifiedList<'a> {
             return Err(CrlVerifyError::Field("its two algorithm fields differ"));
         }
         let found = DistinguishedName::from_der(body.any()?.encoded);
-        if found != issuer.name {
-            return Err(CrlVerifyError::OtherIssuer { expected: issuer.name.clone(), found });
+        if found != issuer.id.name {
+            return Err(CrlVerifyError::OtherIssuer { expected: issuer.id.name.clone(), found });
         }
         let this_update = read_time(&mut body)?;
         let next_update = match body.peek() {
@@ -242,7 +264,10 @@ impl<'a> VerifiedList<'a> {
             read_entry(&mut rest, kind)?;
             count += 1;
         }
-        Ok((Self { issuer: found, number, this_update, next_update, entries, count, signature }, extensions))
+        Ok((
+            Self { issuer: issuer.id.clone(), number, this_update, next_update, entries, count, signature },
+            extensions,
+        ))
     }
 
     /// The serial numbers it revokes, in its own order.

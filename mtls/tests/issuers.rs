@@ -1,0 +1,199 @@
+//! Whose list is asked about whom: that of the name *and* the key on the verified path, for every certificate on it and for none beside
+//! it. The CAs are made with the `openssl` program.
+
+use std::fs;
+
+use mtls::{
+    clock::Clock,
+    identity::Identity,
+    relying_party::{CrlLocations, Options},
+    revocation::{Installed, Location, Refusal},
+};
+use pki::certificate::{CertificateInfo, IssuerId};
+use rustls::AlertDescription;
+use rustls_pki_types::CertificateDer;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::common::{
+    Authority, Client, Http, Log, Service, Surroundings, eventually,
+    foreign::{ForeignCa, P256, P384, RSA},
+};
+
+/// A service that is given each of these lists in a file, and the tasks that follow the files.
+struct Fixture {
+    service: Service,
+    directory: TempDir,
+    _tasks: JoinSet<()>,
+}
+
+impl Fixture {
+    async fn new(identity: &Identity, root: &CertificateDer<'static>, lists: &[Vec<u8>]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let paths: Vec<_> = (0..lists.len()).map(|place| directory.path().join(format!("{place}.crl"))).collect();
+        for (path, list) in paths.iter().zip(lists) {
+            fs::write(path, list).unwrap();
+        }
+        // The clock by which openssl signs.
+        let surroundings = Surroundings { clock: Clock::system(), ..Surroundings::default() };
+        let crls = CrlLocations::Given(paths.into_iter().map(Location::File).collect());
+        let options = Options { crls, ..surroundings.options() };
+        let mut service = Service::with(identity, root, options, surroundings).await;
+        let tasks = service.relying_party.keep_current();
+        let (live, clock) = (service.live().clone(), service.clock.clone());
+        eventually("its CRLs are in force", || live.ready(clock.now()).is_ok()).await;
+        Self { service, directory, _tasks: tasks }
+    }
+
+    fn publish(&self, place: usize, list: &[u8]) {
+        let (path, temporary) = (self.directory.path().join(format!("{place}.crl")), self.directory.path().join("new"));
+        fs::write(&temporary, list).unwrap();
+        fs::rename(temporary, path).unwrap();
+    }
+
+    async fn serves(&self, client: &Client) {
+        assert_eq!(client.get(self.service.address).await.status, 200);
+    }
+
+    async fn refuses(&self, client: &Client) -> AlertDescription {
+        client.refused(self.service.address).await.alert()
+    }
+}
+
+fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
+    Client::with(mtls::client::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
+}
+
+/// Active Directory re-keys a CA under its name.
+#[tokio::test]
+async fn who_is_under_the_old_key_of_a_rekeyed_ca_is_not_judged_by_the_list_of_the_new_one() {
+    let (root, log) = (ForeignCa::root(P384), Log::capture());
+    let (old, new) = (root.beneath(P256), root.beneath(RSA));
+    let top = &root.certificate();
+    let bob = old.issue("bob", "client");
+    old.revoke("bob");
+    for lists in
+        [vec![root.crl(), new.crl()], vec![root.crl(), new.crl(), old.crl()], vec![old.crl(), new.crl(), root.crl()]]
+    {
+        let fixture = Fixture::new(&new.issue("service", "server"), top, &lists).await;
+        fixture.serves(&client(&new.issue("alice", "client"), top)).await;
+        assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::AccessDenied);
+        let key = IssuerId::of(&CertificateInfo::from_der(&old.certificate()).unwrap()).short_key();
+        let why = format!("there is no CRL of CN=Foreign Issuing CA (key {key})");
+        eventually("the log says which list there is none of", || log.has(&["handshake refused", "bob", &why])).await;
+    }
+    // And where the old key's list is the one that is there, he is revoked.
+    let fixture = Fixture::new(&old.issue("service", "server"), top, &[root.crl(), new.crl(), old.crl()]).await;
+    assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::CertificateRevoked);
+}
+
+#[tokio::test]
+async fn a_root_and_a_ca_beneath_it_may_have_one_name() {
+    let root = ForeignCa::root(P256);
+    let issuing = root.namesake_beneath(P256);
+    let top = &root.certificate();
+    let fixture = Fixture::new(&issuing.issue("service", "server"), top, &[root.crl(), issuing.crl()]).await;
+    let (alice, bob) = (issuing.issue("alice", "client"), issuing.issue("bob", "client"));
+    fixture.serves(&client(&alice, top)).await;
+    let mut open = client(&alice, top).open(fixture.service.address).await;
+
+    issuing.revoke("bob");
+    fixture.publish(1, &issuing.crl());
+    let live = fixture.service.live();
+    eventually("both lists are followed", || live.freshness()[0].list.unwrap().3 == 1).await;
+    assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::CertificateRevoked);
+    assert_eq!(open.get().await.unwrap().status, 200);
+
+    root.revoke("issuing");
+    fixture.publish(0, &root.crl());
+    eventually("what is beneath a revoked CA ends", || open.is_closed()).await;
+    assert_eq!(fixture.refuses(&client(&alice, top)).await, AlertDescription::CertificateRevoked);
+}
+
+/// Both roots certify the issuing CA, and each other's: a service knows the new one only.
+#[tokio::test]
+async fn an_old_cross_certificate_beside_a_good_chain_refuses_nobody_and_admits_nobody() {
+    let (old, new) = (ForeignCa::root(P256), ForeignCa::root(P384));
+    let issuing = new.beneath(P256);
+    let top = &new.certificate();
+    let fixture = Fixture::new(&issuing.issue("service", "server"), top, &[new.crl(), issuing.crl()]).await;
+    issuing.issue("alice", "client");
+    let alice = |above: &[&CertificateDer<'static>]| {
+        let above: Vec<_> = above.iter().map(|certificate| (*certificate).clone()).collect();
+        client(&issuing.presenting("alice", &above), top)
+    };
+    let (good, by_old, old_by_new) = (&issuing.certificate(), &old.cross_certify(&issuing), &new.cross_certify(&old));
+    for above in [&[good][..], &[good, by_old], &[by_old, good], &[by_old, old_by_new, good], &[top, by_old, good]] {
+        fixture.serves(&alice(above)).await;
+    }
+    let refused = fixture.refuses(&alice(&[by_old, old_by_new])).await;
+    assert_eq!(refused, AlertDescription::AccessDenied, "there is no list of the old root");
+    assert_eq!(fixture.refuses(&alice(&[by_old; 7])).await, AlertDescription::CertificateUnknown);
+
+    let open = alice(&[by_old, old_by_new, good]).open(fixture.service.address).await;
+    new.revoke("issuing");
+    fixture.publish(0, &new.crl());
+    eventually("the path that was taken is revoked", || open.is_closed()).await;
+    for above in [&[good][..], &[by_old, good]] {
+        assert_eq!(fixture.refuses(&alice(above)).await, AlertDescription::CertificateRevoked);
+    }
+    let refused = fixture.refuses(&alice(&[good, by_old, old_by_new])).await;
+    assert_eq!(refused, AlertDescription::CertificateRevoked);
+}
+
+/// A service's own chain may have a cross-certificate in it, too, and first.
+#[tokio::test]
+async fn a_service_learns_its_issuers_from_its_own_path() {
+    let (old, new) = (ForeignCa::root(P256), ForeignCa::root(P384));
+    let issuing = new.beneath(P256);
+    let top = &new.certificate();
+    issuing.issue("service", "server");
+    let identity = issuing.presenting("service", &[old.cross_certify(&issuing), issuing.certificate()]);
+    let fixture = Fixture::new(&identity, top, &[new.crl(), issuing.crl()]).await;
+    fixture.serves(&client(&issuing.issue("alice", "client"), top)).await;
+}
+
+/// One authority was restored from a copy, and has counted a number again.
+#[tokio::test]
+async fn what_either_of_two_lists_with_one_number_revokes_is_revoked() {
+    let ca = ForeignCa::root(P256);
+    let top = &ca.certificate();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| ca.issue(name, "client"));
+    let service = ca.issue("service", "server");
+    let restored = ca.backup();
+    ca.revoke("bob");
+    restored.revoke("carol");
+    let (one, other) = (ca.crl(), restored.crl());
+    for lists in [[one.clone(), other.clone()], [other, one]] {
+        let fixture = Fixture::new(&service, top, &lists).await;
+        let live = fixture.service.live();
+        eventually("both are in force", || live.freshness()[0].list.unwrap().3 == 2).await;
+        fixture.serves(&client(&alice, top)).await;
+        for revoked in [&bob, &carol] {
+            assert_eq!(fixture.refuses(&client(revoked, top)).await, AlertDescription::CertificateRevoked);
+        }
+    }
+}
+
+/// Somebody's certificate is public: whoever presents it beside their own is not that somebody.
+#[tokio::test]
+async fn who_appends_another_certificate_to_the_chain_is_counted_and_ended_as_themselves_only() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let (alice, bob) = (authority.client("alice"), authority.client("bob"));
+    let chain = [&alice.chain[..], &bob.chain[..1]].concat();
+    let mut open = Client::presenting(&authority, chain, &alice.key, &service.clock).open(service.address).await;
+    assert_eq!(open.get().await.unwrap().status, 200);
+
+    let ended = |installed| match installed {
+        Ok(Installed::Replaced { ended, .. }) => ended,
+        other => panic!("{other:?}"),
+    };
+    let list = authority.crl(2, &[&bob]);
+    assert_eq!(ended(service.live().install(&list, service.clock.now())), 0);
+    assert_eq!(open.get().await.unwrap().status, 200);
+    assert_eq!(service.live().check(&[bob.id()], service.clock.now()), Err(Refusal::Revoked(bob.id())));
+    let list = authority.crl(3, &[&bob, &alice]);
+    assert_eq!(ended(service.live().install(&list, service.clock.now())), 1);
+    eventually("hers has ended", || open.is_closed()).await;
+}
