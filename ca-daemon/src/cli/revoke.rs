@@ -4,7 +4,7 @@
 //! It never revokes what it has not named, and never says that something is enforced that nobody has confirmed. Once the
 //! revocation is recorded, nothing but the wait decides the exit code, least of all what becomes of the output.
 
-use std::{collections::HashSet, io, path::PathBuf, time::Duration};
+use std::{collections::HashSet, io, time::Duration};
 
 use clap::Args;
 use pki::{
@@ -23,7 +23,7 @@ use super::{
     Context, Failure, dry_run,
     enforcement::Row,
     output::{self, joined},
-    revoke_issuing,
+    revoke_issuing::{self, ByRoot},
     selection::{Selected, Selection},
     spool::Printed,
     waiting::{Committed, Heard, Waiting},
@@ -49,12 +49,8 @@ pub(super) struct Arguments {
     /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
     #[arg(long, conflicts_with = "issuing")]
     with_token: bool,
-    /// The root's key, if it is kept elsewhere
-    #[arg(long, value_name = "FILE", requires = "issuing")]
-    pub(super) root_key: Option<PathBuf>,
-    /// Revoke the issuing CA without asking
-    #[arg(long, requires = "issuing")]
-    pub(super) yes: bool,
+    #[command(flatten)]
+    pub(super) by_root: ByRoot,
     /// Say what would be revoked and who of it is connected where right now, and revoke nothing
     #[arg(long)]
     pub(super) dry_run: bool,

@@ -4,9 +4,11 @@
 
 use std::{
     io::{self, BufRead, IsTerminal as _},
+    path::PathBuf,
     sync::Arc,
 };
 
+use clap::Args;
 use pki::{certificate::CertificateInfo, serial::Serial, time::Timestamp};
 use serde::Serialize;
 use tokio::{
@@ -25,6 +27,17 @@ use crate::{
     settings::Issuer,
     store::{IssuerRevocation, Live},
 };
+
+/// What the root needs to revoke the issuing CA.
+#[derive(Debug, Args)]
+pub(super) struct ByRoot {
+    /// The root's key, if it is kept elsewhere
+    #[arg(long, value_name = "FILE", requires = "issuing")]
+    root_key: Option<PathBuf>,
+    /// Revoke the issuing CA without asking
+    #[arg(long, requires = "issuing")]
+    yes: bool,
+}
 
 /// What ends with the issuing CA.
 #[derive(Serialize)]
@@ -56,14 +69,14 @@ pub(super) async fn run(context: &Context, arguments: &Arguments, authority: &Au
             .output
             .print(&dry_run, |dry_run| format!("nothing was revoked; {}", text(&dry_run.would_revoke_issuing)));
     }
-    let root = match &arguments.root_key {
+    let root = match &arguments.by_root.root_key {
         Some(key) => Arc::new(context.directory.load_authority(Issuer::Root, key, authority.settings())?),
         None => authority.root_signer().ok_or_else(|| {
             let message = "only the root can revoke the issuing CA; say where its key is: --root-key FILE";
             Failure::Refused(message.to_owned())
         })?,
     };
-    if consequences.revoked_at.is_none() && !arguments.yes {
+    if consequences.revoked_at.is_none() && !arguments.by_root.yes {
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         confirm(&text(&consequences), is_terminal.then(|| io::stdin().lock()))?;
     }

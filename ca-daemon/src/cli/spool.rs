@@ -52,9 +52,9 @@ impl Spool {
 
     fn with_patience(out: impl Write + Send + 'static, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel();
-        let (takes, taken) = watch::channel(());
+        let (progress, taken) = watch::channel(());
         // Without the thread nobody receives, and that is what is said in the end.
-        let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(out, &waiting, &takes));
+        let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(out, &waiting, &progress));
         Self { queue, taken, patience }
     }
 
@@ -94,14 +94,14 @@ async fn taken_more(taken: &mut watch::Receiver<()>) {
 }
 
 /// Runs until the spool is dropped. After the first failure nothing more is tried.
-fn write_out(mut out: impl Write, queue: &mpsc::Receiver<Item>, takes: &watch::Sender<()>) {
+fn write_out(mut out: impl Write, queue: &mpsc::Receiver<Item>, progress: &watch::Sender<()>) {
     let mut written = Ok(());
     for item in queue {
         match item {
             Item::Text(text) => {
                 for piece in text.chunks(PIECE) {
                     written = written.and_then(|()| out.write_all(piece)).and_then(|()| out.flush());
-                    takes.send_replace(());
+                    progress.send_replace(());
                 }
             }
             Item::Flush(tell) => {

@@ -2,7 +2,11 @@
 //!
 //! It never queries.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt::{self, Write as _},
+    str::FromStr,
+    time::Duration,
+};
 
 use pki::{
     crl::{CrlNumber, RevocationReason},
@@ -316,4 +320,12 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static s
 
 pub(super) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and patterns serialize to strings and lists of strings")
+}
+
+/// As `unhex` reads it: a list of octet strings goes into a statement as JSON, which has none.
+pub(super) fn hex(octets: &[u8]) -> String {
+    octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
+        write!(text, "{octet:02x}").expect("writing to a string does not fail");
+        text
+    })
 }

@@ -120,13 +120,9 @@ pub(super) async fn revoke_usable(
                               ON c.serial = unhex(asked.value) WHERE c.token_id IS NOT NULL))
          RETURNING id",
     );
-    let serials: Vec<_> = enrolled.iter().map(|serial| hex(serial.magnitude())).collect();
+    let serials: Vec<_> = enrolled.iter().map(|serial| records::hex(serial.magnitude())).collect();
     let query = query.bind(now.unix()).bind(records::to_json(&named)).bind(records::to_json(&serials));
     query.fetch_all(connection).await?.iter().map(|row| records::parse(row, "id")).collect()
-}
-
-fn hex(octets: &[u8]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 pub(super) async fn get(connection: &mut SqliteConnection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {

@@ -60,7 +60,7 @@ impl Obstacles {
         connection: &mut SqliteConnection,
         keys: impl IntoIterator<Item = [u8; 32]>,
     ) -> Result<Self, StoreError> {
-        let asked: Vec<String> = keys.into_iter().map(hex).collect();
+        let asked: Vec<String> = keys.into_iter().map(|key| records::hex(&key)).collect();
         let query = "SELECT spki_sha256, at FROM compromised_keys
                      WHERE spki_sha256 IN (SELECT unhex(value) FROM json_each(?))";
         let rows = sqlx::query(query).bind(records::to_json(&asked)).fetch_all(&mut *connection).await?;
@@ -98,8 +98,4 @@ pub(super) async fn compromise_key(
     );
     query.bind(at.unix()).bind(serial.magnitude()).execute(connection).await?;
     Ok(())
-}
-
-fn hex(octets: [u8; 32]) -> String {
-    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
