@@ -48,8 +48,9 @@ fn a_revoked_issuing_ca_takes_every_open_connection_and_every_new_one_along() {
     assert!(again.contains("was already revoked") && again.contains("2 of 2 relying parties"), "{again}");
 
     // The authority says that it is over, and what to do: to whoever asks, and after a restart, too.
-    let listed = fleet.ca_daemon(&["list"]).success().stdout;
-    assert!(listed.contains("issuer revoked") && !listed.contains("valid  "), "{listed}");
+    let listed = fleet.ca_daemon(&["list"]).success();
+    assert!(listed.stdout.contains("issuer revoked") && !listed.stdout.contains("valid  "), "{listed:?}");
+    assert!(listed.stderr.contains("was revoked at ") && listed.stderr.contains("(ca-compromise)"), "{listed:?}");
     let shown = fleet.ca_daemon(&["show", "client_1"]).success().stdout;
     assert!(shown.contains("issuer revoked at ") && shown.contains("(ca-compromise)"), "{shown}");
     let next = "ca-daemon init --dir DIR";

@@ -8,7 +8,7 @@ use pki::{
 };
 use serde::Serialize;
 
-use super::{Context, arguments::Span};
+use super::{Context, arguments::Span, output};
 use crate::store::{CertificateRecord, Filter, Status, Wanted};
 
 #[derive(Debug, Args)]
@@ -87,6 +87,9 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         ..Filter::default()
     };
     let authority = context.authority().await?;
+    if let Some(revocation) = authority.store().issuer_revocation().await? {
+        output::remark(&revocation.to_string());
+    }
     let mut pages = authority.store().pages(filter, now).await?;
     let mut list = context.output.list(["SERIAL", "NAME", "PROFILE", "STATUS", "VALID UNTIL"]);
     loop {

@@ -102,6 +102,16 @@ async fn tokens_are_revoked_with_what_they_enrolled() {
     let tokens = std::slice::from_ref(&id);
     let revoked = revoke(Target { tokens, ..Target::default() }).await;
     assert_eq!(revoked.outcomes, [(second, Revocation::New)], "a token stands for what is valid of what it enrolled");
+
+    // One that has expired enrolls nobody else, and is revoked only if it is named.
+    let bootstrap = fixture.bootstrap.hash().id();
+    let third = fixture.enroll(&fixture.bootstrap, &request(&key(), "web", Vec::new()), 13, now()).await.unwrap();
+    let after = now().plus(Duration::from_hours(25));
+    let revoke_late =
+        async |target| authority.revoke_target(target, RevocationReason::Unspecified, after).await.unwrap().tokens;
+    let (serials, tokens) = (&[third], std::slice::from_ref(&bootstrap));
+    assert_eq!(revoke_late(Target { serials, with_tokens, ..Target::default() }).await, []);
+    assert_eq!(revoke_late(Target { tokens, with_tokens, ..Target::default() }).await, [bootstrap.clone()]);
 }
 
 #[tokio::test]
