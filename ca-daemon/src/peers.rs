@@ -143,7 +143,7 @@ mod tests {
                 lifetime: Duration::from_hours(1),
             };
             let order = policy.by_operator(order).unwrap();
-            CertificateDer::from(authority.issue(&order, serial(4), now).unwrap().der)
+            authority.issue(&order, serial(4), now).unwrap().der
         };
         let verifier = FleetVerifier::new(root.certificate(), ours.certificate()).unwrap();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now.unix().unsigned_abs()));

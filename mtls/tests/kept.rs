@@ -113,7 +113,12 @@ fn replace(file: &Path) {
     fs::write(file, Authority::new().crl(5, &[])).unwrap();
 }
 
-const DAMAGES: [(&str, fn(&Path)); 6] = [
+/// What may become of a file, and how.
+type Damage = (&'static str, fn(&Path));
+/// One of the files of a list.
+type File = (&'static str, fn(&Kept) -> &PathBuf);
+
+const DAMAGES: [Damage; 6] = [
     ("unreadable", make_unreadable),
     ("truncated", truncate),
     ("empty", empty),
@@ -126,7 +131,7 @@ const DAMAGES: [(&str, fn(&Path)); 6] = [
 async fn less_than_was_in_force_is_not_in_force_whichever_file_is_damaged() {
     let mut fixture = Fixture::new().await;
     fixture.publisher.goes_down().await;
-    let files: [(&str, fn(&Kept) -> &PathBuf); 3] =
+    let files: [File; 3] =
         [("delta", |kept| &kept.delta), ("complete", |kept| &kept.complete), ("settled", |kept| &kept.settled)];
     for (file, of) in files {
         for (damage, apply) in DAMAGES {

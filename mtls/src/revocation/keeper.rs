@@ -117,7 +117,7 @@ impl Keeper {
             keeper.learn_delta(&installed);
             // After a crash, more may be on the disk than was settled.
             match keeper.files.write(&Lists::default(), in_force(&installed)) {
-                Ok(()) => keeper.note(installed),
+                Ok(()) => keeper.note(&installed),
                 Err(error) => keeper.fail_to_keep(Unkept { installed, files: Lists::default() }, &error),
             }
         }
@@ -304,20 +304,20 @@ impl Keeper {
         let Some(Unkept { installed, files: kept }) = self.unkept.take() else { return };
         let files = self.files.clone();
         let written = spawn_blocking(move || {
+            let written = files.write(&kept, in_force(&installed));
             // What was written is freed here.
-            match files.write(&kept, in_force(&installed)) {
-                Ok(()) => Ok(installed),
-                Err(error) => Err((error, Unkept { installed, files: kept })),
-            }
+            let files = if written.is_ok() { Lists::default() } else { kept };
+            (written, Unkept { installed, files })
         });
-        match written.await.expect("writing a file does not panic") {
-            Ok(installed) => {
+        let (written, unkept) = written.await.expect("writing a file does not panic");
+        match written {
+            Ok(()) => {
                 if std::mem::take(&mut self.disk_fails) {
                     info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and confirmed");
                 }
-                self.note(installed);
+                self.note(&unkept.installed);
             }
-            Err((error, unkept)) => self.fail_to_keep(unkept, &error),
+            Err(error) => self.fail_to_keep(unkept, &error),
         }
     }
 
@@ -334,8 +334,8 @@ impl Keeper {
     }
 
     /// What is in force, and on the disk now.
-    fn note(&mut self, installed: Installed) {
-        let Installed::Replaced { number, ended, .. } = installed else { return };
+    fn note(&mut self, installed: &Installed) {
+        let Installed::Replaced { number, ended, .. } = *installed else { return };
         self.kept = Some(number);
         // While the authority has another list with that number, it would be taken for that one.
         let settled = if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
