@@ -97,8 +97,9 @@ impl Daemon {
         upkeep::warn_of_absent_keys(&authority).await.map_err(failed)?;
         let identity = upkeep::own_identity(&authority, now).await.map_err(failed)?;
         let presented = Presented::new(&identity).map_err(failed)?;
-        let root = authority.certificate(Issuer::Root);
-        let tls = tls_config(root, presented.identity.clone(), &clock).map_err(failed)?;
+        let [root, issuing] = [Issuer::Root, Issuer::Issuing].map(|issuer| authority.certificate(issuer));
+        let peers = FleetVerifier::new(root, issuing).map_err(failed)?;
+        let tls = tls_config(peers, presented.identity.clone(), &clock).map_err(failed)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone()));
         tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
@@ -174,13 +175,13 @@ fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener, Socke
 }
 
 fn tls_config(
-    root: &CertificateDer<'static>,
+    peers: FleetVerifier,
     identity: ServerIdentity,
     clock: &Clock,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let mut config = ServerConfig::builder_with_details(mtls::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(FleetVerifier::new(root)?))
+        .with_client_cert_verifier(Arc::new(peers))
         .with_cert_resolver(Arc::new(identity));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

@@ -115,8 +115,7 @@ impl Acceptor {
             Some(presented) => Ok(presented),
             None => self.0.verifier.path_of_earlier(connection.peer_certificates().unwrap_or_default()),
         };
-        let presented =
-            presented.map_err(|error| Refused::after_handshake(Reason::NoCertificate, error.to_string(), from))?;
+        let presented = presented.map_err(|error| Refused::after_handshake(reason(&error), error.to_string(), from))?;
         let peer = Peer::new(Arc::clone(&presented), from);
         // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
         match peer.admit(&self.0.live, self.0.clock.now()) {
@@ -164,15 +163,7 @@ impl Refused {
             // The same error as for a chain whose signatures do not match, and a different thing to know of.
             (None, Some(_)) if seen.is_without_key => Reason::NoKey,
             (None, None) => Reason::Disconnected,
-            (None, Some(rustls::Error::NoCertificatesPresented)) => Reason::NoCertificate,
-            (None, Some(rustls::Error::InvalidCertificate(error))) => match error {
-                Invalid::UnknownIssuer | Invalid::BadSignature => Reason::UnknownIssuer,
-                Invalid::Expired | Invalid::ExpiredContext { .. } => Reason::Expired,
-                Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => Reason::NotYetValid,
-                Invalid::InvalidPurpose | Invalid::InvalidPurposeContext { .. } => Reason::WrongUsage,
-                _ => Reason::Protocol,
-            },
-            _ => Reason::Protocol,
+            (None, Some(error)) => reason(error),
         };
         let why = seen.refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
         Self { reason, why, client: seen.client, from }
@@ -195,6 +186,21 @@ impl Refused {
             None if *reason == Reason::Disconnected => debug!(%from, why, "handshake not completed"),
             None => info!(%from, reason = reason.as_str(), why, "handshake refused"),
         }
+    }
+}
+
+/// Why the TLS library, or path validation, lets a client not in.
+fn reason(error: &rustls::Error) -> Reason {
+    match error {
+        rustls::Error::NoCertificatesPresented => Reason::NoCertificate,
+        rustls::Error::InvalidCertificate(error) => match error {
+            Invalid::UnknownIssuer | Invalid::BadSignature => Reason::UnknownIssuer,
+            Invalid::Expired | Invalid::ExpiredContext { .. } => Reason::Expired,
+            Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => Reason::NotYetValid,
+            Invalid::InvalidPurpose | Invalid::InvalidPurposeContext { .. } => Reason::WrongUsage,
+            _ => Reason::Protocol,
+        },
+        _ => Reason::Protocol,
     }
 }
 

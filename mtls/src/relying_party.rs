@@ -142,11 +142,7 @@ impl RelyingParty {
         for (location, source) in locations {
             let (announce, hear) = watch::channel(None);
             let (tell, progress) = watch::channel(Progress::default());
-            let name = Fingerprint::of(location.to_string().as_bytes()).short();
-            let files = ListFiles {
-                complete: crl_directory.join(format!("{name}.crl")),
-                delta: crl_directory.join(format!("{name}.delta.crl")),
-            };
+            let files = ListFiles::new(&crl_directory, &location);
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
             let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed

@@ -3,7 +3,7 @@
 //!
 //! It never decides about revocation. rustls's own verifiers come to the same end, and do not say which path they took.
 
-use std::sync::Arc;
+use std::{cell::Cell, sync::Arc};
 
 use pki::certificate::{CertificateInfo, IssuerId};
 use rustls::{CertificateError, Error, OtherError, RootCertStore, crypto::WebPkiSupportedAlgorithms};
@@ -55,21 +55,26 @@ impl PathValidator {
             return Err(CertificateError::Other(OtherError(Arc::new(TooMany(intermediates.len())))).into());
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
+        let accepted = Cell::new(None);
         // What webpki is told of a path that is not good is not what becomes of it: it looks for another.
         let judge = |path: &VerifiedPath<'_>| match read(path) {
-            Ok(presented) if !is_good(&presented) => Err(webpki::Error::CertRevoked),
-            Ok(_) => Ok(()),
+            Ok(presented) if is_good(&presented) => {
+                accepted.set(Some(presented));
+                Ok(())
+            }
+            Ok(_) => Err(webpki::Error::CertRevoked),
             Err(_) => Err(webpki::Error::BadDer),
         };
         let (algorithms, anchors) = (self.algorithms.all, &self.roots.roots);
-        let path =
-            certificate.verify_for_usage(algorithms, anchors, intermediates, now, (self.usage)(), None, Some(&judge));
-        read(&path.map_err(tls_error)?).map_err(|_| CertificateError::BadEncoding.into())
+        certificate
+            .verify_for_usage(algorithms, anchors, intermediates, now, (self.usage)(), None, Some(&judge))
+            .map_err(tls_error)?;
+        accepted.take().ok_or_else(|| CertificateError::BadEncoding.into())
     }
 }
 
 fn read(path: &VerifiedPath<'_>) -> Result<Presented, pki::certificate::CertificateError> {
-    let above = path.intermediate_certificates().map(|certificate| certificate.der());
+    let above = path.intermediate_certificates().map(webpki::Cert::der);
     let certificates = std::iter::once(path.end_entity().der()).chain(above);
     let certificates = certificates.map(|der| CertificateInfo::from_der(&der)).collect::<Result<_, _>>()?;
     let anchor = path.anchor();

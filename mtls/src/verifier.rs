@@ -11,6 +11,7 @@ use rustls::{
     client::danger::HandshakeSignatureValid,
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
+    time_provider::TimeProvider as _,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
@@ -80,8 +81,7 @@ impl LiveClientVerifier {
             return Ok(presented);
         }
         let (end_entity, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-        let now =
-            rustls::time_provider::TimeProvider::current_time(&self.clock).ok_or(Error::FailedToGetCurrentTime)?;
+        let now = self.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
         self.validate(end_entity, intermediates, digest, now, |_| true)
     }
 
@@ -96,10 +96,9 @@ impl LiveClientVerifier {
         // Everything that the validation came to was said by the same bytes, but for the time.
         let known = match digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())) {
             Some(presented) => presented,
-            None => {
+            None => self.validate(end_entity, intermediates, digest, now, |_| true).inspect_err(|_| {
                 note(|seen| seen.client = CertificateInfo::from_der(end_entity).map(Arc::new).ok());
-                self.validate(end_entity, intermediates, digest, now, |_| true)?
-            }
+            })?,
         };
         note(|seen| seen.client = Some(Arc::clone(&known.info)));
         let Err(refusal) = self.live.check(&known.ids, self.clock.now()) else { return Ok(known) };
@@ -218,7 +217,7 @@ mod tests {
                 lifetime: Duration::from_hours(1),
             };
             let order = policy.by_operator(order).unwrap();
-            CertificateDer::from(root.issue(&order, Serial::from_random([serial; 16]), now).unwrap().der)
+            root.issue(&order, Serial::from_random([serial; 16]), now).unwrap().der
         };
         let (alice, bob) = (issue("alice", 2), issue("bob", 3));
         let live = LiveSet::new(vec![CrlIssuer::from_certificate(root.info()).unwrap()]);
@@ -227,7 +226,7 @@ mod tests {
         live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(root.certificate().clone()).unwrap();
-        let verifier = LiveClientVerifier::new(roots, live.clone(), Clock::manual(now));
+        let verifier = LiveClientVerifier::new(roots.clone(), live.clone(), Clock::manual(now));
 
         let seconds = u64::try_from(now.unix()).unwrap();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
@@ -241,7 +240,13 @@ mod tests {
             let of_alice = VerifiedId { issuer: IssuerId::of(root.info()), serial: Serial::from_random([2; 16]) };
             assert_eq!(live.tally(), ([(of_alice, 1)].into(), 1));
         }
-        let earlier = verifier.path_of_earlier(&[alice, bob]).unwrap();
-        assert_eq!(earlier.ids.len(), 1);
+        // And where it is not: then the path is validated again.
+        let forgetful = LiveClientVerifier::new(roots, live.clone(), Clock::manual(now));
+        for verifier in [&verifier, &forgetful] {
+            let earlier = verifier.path_of_earlier(&[alice.clone(), bob.clone()]).unwrap();
+            assert_eq!(earlier.ids.len(), 1);
+        }
+        let distrusting = LiveClientVerifier::new(RootCertStore::empty(), live, Clock::manual(now));
+        assert!(distrusting.path_of_earlier(&[alice, bob]).is_err());
     }
 }

@@ -143,35 +143,6 @@ async fn a_service_starts_with_the_last_good_lists_while_the_authority_is_down()
     assert_eq!(client(&revoked).refused(third.address).await.alert(), AlertDescription::CertificateRevoked);
 }
 
-#[tokio::test]
-async fn a_file_that_is_no_list_of_the_authority_admits_nobody() {
-    let authority = Authority::new();
-    let surroundings = Surroundings::default();
-    let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &surroundings.clock);
-    // Where the files would lie: one service that was told of both lists by another publisher.
-    let names: Vec<_> = [&authority.issuing.info().crl_urls[0], &authority.client("client_1").info.crl_urls[0]]
-        .map(|url| pki::certificate::Fingerprint::of(url.as_bytes()).short())
-        .map(|name| surroundings.crl_directory.path().join(format!("{name}.crl")))
-        .into();
-    let other = Authority::new();
-    let bad: [Vec<u8>; 4] = [b"garbage".to_vec(), Vec::new(), other.crl(1, &[]), authority.crl(1, &[])[..40].to_vec()];
-    for bad in bad {
-        fs::write(&names[0], authority.root_crl(1, &[])).unwrap();
-        fs::write(&names[1], &bad).unwrap();
-        let log = Log::capture();
-        let service = Service::start_in(&authority, surroundings.clone()).await;
-        assert_eq!(log.lines(&["WARN", "the stored CRL is not believed"]).len(), 1, "{:?}", log.lines(&[]));
-        assert!(service.live().ready(start()).is_err());
-        assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
-    }
-    fs::remove_file(&names[1]).unwrap();
-    fs::create_dir(&names[1]).unwrap();
-    let log = Log::capture();
-    let service = Service::start_in(&authority, surroundings).await;
-    assert!(log.has(&["WARN", "the stored CRL cannot be read"]), "{:?}", log.lines(&[]));
-    assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
-}
-
 /// A delta is of no use to the next start without the complete CRL that it adds to, and that could not be written.
 #[tokio::test]
 async fn what_could_not_be_written_is_written_with_what_came_after_it() {

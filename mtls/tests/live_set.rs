@@ -236,3 +236,20 @@ fn a_complete_list_that_is_newer_than_the_delta_is_in_force_with_its_own_number_
     assert_eq!(number(&live), Some(12));
     assert_eq!(live.freshness()[0].admits_until, Some(start().plus(DAY)));
 }
+
+/// A delta repeats what was revoked since its base, and a later complete CRL has that already.
+#[test]
+fn who_is_in_the_base_and_in_the_delta_is_counted_once() {
+    let authority = Authority::new();
+    let live = live(&authority);
+    let [one, two, three] = ["one_1", "two_1", "three_1"].map(|name| authority.client(name));
+    let counted = |installed: Result<Installed, InstallError>| match installed {
+        Ok(Installed::Replaced { revoked, .. }) => (revoked, live.freshness()[0].list.unwrap().3),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(counted(live.install(&authority.crl(2, &[&one, &two]), start())), (2, 2));
+    assert_eq!(counted(live.install_delta(&authority.delta(3, 1, &[&one, &two, &three]), start())), (3, 3));
+    assert_eq!(counted(live.install(&authority.crl(4, &[&one, &two, &three]), start())), (3, 3));
+    let delta = authority.delta(5, 1, &[&one, &three]);
+    assert_eq!(counted(live.install_delta(&delta, start())), (3, 3));
+}

@@ -16,6 +16,7 @@ mod handshake;
 mod identity;
 mod issuers;
 mod keeper;
+mod kept;
 mod live_set;
 mod proxy;
 mod returning;

@@ -3,9 +3,9 @@
 //!
 //! It never judges a CRL; [`LiveSet`] does.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
-use pki::{crl::CrlNumber, time::Timestamp};
+use pki::{certificate::IssuerId, crl::CrlNumber, time::Timestamp};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -15,24 +15,15 @@ use tracing::{info, warn};
 
 use super::{
     InstallError, Installed, LiveSet, Location,
+    kept::{ListFiles, Lists, Restored},
     location::{FetchError, Fetched, Fetcher},
 };
-use crate::{
-    clock::Clock,
-    files::{self, Access, FileError},
-};
+use crate::{clock::Clock, files::FileError};
 
 /// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);
 /// ... up to this: what stands in the way may be a clock that is an hour behind.
 const MAX_RETRY: Duration = Duration::from_secs(1);
-
-/// The files that keep the last good CRLs of one list, DER.
-#[derive(Clone, Debug)]
-pub(crate) struct ListFiles {
-    pub(crate) complete: PathBuf,
-    pub(crate) delta: PathBuf,
-}
 
 /// What a keeper has brought about so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,14 +62,7 @@ pub(crate) struct Keeper {
 #[derive(Debug)]
 struct Unkept {
     installed: Installed,
-    files: Kept,
-}
-
-/// What belongs into the files of a list, where they are not as they should be.
-#[derive(Debug, Default)]
-struct Kept {
-    complete: Option<Vec<u8>>,
-    delta: Option<Vec<u8>>,
+    files: Lists,
 }
 
 /// What can be fetched.
@@ -128,37 +112,16 @@ impl Keeper {
             unkept: None,
             disk_fails: false,
         };
-        keeper.restore_file(&keeper.files.complete.clone(), LiveSet::restore);
-        keeper.is_extended = keeper.restore_file(&keeper.files.delta.clone(), LiveSet::restore_delta);
-        keeper
-    }
-
-    /// Whether it is in force now. A file that cannot be read or believed is reported and otherwise ignored: without a CRL nobody is
-    /// let in.
-    fn restore_file(
-        &mut self,
-        file: &std::path::Path,
-        restore: impl FnOnce(&LiveSet, &[u8]) -> Result<Installed, InstallError>,
-    ) -> bool {
-        match files::read(file) {
-            Ok(der) => match restore(&self.live, &der) {
-                Ok(installed) => {
-                    if let Installed::Replaced { number, revoked, .. } = &installed {
-                        info!(%number, revoked, file = %file.display(), "last good CRL restored");
-                    }
-                    self.note(installed);
-                    return true;
-                }
-                // What a delta says is in the complete CRL that came after it.
-                Err(InstallError::LowerNumber { .. }) => {}
-                Err(error) => {
-                    warn!(error = error.to_string(), file = %file.display(), "the stored CRL is not believed");
-                }
-            },
-            Err(FileError::Missing(_)) => {}
-            Err(error) => warn!(%error, "the stored CRL cannot be read"),
+        if let Some(Restored { installed, is_extended }) = keeper.files.restore(&keeper.live) {
+            keeper.is_extended = is_extended;
+            keeper.learn_delta(&installed);
+            // After a crash, more may be on the disk than was settled.
+            match keeper.files.write(&Lists::default(), in_force(&installed)) {
+                Ok(()) => keeper.note(&installed),
+                Err(error) => keeper.fail_to_keep(Unkept { installed, files: Lists::default() }, &error),
+            }
         }
-        false
+        keeper
     }
 
     /// Keeps the list current, for ever: asks once an interval, and at once when a newer number is announced.
@@ -214,7 +177,7 @@ impl Keeper {
                 }
                 refreshed?;
             }
-            Ok(installed) => self.settle(installed, Kept { delta: Some(delta), ..Kept::default() }).await,
+            Ok(installed) => self.settle(installed, Lists { delta: Some(delta), ..Lists::default() }).await,
             Err(error) => self.refuse(error),
         }
         Ok(None)
@@ -244,10 +207,10 @@ impl Keeper {
         Ok(error)
     }
 
-    async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Kept), InstallError> {
+    async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Lists), InstallError> {
         let install = move |live: &LiveSet, now| {
             let installed = live.install(&der, now)?;
-            Ok((installed, Kept { complete: Some(der), ..Kept::default() }))
+            Ok((installed, Lists { complete: Some(der), ..Lists::default() }))
         };
         self.install(install).await
     }
@@ -259,7 +222,7 @@ impl Keeper {
         let Fetched::News(der) = self.complete.fetch().await? else { return Ok(()) };
         let install = move |live: &LiveSet, now| {
             let installed = live.install_with_delta(&der, &delta, now)?;
-            Ok((installed, Kept { complete: Some(der), delta: Some(delta) }))
+            Ok((installed, Lists { complete: Some(der), delta: Some(delta) }))
         };
         match self.install(install).await {
             Ok((installed, kept)) => self.settle(installed, kept).await,
@@ -303,18 +266,31 @@ impl Keeper {
     }
 
     /// What is in force now goes to disk, and then it is settled.
-    async fn settle(&mut self, mut installed: Installed, mut files: Kept) {
+    async fn settle(&mut self, mut installed: Installed, mut files: Lists) {
         self.refused = None;
-        let Installed::Replaced { number, revoked, ended, .. } = &mut installed else {
-            // Whatever else was offered with this number, it is the list that is in force after all.
-            self.progress.send_if_modified(|progress| std::mem::replace(&mut progress.settled, self.kept) != self.kept);
-            return;
-        };
+        let source = self.complete.location();
+        match &installed {
+            Installed::Unchanged => {
+                // Whatever else was offered with this number, it is the list that is in force after all.
+                self.progress
+                    .send_if_modified(|progress| std::mem::replace(&mut progress.settled, self.kept) != self.kept);
+                return;
+            }
+            Installed::Withheld { number, settled, .. } => {
+                info!(%number, needed = %settled, %source, "CRL kept, but more was in force before the restart");
+            }
+            Installed::Replaced { number, revoked, ended, .. } => {
+                info!(%number, revoked, ended, %source, "CRL in force");
+            }
+        }
         self.is_extended = files.delta.is_some();
-        info!(%number, revoked, ended, source = %self.complete.location(), "CRL in force");
-        if let Some(Unkept { installed: Installed::Replaced { ended: earlier, .. }, files: older }) = self.unkept.take()
-        {
-            *ended += earlier;
+        self.learn_delta(&installed);
+        if let Some(Unkept { installed: before, files: older }) = self.unkept.take() {
+            if let (Installed::Replaced { ended, .. }, Installed::Replaced { ended: earlier, .. }) =
+                (&mut installed, before)
+            {
+                *ended += earlier;
+            }
             // The complete CRL that could not be written is what this delta adds to.
             files.complete = files.complete.or(older.complete);
             files.delta = files.delta.or(older.delta);
@@ -328,50 +304,55 @@ impl Keeper {
         let Some(Unkept { installed, files: kept }) = self.unkept.take() else { return };
         let files = self.files.clone();
         let written = spawn_blocking(move || {
-            let write = |file, der: &Option<Vec<u8>>| {
-                der.as_ref().map_or(Ok(()), |der| files::write(file, der, Access::Public))
-            };
-            // The complete CRL first: a delta without its base is of no use to the next start.
-            let written = write(&files.complete, &kept.complete).and_then(|()| write(&files.delta, &kept.delta));
+            let written = files.write(&kept, in_force(&installed));
             // What was written is freed here.
-            written.map_err(|error| (error, kept))
+            let files = if written.is_ok() { Lists::default() } else { kept };
+            (written, Unkept { installed, files })
         });
-        match written.await.expect("writing a file does not panic") {
+        let (written, unkept) = written.await.expect("writing a file does not panic");
+        match written {
             Ok(()) => {
                 if std::mem::take(&mut self.disk_fails) {
                     info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and confirmed");
                 }
-                self.note(installed);
+                self.note(&unkept.installed);
             }
-            Err((error, files)) => {
-                self.unkept = Some(Unkept { installed, files });
-                // It is tried again all the time, and one line says so.
-                if !std::mem::replace(&mut self.disk_fails, true) {
-                    warn!(
-                        %error,
-                        source = %self.complete.location(),
-                        "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
-                    );
-                }
-            }
+            Err(error) => self.fail_to_keep(unkept, &error),
         }
     }
 
-    fn note(&mut self, installed: Installed) {
-        if let Installed::Replaced { number, ended, delta_url, .. } = installed {
-            self.kept = Some(number);
-            // While the authority has another list with that number, it would be taken for that one.
-            let settled =
-                if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
-            self.progress.send_modify(|progress| {
-                progress.settled = settled;
-                progress.ended += u64::try_from(ended).unwrap_or(u64::MAX);
-            });
-            if let Some(uri) = delta_url.and_then(|url| url.parse::<http::Uri>().ok())
-                && self.delta.as_ref().is_none_or(|delta| *delta.location() != Location::Url(uri.clone()))
-            {
-                self.delta = Some(self.complete.beside(Location::Url(uri)));
-            }
+    fn fail_to_keep(&mut self, unkept: Unkept, error: &FileError) {
+        self.unkept = Some(unkept);
+        // It is tried again all the time, and one line says so.
+        if !std::mem::replace(&mut self.disk_fails, true) {
+            warn!(
+                %error,
+                source = %self.complete.location(),
+                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
+            );
+        }
+    }
+
+    /// What is in force, and on the disk now.
+    fn note(&mut self, installed: &Installed) {
+        let Installed::Replaced { number, ended, .. } = *installed else { return };
+        self.kept = Some(number);
+        // While the authority has another list with that number, it would be taken for that one.
+        let settled = if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
+        self.progress.send_modify(|progress| {
+            progress.settled = settled;
+            progress.ended += u64::try_from(ended).unwrap_or(u64::MAX);
+        });
+    }
+
+    /// Where the delta lies that is to be asked for, also where the complete CRL is not in force, or cannot be kept: the delta may be what
+    /// it lacks.
+    fn learn_delta(&mut self, installed: &Installed) {
+        let (Installed::Replaced { delta_url, .. } | Installed::Withheld { delta_url, .. }) = installed else { return };
+        if let Some(uri) = delta_url.as_ref().and_then(|url| url.parse::<http::Uri>().ok())
+            && self.delta.as_ref().is_none_or(|delta| *delta.location() != Location::Url(uri.clone()))
+        {
+            self.delta = Some(self.complete.beside(Location::Url(uri)));
         }
     }
 
@@ -392,5 +373,13 @@ impl Keeper {
             );
             self.refused = Some(error);
         }
+    }
+}
+
+/// Whose list is in force with which number.
+fn in_force(installed: &Installed) -> Option<(&IssuerId, CrlNumber)> {
+    match installed {
+        Installed::Replaced { issuer, number, .. } => Some((issuer, *number)),
+        Installed::Withheld { .. } | Installed::Unchanged => None,
     }
 }

@@ -5,6 +5,7 @@
 mod barriers;
 mod connections;
 mod keeper;
+mod kept;
 mod live;
 mod location;
 mod serials;
@@ -19,7 +20,8 @@ pub use self::{
 };
 pub(crate) use self::{
     connections::Registration,
-    keeper::{Channels, Keeper, ListFiles, Progress},
+    keeper::{Channels, Keeper, Progress},
+    kept::ListFiles,
     snapshot::Source,
     staleness::StalenessLog,
 };

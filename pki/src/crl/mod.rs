@@ -44,6 +44,8 @@ impl TryFrom<i64> for CrlNumber {
 }
 
 impl CrlNumber {
+    /// The lowest that there can be: no list is less than this.
+    pub const NONE: Self = Self(0);
     /// The number of an authority's first CRL.
     pub const FIRST: Self = Self(1);
 

@@ -1,0 +1,232 @@
+//! What a list leaves on the disk for the next start: the last good CRLs, and the number that was in force, so that less than that is
+//! not in force again for a damaged file.
+//!
+//! It never fetches anything, and whether a CRL is believed is for [`LiveSet`] to say.
+//!
+//! The number is written after the lists, and before anybody is told of it. Whatever instant a crash comes at, what is on the disk then is
+//! at least what the number says, and what anybody was told.
+
+use std::path::{Path, PathBuf};
+
+use pki::{
+    certificate::{Fingerprint, IssuerId},
+    crl::CrlNumber,
+};
+use tracing::{info, warn};
+
+use super::{InstallError, Installed, LiveSet, Location};
+use crate::files::{self, Access, FileError};
+
+/// The files of one list.
+#[derive(Clone, Debug)]
+pub(crate) struct ListFiles {
+    /// The last good complete CRL, DER.
+    pub(crate) complete: PathBuf,
+    /// The last good delta to it, DER.
+    pub(crate) delta: PathBuf,
+    /// [`Settled`], as text.
+    settled: PathBuf,
+}
+
+/// What belongs into the files of a list, where they are not as they should be.
+#[derive(Debug, Default)]
+pub(super) struct Lists {
+    pub(super) complete: Option<Vec<u8>>,
+    pub(super) delta: Option<Vec<u8>>,
+}
+
+/// What is in force again.
+#[derive(Debug)]
+pub(super) struct Restored {
+    pub(super) installed: Installed,
+    /// Whether the delta is a part of it.
+    pub(super) is_extended: bool,
+}
+
+/// A list that was in force and on the disk: its number, and the key of its issuer. The name alone could be that of two issuers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settled {
+    number: CrlNumber,
+    key: [u8; 32],
+}
+
+impl ListFiles {
+    /// The files for what lies at this location.
+    pub(crate) fn new(directory: &Path, location: &Location) -> Self {
+        let name = Fingerprint::of(location.to_string().as_bytes()).short();
+        let file = |kind| directory.join(format!("{name}.{kind}"));
+        Self { complete: file("crl"), delta: file("delta.crl"), settled: file("settled") }
+    }
+
+    /// Writes these lists and then, if they are in force with this number, that they are.
+    pub(super) fn write(&self, lists: &Lists, in_force: Option<(&IssuerId, CrlNumber)>) -> Result<(), FileError> {
+        let in_force = in_force.map(|(issuer, number)| Settled { number, key: issuer.spki_sha256 });
+        if let Some(in_force) = in_force
+            && is_missing(&self.settled)
+        {
+            // Lists without a number have lost it, unless they were never settled: so there is one before there is a list.
+            let is_new = is_missing(&self.complete) && is_missing(&self.delta);
+            self.settle(if is_new { in_force.nothing_yet() } else { in_force })?;
+        }
+        let write =
+            |file, der: &Option<Vec<u8>>| der.as_ref().map_or(Ok(()), |der| files::write(file, der, Access::Public));
+        // The complete CRL first: a delta without its base is of no use to the next start.
+        write(&self.complete, &lists.complete)?;
+        write(&self.delta, &lists.delta)?;
+        in_force.map_or(Ok(()), |in_force| self.settle(in_force))
+    }
+
+    /// Puts in force what was in force when this relying party last ran, if all of that is there and can be believed. Otherwise nothing of
+    /// it is, and the live set says why until a list has come that says as much.
+    pub(super) fn restore(&self, live: &LiveSet) -> Option<Restored> {
+        let settled = match self.settled() {
+            Ok(settled) => settled,
+            Err(why) => {
+                self.withhold_all(live, &why);
+                return None;
+            }
+        }?;
+        // Without one, nothing was in force yet, or the list is of a CA that is not trusted any more and is not believed.
+        let issuer = live.issuers().find(|issuer| issuer.spki_sha256 == settled.key);
+        let issuer = issuer.filter(|_| settled.number > CrlNumber::NONE).cloned();
+        if let Some(issuer) = &issuer {
+            live.withhold(issuer, settled.number, "it is being read");
+        }
+        let complete = restore_file(&self.complete, |der| live.restore(der));
+        let delta = restore_file(&self.delta, |der| live.restore_delta(der));
+        if let Some(issuer) = &issuer {
+            let lost = lost(&self.complete, &complete).or_else(|| lost(&self.delta, &delta));
+            let lost = lost.unwrap_or_else(|| "what is on the disk is older".to_owned());
+            let why = format!("number {} was in force, and {lost}; it is fetched again", settled.number);
+            if live.withhold(issuer, settled.number, &why) {
+                warn!(%issuer, why, "the stored CRL is not in force");
+            }
+        }
+        let extended = delta.ok().flatten().filter(|delta| *delta != Installed::Unchanged);
+        let is_extended = extended.is_some();
+        let installed = extended.or(complete.ok().flatten())?;
+        if let Installed::Replaced { number, revoked, .. } = &installed {
+            info!(%number, revoked, file = %self.complete.display(), "last good CRL restored");
+        }
+        Some(Restored { installed, is_extended })
+    }
+
+    /// Nobody knows which number was in force: at least that of each list that is here, and any of them may be less.
+    fn withhold_all(&self, live: &LiveSet, why: &str) {
+        let mut numbers: Vec<_> = live.issuers().map(|issuer| (issuer.clone(), None)).collect();
+        let lists = [&self.complete, &self.delta].map(|file| files::read(file).ok());
+        for (issuer, number) in lists.iter().flatten().filter_map(|der| live.identify(der).ok()) {
+            if let Some((_, highest)) = numbers.iter_mut().find(|(known, _)| *known == issuer) {
+                *highest = (*highest).max(Some(number));
+            }
+        }
+        // What is taken from a given place may be of any issuer; a distribution point has one.
+        let is_of_one = numbers.len() == 1;
+        for (issuer, number) in numbers {
+            let number = if is_of_one { number.or(Some(CrlNumber::NONE)) } else { number };
+            let Some(number) = number else { continue };
+            let why = format!("which number was in force is not known, as {why}; it is fetched again");
+            live.withhold(&issuer, number, &why);
+            warn!(%issuer, why, "the stored CRL is not in force");
+        }
+    }
+
+    /// What was settled; none if nothing ever was. Otherwise why that is not known.
+    fn settled(&self) -> Result<Option<Settled>, String> {
+        match files::read(&self.settled) {
+            Ok(text) => Settled::parse(&text).map(Some).ok_or_else(|| format!("{} is damaged", self.settled.display())),
+            Err(FileError::Missing(_)) if is_missing(&self.complete) && is_missing(&self.delta) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn settle(&self, settled: Settled) -> Result<(), FileError> {
+        // A start that finds everything in order writes nothing, so that it needs no room on the disk.
+        if self.settled() == Ok(Some(settled)) {
+            return Ok(());
+        }
+        files::write(&self.settled, settled.to_string().as_bytes(), Access::Public)
+    }
+}
+
+impl Settled {
+    /// What is written before the first list is: it is no less than that, whatever becomes of it.
+    fn nothing_yet(self) -> Self {
+        Self { number: CrlNumber::NONE, ..self }
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?;
+        let (number, rest) = text.split_once(' ')?;
+        let (key, _) = rest.split_once(' ')?;
+        let mut octets = [0; 32];
+        for (index, octet) in octets.iter_mut().enumerate() {
+            *octet = u8::from_str_radix(key.get(2 * index..2 * index + 2)?, 16).ok()?;
+        }
+        let settled = Self { number: CrlNumber::new(number.parse().ok()?)?, key: octets };
+        (settled.to_string() == text).then_some(settled)
+    }
+}
+
+/// `NUMBER KEY CHECK`: a digest over both, so that a damaged number is not taken for another.
+impl std::fmt::Display for Settled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write as _;
+        let mut text = self.number.to_string() + " ";
+        for octet in self.key {
+            write!(text, "{octet:02x}")?;
+        }
+        writeln!(f, "{text} {}", Fingerprint::of(text.as_bytes()).short())
+    }
+}
+
+/// Whether nothing is there; what cannot be looked at is there.
+fn is_missing(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// What became of a file, `None` if it is of no use any more; otherwise why not. A damaged one is reported.
+fn restore_file(
+    file: &Path,
+    restore: impl FnOnce(&[u8]) -> Result<Installed, InstallError>,
+) -> Result<Option<Installed>, String> {
+    match files::read(file).map(|der| restore(&der)) {
+        Ok(Ok(installed)) => Ok(Some(installed)),
+        // What a delta says is in the complete CRL that came after it.
+        Ok(Err(InstallError::LowerNumber { .. })) => Ok(None),
+        Ok(Err(error)) => {
+            warn!(error = error.to_string(), file = %file.display(), "the stored CRL is not believed");
+            Err(format!("is not believed: {error}"))
+        }
+        Err(FileError::Missing(_)) => Err("does not exist".to_owned()),
+        Err(error) => {
+            warn!(%error, "the stored CRL cannot be read");
+            Err("cannot be read".to_owned())
+        }
+    }
+}
+
+fn lost(file: &Path, restored: &Result<Option<Installed>, String>) -> Option<String> {
+    restored.as_ref().err().map(|why| format!("{} {why}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_settled_number_is_read_back_or_not_at_all() {
+        let settled = Settled { number: CrlNumber::new(4711).unwrap(), key: [0xa5; 32] };
+        let text = settled.to_string();
+        assert_eq!(Settled::parse(text.as_bytes()), Some(settled));
+        for length in 0..text.len() {
+            assert_eq!(Settled::parse(&text.as_bytes()[..length]), None, "cut at {length}");
+        }
+        for at in 0..text.len() {
+            let mut damaged = text.clone().into_bytes();
+            damaged[at] ^= 1;
+            assert_eq!(Settled::parse(&damaged), None, "changed at {at}");
+        }
+        assert_eq!(Settled::parse((text + "\n").as_bytes()), None);
+    }
+}

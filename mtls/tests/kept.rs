@@ -1,0 +1,245 @@
+//! What a service makes of what it finds on its disk while the authority is down: never less than was in force.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use mtls::revocation::NotReady;
+use pki::certificate::{Fingerprint, IssuerId};
+use rustls::AlertDescription;
+
+use crate::common::{
+    Authority, Client, Http, Issued, Log, Service, Surroundings, authority::Founding, eventually, publisher::Publisher,
+    start,
+};
+
+/// An authority that has revoked bob in a delta, and the directory of a service that had that in force.
+struct Fixture {
+    publisher: Publisher,
+    authority: Authority,
+    alice: Issued,
+    bob: Issued,
+    kept: Kept,
+}
+
+/// The files of the issuing CA's list.
+struct Kept {
+    directory: Arc<tempfile::TempDir>,
+    complete: PathBuf,
+    delta: PathBuf,
+    settled: PathBuf,
+}
+
+impl Kept {
+    fn new(authority: &Authority) -> Self {
+        let directory = Arc::new(tempfile::tempdir().unwrap());
+        let url = &authority.client("anybody").info.crl_urls[0];
+        let name = Fingerprint::of(url.as_bytes()).short();
+        let file = |kind| directory.path().join(format!("{name}.{kind}"));
+        let (complete, delta, settled) = (file("crl"), file("delta.crl"), file("settled"));
+        Self { directory, complete, delta, settled }
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        Surroundings { crl_directory: Arc::clone(&self.directory), ..Surroundings::default() }
+    }
+
+    fn is_settled(&self, number: i64) -> bool {
+        fs::read_to_string(&self.settled).is_ok_and(|text| text.starts_with(&format!("{number} ")))
+    }
+
+    /// The same files somewhere else.
+    fn copy(&self, authority: &Authority) -> Self {
+        let copy = Self::new(authority);
+        for file in fs::read_dir(self.directory.path()).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), copy.directory.path().join(file.file_name())).unwrap();
+        }
+        copy
+    }
+}
+
+impl Fixture {
+    /// Complete CRL number 1, and number 5 with a delta.
+    async fn new() -> Self {
+        let publisher = Publisher::start().await;
+        let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
+        let (alice, bob) = (authority.client("alice"), authority.client("bob"));
+        let kept = Kept::new(&authority);
+        publisher.publish(|published| published.delta = Some(authority.delta(5, 1, &[&bob])));
+        let mut service = Service::start_in(&authority, kept.surroundings()).await;
+        let _tasks = service.relying_party.keep_current();
+        eventually("its lists are in force", || service.live().ready(start()).is_ok()).await;
+        eventually("and kept", || kept.is_settled(5)).await;
+        Self { publisher, authority, alice, bob, kept }
+    }
+
+    fn client(&self, issued: &Issued) -> Client {
+        Client::new(&self.authority, issued, Http::Two, &Surroundings::default().clock)
+    }
+}
+
+fn rewrite(file: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut contents = fs::read(file).unwrap();
+    change(&mut contents);
+    fs::write(file, contents).unwrap();
+}
+
+fn truncate(file: &Path) {
+    rewrite(file, |contents| contents.truncate(contents.len() / 2));
+}
+
+fn empty(file: &Path) {
+    rewrite(file, Vec::clear);
+}
+
+fn alter(file: &Path) {
+    rewrite(file, |contents| *contents.last_mut().unwrap() ^= 1);
+}
+
+fn remove(file: &Path) {
+    fs::remove_file(file).unwrap();
+}
+
+/// Also for root, who may read everything.
+fn make_unreadable(file: &Path) {
+    fs::remove_file(file).unwrap();
+    fs::create_dir(file).unwrap();
+}
+
+fn replace(file: &Path) {
+    fs::write(file, Authority::new().crl(5, &[])).unwrap();
+}
+
+/// What may become of a file, and how.
+type Damage = (&'static str, fn(&Path));
+/// One of the files of a list.
+type File = (&'static str, fn(&Kept) -> &PathBuf);
+
+const DAMAGES: [Damage; 6] = [
+    ("unreadable", make_unreadable),
+    ("truncated", truncate),
+    ("empty", empty),
+    ("altered", alter),
+    ("removed", remove),
+    ("another authority's", replace),
+];
+
+#[tokio::test]
+async fn less_than_was_in_force_is_not_in_force_whichever_file_is_damaged() {
+    let mut fixture = Fixture::new().await;
+    fixture.publisher.goes_down().await;
+    let files: [File; 3] =
+        [("delta", |kept| &kept.delta), ("complete", |kept| &kept.complete), ("settled", |kept| &kept.settled)];
+    for (file, of) in files {
+        for (damage, apply) in DAMAGES {
+            let (case, log) = (format!("{damage} {file}"), Log::capture());
+            let kept = fixture.kept.copy(&fixture.authority);
+            apply(of(&kept));
+            let mut service = Service::start_in(&fixture.authority, kept.surroundings()).await;
+            let _tasks = service.relying_party.keep_current();
+            for client in [&fixture.alice, &fixture.bob] {
+                let refused = fixture.client(client).refused(service.address).await.alert();
+                assert_eq!(refused, AlertDescription::AccessDenied, "{case}");
+            }
+            let damaged = of(&kept).display().to_string();
+            let refusal = service.live().ready(start()).unwrap_err();
+            assert!(matches!(refusal, NotReady::Withheld { .. }), "{case}: {refusal}");
+            assert!(refusal.to_string().contains(&damaged), "{case}: {refusal}");
+            let issuer = IssuerId::of(fixture.authority.issuing.info()).to_string();
+            assert!(log.has(&["WARN", "the stored CRL is not in force", &issuer, &damaged]), "{case}");
+            assert!(log.has(&["handshake refused", "alice", "is not in force", &damaged]), "{case}");
+
+            fixture.publisher.comes_up().await;
+            eventually(&case, || service.live().ready(start()).is_ok()).await;
+            assert_eq!(fixture.client(&fixture.alice).get(service.address).await.status, 200, "{case}");
+            let refused = fixture.client(&fixture.bob).refused(service.address).await.alert();
+            assert_eq!(refused, AlertDescription::CertificateRevoked, "{case}");
+            fixture.publisher.goes_down().await;
+        }
+    }
+}
+
+/// What was signed earlier is genuine, wherever it comes from.
+#[tokio::test]
+async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
+    let mut fixture = Fixture::new().await;
+    fixture.publisher.goes_down().await;
+    let authority = &fixture.authority;
+    let kept = fixture.kept.copy(authority);
+    fs::write(&kept.delta, authority.delta(3, 1, &[])).unwrap();
+    let mut service = Service::start_in(authority, kept.surroundings()).await;
+    let _tasks = service.relying_party.keep_current();
+    let refusal = service.live().ready(start()).unwrap_err().to_string();
+    assert!(refusal.contains("number 5 was in force") && refusal.contains("is older"), "{refusal}");
+
+    // Whoever is on the way plays an old one.
+    fixture.publisher.publish(|published| {
+        published.issuing = authority.crl(4, &[]);
+        published.delta = None;
+    });
+    fixture.publisher.comes_up().await;
+    let asked = fixture.publisher.answers().0;
+    eventually("it is taken", || fixture.publisher.answers().0 > asked).await;
+    let refused = fixture.client(&fixture.bob).refused(service.address).await.alert();
+    assert_eq!(refused, AlertDescription::AccessDenied);
+    assert!(matches!(service.live().ready(start()), Err(NotReady::Withheld { .. })));
+    assert!(kept.is_settled(5), "what was settled is not forgotten");
+
+    fixture.publisher.publish(|published| published.issuing = authority.crl(6, &[&fixture.bob]));
+    eventually("a newer one is in force", || service.live().ready(start()).is_ok()).await;
+    let refused = fixture.client(&fixture.bob).refused(service.address).await.alert();
+    assert_eq!(refused, AlertDescription::CertificateRevoked);
+    eventually("and settled", || kept.is_settled(6)).await;
+}
+
+/// The files are written one after the other, and a crash may come between any two.
+#[tokio::test]
+async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_service_down() {
+    let fixture = Fixture::new().await;
+    let Fixture { publisher, authority, bob, kept: first, .. } = &fixture;
+    let second = first.copy(authority);
+    publisher.publish(|published| {
+        published.issuing = authority.crl(10, &[bob]);
+        published.delta = Some(authority.delta(11, 10, &[]));
+    });
+    let mut service = Service::start_in(authority, second.surroundings()).await;
+    let tasks = service.relying_party.keep_current();
+    eventually("the second lists are kept", || second.is_settled(11)).await;
+    drop((service, tasks));
+    publisher.goes_down().await;
+
+    let text = fs::read_to_string(&first.settled).unwrap();
+    let none = text.split_once(' ').and_then(|(_, rest)| rest.split_once(' ')).unwrap().0;
+    let none = format!("0 {none}");
+    let none = format!("{none} {}\n", Fingerprint::of(none.as_bytes()).short()).into_bytes();
+    let read = |kept: &Kept| [&kept.settled, &kept.complete, &kept.delta].map(|file| fs::read(file).unwrap());
+    let [settled_1, complete_1, delta_1] = &read(first);
+    let [settled_2, complete_2, delta_2] = &read(&second);
+    // What is on the disk after each write, and which number is in force with that.
+    let table = [
+        (&none, None, None, None),
+        (&none, Some(complete_1), None, Some(1)),
+        (&none, Some(complete_1), Some(delta_1), Some(5)),
+        (settled_1, Some(complete_1), Some(delta_1), Some(5)),
+        (settled_1, Some(complete_2), Some(delta_1), Some(10)),
+        (settled_1, Some(complete_2), Some(delta_2), Some(11)),
+        (settled_2, Some(complete_2), Some(delta_2), Some(11)),
+    ];
+    for (settled, complete, delta, number) in table {
+        let kept = Kept::new(authority);
+        fs::write(&kept.settled, settled).unwrap();
+        for (file, contents) in [(&kept.complete, complete), (&kept.delta, delta)] {
+            if let Some(contents) = contents {
+                fs::write(file, contents).unwrap();
+            }
+        }
+        let service = Service::start_in(authority, kept.surroundings()).await;
+        let in_force = service.live().freshness()[0].list.map(|(number, ..)| number.get());
+        assert_eq!(in_force, number);
+        // What is in force is settled, so that it is no less after the next crash.
+        assert!(number.is_none_or(|number| kept.is_settled(number)), "{number:?}");
+    }
+}
