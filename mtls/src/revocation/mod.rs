@@ -4,10 +4,14 @@
 
 mod barriers;
 mod connections;
+mod deadlines;
+mod end;
 mod keeper;
 mod live;
 mod location;
+mod own;
 mod serials;
+mod settling;
 mod snapshot;
 mod staleness;
 
@@ -19,7 +23,10 @@ pub use self::{
 };
 pub(crate) use self::{
     connections::Registration,
+    deadlines::Deadlines,
+    end::{End, EndReason},
     keeper::{Channels, Keeper, ListFiles, Progress},
+    settling::Settling,
     snapshot::Source,
     staleness::StalenessLog,
 };
