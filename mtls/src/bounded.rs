@@ -108,6 +108,19 @@ pub struct BoundedStream {
 }
 
 impl BoundedStream {
+    /// From now on, whenever it is dropped, and if the process ends, what the peer has not acknowledged is not sent any more. Otherwise
+    /// the operating system would go on sending it for minutes.
+    pub(crate) fn take_unsent_along(&self) {
+        // It fails only on a socket that is no more.
+        let _ = self.stream.set_zero_linger();
+    }
+
+    /// Whether both ends have closed it, and the peer has acknowledged everything: nothing is left to be sent.
+    pub(crate) fn is_over(&self) -> bool {
+        // TCP's state is CLOSED then, which has no peer.
+        self.stream.peer_addr().is_err()
+    }
+
     /// Passes on what a write came to, unless it has been waiting for too long.
     fn bound_wait<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {

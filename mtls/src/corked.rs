@@ -1,5 +1,5 @@
 //! A stream that holds back what is written to it until somebody lets it go: the answers that one look at a connection brings
-//! leave in one TLS record and one system call, and not in one each.
+//! leave in one TLS record and one system call, and not in one each. Once the connection has to end, it lets go of nothing.
 //!
 //! It never decides when to let go; whoever polls the connection does so after each poll, before it waits.
 
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::held::Held;
+use crate::{frames::Sent, held::Held, revocation::End};
 
 /// The room that stays with a connection between answers, in octets.
 const KEPT: usize = 2 * 1024;
@@ -29,14 +29,27 @@ pub(crate) struct Cork<S>(Arc<Mutex<Inner<S>>>);
 struct Inner<S> {
     stream: S,
     held: Held,
+    /// What the stream has taken.
+    sent: Sent,
+    end: End,
     /// Whether the stream may hold something of its own back.
     unflushed: bool,
 }
 
-/// What was written to the stream before leaves at the latest when the cork is released for the first time.
-pub(crate) fn corked<S>(stream: S) -> (Corked<S>, Cork<S>) {
-    let inner = Arc::new(Mutex::new(Inner { stream, held: Held::default(), unflushed: true }));
+/// What was written to the stream before leaves at the latest when the cork is released for the first time. From the moment at which
+/// the connection has to end, nothing is let go any more.
+pub(crate) fn corked<S>(stream: S, end: End) -> (Corked<S>, Cork<S>) {
+    let inner = Inner { stream, held: Held::default(), sent: Sent::default(), end, unflushed: true };
+    let inner = Arc::new(Mutex::new(inner));
     (Corked(Arc::clone(&inner)), Cork(inner))
+}
+
+impl<S> Cork<S> {
+    /// The stream, and what it has taken; what is held back is dropped. None while the other end is there.
+    pub(crate) fn into_stream(self) -> Option<(S, Sent)> {
+        let inner = Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Some((inner.stream, inner.sent))
+    }
 }
 
 impl<S: AsyncWrite + Unpin> Cork<S> {
@@ -57,9 +70,13 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
     }
 
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unflushed |= !self.held.is_empty();
+        let Self { stream, held, sent, end, unflushed } = self;
+        if let Some(reason) = end.reason() {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason.as_str())));
+        }
+        *unflushed |= !held.is_empty();
         // A connection that is open and silent should not cost what its largest answer did.
-        self.held.poll_write_to(&mut self.stream, KEPT, context)
+        held.poll_write_to(stream, KEPT, context, |bytes| sent.pass(bytes))
     }
 
     /// Takes as much of it as there is room for, at least something.
@@ -122,7 +139,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_leaves_when_it_is_let_go_and_in_order() {
         let (near, mut far) = duplex(1024);
-        let (mut corked, cork) = corked(near);
+        let (mut corked, cork) = corked(near, End::default());
         for part in ["one ", "two ", "three"] {
             corked.write_all(part.as_bytes()).await.unwrap();
             corked.flush().await.unwrap();
@@ -145,7 +162,7 @@ mod tests {
     #[tokio::test]
     async fn no_more_is_held_than_a_record_and_nothing_is_lost_when_the_other_end_is_slow() {
         let (near, mut far) = duplex(1000);
-        let (mut corked, cork) = corked(near);
+        let (mut corked, cork) = corked(near, End::default());
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let expected = sent.clone();
         let writing = async {

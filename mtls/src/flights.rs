@@ -34,6 +34,10 @@ impl<S> Flights<S> {
         Self { stream, phase: Phase::Handshake, held: Held::default() }
     }
 
+    pub(crate) fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
     /// To be called when the handshake is done, by whoever writes or flushes afterwards.
     pub(crate) fn end_handshake(&mut self) {
         self.phase = Phase::Traffic;
@@ -44,7 +48,7 @@ impl<S: AsyncWrite + Unpin> Flights<S> {
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         // In traffic, nothing more is held back.
         let keep = if self.phase == Phase::Traffic { 0 } else { held::BOUND };
-        self.held.poll_write_to(&mut self.stream, keep, context)
+        self.held.poll_write_to(&mut self.stream, keep, context, |_| ())
     }
 
     /// Takes as much of it as there is room for, at least something.

@@ -1,5 +1,6 @@
 //! The guard around every request of a connection: the peer was let in when the connection opened, and is asked about
-//! again before each request, because a connection may outlive the certificate's standing.
+//! again before each request, because a connection may outlive the certificate's standing. Whether the connection has to end is asked
+//! again when the answer is there, and before each piece of its body.
 //!
 //! It never decides about revocation itself.
 
@@ -11,7 +12,7 @@ use std::{
 
 use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
-use http_body::{Body as _, Frame, SizeHint};
+use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use pki::wire::{PROBLEM_JSON, Problem};
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::{
     acceptor::Acceptor,
     metrics::Reason,
     peer::{Peer, PeerRefusal},
+    revocation::{End, EndReason},
 };
 
 /// A connection's router behind the guard. Requests that pass carry the [`Peer`] as an extension.
@@ -33,34 +35,27 @@ struct Connection {
     router: Router,
     peer: Peer,
     acceptor: Acceptor,
-    /// Cancelled when the peer is revoked.
-    end: CancellationToken,
+    end: End,
     /// Cancelled by the first request.
     asked: CancellationToken,
 }
 
 impl Guarded {
-    pub(crate) fn new(
-        router: Router,
-        peer: Peer,
-        acceptor: Acceptor,
-        end: CancellationToken,
-        asked: CancellationToken,
-    ) -> Self {
+    pub(crate) fn new(router: Router, peer: Peer, acceptor: Acceptor, end: End, asked: CancellationToken) -> Self {
         Self(Arc::new(Connection { router, peer, acceptor, end, asked }))
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Guarded {
-    type Response = Response;
+    type Response = Response<GuardedBody>;
     type Error = Ended;
     type Future = Answer<RouteFuture<std::convert::Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
         let Connection { router, peer, acceptor, end, asked } = &*self.0;
         asked.cancel();
-        if end.is_cancelled() {
-            return Answer::Ended;
+        if let Some(reason) = end.reason() {
+            return Answer::Ended(reason);
         }
         let parts = acceptor.parts();
         match peer.check(&parts.live, parts.clock.now()) {
@@ -72,51 +67,51 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
             Err(refusal) => {
                 log(peer, &refusal);
                 parts.metrics.request_refused(refusal.reason());
-                Answer::Refused(Some(problem(&refusal, request.version())))
+                let problem = problem(&refusal, request.version());
+                Answer::Refused(Some(problem.map(|body| GuardedBody { body, end: end.clone() })))
             }
         }
     }
 }
 
-/// The answer to a request, unless the peer is revoked before it is there.
+/// The answer to a request, unless the connection has to end before it is there.
 pub(crate) enum Answer<F> {
-    Inner { answer: F, end: CancellationToken },
-    Refused(Option<Response>),
-    Ended,
+    Inner { answer: F, end: End },
+    Refused(Option<Response<GuardedBody>>),
+    Ended(EndReason),
 }
 
 impl<F> Future for Answer<F>
 where
     F: Future<Output = Result<Response, std::convert::Infallible>> + Unpin,
 {
-    type Output = Result<Response, Ended>;
+    type Output = Result<Response<GuardedBody>, Ended>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Inner { end, .. } if end.is_cancelled() => Poll::Ready(Err(Ended::in_flight())),
             Self::Inner { answer, end } => {
+                if let Some(reason) = end.reason() {
+                    return Poll::Ready(Err(Ended::in_flight(reason)));
+                }
                 let response = ready!(Pin::new(answer).poll(context)).unwrap_or_else(|never| match never {});
-                Poll::Ready(Ok(guard_body(response, end)))
+                // Whatever the handler has done meanwhile, it may have taken long.
+                if let Some(reason) = end.reason() {
+                    return Poll::Ready(Err(Ended::in_flight(reason)));
+                }
+                Poll::Ready(Ok(response.map(|body| GuardedBody { body, end: end.clone() })))
             }
             Self::Refused(response) => {
                 Poll::Ready(Ok(response.take().expect("a future is not polled after it was ready")))
             }
-            Self::Ended => Poll::Ready(Err(Ended::refused())),
+            Self::Ended(reason) => Poll::Ready(Err(Ended::refused(*reason))),
         }
     }
 }
 
-/// A body whose length is known is sent in one go; one that is still being made stops when the peer is revoked.
-fn guard_body(response: Response, end: &CancellationToken) -> Response {
-    if response.body().size_hint().exact().is_some() {
-        return response;
-    }
-    response.map(|body| Body::new(GuardedBody { body, end: end.clone() }))
-}
-
-struct GuardedBody {
+/// A body that stops when the connection has to end. Its length is what it says of itself.
+pub(crate) struct GuardedBody {
     body: Body,
-    end: CancellationToken,
+    end: End,
 }
 
 impl http_body::Body for GuardedBody {
@@ -127,10 +122,12 @@ impl http_body::Body for GuardedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        if self.end.is_cancelled() {
-            return Poll::Ready(Some(Err(Ended::in_flight().into())));
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        // Asked last: a body may take its time, too.
+        match self.end.reason() {
+            Some(reason) => Poll::Ready(Some(Err(Ended::in_flight(reason).into()))),
+            None => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
         }
-        Pin::new(&mut self.body).poll_frame(context).map_err(Into::into)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -142,19 +139,23 @@ impl http_body::Body for GuardedBody {
     }
 }
 
-/// The connection's peer was revoked. On HTTP/2 the stream is reset with the error code in it (RFC 9113 section 7); on
-/// HTTP/1.1 the connection is closed.
+/// The connection has to end. On HTTP/2 the stream is reset with the error code in it (RFC 9113 section 7); on HTTP/1.1 the
+/// connection is closed.
 #[derive(Debug, thiserror::Error)]
-#[error("the client's certificate was revoked")]
-pub(crate) struct Ended(#[source] h2::Error);
+#[error("{reason}")]
+pub(crate) struct Ended {
+    reason: EndReason,
+    #[source]
+    code: h2::Error,
+}
 
 impl Ended {
-    fn in_flight() -> Self {
-        Self(h2::Reason::CANCEL.into())
+    fn in_flight(reason: EndReason) -> Self {
+        Self { reason, code: h2::Reason::CANCEL.into() }
     }
 
-    fn refused() -> Self {
-        Self(h2::Reason::REFUSED_STREAM.into())
+    fn refused(reason: EndReason) -> Self {
+        Self { reason, code: h2::Reason::REFUSED_STREAM.into() }
     }
 }
 
@@ -198,4 +199,52 @@ fn problem(refusal: &PeerRefusal, version: Version) -> Response {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, sync::Arc};
+
+    use futures_util::FutureExt as _;
+    use http_body::Body as _;
+    use http_body_util::BodyExt as _;
+    use pki::time::Timestamp;
+
+    use super::*;
+    use crate::revocation::{LiveSet, Registration};
+
+    /// A connection under a live set, and what ends it.
+    fn connection() -> (Registration, impl Fn()) {
+        let live = LiveSet::new(Vec::new());
+        let registration = live.watch(Arc::new([]), Timestamp::MIN);
+        (registration, move || assert_eq!(live.end_overdue(EndReason::Expired, Timestamp::MAX), 1))
+    }
+
+    #[test]
+    fn an_answer_that_is_ready_too_late_is_none() {
+        let (registration, end) = connection();
+        // The connection ends while the handler has its thread.
+        let answer = poll_fn(move |_| {
+            end();
+            Poll::Ready(Ok(Response::new(Body::from("secret"))))
+        });
+        let answer = Answer::Inner { answer, end: registration.end() }.now_or_never();
+        let ended = answer.expect("it is ready").err().expect("it is none");
+        assert_eq!(ended.to_string(), EndReason::Expired.as_str());
+    }
+
+    #[test]
+    fn a_body_of_known_length_says_its_length_and_stops_as_well() {
+        for empty in [false, true] {
+            let (registration, end) = connection();
+            let body = if empty { Body::empty() } else { Body::from("secret") };
+            let answer = async move { Ok(Response::new(body)) }.boxed();
+            let answer = Answer::Inner { answer, end: registration.end() }.now_or_never();
+            let mut body = answer.expect("it is ready").expect("nothing has ended").into_body();
+            assert_eq!(body.size_hint().exact(), Some(if empty { 0 } else { 6 }));
+            assert_eq!(body.is_end_stream(), empty);
+            end();
+            assert!(body.frame().now_or_never().expect("it is ready").is_some_and(|frame| frame.is_err()));
+        }
+    }
 }

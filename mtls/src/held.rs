@@ -26,17 +26,22 @@ impl Held {
         self.octets.is_empty()
     }
 
-    /// Writes all of it. Of the room that it took, no more than `keep` octets stay reserved.
+    /// Writes all of it, and says what was taken each time. Of the room that it took, no more than `keep` octets stay reserved.
     pub(crate) fn poll_write_to<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
         keep: usize,
         context: &mut Context<'_>,
+        mut taken: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
         while self.written < self.octets.len() {
-            match ready!(Pin::new(&mut *stream).poll_write(context, &self.octets[self.written..]))? {
+            let rest = &self.octets[self.written..];
+            match ready!(Pin::new(&mut *stream).poll_write(context, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
+                written => {
+                    taken(&rest[..written]);
+                    self.written += written;
+                }
             }
         }
         self.written = 0;

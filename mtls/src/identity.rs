@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pki::{
-    certificate::{CertificateError, CertificateInfo},
+    certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
     key::{KeyError, KeyPair},
     pem::{self, PemError},
 };
@@ -20,7 +20,10 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::files::{self, FileError};
+use crate::{
+    files::{self, FileError},
+    revocation::LiveSet,
+};
 
 /// A certificate, those above it up to but without the root, and the key to the first.
 #[derive(Debug)]
@@ -68,6 +71,9 @@ pub enum IdentityError {
         "the private key does not belong to the certificate of {0}; put the matching pair in place or enroll again"
     )]
     Mismatch(String),
+    /// The certificate that issued another is neither in the chain nor the root.
+    #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
+    MissingIssuer(String),
     /// The TLS library does not take it.
     #[error("the identity cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -104,11 +110,42 @@ impl Identity {
         &self.info
     }
 
+    /// The certificates from this identity's own to the root, each of which has signed the one before it. The chain may have others in it,
+    /// such as a cross-certificate.
+    pub(crate) fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
+        let chain: Vec<_> = self.chain.iter().filter(|certificate| *certificate != root).collect();
+        let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
+        let missing = || IdentityError::MissingIssuer(self.info.id.issuer.to_string());
+        path(own, above, root)?.ok_or_else(missing)
+    }
+
     /// In the form that rustls presents.
     pub fn certified_key(&self) -> Result<CertifiedKey, IdentityError> {
         let key = crate::provider().key_provider.load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
         Ok(CertifiedKey::new(self.chain.clone(), key))
     }
+}
+
+/// A certificate and those above it up to the root, each of which has signed the one before it; none if they do not lead there.
+fn path(
+    certificate: &CertificateDer<'_>,
+    above: &[&CertificateDer<'_>],
+    root: &CertificateDer<'_>,
+) -> Result<Option<Vec<CertificateInfo>>, CertificateError> {
+    let info = CertificateInfo::from_der(certificate)?;
+    let root_info = CertificateInfo::from_der(root)?;
+    if root_info.has_signed(certificate) {
+        return Ok(Some(vec![info, root_info]));
+    }
+    for (place, issuer) in above.iter().enumerate() {
+        let others = [&above[..place], &above[place + 1..]].concat();
+        if CertificateInfo::from_der(issuer)?.has_signed(certificate)
+            && let Some(path) = path(issuer, &others, root)?
+        {
+            return Ok(Some([vec![info], path].concat()));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a PEM private key that nobody else can read.
@@ -119,23 +156,63 @@ pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
 
 /// A server's identity that can be replaced at any time; new handshakes present the new one.
 #[derive(Clone, Debug)]
-pub struct ServerIdentity(Arc<ArcSwap<CertifiedKey>>);
+pub struct ServerIdentity {
+    presented: Arc<ArcSwap<CertifiedKey>>,
+    judged: Option<Judged>,
+}
+
+/// What judges the identity of a relying party.
+#[derive(Clone, Debug)]
+struct Judged {
+    live: LiveSet,
+    root: CertificateDer<'static>,
+}
+
+impl Judged {
+    /// The certificates that may be revoked.
+    fn ids(&self, identity: &Identity) -> Result<Vec<VerifiedId>, IdentityError> {
+        let path = identity.path_to(&self.root)?;
+        let id = |(subject, issuer): (&CertificateInfo, &CertificateInfo)| VerifiedId {
+            issuer: IssuerId::of(issuer),
+            serial: subject.id.serial,
+        };
+        Ok(path.iter().zip(path.iter().skip(1)).map(id).collect())
+    }
+}
 
 impl ServerIdentity {
     /// Presents this identity from now on.
     pub fn new(identity: &Identity) -> Result<Self, IdentityError> {
-        Ok(Self(Arc::new(ArcSwap::from_pointee(identity.certified_key()?))))
+        Ok(Self { presented: Arc::new(ArcSwap::from_pointee(identity.certified_key()?)), judged: None })
     }
 
-    /// Presents another identity from now on. One that cannot be used changes nothing.
+    /// The same for a relying party beneath this root: while a certificate on the way there is revoked, it lets nobody in.
+    pub(crate) fn under(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        live: &LiveSet,
+    ) -> Result<Self, IdentityError> {
+        let judged = Judged { live: live.clone(), root: root.clone() };
+        live.watch_own(judged.ids(identity)?);
+        Ok(Self { judged: Some(judged), ..Self::new(identity)? })
+    }
+
+    /// Presents another identity from now on, and is judged by it. One that cannot be used changes nothing.
     pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
-        self.0.store(Arc::new(identity.certified_key()?));
+        let key = Arc::new(identity.certified_key()?);
+        let Some(judged) = &self.judged else {
+            self.presented.store(key);
+            return Ok(());
+        };
+        let ids = judged.ids(identity)?;
+        self.presented.store(key);
+        judged.live.watch_own(ids);
         Ok(())
     }
 }
 
 impl ResolvesServerCert for ServerIdentity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(self.presented.load_full())
     }
 }

@@ -84,7 +84,7 @@ impl Peer {
     ///
     /// Under the set first, asked second: whichever revocation the question misses finds the connection.
     pub(crate) fn admit(&self, live: &LiveSet, now: Timestamp) -> Result<Registration, PeerRefusal> {
-        let registration = live.watch(self.chain());
+        let registration = live.watch(self.chain(), self.0.presented.validity.not_after);
         self.check(live, now)?;
         Ok(registration)
     }
@@ -92,7 +92,7 @@ impl Peer {
     /// Whether the peer may still be served at this moment.
     pub(crate) fn check(&self, live: &LiveSet, now: Timestamp) -> Result<(), PeerRefusal> {
         live.check(&self.0.presented.ids, now)?;
-        let not_after = self.0.presented.info.validity.not_after;
+        let not_after = self.0.presented.validity.not_after;
         if now > not_after { Err(PeerRefusal::Expired(not_after)) } else { Ok(()) }
     }
 }
@@ -102,7 +102,7 @@ impl Peer {
 pub(crate) enum PeerRefusal {
     #[error(transparent)]
     Revocation(#[from] Refusal),
-    #[error("the certificate expired at {0}")]
+    #[error("the certificate, or one above it, expired at {0}")]
     Expired(Timestamp),
 }
 
@@ -154,7 +154,7 @@ mod tests {
                     admitted.push(registration);
                 }
             });
-            let missed = admitted.iter().filter(|registration| !registration.end().is_cancelled()).count();
+            let missed = admitted.iter().filter(|registration| registration.end().reason().is_none()).count();
             assert_eq!(missed, 0, "of {} in round {round}", admitted.len());
         }
     }

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use pki::{
-    certificate::{CertificateError, CertificateInfo, Fingerprint, VerifiedId},
+    certificate::{CertificateInfo, Fingerprint},
     crl::CrlIssuer,
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
@@ -24,13 +24,16 @@ use crate::{
     identity::{Identity, IdentityError, ServerIdentity},
     metrics::Metrics,
     proxy::ProxyFrom,
-    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Source, StalenessLog},
+    revocation::{
+        Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Settling, Source, StalenessLog,
+    },
     server,
     sessions::Sessions,
     verifier::LiveClientVerifier,
 };
 
-/// At most so long after its CRL became stale, or current again, a relying party says so in its log.
+/// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
+/// whose time is over, and more often when one is near its end.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What may be chosen about a relying party.
@@ -88,7 +91,9 @@ pub struct RelyingParty {
     identity: ServerIdentity,
     metrics: Metrics,
     keepers: Vec<Keeper>,
+    settling: Vec<Settling>,
     staleness: Option<StalenessLog>,
+    deadlines: Option<Deadlines>,
     feed: Option<Feed>,
 }
 
@@ -98,18 +103,12 @@ pub enum RelyingPartyError {
     /// Its own identity is not usable.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A certificate above it cannot be read.
-    #[error("a certificate of the chain cannot be read: {0}")]
-    Certificate(#[from] CertificateError),
     /// A certificate of the chain does not say where its CRL is.
     #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
     NoCrlLocation(String),
     /// A certificate above it may not sign CRLs.
     #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
     NotACrlIssuer(String),
-    /// The certificate that issued another is neither in the chain nor the root.
-    #[error("the certificate of {0} is missing from the chain")]
-    MissingIssuer(String),
     /// The TLS library does not take the root.
     #[error("the root certificate cannot be used: {0}")]
     Root(#[from] rustls::Error),
@@ -136,12 +135,15 @@ impl RelyingParty {
                 locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
             }
         };
-        let mut keepers = Vec::new();
+        let server_identity = ServerIdentity::under(identity, root, &live)?;
+        let (mut keepers, mut settling) = (Vec::new(), Vec::new());
         let mut announced = Vec::new();
         let (recovered, recoveries) = watch::channel(0);
         for (location, source) in locations {
             let (announce, hear) = watch::channel(None);
-            let (tell, progress) = watch::channel(Progress::default());
+            let (tell, brought) = watch::channel(Progress::default());
+            let (settle, progress) = watch::channel(Progress::default());
+            settling.push(Settling::new(live.clone(), brought, settle));
             let files = ListFiles::new(&crl_directory, &location);
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
             let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
@@ -160,7 +162,6 @@ impl RelyingParty {
             _ => None,
         };
 
-        let server_identity = ServerIdentity::new(identity)?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
         let verifier = Arc::new(LiveClientVerifier::new(roots, live.clone(), clock.clone()));
@@ -174,8 +175,10 @@ impl RelyingParty {
             clock: clock.clone(),
             metrics: metrics.clone(),
         });
-        let staleness = Some(StalenessLog::new(live.clone(), clock, crl_refresh.min(STALENESS_INTERVAL)));
-        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, staleness, feed })
+        let interval = crl_refresh.min(STALENESS_INTERVAL);
+        let staleness = Some(StalenessLog::new(live.clone(), clock.clone(), interval));
+        let deadlines = Some(Deadlines::new(live.clone(), clock, interval));
+        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, settling, staleness, deadlines, feed })
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
@@ -208,11 +211,18 @@ impl RelyingParty {
         &self.identity
     }
 
-    /// Starts to keep the CRLs current, and the feed open; dropping the set ends that. None of the tasks ends by itself.
+    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over; dropping the set ends
+    /// that. None of the tasks ends by itself.
     pub fn keep_current(&mut self) -> JoinSet<()> {
         let mut tasks: JoinSet<_> = self.keepers.drain(..).map(Keeper::run).collect();
+        for settling in self.settling.drain(..) {
+            tasks.spawn(settling.run());
+        }
         if let Some(staleness) = self.staleness.take() {
             tasks.spawn(staleness.run());
+        }
+        if let Some(deadlines) = self.deadlines.take() {
+            tasks.spawn(deadlines.run());
         }
         if let Some(feed) = self.feed.take() {
             tasks.spawn(feed.run());
@@ -259,43 +269,9 @@ impl Issuer {
     }
 }
 
-impl Issuer {
-    /// The certificate below it on the relying party's own path.
-    #[expect(dead_code, reason = "for the standing of the relying party's own certificate")]
-    fn subject_id(&self) -> VerifiedId {
-        VerifiedId { issuer: self.signs.id().clone(), serial: self.subject.id.serial }
-    }
-}
-
-/// The authorities on the path from this identity to the root, the nearest first. Its chain may have other certificates in it, such as a
-/// cross-certificate.
+/// The authorities above this identity, the nearest first.
 fn issuers(identity: &Identity, root: &CertificateDer<'static>) -> Result<Vec<Issuer>, RelyingPartyError> {
-    let chain: Vec<_> = identity.chain().iter().filter(|certificate| *certificate != root).collect();
-    let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
-    let missing = CertificateInfo::from_der(own)?.id.issuer;
-    let path = path(own, above, root)?.ok_or_else(|| RelyingPartyError::MissingIssuer(missing.to_string()))?;
+    let path = identity.path_to(root)?;
     let authorities = path.iter().skip(1);
     path.iter().zip(authorities).map(|(subject, issuer)| Issuer::new(issuer, subject.clone())).collect()
-}
-
-/// A certificate and those above it up to the root, each of which has signed the one before it; none if they do not lead there.
-fn path(
-    certificate: &CertificateDer<'_>,
-    above: &[&CertificateDer<'_>],
-    root: &CertificateDer<'_>,
-) -> Result<Option<Vec<CertificateInfo>>, CertificateError> {
-    let info = CertificateInfo::from_der(certificate)?;
-    let root_info = CertificateInfo::from_der(root)?;
-    if root_info.has_signed(certificate) {
-        return Ok(Some(vec![info, root_info]));
-    }
-    for (place, issuer) in above.iter().enumerate() {
-        let others = [&above[..place], &above[place + 1..]].concat();
-        if CertificateInfo::from_der(issuer)?.has_signed(certificate)
-            && let Some(path) = path(issuer, &others, root)?
-        {
-            return Ok(Some([vec![info], path].concat()));
-        }
-    }
-    Ok(None)
 }

@@ -29,12 +29,11 @@ use crate::{
     at_once::{AtOnce, SelfWaking},
     bounded::Slots,
     corked::{Cork, corked},
+    farewell::{farewell, linger},
     guard::Guarded,
     limits,
 };
 
-/// How long the connection of a revoked peer may take to send its GOAWAY; nothing else is sent on it by then.
-const GOAWAY_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long who has come before a shutdown may take for a handshake, and then for its first request: in TLS 1.3 a client may have
@@ -110,7 +109,8 @@ fn queue(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     std::iter::from_fn(accept).take(MAX_QUEUE).collect()
 }
 
-/// Resolves when a shutdown has begun so long ago that who came before it should have shaken hands.
+/// Resolves when a shutdown has begun, and whoever has come before had time enough for what is next: a handshake, or to take the last
+/// answer.
 async fn late(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     sleep(ARRIVAL_TIMEOUT).await;
@@ -122,7 +122,8 @@ async fn time_to_go(shutdown: &CancellationToken, asked: &CancellationToken) {
     let _ = timeout(ARRIVAL_TIMEOUT, asked.cancelled()).await;
 }
 
-/// Serves one connection to its end, which is the peer's choice unless it is revoked, asks for nothing, or the server shuts down.
+/// Serves one connection to its end, which is the peer's choice unless it may not be served any more, asks for nothing, or the server
+/// shuts down.
 async fn serve_connection(
     accepted: Accepted,
     acceptor: Acceptor,
@@ -132,35 +133,46 @@ async fn serve_connection(
 ) {
     let Accepted { stream, peer, registration } = accepted;
     let end = registration.end();
+    stream.get_ref().0.get_ref().take_unsent_along();
+    let (stream, cork) = corked(stream, end.clone());
     let asked = CancellationToken::new();
-    let guarded = Guarded::new(router, peer, acceptor, end.clone(), asked.clone());
-    let (stream, cork) = corked(stream);
-    let connection = http.serve_connection(TokioIo::new(stream), guarded);
-    tokio::pin!(connection);
-    let silence = silence(&asked);
-    tokio::pin!(silence);
-    let time_to_go = time_to_go(shutdown, &asked);
-    tokio::pin!(time_to_go);
-    let self_waking = SelfWaking::new();
-    let mut drains = false;
-    loop {
-        tokio::select! {
-            biased;
-            () = end.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                // What is in flight ends with the connection, at the latest when this returns.
-                let ending = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context));
-                let _ = timeout(GOAWAY_TIMEOUT, ending).await;
-                return;
+    {
+        let guarded = Guarded::new(router, peer, acceptor, end.clone(), asked.clone());
+        let connection = http.serve_connection(TokioIo::new(stream), guarded);
+        tokio::pin!(connection);
+        let silence = silence(&asked);
+        tokio::pin!(silence);
+        let time_to_go = time_to_go(shutdown, &asked);
+        tokio::pin!(time_to_go);
+        let self_waking = SelfWaking::new();
+        let mut drains = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = end.begun() => break,
+                () = &mut time_to_go, if !drains => {
+                    drains = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut silence => break,
+                () = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context)) => break,
             }
-            () = &mut time_to_go, if !drains => {
-                drains = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = &mut silence => return,
-            () = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context)) => return,
         }
+        // What HTTP would have said is dropped with it, and so is every request that waits.
     }
+    let (stream, sent) = cork.into_stream().expect("the other end was dropped with the connection");
+    match end.reason() {
+        Some(reason) => farewell(stream, sent, reason).await,
+        None if asked.is_cancelled() => tokio::select! {
+            () = linger(stream, &end) => {}
+            // A peer that keeps its end open must not hold up a shutdown.
+            () = late(shutdown) => {}
+        },
+        // Nothing was answered.
+        None => drop(stream),
+    }
+    // Last: whoever waits for the end of the connection waits for its socket.
+    drop(registration);
 }
 
 /// One look at a connection, and whatever that brings to say leaves together.

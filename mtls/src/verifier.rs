@@ -236,7 +236,8 @@ mod tests {
                 verifier.verify_client_cert(&alice, std::slice::from_ref(&bob), at).unwrap();
                 SEEN.with(RefCell::take).presented.unwrap()
             });
-            let _registration = live.watch(Arc::clone(&seen.await.ids));
+            let seen = seen.await;
+            let _registration = live.watch(Arc::clone(&seen.ids), seen.validity.not_after);
             let of_alice = VerifiedId { issuer: IssuerId::of(root.info()), serial: Serial::from_random([2; 16]) };
             assert_eq!(live.tally(), ([(of_alice, 1)].into(), 1));
         }

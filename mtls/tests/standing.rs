@@ -109,12 +109,13 @@ async fn the_open_connection_of_a_revoked_client_ends_and_nobody_elses() {
     }
 }
 
-/// Whoever completes a handshake while the list is swapped is seen by the question after it or by the swap.
+/// Whoever completes a handshake while the list is swapped is seen by the question after it or by the swap: of a client that connects
+/// again and again until it is refused, and keeps what it has, no connection is left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_connection_slips_through_a_swap() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
-    for number in 2..22 {
+    for number in 2..42 {
         let issued = authority.client("client_1");
         let client = Client::new(&authority, &issued, Http::Two, &service.clock);
         let (live, clock) = (service.live().clone(), service.clock.clone());
@@ -122,15 +123,31 @@ async fn no_connection_slips_through_a_swap() {
         let connecting: Vec<_> = (0..4)
             .map(|_| {
                 let (client, address) = (client.clone(), service.address);
-                tokio::spawn(async move { client.connect(address).await })
+                tokio::spawn(async move {
+                    let mut kept = Vec::new();
+                    while let Ok(mut connection) = client.try_open(address).await {
+                        // One that asks for nothing would end by itself.
+                        let Ok(answer) = connection.get().await else { break };
+                        kept.push(connection);
+                        if answer.status != StatusCode::OK {
+                            break;
+                        }
+                    }
+                    kept
+                })
             })
             .collect();
-        let swap = tokio::task::spawn_blocking(move || live.install(&crl, clock.now()).unwrap());
+        let connected = usize::try_from(number).unwrap() % 8;
+        eventually("some have connected", || service.live().open_connections() >= connected).await;
+        tokio::task::spawn_blocking(move || live.install(&crl, clock.now()).unwrap()).await.unwrap();
+        let mut kept = Vec::new();
         for connection in connecting {
-            let _ = connection.await.unwrap();
+            kept.extend(connection.await.unwrap());
         }
-        swap.await.unwrap();
         eventually("no connection of the revoked client is open", || service.live().open_connections() == 0).await;
+        for mut connection in kept {
+            assert!(connection.get().await.is_err(), "served in round {number}");
+        }
     }
 }
 
@@ -138,6 +155,7 @@ async fn no_connection_slips_through_a_swap() {
 async fn an_open_connection_is_not_served_without_a_fresh_crl() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
+    let log = Log::capture();
     let mut open =
         Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock).open(service.address).await;
     assert_eq!(open.get().await.unwrap().status, 200);
@@ -148,6 +166,7 @@ async fn an_open_connection_is_not_served_without_a_fresh_crl() {
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(answer.problem().kind, "/problems/no-fresh-crl");
     assert_eq!(service.requests_refused("NoFreshCrl"), 1);
+    assert!(log.lines(&["INFO", "request refused"]).is_empty(), "a line for each request");
 
     // Nothing was lost for a client that is in good standing.
     service.install(&authority.crl_between(2, start().plus(DAY), start().plus(DAY * 2), &[]));

@@ -1,70 +1,104 @@
-//! The open connections, so that a revocation can end those of the revoked peer and no others.
+//! The open connections, so that those of a peer that is not to be served any more can end, and no others.
 //!
-//! It never decides who is revoked; it is told whose connections to end.
+//! It never decides who that is; it is told whose connections to end.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use pki::certificate::VerifiedId;
-use tokio_util::sync::CancellationToken;
+use pki::{certificate::VerifiedId, time::Timestamp};
+
+use super::end::{End, EndReason};
 
 /// Every open connection, under the certificates of its peer; clones share one list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections(Arc<Mutex<Open>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     next: u64,
     entries: HashMap<u64, Entry>,
+    /// Those that were told to end and are not gone yet.
+    ending: HashMap<u64, End>,
+    /// No entry expires before this.
+    earliest: Timestamp,
 }
 
 #[derive(Debug)]
 struct Entry {
     chain: Arc<[VerifiedId]>,
-    end: CancellationToken,
+    /// The last second in which its whole chain is valid.
+    not_after: Timestamp,
+    end: End,
 }
 
-/// A connection's place in the list, kept for as long as the connection is open.
+/// A connection's place in the list. Whoever has it keeps it until nothing can leave over the connection any more: a revocation
+/// counts as enforced when the places of all connections that it ended are free.
 #[derive(Debug)]
 pub(crate) struct Registration {
     connections: Connections,
     key: u64,
-    end: CancellationToken,
+    end: End,
+}
+
+impl Default for Open {
+    fn default() -> Self {
+        Self { next: 0, entries: HashMap::new(), ending: HashMap::new(), earliest: Timestamp::MAX }
+    }
 }
 
 impl Connections {
     /// Puts a connection on the list. Whoever does so asks the live set *afterwards*: a swap that the question does not see
     /// goes through the list later, and finds the connection.
-    pub(crate) fn register(&self, chain: Arc<[VerifiedId]>) -> Registration {
-        let end = CancellationToken::new();
+    pub(crate) fn register(&self, chain: Arc<[VerifiedId]>, not_after: Timestamp) -> Registration {
+        let end = End::default();
         let mut open = self.lock();
         let key = open.next;
         open.next += 1;
-        open.entries.insert(key, Entry { chain, end: end.clone() });
+        open.earliest = open.earliest.min(not_after);
+        open.entries.insert(key, Entry { chain, not_after, end: end.clone() });
         drop(open);
         Registration { connections: self.clone(), key, end }
     }
 
-    /// Ends every connection with a certificate in its peer's chain that satisfies `is_revoked`, and says how many.
+    /// Ends every connection with a certificate in its peer's chain that satisfies `is_affected`, and says how many.
     ///
     /// It goes through all of them: that takes 100 ns for each, and there is no index to keep right.
-    pub(crate) fn end_if(&self, is_revoked: impl Fn(&VerifiedId) -> bool) -> usize {
-        let open = self.lock();
-        let affected = |entry: &&Entry| !entry.end.is_cancelled() && entry.chain.iter().any(&is_revoked);
-        let revoked = open.entries.values().filter(affected);
-        revoked.map(|entry| entry.end.cancel()).count()
+    pub(crate) fn end_if(&self, reason: EndReason, is_affected: impl Fn(&VerifiedId) -> bool) -> usize {
+        self.lock().end(reason, |entry| entry.chain.iter().any(&is_affected))
+    }
+
+    /// Ends every connection whose peer's chain has expired by now, and says how many.
+    pub(crate) fn end_expired(&self, now: Timestamp) -> usize {
+        let mut open = self.lock();
+        if now <= open.earliest {
+            return 0;
+        }
+        let ended = open.end(EndReason::Expired, |entry| now > entry.not_after);
+        open.earliest = open.entries.values().map(|entry| entry.not_after).min().unwrap_or(Timestamp::MAX);
+        ended
+    }
+
+    /// No connection's chain expires before this.
+    pub(crate) fn earliest_expiry(&self) -> Timestamp {
+        self.lock().earliest
+    }
+
+    /// Resolves when every connection that was told to end by now is gone.
+    pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ending: Vec<_> = self.lock().ending.values().cloned().collect();
+        async move {
+            for end in ending {
+                end.completed().await;
+            }
+        }
     }
 
     /// How many connections that are not being ended have each certificate in their peer's chain, and how many there are.
     pub(crate) fn tally(&self) -> (HashMap<VerifiedId, u64>, u64) {
         // Names and numbers are looked at when nobody waits for the list any more.
-        let chains: Vec<_> = {
-            let open = self.lock();
-            let going_on = open.entries.values().filter(|entry| !entry.end.is_cancelled());
-            going_on.map(|entry| Arc::clone(&entry.chain)).collect()
-        };
+        let chains: Vec<_> = self.lock().entries.values().map(|entry| Arc::clone(&entry.chain)).collect();
         let mut tally: HashMap<&VerifiedId, u64> = HashMap::new();
         for chain in &chains {
             // No certificate is twice on a path.
@@ -77,7 +111,8 @@ impl Connections {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.lock().entries.len()
+        let open = self.lock();
+        open.entries.len() + open.ending.len()
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
@@ -86,15 +121,83 @@ impl Connections {
     }
 }
 
+impl Open {
+    fn end(&mut self, reason: EndReason, is_affected: impl Fn(&Entry) -> bool) -> usize {
+        let before = self.ending.len();
+        let affected = self.entries.extract_if(|_, entry| is_affected(entry));
+        self.ending.extend(affected.map(|(key, entry)| {
+            entry.end.begin(reason);
+            (key, entry.end)
+        }));
+        self.ending.len() - before
+    }
+}
+
 impl Registration {
-    /// Resolves when the connection has to end.
-    pub(crate) fn end(&self) -> CancellationToken {
+    /// When the connection has to end, and why.
+    pub(crate) fn end(&self) -> End {
         self.end.clone()
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.connections.lock().entries.remove(&self.key);
+        let mut open = self.connections.lock();
+        open.entries.remove(&self.key);
+        open.ending.remove(&self.key);
+        drop(open);
+        self.end.complete();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    const NOW: i64 = 1_795_510_800;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_unix(NOW + seconds)
+    }
+
+    #[test]
+    fn a_connection_ends_after_the_last_second_in_which_its_chain_is_valid() {
+        let connections = Connections::default();
+        let register = |not_after| connections.register(Arc::new([]), not_after);
+        let (first, second, third) = (register(at(20)), register(at(10)), register(Timestamp::MAX));
+        assert_eq!(connections.earliest_expiry(), at(10));
+        assert_eq!(connections.end_expired(at(10)), 0, "notAfter itself is included");
+        assert_eq!((connections.end_expired(at(11)), connections.end_expired(at(11))), (1, 0));
+        assert_eq!(second.end().reason(), Some(EndReason::Expired));
+        assert_eq!(connections.earliest_expiry(), at(20));
+        // A clock that jumps.
+        assert_eq!(connections.end_expired(at(10).plus(Duration::from_hours(1000))), 1);
+        assert!(first.end().reason().is_some() && third.end().reason().is_none());
+        assert_eq!((connections.len(), connections.tally().1), (3, 1));
+        drop((first, second, third));
+        assert_eq!(connections.len(), 0);
+    }
+
+    #[test]
+    fn what_was_told_to_end_is_waited_for_until_it_is_gone_and_nothing_else_is() {
+        let connections = Connections::default();
+        let register = |not_after| connections.register(Arc::new([]), not_after);
+        let (open, first) = (register(Timestamp::MAX), register(at(0)));
+        assert_eq!(connections.gone().now_or_never(), Some(()));
+        connections.end_expired(at(1));
+        let earlier = connections.gone();
+        let second = register(at(1));
+        connections.end_expired(at(2));
+        assert_eq!(connections.gone().now_or_never(), None);
+        drop(first);
+        assert_eq!(earlier.now_or_never(), Some(()), "what ended later is not waited for");
+        assert_eq!(connections.gone().now_or_never(), None);
+        drop(second);
+        assert_eq!(connections.gone().now_or_never(), Some(()));
+        drop(open);
     }
 }

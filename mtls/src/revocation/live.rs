@@ -22,6 +22,8 @@ use pki::{
 use super::{
     barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
+    end::EndReason,
+    own::{self, OwnChain},
     serials::SerialSet,
     snapshot::{Lists, Snapshot, Source, Withheld},
     staleness::{OnStaleCrl, Stale},
@@ -45,6 +47,7 @@ pub struct LiveSet {
     revocations: Arc<AtomicU64>,
     connections: Connections,
     barriers: Barriers,
+    own: OwnChain,
 }
 
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
@@ -248,6 +251,7 @@ impl LiveSet {
             revocations: Arc::default(),
             connections: Connections::default(),
             barriers: Barriers::default(),
+            own: OwnChain::default(),
         }
     }
 
@@ -302,10 +306,61 @@ impl LiveSet {
         barrier.map_or(Ok(()), |barrier| Err(Refusal::Barred(barrier)))
     }
 
-    /// Puts a connection under the live set: it ends when a certificate of its peer's chain is revoked. To be done
-    /// *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
-    pub(crate) fn watch(&self, chain: Arc<[VerifiedId]>) -> Registration {
-        self.connections.register(chain)
+    /// Puts a connection under the live set: it ends when a certificate of its peer's chain is revoked, and after the last second in which
+    /// that chain is valid. To be done *before* [`Self::check`]: a revocation that the check does not see then finds the connection.
+    pub(crate) fn watch(&self, chain: Arc<[VerifiedId]>, not_after: Timestamp) -> Registration {
+        self.connections.register(chain, not_after)
+    }
+
+    /// Resolves when nothing can leave any more over the connections that were told to end by now, for whatever reason.
+    pub(crate) fn ended_are_gone(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.connections.gone()
+    }
+
+    /// Ends the connections of those who may not be served any more for this reason, as time has passed; how many.
+    pub(crate) fn end_overdue(&self, reason: EndReason, now: Timestamp) -> usize {
+        if reason == EndReason::Expired {
+            return self.connections.end_expired(now);
+        }
+        let snapshot = self.snapshot.load();
+        let is_refused = |next_update| self.on_stale_crl.stale(next_update, now) == Some(Stale::Refused);
+        if !snapshot.next_updates().any(is_refused) {
+            return 0;
+        }
+        self.connections.end_if(reason, |certificate| {
+            snapshot.of(&certificate.issuer).and_then(Lists::next_update).is_none_or(is_refused)
+        })
+    }
+
+    /// The next moment after which [`Self::end_overdue`] may have something to end.
+    pub(crate) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        let snapshot = self.snapshot.load();
+        let stale = snapshot.next_updates().map(|next_update| self.on_stale_crl.admits_until(next_update));
+        stale.chain([self.connections.earliest_expiry()]).filter(|deadline| *deadline >= now).min()
+    }
+
+    /// Puts the relying party's own chain under the set, in the place of the one before: while a certificate of it is revoked, nobody is
+    /// let in.
+    pub(crate) fn watch_own(&self, chain: Vec<VerifiedId>) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.own.replace(chain);
+        if !self.judge_own() && self.unbar(|barrier| matches!(barrier, Barrier::OwnCertificate(_))) {
+            own::log_good_again();
+        }
+    }
+
+    /// Whether a certificate of the relying party's own chain is revoked; then it serves nobody from now on.
+    fn judge_own(&self) -> bool {
+        let snapshot = self.snapshot.load();
+        let is_revoked =
+            |certificate: &VerifiedId| snapshot.of(&certificate.issuer).is_some_and(|lists| lists.revoke(certificate));
+        let Some(revoked) = self.own.find(is_revoked) else { return false };
+        if self.bar(Barrier::OwnCertificate(revoked.id.clone())) {
+            revoked.log();
+        }
+        // After the bar: a connection that is not under the set yet will meet it.
+        self.connections.end_if(EndReason::OwnCertificate, |_| true);
+        true
     }
 
     /// Changes whenever somebody may have been revoked.
@@ -521,7 +576,9 @@ impl LiveSet {
             self.revocations.fetch_add(1, Ordering::Release);
         }
         // After the swap: a connection that is not under the set yet will ask the new snapshot.
-        let ended = self.connections.end_if(|certificate| certificate.issuer == *issuer && list.revokes(certificate));
+        let is_revoked = |certificate: &VerifiedId| certificate.issuer == *issuer && list.revokes(certificate);
+        let ended = self.connections.end_if(EndReason::Revoked, is_revoked);
+        self.judge_own();
         let delta_url = list.base.delta_url.clone();
         Ok(match withheld {
             Some(settled) => Installed::Withheld { number, settled, delta_url },

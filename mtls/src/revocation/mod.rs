@@ -4,11 +4,15 @@
 
 mod barriers;
 mod connections;
+mod deadlines;
+mod end;
 mod keeper;
 mod kept;
 mod live;
 mod location;
+mod own;
 mod serials;
+mod settling;
 mod snapshot;
 mod staleness;
 
@@ -20,8 +24,11 @@ pub use self::{
 };
 pub(crate) use self::{
     connections::Registration,
+    deadlines::Deadlines,
+    end::{End, EndReason},
     keeper::{Channels, Keeper, Progress},
     kept::ListFiles,
+    settling::Settling,
     snapshot::Source,
     staleness::StalenessLog,
 };

@@ -67,6 +67,11 @@ impl Snapshot {
         self.find(issuer)?.slots.iter().find(|slot| slot.source == source)
     }
 
+    /// When the lists of each issuer are stale.
+    pub(super) fn next_updates(&self) -> impl Iterator<Item = Timestamp> {
+        self.0.iter().filter_map(|known| Lists(&known.slots).next_update())
+    }
+
     /// Changes what this place has said of this issuer.
     pub(super) fn change(&mut self, issuer: &IssuerId, source: Source, change: impl FnOnce(&mut Slot)) {
         let place = self.0.iter().position(|known| known.issuer == *issuer).unwrap_or_else(|| {

@@ -212,6 +212,18 @@ pub(crate) fn altered(authority: &Authority, crl: &[u8], change: impl FnOnce(&mu
     signed::sign(&signed::element(signed::SEQUENCE, &fields.concat()), &authority.issuing_key)
 }
 
+/// The certificate of the issuing CA, signed again by the root with the same key and name and this notAfter.
+pub(crate) fn issuing_until(authority: &Authority, not_after: Timestamp) -> CertificateDer<'static> {
+    let mut fields = elements(contents(elements(contents(authority.issuing.certificate()))[0]));
+    let mut fields: Vec<_> = fields.drain(..).map(<[u8]>::to_vec).collect();
+    // Version, serial number, algorithm and issuer come before it (RFC 5280 section 4.1).
+    let validity = elements(contents(&fields[4]));
+    let digits: String = not_after.to_rfc3339().chars().filter(char::is_ascii_digit).collect();
+    let not_after = signed::element(0x17, format!("{}Z", &digits[2..]).as_bytes());
+    fields[4] = signed::element(signed::SEQUENCE, &[validity[0], &not_after].concat());
+    signed::sign(&signed::element(signed::SEQUENCE, &fields.concat()), &authority.root_key).into()
+}
+
 /// Puts an extension of id-ce (2.5.29) in front of those that are there; `list` is `[0] Extensions` or an entry.
 pub(crate) fn extension(id: u8, critical: bool, value: &[u8]) -> Vec<u8> {
     let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };

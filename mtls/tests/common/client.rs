@@ -98,25 +98,35 @@ impl Client {
     }
 
     pub(crate) async fn open(&self, address: SocketAddr) -> Connection {
-        self.open_over(TcpStream::connect(address).await.unwrap()).await
+        self.try_open(address).await.unwrap()
     }
 
     pub(crate) async fn open_over(&self, stream: TcpStream) -> Connection {
-        let stream = self.shake_hands(stream).await.unwrap();
+        self.try_open_over(stream).await.unwrap()
+    }
+
+    /// The same, where the service may refuse it.
+    pub(crate) async fn try_open(&self, address: SocketAddr) -> io::Result<Connection> {
+        self.try_open_over(TcpStream::connect(address).await?).await
+    }
+
+    async fn try_open_over(&self, stream: TcpStream) -> io::Result<Connection> {
+        let stream = self.shake_hands(stream).await?;
         let (_, session) = stream.get_ref();
         let kind = session.handshake_kind().unwrap();
         let two = session.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
         let sender = if two {
-            let (sender, connection) = http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+            let (sender, connection) =
+                http2::handshake(TokioExecutor::new(), stream).await.map_err(io::Error::other)?;
             tokio::spawn(connection);
             Sender::Two(sender)
         } else {
-            let (sender, connection) = http1::handshake(stream).await.unwrap();
+            let (sender, connection) = http1::handshake(stream).await.map_err(io::Error::other)?;
             tokio::spawn(connection);
             Sender::One(sender)
         };
-        Connection { sender, kind }
+        Ok(Connection { sender, kind })
     }
 
     /// One request over a new connection.

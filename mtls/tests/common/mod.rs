@@ -8,6 +8,7 @@ pub(crate) mod feed;
 pub(crate) mod foreign;
 mod log;
 pub(crate) mod publisher;
+pub(crate) mod raw;
 mod service;
 #[path = "../../../fuzz/targets/signed.rs"]
 mod signed;
@@ -22,7 +23,7 @@ pub(crate) use self::{
     authority::{Authority, Issued},
     client::{Client, Http},
     log::Log,
-    service::{Service, Surroundings, listen},
+    service::{LARGE, Service, Surroundings, listen},
 };
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);

@@ -2,7 +2,7 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
 
@@ -43,6 +43,7 @@ pub(crate) struct Service {
     pub(crate) clock: Clock,
     registry: Registry,
     held: Arc<Notify>,
+    pub(crate) gate: Arc<Gate>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
     // Removed when the service goes.
@@ -103,12 +104,15 @@ impl Service {
         let shutdown = CancellationToken::new();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let held = Arc::new(Notify::new());
+        let (held, gate) = (Arc::new(Notify::new()), Arc::<Gate>::default());
         let routes = Router::new().route("/", get(who)).route("/endless", get(endless));
         let routes = routes.route("/held", get(until_released)).layer(Extension(Arc::clone(&held)));
+        let routes = routes.route("/blocks", get(blocks)).layer(Extension(Arc::clone(&gate)));
+        let routes =
+            routes.route("/large", get(async || vec![b'x'; LARGE])).route("/medium", get(async || vec![b'x'; 65536]));
         let serving = tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
         let Surroundings { clock, crl_directory, .. } = surroundings;
-        Self { address, relying_party, clock, registry, held, shutdown, serving, _crl_directory: crl_directory }
+        Self { address, relying_party, clock, registry, held, gate, shutdown, serving, _crl_directory: crl_directory }
     }
 
     /// Asks it to end, which it does in its own time.
@@ -158,7 +162,43 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.shutdown.cancel();
+        // A thread that waits would keep a test that fails from ending.
+        self.gate.open();
     }
+}
+
+/// The length of an answer whose length is known.
+pub(crate) const LARGE: usize = 32 * 1024 * 1024;
+
+/// Keeps a thread waiting.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<(usize, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    /// How many threads came to it.
+    pub(crate) fn came(&self) -> usize {
+        self.state.lock().unwrap().0
+    }
+
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 += 1;
+        drop(self.changed.wait_while(state, |(_, is_open)| !*is_open).unwrap());
+    }
+}
+
+/// An answer for which a thread has to wait, as a handler should not let it.
+async fn blocks(Extension(gate): Extension<Arc<Gate>>) -> &'static str {
+    gate.wait();
+    "at last"
 }
 
 /// The protocol, the client's name and its address: `HTTP/2.0 client_1 127.0.0.1:4711`.

@@ -1,0 +1,45 @@
+//! Ends connections because time has passed: the client's chain has expired, or the CRL that it is judged by is stale and any grace is
+//! over. No request has to come for it.
+//!
+//! It never decides who may be served; [`LiveSet`] does.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::info;
+
+use super::{EndReason, LiveSet};
+use crate::clock::Clock;
+
+/// How often it looks in the second before something ends: clocks tell whole seconds, and it ends soon after the last one.
+const CLOSE: Duration = Duration::from_millis(20);
+
+/// Looks at the clock.
+#[derive(Debug)]
+pub(crate) struct Deadlines {
+    live: LiveSet,
+    clock: Clock,
+    interval: Duration,
+}
+
+impl Deadlines {
+    /// One that looks at least this often: a clock may jump.
+    pub(crate) fn new(live: LiveSet, clock: Clock, interval: Duration) -> Self {
+        Self { live, clock, interval }
+    }
+
+    /// Looks for ever.
+    pub(crate) async fn run(self) {
+        loop {
+            let now = self.clock.now();
+            for reason in [EndReason::Expired, EndReason::NoFreshCrl] {
+                let ended = self.live.end_overdue(reason, now);
+                if ended > 0 {
+                    info!(ended, why = reason.as_str(), "connections ended");
+                }
+            }
+            let is_close = self.live.next_deadline(now).is_some_and(|next| next <= now.plus(Duration::from_secs(1)));
+            sleep(if is_close { self.interval.min(CLOSE) } else { self.interval }).await;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The end of a connection whose peer is not to be served any more: why, whether it has begun, and whether it is complete.
+//!
+//! It never decides that a connection has to end.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use tokio_util::sync::CancellationToken;
+
+/// Why a connection ends that was let in once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndReason {
+    /// A certificate of the client's chain is revoked.
+    Revoked,
+    /// A certificate of the client's chain has expired.
+    Expired,
+    /// The CRL that the client was judged by is stale, and any grace is over.
+    NoFreshCrl,
+    /// The service's own certificate is revoked.
+    OwnCertificate,
+}
+
+impl EndReason {
+    /// In words, for an error and for the peer.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "the client's certificate, or one above it, is revoked",
+            Self::Expired => "the client's certificate, or one above it, has expired",
+            Self::NoFreshCrl => "there is no current CRL to judge the client by",
+            Self::OwnCertificate => "the service's own certificate, or one above it, is revoked",
+        }
+    }
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The end of one connection; clones share it. To ask for it costs one load: it is asked before everything that is sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct End(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    reason: OnceLock<EndReason>,
+    begun: CancellationToken,
+    complete: CancellationToken,
+}
+
+impl End {
+    /// Ends the connection. The first reason stays.
+    pub(super) fn begin(&self, reason: EndReason) {
+        let _ = self.0.reason.set(reason);
+        self.0.begun.cancel();
+    }
+
+    /// Nothing of the connection is left that could send anything.
+    pub(super) fn complete(&self) {
+        self.0.complete.cancel();
+    }
+
+    /// Why the connection ends, if it does.
+    pub(crate) fn reason(&self) -> Option<EndReason> {
+        self.0.reason.get().copied()
+    }
+
+    /// Resolves when the connection has to end.
+    pub(crate) async fn begun(&self) {
+        self.0.begun.cancelled().await;
+    }
+
+    /// Resolves when nothing of the connection is left.
+    pub(super) async fn completed(&self) {
+        self.0.complete.cancelled().await;
+    }
+}

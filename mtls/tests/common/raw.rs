@@ -1,0 +1,99 @@
+//! A client that speaks HTTP/2 frame by frame (RFC 9113 section 4.1): what it is sent is seen as it is.
+
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_rustls::client::TlsStream;
+
+use super::Client;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+/// `END_STREAM` and `END_HEADERS`.
+const WHOLE_REQUEST: u8 = 0x5;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+pub(crate) struct RawHttp2 {
+    stream: TlsStream<TcpStream>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl RawHttp2 {
+    /// A connection on which so much of a body may come before more is allowed.
+    pub(crate) async fn open(client: &Client, address: SocketAddr, window: u32) -> Self {
+        let mut stream = client.connect(address).await.unwrap();
+        stream.write_all(PREFACE).await.unwrap();
+        let mut connection = Self { stream };
+        let settings = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat();
+        connection.send(SETTINGS, 0, 0, &settings).await.unwrap();
+        connection
+    }
+
+    /// Asks for a path, and waits until its header is there.
+    pub(crate) async fn start(&mut self, stream: u32, path: &str) {
+        let length = u8::try_from(path.len()).unwrap();
+        // GET, https, and a literal path (RFC 7541 section 6): indexed fields 2 and 7, field 4 with a value, field 1 with another.
+        let fields = [&[0x82, 0x87, 0x04, length], path.as_bytes(), &[0x01, 9], b"localhost"].concat();
+        self.send(HEADERS, WHOLE_REQUEST, stream, &fields).await.unwrap();
+        while self.next().await.expect("an answer begins").kind != HEADERS {}
+    }
+
+    pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let frame = [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
+        self.stream.write_all(&frame).await?;
+        self.stream.flush().await
+    }
+
+    /// The next frame but for an acknowledgement; none when the connection is over.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let mut header = [0; 9];
+            self.stream.read_exact(&mut header).await.ok()?;
+            let [a, b, c, kind, flags, stream @ ..] = header;
+            let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+            self.stream.read_exact(&mut payload).await.ok()?;
+            if kind == SETTINGS && flags == ACK {
+                continue;
+            }
+            return Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload });
+        }
+    }
+
+    /// What comes until the connection is over.
+    pub(crate) async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+}
+
+impl Frame {
+    /// Why the connection ends, if that is what a GOAWAY without an error says, and says of every stream that it may have been processed.
+    pub(crate) fn farewell(&self) -> Option<&str> {
+        let (last_stream, rest) = self.payload.split_first_chunk()?;
+        let (error, why) = rest.split_first_chunk()?;
+        let is_farewell = self.kind == GOAWAY
+            && self.stream == 0
+            && u32::from_be_bytes(*last_stream) == u32::MAX >> 1
+            && u32::from_be_bytes(*error) == 0;
+        is_farewell.then(|| std::str::from_utf8(why).unwrap())
+    }
+}

@@ -1,0 +1,220 @@
+//! How the connection of a revoked client ends: nothing of an answer leaves any more, and nothing is confirmed before that is so.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use http_body_util::BodyExt as _;
+use mtls::{relying_party::Options, revocation::Installed};
+use rustix::io::ioctl_fionread;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+};
+
+use crate::common::{
+    Authority, Client, Http, Issued, Service, Surroundings, eventually,
+    feed::FeedServer,
+    publisher::Publisher,
+    raw::{self, RawHttp2},
+    start,
+};
+
+const REVOKED: &str = "the client's certificate, or one above it, is revoked";
+/// More than any answer here is long.
+const WIDE: u32 = u32::MAX >> 1;
+
+/// Everybody who speaks HTTP/2 hears of it, and hears nothing else.
+#[tokio::test]
+async fn a_revocation_is_said_with_goaway_and_nothing_else_is_said() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let issued = authority.client("client_1");
+    let client = Client::new(&authority, &issued, Http::Two, &service.clock);
+    let mut idle = RawHttp2::open(&client, service.address, WIDE).await;
+    idle.start(1, "/").await;
+    assert_eq!(idle.next().await.unwrap().kind, raw::DATA);
+    let mut busy = RawHttp2::open(&client, service.address, WIDE).await;
+    busy.start(1, "/endless").await;
+    busy.start(3, "/held").await;
+
+    let installed = service.live().install(&authority.crl(2, &[&issued]), service.clock.now()).unwrap();
+    assert!(matches!(installed, Installed::Replaced { ended: 2, .. }), "{installed:?}");
+    service.release();
+    for connection in [&mut idle, &mut busy] {
+        let frames = connection.rest().await;
+        assert_eq!(frames.iter().map(raw::Frame::farewell).collect::<Vec<_>>(), [Some(REVOKED)], "{frames:?}");
+    }
+    eventually("both are gone", || service.live().open_connections() == 0).await;
+}
+
+/// The client allows more only when it hears that it is revoked.
+#[tokio::test]
+async fn a_window_that_is_opened_after_goaway_lets_nothing_out() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    for (number, path) in [(2, "/"), (3, "/large"), (4, "/held")] {
+        let issued = authority.client("client_1");
+        let client = Client::new(&authority, &issued, Http::Two, &service.clock);
+        let mut connection = RawHttp2::open(&client, service.address, 0).await;
+        connection.start(1, path).await;
+        service.release();
+        service.install(&authority.crl(number, &[&issued]));
+        assert_eq!(connection.next().await.unwrap().farewell(), Some(REVOKED), "{path}");
+        // The service may have closed the connection by now.
+        for stream in [0, 1] {
+            let _ = connection.send(raw::WINDOW_UPDATE, 0, stream, &(1_u32 << 20).to_be_bytes()).await;
+        }
+        let frames = connection.rest().await;
+        assert!(frames.is_empty(), "{path}: {frames:?}");
+        eventually("it is gone", || service.live().open_connections() == 0).await;
+    }
+}
+
+/// A client with little room that reads only when it is told to.
+async fn with_little_room(address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(8 * 1024).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// What has arrived is read, and how much that was.
+async fn read_to_end(mut stream: TcpStream) -> (u64, io::Result<()>) {
+    let (mut count, mut bytes) = (0, vec![0; 64 * 1024]);
+    loop {
+        match stream.read(&mut bytes).await {
+            Ok(0) => return (count, Ok(())),
+            Ok(read) => count += read as u64,
+            Err(error) => return (count, Err(error)),
+        }
+    }
+}
+
+/// The answer waits in TLS and in the kernel for a client that does not read.
+#[tokio::test]
+async fn a_client_that_reads_only_afterwards_finds_nothing_that_was_not_there() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let issued = authority.client("client_1");
+    let client = Client::new(&authority, &issued, Http::One, &service.clock);
+    let mut stream = client.shake_hands(with_little_room(service.address).await).await.unwrap();
+    stream.write_all(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let (stream, _) = stream.into_inner();
+    eventually("the answer begins", || ioctl_fionread(&stream).unwrap() > 2048).await;
+
+    service.install(&authority.crl(2, &[&issued]));
+    eventually("the connection is gone", || service.live().open_connections() == 0).await;
+    let there = ioctl_fionread(&stream).unwrap();
+    let (read, _) = read_to_end(stream).await;
+    assert_eq!(read, there, "something came after the connection was gone");
+}
+
+/// The state of the service's end of a TCP connection as Linux tells it (`TCP_FIN_WAIT1` is 4), and how much of it is not acknowledged.
+fn kernel(service: &Service, client: SocketAddr) -> Option<(u8, u64)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let ports = [service.address.port(), client.port()].map(|port| format!(":{port:04X}"));
+    table.lines().find_map(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        if !(fields[1].ends_with(&ports[0]) && fields[2].ends_with(&ports[1])) {
+            return None;
+        }
+        let unsent = fields[4].split(':').next().unwrap();
+        Some((u8::from_str_radix(fields[3], 16).unwrap(), u64::from_str_radix(unsent, 16).unwrap()))
+    })
+}
+
+/// HTTP has nothing more to do with the connection; the kernel has.
+#[tokio::test]
+async fn what_the_kernel_holds_of_a_connection_that_is_over_is_dropped_with_the_revocation() {
+    const FIN_WAIT_1: u8 = 4;
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    let (issued, other) = (authority.client("client_1"), authority.client("other_1"));
+    let ask = async |issued| {
+        let client = Client::new(&authority, issued, Http::One, &service.clock);
+        let mut stream = client.shake_hands(with_little_room(service.address).await).await.unwrap();
+        stream.write_all(b"GET /medium HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+        let address = stream.get_ref().0.local_addr().unwrap();
+        let is_over = || kernel(&service, address).is_some_and(|(state, unsent)| state == FIN_WAIT_1 && unsent > 8192);
+        eventually("the service has closed it", is_over).await;
+        stream
+    };
+    let (revoked, mut slow) = (ask(&issued).await, ask(&other).await);
+    assert_eq!(service.live().open_connections(), 2, "something can still leave");
+
+    service.install(&authority.crl(2, &[&issued]));
+    eventually("it is gone", || service.live().open_connections() == 1).await;
+    let (revoked, _) = revoked.into_inner();
+    let there = ioctl_fionread(&revoked).unwrap();
+    assert_eq!(read_to_end(revoked).await.0, there, "something came after the connection was gone");
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > 65536, "whoever is slow gets all of it");
+    drop(slow);
+    eventually("it is gone, too", || service.live().open_connections() == 0).await;
+}
+
+/// A service with the feed of this publisher's authority.
+async fn with_feed(publisher: &Publisher) -> (Authority, FeedServer, Service) {
+    let (authority, surroundings) = (publisher.authority(), Surroundings::default());
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let identity = authority.server("service0").identity();
+    let service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
+    (authority, server, service)
+}
+
+/// What is waited for is the connection, and nothing else stands still meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leaves() {
+    for http in [Http::One, Http::Two] {
+        let publisher = Publisher::start().await;
+        let (authority, server, mut service) = with_feed(&publisher).await;
+        let _tasks = service.relying_party.keep_current();
+        let (blocking, other) = (authority.client("blocking_1"), authority.client("other_1"));
+        let list = blocking.info.crl_urls[0].as_str();
+        eventually("the first list is confirmed", || server.confirmed_last(list) == Some(1)).await;
+        let client = |issued| Client::new(&authority, issued, http, &service.clock);
+        let mut connection = client(&blocking).open(service.address).await;
+        let asking = tokio::spawn(async move { connection.start("/blocks").await?.collect().await });
+        eventually("the handler blocks", || service.gate.came() == 1).await;
+        let mut open = client(&other).open(service.address).await;
+        assert_eq!(open.get().await.unwrap().status, 200);
+
+        let is_revoked = |issued: &Issued| service.live().check(&[issued.id()], start()).is_err();
+        for (number, revoked) in [(2, &[&blocking][..]), (3, &[&blocking, &other])] {
+            publisher.publish(|published| published.issuing = authority.crl(number, revoked));
+            server.announce(&[(list, number)]);
+            eventually("it is in force", || is_revoked(revoked.last().unwrap())).await;
+        }
+        eventually("the other connection ends", || open.is_closed()).await;
+        for _ in 0..10 {
+            let before = server.requests().1;
+            eventually("a heartbeat is answered", || {
+                server.announce(&[(list, 3)]);
+                server.requests().1 > before
+            })
+            .await;
+            assert_eq!(server.confirmed(list), Some(1), "{http:?}: confirmed while a connection goes on");
+        }
+
+        service.gate.open();
+        eventually("it is confirmed", || server.confirmed_last(list) == Some(3)).await;
+        assert!(asking.await.unwrap().is_err(), "{http:?}: the answer left");
+    }
+}
+
+/// An answer whose length is known is cut off as well.
+#[tokio::test]
+async fn an_answer_of_known_length_is_not_finished() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    for (number, http) in [(2, Http::One), (3, Http::Two)] {
+        let issued = authority.client("client_1");
+        let client = Client::new(&authority, &issued, http, &service.clock);
+        let mut connection = client.open(service.address).await;
+        let body = connection.start("/large").await.unwrap();
+        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(crate::common::LARGE as u64), "{http:?}");
+        service.install(&authority.crl(number, &[&issued]));
+        assert!(body.collect().await.is_err(), "{http:?}");
+        tokio::time::timeout(Duration::from_mins(1), async { while connection.get().await.is_ok() {} }).await.unwrap();
+    }
+}
