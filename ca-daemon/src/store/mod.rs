@@ -61,6 +61,8 @@ pub(crate) struct Store {
     reader: SqlitePool,
     enrollments: enrollments::Queue,
     tokens: tokens::Held,
+    /// With more revocations than this, the complete CRL follows a moment after a revocation.
+    coalesced_above: u64,
 }
 
 /// What is written when an authority is founded.
@@ -117,9 +119,21 @@ impl Store {
             })?;
             let reader = pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
             let enrollments = enrollments::Queue::new(writer.clone());
-            Ok(Self { writer, reader, enrollments, tokens: tokens::Held::default() })
+            Ok(Self {
+                writer,
+                reader,
+                enrollments,
+                tokens: tokens::Held::default(),
+                coalesced_above: crls::COALESCED_ABOVE,
+            })
         };
         opened.await.map_err(|error: StoreError| error.at(path))
+    }
+
+    /// The same store, which leaves the complete CRL behind above so many revocations.
+    #[cfg(test)]
+    pub(crate) fn coalescing_above(self, coalesced_above: u64) -> Self {
+        Self { coalesced_above, ..self }
     }
 
     /// Waits for what is being written, and folds the write-ahead log into the file if nobody else has it open.
@@ -150,7 +164,7 @@ impl Store {
         for crl in founding.crls {
             crls::put(&mut tx, &pages::Complete::whole(crl.clone()), 0).await?;
         }
-        crls::insert_delta(&mut tx, founding.delta, founding.delta.head.number, 0).await?;
+        crls::insert_first_delta(&mut tx, founding.delta).await?;
         tokens::put(&mut tx, founding.bootstrap).await?;
         tx.commit().await?;
         Ok(())

@@ -24,7 +24,11 @@ impl Store {
         // Most of them enforce the same one.
         let mut lags = BTreeMap::new();
         for number in parties.iter().map(number).collect::<BTreeSet<_>>() {
-            let query = sqlx::query_scalar("SELECT count(*) FROM crl_numbers WHERE issuer = ? AND number > ?");
+            let query = sqlx::query_scalar(
+                "SELECT coalesce((SELECT ordinal FROM crl_numbers WHERE issuer = ?1 ORDER BY number DESC LIMIT 1), 0)
+                     - coalesce((SELECT ordinal FROM crl_numbers WHERE issuer = ?1 AND number <= ?2
+                                 ORDER BY number DESC LIMIT 1), 0)",
+            );
             let lag: i64 = query.bind(Issuer::Issuing.as_str()).bind(number).fetch_one(&self.reader).await?;
             lags.insert(number, u64::try_from(lag).unwrap_or(0));
         }

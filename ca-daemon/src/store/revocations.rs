@@ -116,7 +116,7 @@ impl Store {
         };
         let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
         if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
-            let next = begin_publication(&mut tx, Issuer::Issuing, period).await?;
+            let next = begin_publication(&mut tx, Issuer::Issuing, period, self.coalesced_above).await?;
             put_delta(&mut tx, &next, period, &signer).await?;
             if next.is_whole() {
                 put_complete(&mut tx, &next, period, &signer).await?;
@@ -143,7 +143,7 @@ impl Store {
         let entry = RevokedEntry { serial, revoked_at: period.this_update, reason };
         let before = longest_good(&mut tx, Issuer::Root).await?;
         if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
-            let next = begin_publication(&mut tx, Issuer::Root, period).await?;
+            let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
             put_complete(&mut tx, &next, period, &root).await?;
             tx.commit().await?;
             let outcomes = vec![(serial, Revocation::New)];
