@@ -19,9 +19,19 @@ ALTER TABLE crl_sequences ADD COLUMN complete_ended_after INTEGER NOT NULL DEFAU
 -- is in the base. When a CRL leaves out less, the base has to move.
 ALTER TABLE deltas ADD COLUMN ended_after INTEGER NOT NULL DEFAULT 9223372036854775807;
 
+-- As before, but for that column: a complete CRL raises it, and the delta stays.
+DROP TRIGGER delta_numbers_go_up;
+CREATE TRIGGER delta_numbers_go_up
+BEFORE UPDATE OF issuer, number, base, base_to, this_update, next_update, previous_update, der ON deltas
+WHEN NEW.number <= OLD.number OR NEW.base < OLD.base OR NEW.issuer <> OLD.issuer
+BEGIN
+    SELECT RAISE(ABORT, 'a CRL number never goes down');
+END;
+
 -- The mark beside the database says how far it came, and nobody's word does any more.
-UPDATE crl_sequences SET ahead_number = NULL, ahead_at = NULL;
+UPDATE crl_sequences SET ahead_number = NULL;
 ALTER TABLE crl_sequences DROP COLUMN ahead_by;
+ALTER TABLE crl_sequences DROP COLUMN ahead_at;
 -- The highest number with a new revocation that this database does not know. From there to ahead_number, each list of this
 -- authority has all that was forgotten.
 ALTER TABLE crl_sequences ADD COLUMN ahead_revoked INTEGER;

@@ -58,6 +58,12 @@ impl Fixture {
         Self { authority, bootstrap: Secret::from_octets([3; 32]), directory, _parent: parent }
     }
 
+    /// Another process's view of the authority, which leaves the complete CRL behind above so many revocations.
+    pub(crate) async fn coalescing_above(&self, coalesced_above: u64) -> Authority {
+        let authority = Authority::open(&self.directory).await.unwrap();
+        Authority { store: authority.store.clone().coalescing_above(coalesced_above), ..authority }
+    }
+
     /// A copy of the database as it is now.
     pub(crate) async fn copy_database(&self, to: &std::path::Path) {
         self.authority.store().copy(to).await;

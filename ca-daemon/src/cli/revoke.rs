@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     control::Connection,
-    feed::describe_ahead,
     settings::Issuer,
     store::{CertificateRecord, Revocation, Store, StoreError, Target, TokenRecord, WithTokens},
 };
@@ -165,7 +164,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         ));
     }
     if let Some(ahead) = store.newest(Issuer::Issuing).await?.ahead {
-        output::remark(&describe_ahead(&ahead, store.newest(Issuer::Issuing).await?.number));
+        output::remark(&ahead.to_string());
     }
     let with_tokens = if arguments.with_token { WithTokens::Revoke } else { WithTokens::Leave };
     let target = Target { serials: &serials, names: &names, tokens: &tokens, with_tokens };

@@ -12,9 +12,11 @@ use pki::{
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use tokio::task::spawn_blocking;
+use tracing::{error, warn};
 
 use super::{
     Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
+    mark::{Level, Levels},
     pages::{self, Assembled, Complete},
     records,
 };
@@ -65,11 +67,11 @@ impl Store {
         }
         if next.is_whole() {
             let crl = put_complete(&mut tx, &next, period, &signer).await?;
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             return Ok(crl);
         }
         // The delta with its number is out, and nothing else will ever be given it.
-        tx.commit().await?;
+        self.commit_numbers(tx).await?;
         loop {
             let mut snapshot = self.reader.begin().await?;
             let before = number(&mut snapshot, issuer).await?;
@@ -79,7 +81,7 @@ impl Store {
             let current = number(&mut tx, issuer).await?;
             if current == before && current < next.number {
                 put(&mut tx, &complete, next.through).await?;
-                tx.commit().await?;
+                self.commit_numbers(tx).await?;
             } else if current < next.number {
                 // Another process has published, and the pages may be others than those that this one was made of.
                 continue;
@@ -95,15 +97,20 @@ impl Store {
 
     /// The issuer's current CRL of this kind; a delta is missing until something was published that has one.
     pub(crate) async fn signed(&self, issuer: Issuer, kind: CrlKind) -> Result<Option<CrlRecord>, StoreError> {
-        match kind {
-            CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await,
+        let signed = match kind {
+            CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await?,
             CrlKind::Delta => {
                 let query = sqlx::query("SELECT * FROM deltas WHERE issuer = ?").bind(issuer.as_str());
                 let row = query.fetch_optional(&self.reader).await?;
-                row.map(|row| Ok(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? }))
-                    .transpose()
+                let read = |row: SqliteRow| {
+                    Ok::<_, StoreError>(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? })
+                };
+                row.map(read).transpose()?
             }
-        }
+        };
+        // Whoever has published it may have been killed before the mark said so, and whoever is given it may enforce it.
+        self.keep_marked().await?;
+        Ok(signed)
     }
 
     /// The number and the dates of the issuer's current complete CRL.
@@ -118,31 +125,51 @@ impl Store {
 
     /// The newest number that can be fetched, and what is behind it or ahead of it.
     pub(crate) async fn newest(&self, issuer: Issuer) -> Result<Newest, StoreError> {
-        newest(&mut *self.reader.acquire().await?, issuer).await
+        let newest = newest(&mut *self.reader.acquire().await?, issuer).await?;
+        self.keep_marked().await?;
+        Ok(newest)
     }
 
-    /// Whether every number that will be given is higher than this one already.
-    pub(crate) async fn is_passed(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        let query = sqlx::query_scalar("SELECT last_number >= ? FROM crl_sequences WHERE issuer = ?");
-        Ok(query.bind(number.get()).bind(issuer.as_str()).fetch_one(&self.reader).await?)
-    }
-
-    /// Remembers that a relying party enforces a number that was never given. Nothing as low will be published again.
-    /// Whether it was higher than everything known before.
-    pub(crate) async fn raise(&self, issuer: Issuer, ahead: &Ahead) -> Result<bool, StoreError> {
+    /// Gives none of the numbers up to those of the mark. Where the mark tells of revocations that are not known here, that is noted
+    /// and said.
+    pub(super) async fn pass(&self, issuer: Issuer, marked: Option<Level>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let raised = sqlx::query(
-            "UPDATE crl_sequences SET last_number = ?2, ahead_number = ?2, ahead_by = ?3, ahead_at = ?4
-             WHERE issuer = ?1 AND last_number < ?2",
+        let here = Levels::read(&mut tx).await?.of(issuer);
+        let Some((here, marked)) = here.zip(marked).filter(|(here, marked)| here.number < marked.number) else {
+            return Ok(());
+        };
+        let lost = (marked.revoking > here.number).then_some(Ahead {
+            issuer,
+            number: marked.number,
+            revoking: marked.revoking,
+        });
+        sqlx::query(
+            "UPDATE crl_sequences SET last_number = ?2, ahead_number = coalesce(?3, ahead_number),
+                 ahead_revoked = coalesce(?4, ahead_revoked)
+             WHERE issuer = ?1",
         )
         .bind(issuer.as_str())
-        .bind(ahead.number.get())
-        .bind(&ahead.by)
-        .bind(ahead.at.unix())
+        .bind(marked.number.get())
+        .bind(lost.map(|lost| lost.number.get()))
+        .bind(lost.map(|lost| lost.revoking.get()))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(raised.rows_affected() == 1)
+        match lost {
+            Some(lost) => error!("{lost}"),
+            None => {
+                warn!(%issuer, number = %marked.number, "this database is an older copy, and no revocation was lost by that")
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without the revocations that a restored database has forgotten, by an operator's decision.
+    pub(crate) async fn accept_loss(&self, issuer: Issuer) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let accept = "UPDATE crl_sequences SET ahead_number = NULL, ahead_revoked = NULL WHERE issuer = ?";
+        sqlx::query(accept).bind(issuer.as_str()).execute(&mut *tx).await?;
+        tx.commit().await
     }
 }
 
@@ -272,6 +299,13 @@ async fn previous_delta(connection: &mut SqliteConnection, issuer: Issuer) -> Re
     Ok(Some(Previous { base, this_update: records::time(&row, "this_update")? }))
 }
 
+/// The number that was given last comes with a new revocation.
+pub(super) async fn note_revoking(connection: &mut SqliteConnection, issuer: Issuer) -> Result<(), StoreError> {
+    let note = "UPDATE crl_sequences SET revoking_number = last_number WHERE issuer = ?";
+    sqlx::query(note).bind(issuer.as_str()).execute(connection).await?;
+    Ok(())
+}
+
 /// Everything that was revoked up to this number is known here.
 pub(super) async fn note_number(
     connection: &mut SqliteConnection,
@@ -356,9 +390,7 @@ async fn head(connection: &mut SqliteConnection, issuer: Issuer, kind: CrlKind) 
 pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Newest, StoreError> {
     let row: Option<SqliteRow> = sqlx::query(
         "SELECT max(c.number, coalesce(d.number, 0)) AS newest, c.number AS complete,
-                s.last_number, s.ahead_number, s.ahead_by, s.ahead_at,
-                EXISTS (SELECT 1 FROM crl_numbers n
-                        WHERE n.issuer = c.issuer AND n.number = s.ahead_number) AS is_known
+                s.last_number, s.ahead_number, s.ahead_revoked
          FROM crls c JOIN crl_sequences s ON s.issuer = c.issuer LEFT JOIN deltas d ON d.issuer = c.issuer
          WHERE c.issuer = ?",
     )
@@ -367,15 +399,13 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
     .await?;
     let row = row.ok_or(StoreError::NoAuthority)?;
     let number = records::number(&row, "newest")?;
-    let is_known: bool = row.try_get("is_known")?;
     let ahead = match row.try_get::<Option<i64>, _>("ahead_number")? {
-        // Once something higher was published, everybody follows again.
-        Some(ahead) if ahead > number.get() && !is_known => Some(Ahead {
+        Some(_) => Some(Ahead {
+            issuer,
             number: records::number(&row, "ahead_number")?,
-            by: row.try_get("ahead_by")?,
-            at: records::time(&row, "ahead_at")?,
+            revoking: records::number(&row, "ahead_revoked")?,
         }),
-        _ => None,
+        None => None,
     };
     let is_overtaken = records::number(&row, "last_number")? > number;
     Ok(Newest { number, complete: records::number(&row, "complete")?, ahead, is_overtaken })
@@ -417,10 +447,7 @@ pub(super) async fn put(
 }
 
 /// The first delta, which adds nothing to the first complete CRL.
-pub(super) async fn insert_first_delta(
-    connection: &mut SqliteConnection,
-    delta: &CrlRecord,
-) -> Result<(), StoreError> {
+pub(super) async fn insert_first_delta(connection: &mut SqliteConnection, delta: &CrlRecord) -> Result<(), StoreError> {
     let base = Base { number: delta.head.number, through: 0, ended_after: Timestamp::MIN };
     insert_delta(connection, delta, base).await
 }

@@ -16,7 +16,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
-    crls::{begin_publication, newest, note_number, put_complete, put_delta},
+    crls::{begin_publication, newest, note_number, note_revoking, put_complete, put_delta},
     records, tokens,
     uncertifiable::compromise_key,
 };
@@ -117,11 +117,12 @@ impl Store {
         let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
         if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
             let next = begin_publication(&mut tx, Issuer::Issuing, period, self.coalesced_above).await?;
+            note_revoking(&mut tx, Issuer::Issuing).await?;
             put_delta(&mut tx, &next, period, &signer).await?;
             if next.is_whole() {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             return Ok(Revoked { outcomes, crl: next.number, outlasting, tokens });
         }
         let crl = newest(&mut tx, Issuer::Issuing).await?.number;
@@ -144,8 +145,9 @@ impl Store {
         let before = longest_good(&mut tx, Issuer::Root).await?;
         if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
             let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
+            note_revoking(&mut tx, Issuer::Root).await?;
             put_complete(&mut tx, &next, period, &root).await?;
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             let outcomes = vec![(serial, Revocation::New)];
             return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
         }
@@ -185,10 +187,17 @@ impl Store {
                 // What is published lags behind from here on: that is how it is seen that the next CRL is due.
                 let raise = "UPDATE crl_sequences SET last_number = max(last_number + 1, ?2) WHERE issuer = ?1";
                 sqlx::query(raise).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
+                if revocations > 0 {
+                    note_revoking(&mut tx, issuer).await?;
+                }
+                // With this list, everything that a restore has lost is known again.
+                let mended = "UPDATE crl_sequences SET ahead_number = NULL, ahead_revoked = NULL
+                              WHERE issuer = ?1 AND ?2 BETWEEN ahead_revoked AND ahead_number";
+                sqlx::query(mended).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
             }
             taken.push(TakenBack { issuer, number, was_known, revocations });
         }
-        tx.commit().await?;
+        self.commit_numbers(tx).await?;
         Ok(taken)
     }
 
