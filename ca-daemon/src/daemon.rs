@@ -28,7 +28,7 @@ use crate::{
     http::{self, App},
     peers::FleetVerifier,
     settings::Issuer,
-    upkeep::{self, Contact, Presented},
+    upkeep::{self, Contact, Pace, Presented},
 };
 
 /// Where to listen; port 0 takes any free one.
@@ -83,7 +83,7 @@ impl Daemon {
     pub async fn start(directory: &Path, listen: Listen, clock: Clock) -> Result<Self, StartError> {
         let directory = Directory::new(directory);
         let authority = Authority::open(&directory).await.map_err(failed)?;
-        Self::start_with(authority, &directory, listen, clock).await
+        Self::start_with(authority, &directory, listen, clock, Pace::default()).await
     }
 
     async fn start_with(
@@ -91,6 +91,7 @@ impl Daemon {
         directory: &Directory,
         listen: Listen,
         clock: Clock,
+        pace: Pace,
     ) -> Result<Self, StartError> {
         let authority = Arc::new(authority);
         let control = Control::open(directory)?;
@@ -109,9 +110,9 @@ impl Daemon {
         let root = authority.certificate(Issuer::Root);
         let tls = tls_config(root, presented.identity.clone(), &clock).map_err(failed)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone()));
-        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
-        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
+        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone(), pace));
+        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
         tasks.spawn(feed::keep_told(feed.clone()));
         Ok(Self {
             app: App::new(authority, feed, clock),

@@ -28,20 +28,34 @@ use crate::{
 
 /// How long the daemon's own certificate lives; its key is never on a disk and ends with the process.
 const IDENTITY_LIFETIME: Duration = Duration::from_hours(24 * 7);
-/// The bounds on the pause between two looks at the clock. It is looked at even when nothing is due: a machine that
-/// slept or was set right has skipped time.
-const PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
-
-/// How long after the start, and after something was taken back, relying parties are waited for before anything is published by the
-/// clock: longer than it takes them to connect again.
-const FIRST_CONTACT: Duration = Duration::from_secs(20);
+/// The least pause between two looks at the clock.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How long before its end a list is followed by the next while not everybody was heard: this part of its life, or so many seconds
 /// where that is more. Until then, somebody who enforces what this database has forgotten can come back and hand it over, and
 /// somebody else can read the log. A tenth of the usual day is time enough to try a publication that fails again and again.
 const NEAR_ITS_END: (u32, Duration) = (10, Duration::from_secs(5));
 
-/// How long revocations are gathered before a large complete CRL is signed.
-const COALESCING: Duration = Duration::from_secs(3);
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// After the start, and after something was taken back, for relying parties before anything is published by the clock: longer than
+    /// it takes them to connect again.
+    pub(crate) first_contact: Duration,
+    /// Between two looks at the clock at most, even when nothing is due: a machine that slept or was set right has skipped time.
+    pub(crate) look: Duration,
+    /// For further revocations, before a large complete CRL is signed for all of them.
+    pub(crate) coalescing: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_contact: Duration::from_secs(20),
+            look: Duration::from_secs(30),
+            coalescing: Duration::from_secs(3),
+        }
+    }
+}
 
 /// Why the daemon has no certificate of its own.
 #[derive(Debug, thiserror::Error)]
@@ -89,8 +103,8 @@ pub(crate) enum Contact {
 
 impl Contact {
     /// Waits for a while until everybody who is known has said what it enforces.
-    async fn made(feed: &Feed) -> Self {
-        let _ = tokio::time::timeout(FIRST_CONTACT, feed.all_heard()).await;
+    async fn made(feed: &Feed, pace: Pace) -> Self {
+        let _ = tokio::time::timeout(pace.first_contact, feed.all_heard()).await;
         Self::now(feed)
     }
 
@@ -176,7 +190,13 @@ impl Presented {
 
 /// Keeps the certificate good that the daemon presents. It is looked at whenever something was revoked, which may be it.
 /// Runs until it is dropped.
-pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut presented: Presented, clock: Clock) {
+pub(crate) async fn keep_presentable(
+    authority: Arc<Authority>,
+    feed: Feed,
+    mut presented: Presented,
+    clock: Clock,
+    pace: Pace,
+) {
     let mut announced = feed.announced();
     loop {
         announced.mark_unchanged();
@@ -186,7 +206,7 @@ pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut 
         {
             error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
         }
-        let pause = presented.replace_at.since(clock.now()).clamp(*PAUSE.start(), *PAUSE.end());
+        let pause = presented.replace_at.since(clock.now()).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = announced.changed() => {}
@@ -195,15 +215,15 @@ pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut 
 }
 
 /// Runs until it is dropped.
-pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock) {
+pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
     let mut said = None;
-    Contact::made(&feed).await;
+    Contact::made(&feed, pace).await;
     loop {
         let mut contact = Contact::now(&feed);
         if contact == Contact::Full && said != Some(contact) {
             // Whoever was heard last may have something to hand over.
-            contact = Contact::made(&feed).await;
+            contact = Contact::made(&feed, pace).await;
         }
         if said != Some(contact) {
             say(&feed, contact);
@@ -216,11 +236,11 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock)
             error!(%error, "no new CRL could be published; it is tried again");
         }
         let next = next_due(&authority, contact, now).await.unwrap_or(now);
-        let pause = next.since(now).clamp(*PAUSE.start(), *PAUSE.end());
+        let pause = next.since(now).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Others may enforce more than the one who came first: everybody hands over before anything is published.
-            _ = taken_back.changed() => drop(Contact::made(&feed).await),
+            _ = taken_back.changed() => drop(Contact::made(&feed, pace).await),
         }
     }
 }
@@ -244,26 +264,27 @@ pub(crate) fn not_heard(names: &[String]) -> String {
         (names, more) => format!("not heard since the start: {} and {more} more", names[..NAMED].join(", ")),
     };
     format!(
-        "{missing}; each CRL is followed by the next only near its end, as nobody else could tell that this database is an older copy"
+        "{missing}; until then each CRL is followed by the next only near its end, because a relying party could tell that this \
+         database is an older copy"
     )
 }
 
 /// Signs the complete CRL that revocations left behind because it is large, a moment after them and once for all of them.
 /// Runs until it is dropped.
-pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock) {
+pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
     let mut announced = feed.announced();
-    Contact::made(&feed).await;
+    Contact::made(&feed, pace).await;
     let is_behind = |now: &Announced| now.issuing.complete < now.issuing.number && now.issuing.ahead.is_none();
     loop {
         if announced.wait_for(is_behind).await.is_err() {
             return;
         }
-        tokio::time::sleep(COALESCING).await;
+        tokio::time::sleep(pace.coalescing).await;
         // As before any other publication: others may enforce more than the one who came first.
         while taken_back.has_changed().unwrap_or(false) {
             taken_back.mark_unchanged();
-            Contact::made(&feed).await;
+            Contact::made(&feed, pace).await;
         }
         if !is_behind(&announced.borrow()) {
             continue;

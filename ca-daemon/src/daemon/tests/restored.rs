@@ -9,7 +9,7 @@ use pki::{
 use super::*;
 use crate::settings::CrlKind;
 
-fn relying_party(name: &str, number: i64) -> RelyingParty {
+pub(super) fn relying_party(name: &str, number: i64) -> RelyingParty {
     RelyingParty {
         name: name.to_owned(),
         serial: Serial::from_random([30; 16]),
