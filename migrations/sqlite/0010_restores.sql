@@ -35,3 +35,7 @@ ALTER TABLE crl_sequences DROP COLUMN ahead_at;
 -- The highest number with a new revocation that this database does not know. From there to ahead_number, each list of this
 -- authority has all that was forgotten.
 ALTER TABLE crl_sequences ADD COLUMN ahead_revoked INTEGER;
+
+-- A certificate that this authority has issued and a restored database does not know is recorded when somebody brings it along to
+-- have it revoked: then.
+ALTER TABLE certificates ADD COLUMN adopted_at INTEGER;

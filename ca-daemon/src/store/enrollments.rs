@@ -16,8 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, Writing, begin, beneath::Beneath, certificates, records,
-    tokens, uncertifiable::Obstacles,
+    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, Writing, begin, beneath::Beneath, certificates,
+    records, tokens, uncertifiable::Obstacles,
 };
 
 /// How many are recorded together at most: what they take is a small part of a second.

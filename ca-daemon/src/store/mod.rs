@@ -14,6 +14,7 @@ mod pages;
 mod records;
 mod relying_parties;
 mod revocations;
+mod strays;
 mod tokens;
 mod uncertifiable;
 
@@ -50,6 +51,7 @@ pub(crate) use self::{
         TokenRefusal, Uses,
     },
     revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},
+    strays::StrayRevocation,
     tokens::TokenRevocation,
     uncertifiable::{IssuerRevocation, Uncertifiable},
 };

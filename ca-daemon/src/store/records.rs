@@ -6,6 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 use pki::{
     crl::{CrlNumber, RevocationReason},
+    issuing::IssuedCertificate,
     policy::Grant,
     profile::Profile,
     serial::Serial,
@@ -65,7 +66,27 @@ pub(crate) struct CertificateRecord {
     pub(crate) validity: Validity,
     pub(crate) issued_at: Timestamp,
     pub(crate) der: CertificateDer<'static>,
+    /// When somebody brought it along, if a restored database did not know it otherwise.
+    pub(crate) adopted_at: Option<Timestamp>,
     pub(crate) status: Status,
+}
+
+impl CertificateRecord {
+    /// What there will be of a certificate once it is recorded out of its file.
+    pub(crate) fn of_stray(stray: &IssuedCertificate, now: Timestamp) -> Self {
+        let validity = stray.info.validity;
+        Self {
+            serial: stray.info.id.serial,
+            common_name: stray.info.display_name(),
+            profile: stray.profile,
+            token: None,
+            validity,
+            issued_at: validity.not_before,
+            der: stray.der.clone(),
+            adopted_at: Some(now),
+            status: if now > validity.not_after { Status::Expired } else { Status::Valid },
+        }
+    }
 }
 
 /// What became of one order to revoke.
@@ -264,6 +285,7 @@ pub(super) fn certificate(
         validity,
         issued_at: time(row, "issued_at")?,
         der: row.try_get::<Vec<u8>, _>("der")?.into(),
+        adopted_at: optional_time(row, "adopted_at")?,
         status,
     })
 }

@@ -7,6 +7,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use pki::{
     crl::{CrlNumber, RevocationReason, RevokedEntry},
+    issuing::IssuedCertificate,
     serial::Serial,
     time::Timestamp,
     token::TokenId,
@@ -17,7 +18,9 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
     crls::{begin_publication, newest, note_number, note_revoking, put_complete, put_delta},
-    records, tokens,
+    records,
+    strays::{adopt, revoke_unknown},
+    tokens,
     uncertifiable::compromise_key,
 };
 use crate::settings::Issuer;
@@ -32,6 +35,10 @@ pub(crate) struct Target<'a> {
     /// And every certificate that was enrolled with one of these tokens and is valid by then.
     pub(crate) tokens: &'a [TokenId],
     pub(crate) with_tokens: WithTokens,
+    /// Of the serials, the certificates that this authority has issued and that are not known here.
+    pub(crate) strays: &'a [IssuedCertificate],
+    /// And what has these serial numbers, of which nothing else is known here but until when it is in CRLs.
+    pub(crate) unknown: &'a [(Serial, Timestamp)],
 }
 
 /// What becomes of the tokens that enrolled what is revoked.
@@ -47,6 +54,7 @@ pub(crate) enum WithTokens {
 /// What became of an order to revoke, certificate by certificate, and the CRL that says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Revoked {
+    /// Those of which only the serial number was known come last.
     pub(crate) outcomes: Vec<(Serial, Revocation)>,
     /// The issuing CA's current CRL, complete or delta: a new one if anything was revoked that was not before.
     pub(crate) crl: CrlNumber,
@@ -96,6 +104,9 @@ impl Store {
         signer: Arc<impl CrlSigner>,
     ) -> Result<Revoked, StoreError> {
         let mut tx = self.begin().await?;
+        for stray in target.strays {
+            adopt(&mut tx, stray, period.this_update).await?;
+        }
         let mut serials = target.serials.to_vec();
         for name in target.names {
             serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
@@ -109,6 +120,10 @@ impl Store {
         let mut outcomes = Vec::with_capacity(serials.len());
         for serial in &serials {
             outcomes.push((*serial, revoke(&mut tx, serial, reason, period.this_update).await?));
+        }
+        for (serial, until) in target.unknown {
+            let entry = RevokedEntry { serial: *serial, revoked_at: period.this_update, reason };
+            outcomes.push((*serial, revoke_unknown(&mut tx, &entry, *until).await?));
         }
         let tokens = match target.with_tokens {
             WithTokens::Leave => Vec::new(),
@@ -349,7 +364,7 @@ async fn known_serials(connection: &mut SqliteConnection, issuer: Issuer) -> Res
 }
 
 /// Whether it was not there.
-async fn insert(
+pub(super) async fn insert(
     connection: &mut SqliteConnection,
     issuer: Issuer,
     entry: &RevokedEntry,

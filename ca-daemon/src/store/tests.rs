@@ -330,6 +330,7 @@ async fn a_database_from_before_the_deltas_goes_on() {
         "DROP TRIGGER revocations_compromise_keys",
         "DROP TRIGGER certificates_compromise_keys",
         "DROP TABLE compromised_keys",
+        "ALTER TABLE certificates DROP COLUMN adopted_at",
         "DROP TRIGGER revocations_are_appended",
         "DROP TABLE crl_pages",
         "ALTER TABLE crls DROP COLUMN pages",
