@@ -2,7 +2,7 @@
 
 use mtls::revocation::{InstallError, Installed, LiveSet, Refusal};
 use pki::{
-    certificate::{CertificateId, CertificateInfo},
+    certificate::{CertificateInfo, IssuerId, VerifiedId},
     crl::CrlIssuer,
 };
 
@@ -34,7 +34,7 @@ async fn a_clock_that_was_ahead_does_not_unrevoke_for_whoever_took_a_list_meanwh
         let issuer = CertificateInfo::from_der(authority.certificate(Issuer::Issuing)).unwrap();
         let live = LiveSet::new(vec![CrlIssuer::from_certificate(&issuer).unwrap()]);
         let revoked = fixture.issue("client_1", 20).await;
-        let chain = [CertificateId { issuer: issuer.subject.clone(), serial: revoked }];
+        let chain = [VerifiedId { issuer: IssuerId::of(&issuer), serial: revoked }];
         authority.revoke(&[revoked], RevocationReason::KeyCompromise, now()).await.unwrap();
         if more > 0 {
             revoke_many(store, more).await;
