@@ -14,6 +14,7 @@ declare -A packages=(
     [python3]=python3
     [script]=bsdutils
     [sqlite3]=sqlite3
+    [strace]=strace
     [strip]=binutils
     [tcpdump]=tcpdump
 )

@@ -28,7 +28,7 @@ use crate::{
     http::{self, App},
     peers::FleetVerifier,
     settings::Issuer,
-    upkeep::{self, Presented},
+    upkeep::{self, Contact, Pace, Presented},
 };
 
 /// Where to listen; port 0 takes any free one.
@@ -82,18 +82,28 @@ impl Daemon {
     /// certificate. Nothing is answered before [`Self::serve`].
     pub async fn start(directory: &Path, listen: Listen, clock: Clock) -> Result<Self, StartError> {
         let directory = Directory::new(directory);
-        let authority = Arc::new(Authority::open(&directory).await.map_err(failed)?);
-        let control = Control::open(&directory)?;
+        let authority = Authority::open(&directory).await.map_err(failed)?;
+        Self::start_with(authority, &directory, listen, clock, Pace::default()).await
+    }
+
+    async fn start_with(
+        authority: Authority,
+        directory: &Directory,
+        listen: Listen,
+        clock: Clock,
+        pace: Pace,
+    ) -> Result<Self, StartError> {
+        let authority = Arc::new(authority);
+        let control = Control::open(directory)?;
         // The ports first: a start that fails for want of one leaves no certificate behind.
         let https = bind(listen.https, "--listen")?;
         let http = bind(listen.http, "--http-listen")?;
         let now = clock.now();
         let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.map_err(failed)?;
-        // Where there are relying parties, they are heard first.
-        if !feed.has_relying_parties() {
-            upkeep::publish_due(&authority, now).await.map_err(failed)?;
-            feed.refresh().await.map_err(failed)?;
-        }
+        upkeep::warn_of_loss(&authority).await.map_err(failed)?;
+        // Relying parties are heard first, unless nobody could wait for that.
+        upkeep::publish_due(&authority, Contact::Starting, now).await.map_err(failed)?;
+        feed.refresh().await.map_err(failed)?;
         upkeep::warn_of_absent_keys(&authority).await.map_err(failed)?;
         let identity = upkeep::own_identity(&authority, now).await.map_err(failed)?;
         let presented = Presented::new(&identity).map_err(failed)?;
@@ -101,9 +111,9 @@ impl Daemon {
         let peers = FleetVerifier::new(root, issuing).map_err(failed)?;
         let tls = tls_config(peers, presented.identity.clone(), &clock).map_err(failed)?;
         let mut tasks = JoinSet::new();
-        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone()));
-        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone()));
-        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone()));
+        tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
+        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone(), pace));
+        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
         tasks.spawn(feed::keep_told(feed.clone()));
         Ok(Self {
             app: App::new(authority, feed, clock),

@@ -96,6 +96,11 @@ impl Directory {
         self.0.join("ca.db")
     }
 
+    /// How far the database's CRL numbers have come; the store keeps it.
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.0.join("ca.mark")
+    }
+
     pub(crate) fn certificate(&self, issuer: Issuer) -> PathBuf {
         self.0.join(format!("{issuer}.crt"))
     }
@@ -124,13 +129,14 @@ impl Directory {
     }
 
     /// Every file of an authority, the database last: it is what makes it one.
-    pub(crate) fn files(&self) -> [PathBuf; 6] {
+    pub(crate) fn files(&self) -> [PathBuf; 7] {
         [
             self.certificate(Issuer::Root),
             self.key(Issuer::Root),
             self.certificate(Issuer::Issuing),
             self.key(Issuer::Issuing),
             self.bootstrap_token(),
+            self.mark(),
             self.database(),
         ]
     }

@@ -35,6 +35,14 @@ impl Issuer {
         }
     }
 
+    /// How `ca-daemon crl` is told of which one: by nothing, or by this option.
+    pub(crate) fn option(self) -> &'static str {
+        match self {
+            Self::Root => " --root",
+            Self::Issuing => "",
+        }
+    }
+
     /// Where its CRL is served.
     pub(crate) fn crl_path(self) -> &'static str {
         match self {

@@ -23,21 +23,39 @@ use crate::{
     authority::{Authority, IssueError, PublishError},
     feed::{Announced, Feed},
     settings::{CrlKind, Issuer},
-    store::{Status, StoreError},
+    store::{CrlHead, Status, StoreError},
 };
 
 /// How long the daemon's own certificate lives; its key is never on a disk and ends with the process.
 const IDENTITY_LIFETIME: Duration = Duration::from_hours(24 * 7);
-/// The bounds on the pause between two looks at the clock. It is looked at even when nothing is due: a machine that
-/// slept or was set right has skipped time.
-const PAUSE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30);
+/// The least pause between two looks at the clock.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long before its end a list is followed by the next while not everybody was heard: this part of its life, or so many seconds
+/// where that is more. Until then, somebody who enforces what this database has forgotten can come back and hand it over, and
+/// somebody else can read the log. A tenth of the usual day is time enough to try a publication that fails again and again.
+const NEAR_ITS_END: (u32, Duration) = (10, Duration::from_secs(5));
 
-/// How long after the start relying parties are waited for before anything is published by the clock: longer than it takes
-/// them to connect again.
-const FIRST_CONTACT: Duration = Duration::from_secs(20);
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// After the start, and after something was taken back, for relying parties before anything is published by the clock: longer than
+    /// it takes them to connect again.
+    pub(crate) first_contact: Duration,
+    /// Between two looks at the clock at most, even when nothing is due: a machine that slept or was set right has skipped time.
+    pub(crate) look: Duration,
+    /// For further revocations, before a large complete CRL is signed for all of them.
+    pub(crate) coalescing: Duration,
+}
 
-/// How long revocations are gathered before a large complete CRL is signed.
-const COALESCING: Duration = Duration::from_secs(3);
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_contact: Duration::from_secs(20),
+            look: Duration::from_secs(30),
+            coalescing: Duration::from_secs(3),
+        }
+    }
+}
 
 /// Why the daemon has no certificate of its own.
 #[derive(Debug, thiserror::Error)]
@@ -71,23 +89,50 @@ pub(crate) async fn own_identity(authority: &Authority, now: Timestamp) -> Resul
     Ok(Identity::new(chain, key)?)
 }
 
-/// Waits until every relying party that is known has said what it enforces. A database that was restored from an older copy
-/// would otherwise publish a list with a higher number before it hears that it has forgotten something, and relying parties
-/// would forget that, too.
-pub(crate) async fn first_contact(feed: &Feed) {
-    let _ = tokio::time::timeout(FIRST_CONTACT, feed.all_heard()).await;
+/// Who could tell by now that this database is an older copy. One that was restored would otherwise publish a list with a higher
+/// number before it hears that it has forgotten something, and relying parties would forget that, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// The daemon starts, and has heard nobody.
+    Starting,
+    /// Some that are known were waited for in vain, or nobody is known.
+    Partial,
+    /// Everybody who is known has said what it enforces, and all of it is known here.
+    Full,
 }
 
-/// Publishes the CRLs whose time has come and whose key is here. Not so while a relying party enforces what this database
-/// does not know: then it is for a person to decide, and the list that is in force there stays in force until its nextUpdate.
-pub(crate) async fn publish_due(authority: &Authority, now: Timestamp) -> Result<(), PublishError> {
+impl Contact {
+    /// Waits for a while until everybody who is known has said what it enforces.
+    async fn made(feed: &Feed, pace: Pace) -> Self {
+        let _ = tokio::time::timeout(pace.first_contact, feed.all_heard()).await;
+        Self::now(feed)
+    }
+
+    fn now(feed: &Feed) -> Self {
+        if feed.unheard().is_empty() && feed.has_relying_parties() { Self::Full } else { Self::Partial }
+    }
+}
+
+/// Publishes the CRLs whose time has come and whose key is here. Not so while the database has forgotten revocations that were
+/// published: then it is for a person to decide, and the list that is in force elsewhere stays in force until its nextUpdate.
+pub(crate) async fn publish_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<(), PublishError> {
     for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
         // A database from before there were deltas has none, though its next complete CRL will point to one.
         let lacks_delta =
             issuer.delta_path().is_some() && authority.store().head(issuer, CrlKind::Delta).await?.is_none();
-        let due = successor_due(authority, issuer, now).await?;
+        let due = successor_due(authority, issuer, contact, now).await?;
         if now >= due || (lacks_delta && due != Timestamp::MAX) {
             authority.publish(issuer, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what a person has to mend before anything is published again.
+pub(crate) async fn warn_of_loss(authority: &Authority) -> Result<(), StoreError> {
+    for issuer in Issuer::ALL {
+        if let Some(ahead) = authority.store().newest(issuer).await?.ahead {
+            error!("{ahead}");
         }
     }
     Ok(())
@@ -145,14 +190,23 @@ impl Presented {
 
 /// Keeps the certificate good that the daemon presents. It is looked at whenever something was revoked, which may be it.
 /// Runs until it is dropped.
-pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut presented: Presented, clock: Clock) {
+pub(crate) async fn keep_presentable(
+    authority: Arc<Authority>,
+    feed: Feed,
+    mut presented: Presented,
+    clock: Clock,
+    pace: Pace,
+) {
     let mut announced = feed.announced();
     loop {
         announced.mark_unchanged();
-        if let Err(error) = presented.keep_good(&authority, clock.now()).await {
+        // Once its files were replaced, which was said, the database takes nothing more.
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = presented.keep_good(&authority, clock.now()).await
+        {
             error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
         }
-        let pause = presented.replace_at.since(clock.now()).clamp(*PAUSE.start(), *PAUSE.end());
+        let pause = presented.replace_at.since(clock.now()).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = announced.changed() => {}
@@ -161,44 +215,80 @@ pub(crate) async fn keep_presentable(authority: Arc<Authority>, feed: Feed, mut 
 }
 
 /// Runs until it is dropped.
-pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock) {
-    first_contact(&feed).await;
-    if let Err(error) = publish_due(&authority, clock.now()).await {
-        error!(%error, "no new CRL could be published; it is tried again");
-    }
+pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
+    let mut said = None;
+    Contact::made(&feed, pace).await;
     loop {
-        let next = match next_due(&authority, clock.now()).await {
-            Ok(due) => due,
-            Err(error) => {
-                error!(%error, "the database cannot be read");
-                clock.now()
-            }
-        };
-        let pause = next.since(clock.now()).clamp(*PAUSE.start(), *PAUSE.end());
+        let mut contact = Contact::now(&feed);
+        if contact == Contact::Full && said != Some(contact) {
+            // Whoever was heard last may have something to hand over.
+            contact = Contact::made(&feed, pace).await;
+        }
+        if said != Some(contact) {
+            say(&feed, contact);
+            said = Some(contact);
+        }
+        let now = clock.now();
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = publish_due(&authority, contact, now).await
+        {
+            error!(%error, "no new CRL could be published; it is tried again");
+        }
+        let next = next_due(&authority, contact, now).await.unwrap_or(now);
+        let pause = next.since(now).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Others may enforce more than the one who came first: everybody hands over before anything is published.
-            _ = taken_back.changed() => first_contact(&feed).await,
-        }
-        let now = clock.now();
-        if let Err(error) = publish_due(&authority, now).await {
-            error!(%error, "no new CRL could be published; it is tried again");
+            _ = taken_back.changed() => drop(Contact::made(&feed, pace).await),
         }
     }
 }
 
+/// Says who is missing, or that nobody is any more.
+fn say(feed: &Feed, contact: Contact) {
+    if contact == Contact::Full {
+        info!("every relying party that is known was heard; CRLs follow each other as usual");
+    } else {
+        warn!("{}", not_heard(&feed.unheard()));
+    }
+}
+
+/// What it means that these were not heard since the start.
+pub(crate) fn not_heard(names: &[String]) -> String {
+    const NAMED: usize = 10;
+    let more = names.len().saturating_sub(NAMED);
+    let missing = match (names, more) {
+        ([], _) => "no relying party was ever on the feed".to_owned(),
+        (names, 0) => format!("not heard since the start: {}", names.join(", ")),
+        (names, more) => format!("not heard since the start: {} and {more} more", names[..NAMED].join(", ")),
+    };
+    format!(
+        "{missing}; until then each CRL is followed by the next only near its end, because a relying party could tell that this \
+         database is an older copy"
+    )
+}
+
 /// Signs the complete CRL that revocations left behind because it is large, a moment after them and once for all of them.
 /// Runs until it is dropped.
-pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock) {
-    first_contact(&feed).await;
+pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
+    let mut taken_back = feed.taken_back();
     let mut announced = feed.announced();
+    Contact::made(&feed, pace).await;
+    let is_behind = |now: &Announced| now.issuing.complete < now.issuing.number && now.issuing.ahead.is_none();
     loop {
-        let is_behind = |now: &Announced| now.issuing.complete < now.issuing.number && now.issuing.ahead.is_none();
         if announced.wait_for(is_behind).await.is_err() {
             return;
         }
-        tokio::time::sleep(COALESCING).await;
+        tokio::time::sleep(pace.coalescing).await;
+        // As before any other publication: others may enforce more than the one who came first.
+        while taken_back.has_changed().unwrap_or(false) {
+            taken_back.mark_unchanged();
+            Contact::made(&feed, pace).await;
+        }
+        if !is_behind(&announced.borrow()) {
+            continue;
+        }
         if let Err(error) = authority.publish(Issuer::Issuing, clock.now()).await {
             error!(%error, "the complete CRL could not be signed; it is tried again");
         }
@@ -215,24 +305,42 @@ fn replacement_due(identity: &Identity) -> Timestamp {
 }
 
 /// When the first CRL that can be signed here is due.
-async fn next_due(authority: &Authority, now: Timestamp) -> Result<Timestamp, StoreError> {
+async fn next_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<Timestamp, StoreError> {
     let mut next = Timestamp::MAX;
     for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
-        next = next.min(successor_due(authority, issuer, now).await?);
+        next = next.min(successor_due(authority, issuer, contact, now).await?);
     }
     Ok(next)
 }
 
-/// When the issuer's next CRL is due; never, as far as the clock goes, while somebody enforces what is not known here.
-async fn successor_due(authority: &Authority, issuer: Issuer, now: Timestamp) -> Result<Timestamp, StoreError> {
+/// When the issuer's next CRL is due; never, as far as the clock goes, while revocations are known to be forgotten.
+async fn successor_due(
+    authority: &Authority,
+    issuer: Issuer,
+    contact: Contact,
+    now: Timestamp,
+) -> Result<Timestamp, StoreError> {
     let newest = authority.store().newest(issuer).await?;
+    let head = authority.store().crl_head(issuer).await?;
     if newest.ahead.is_some() {
         Ok(Timestamp::MAX)
-    } else if newest.is_overtaken {
+    } else if newest.is_overtaken && contact != Contact::Starting {
+        Ok(now)
+    } else if contact == Contact::Full {
+        Ok(head.successor_due(now))
+    } else if head.this_update > now {
+        // Whose clock is right refuses it.
         Ok(now)
     } else {
-        Ok(authority.store().crl_head(issuer).await?.successor_due(now))
+        Ok(head.successor_due(now).max(near_its_end(&head)))
     }
+}
+
+/// When a list is so near its end that the next one does not wait for anybody.
+fn near_its_end(head: &CrlHead) -> Timestamp {
+    let (part, least) = NEAR_ITS_END;
+    let life = head.next_update.since(head.this_update);
+    head.next_update.minus((life / part).max(least))
 }
 
 #[cfg(test)]
@@ -250,11 +358,39 @@ mod tests {
     async fn a_crl_is_followed_by_the_next_after_a_third_of_its_life() {
         let fixture = Fixture::new().await;
         let number = async || fixture.authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
-        publish_due(&fixture.authority, hours(7)).await.unwrap();
+        publish_due(&fixture.authority, Contact::Full, hours(7)).await.unwrap();
         assert_eq!(number().await, CrlNumber::FIRST);
-        publish_due(&fixture.authority, hours(8)).await.unwrap();
+        publish_due(&fixture.authority, Contact::Full, hours(8)).await.unwrap();
         assert_eq!(number().await, CrlNumber::new(hours(8).unix()).unwrap());
-        assert_eq!(next_due(&fixture.authority, hours(8)).await.unwrap(), hours(16));
+        assert_eq!(next_due(&fixture.authority, Contact::Full, hours(8)).await.unwrap(), hours(16));
+    }
+
+    #[tokio::test]
+    async fn while_somebody_is_missing_a_crl_is_followed_by_the_next_only_near_its_end() {
+        let fixture = Fixture::new().await;
+        let authority = &fixture.authority;
+        let number = async || authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
+        for contact in [Contact::Starting, Contact::Partial] {
+            publish_due(authority, contact, hours(21)).await.unwrap();
+            assert_eq!(number().await, CrlNumber::FIRST);
+        }
+        let due = hours(24).minus(Duration::from_secs(24 * 360));
+        assert_eq!(next_due(authority, Contact::Partial, hours(21)).await.unwrap(), due);
+        publish_due(authority, Contact::Starting, due).await.unwrap();
+        assert_eq!(number().await, CrlNumber::new(due.unix()).unwrap());
+        let short = CrlHead {
+            next_update: now().plus(Duration::from_secs(30)),
+            ..authority.store().crl_head(Issuer::Root).await.unwrap()
+        };
+        assert_eq!(near_its_end(&short), now().plus(Duration::from_secs(25)), "time to try it again");
+    }
+
+    #[test]
+    fn it_is_said_who_is_missing() {
+        let names = |count| (0..count).map(|index| format!("service{index}")).collect::<Vec<_>>();
+        assert!(not_heard(&[]).starts_with("no relying party was ever on the feed; "));
+        assert!(not_heard(&names(2)).starts_with("not heard since the start: service0, service1; "));
+        assert!(not_heard(&names(12)).contains("service9 and 2 more; "));
     }
 
     #[tokio::test]
@@ -266,12 +402,12 @@ mod tests {
         for issuer in Issuer::ALL {
             authority.publish(issuer, hours(1000)).await.unwrap();
         }
-        assert_eq!(next_due(authority, now()).await.unwrap(), now());
-        publish_due(authority, now()).await.unwrap();
+        assert_eq!(next_due(authority, Contact::Starting, now()).await.unwrap(), now());
+        publish_due(authority, Contact::Starting, now()).await.unwrap();
         for issuer in Issuer::ALL {
             assert_eq!(authority.store().crl_head(issuer).await.unwrap().this_update, now(), "{issuer}");
         }
-        assert_eq!(next_due(authority, now()).await.unwrap(), hours(8));
+        assert_eq!(next_due(authority, Contact::Full, now()).await.unwrap(), hours(8));
         presented.keep_good(authority, now()).await.unwrap();
         assert_ne!(presented.serial, ahead);
         assert!(presented.validity.contains(now()));

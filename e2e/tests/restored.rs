@@ -104,3 +104,98 @@ fn what_was_forgotten_is_taken_back_from_the_files_that_a_service_keeps() {
     let url = fleet.service(0).url();
     assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
 }
+
+/// The answer's status and text.
+fn readiness(fleet: &Fleet) -> (String, String) {
+    let arguments = ["-sS", "-w", "%{stderr}%{http_code}", &format!("{}/readyz", fleet.crl_url())];
+    let answer = run(Command::new("curl").args(arguments)).success();
+    (answer.stderr, answer.stdout)
+}
+
+#[test]
+fn a_copy_from_before_any_service_was_there_publishes_nothing_until_one_hands_over() {
+    let mut fleet = Fleet::new();
+    let client = fleet.enroll("client_1");
+    let backup = fleet.directory().join("backup.db");
+    copy(&fleet, &backup);
+    fleet.start_service("service0", &["--crl-refresh", "200ms"]);
+    fleet.wait_connected(1);
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
+    let before = number(&fleet);
+
+    fleet.service(0).process.kill();
+    restore(&mut fleet, &backup);
+    fleet.start_ca();
+    // By itself, out of the mark beside the database: nobody was heard yet.
+    let (status, said) = readiness(&fleet);
+    assert!(status == "503" && said.contains("ca.mark") && said.contains("crl --import"), "{status}: {said}");
+    fleet.restart_service(0, &["--crl-refresh", "200ms"]);
+    let url = fleet.service(0).url();
+    wait_until("the authority has back what it forgot", || (readiness(&fleet).0 == "200").then_some(()));
+    assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
+    assert!(number(&fleet) > before);
+}
+
+#[test]
+fn an_operator_can_go_on_without_what_a_restore_has_lost_and_revoke_what_is_not_known_any_more() {
+    let mut fleet = Fleet::new();
+    let backup = fleet.directory().join("backup.db");
+    copy(&fleet, &backup);
+    let (lost, stranger) = (fleet.enroll("client_1"), fleet.enroll("client_2"));
+    let serial = |fleet: &Fleet, name: &str| {
+        let shown = fleet.ca_daemon(&["show", name, "--json"]).success().json();
+        shown[0]["serial"].as_str().unwrap_or_else(|| panic!("{shown}")).to_owned()
+    };
+    let serials = [serial(&fleet, "client_1"), serial(&fleet, "client_2")];
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--no-wait"]).success();
+    restore(&mut fleet, &backup);
+    fleet.start_ca();
+    assert_eq!(readiness(&fleet).0, "503");
+
+    let certificate = lost.file("client.crt");
+    let by_file = ["revoke", "--no-wait", "--cert", certificate.to_str().unwrap_or_default()];
+    let said = fleet.ca_daemon(&by_file).success();
+    assert!(said.stdout.contains("revoked client_1"), "{said:?}");
+    assert!(said.stderr.contains("this database is an older copy") && said.stderr.contains("--resign"), "{said:?}");
+    assert_eq!(readiness(&fleet).0, "503", "one revocation says nothing of others");
+    let by_number = ["revoke", "--no-wait", "--unknown", "--serial", &serials[1]];
+    let said = fleet.ca_daemon(&by_number).success().stdout;
+    assert!(said.contains("not known here otherwise"), "{said}");
+    for serial in &serials {
+        let shown = fleet.ca_daemon(&["show", serial]).success().stdout;
+        assert!(shown.contains("revoked at") && shown.contains("not known here otherwise"), "{shown}");
+    }
+    let listed = fleet.ca_daemon(&["list", "--status", "revoked", "--json"]).success().json();
+    let unknown = listed.as_array().into_iter().flatten().filter(|one| one["notKnownHereOtherwise"] == true).count();
+    assert_eq!(unknown, 2, "{listed}");
+
+    let _ = fleet.ca_daemon(&["crl", "--resign", "--out", "resigned.crl"]).success();
+    wait_until("the authority goes on", || (readiness(&fleet).0 == "200").then_some(()));
+    let url = fleet.start_service("service0", &[]).url();
+    for client in [&lost, &stranger] {
+        assert_eq!(alert(client, &url).as_deref(), Some("certificate_revoked"));
+    }
+}
+
+#[test]
+fn an_authority_whose_files_are_taken_from_beneath_it_acknowledges_nothing_any_more() {
+    let mut fleet = Fleet::new();
+    let _ = fleet.enroll("client_1");
+    fs::remove_file(fleet.ca_directory().join("ca.db-wal")).expect("the daemon has it open");
+    let said = wait_until("the daemon notices", || {
+        let (status, said) = readiness(&fleet);
+        (status == "503").then_some(said)
+    });
+    assert!(said.contains("was removed or replaced while it was in use"), "{said}");
+    assert_ne!(run(fleet.command("api-client").args(["enroll", "--name", "client_2", "--dir", "client_2"])).code(), 0);
+    let complaints = fleet.ca().log().matches("was removed or replaced").count();
+    assert_eq!(complaints, 1, "{}", fleet.ca().log());
+    // It is still there to say so.
+    assert_eq!(
+        run(Command::new("curl").args(["-sS", &format!("{}/healthz", fleet.crl_url())])).success().stdout,
+        "ok\n"
+    );
+    fleet.ca().kill();
+    fleet.start_ca();
+    let _ = fleet.enroll("client_3");
+}

@@ -4,10 +4,12 @@
 //! It never believes anybody's word for what was revoked; the authority's own signature is what counts.
 
 use pki::{
-    certificate::CertificateInfo,
+    certificate::{CertificateError, CertificateInfo},
     crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
+    issuing::IssuedCertificate,
+    time::Timestamp,
 };
-use rustls_pki_types::{CertificateRevocationListDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _};
 use tokio::task::spawn_blocking;
 use tracing::error;
 
@@ -55,6 +57,24 @@ impl Authority {
             );
         }
         Ok(taken)
+    }
+}
+
+impl Authority {
+    /// A certificate that this authority has issued, by its name and signature, though the database may not know it. A CA's is none.
+    pub(crate) fn recognise(&self, certificate: &CertificateDer<'_>) -> Option<IssuedCertificate> {
+        let issuing = CertificateInfo::from_der(self.certificate(Issuer::Issuing)).ok()?;
+        if !issuing.has_signed(certificate) {
+            return None;
+        }
+        let info = CertificateInfo::from_der(certificate).ok()?;
+        Some(IssuedCertificate { profile: info.profile?, info, der: certificate.clone().into_owned() })
+    }
+
+    /// Until when a revocation stays in CRLs if of the certificate nothing but the serial number is known: nothing that the issuing CA
+    /// has issued is valid after it.
+    pub(crate) fn last_end(&self) -> Result<Timestamp, CertificateError> {
+        Ok(CertificateInfo::from_der(self.certificate(Issuer::Issuing))?.validity.not_after)
     }
 }
 

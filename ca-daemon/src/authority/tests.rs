@@ -1,6 +1,7 @@
 //! The use cases on a real database, with a fixed time and given randomness.
 
 mod ended;
+mod strays;
 
 use std::path::PathBuf;
 
@@ -56,6 +57,12 @@ impl Fixture {
         found(&directory, plan(), randomness, now()).await.unwrap();
         let authority = Arc::new(Authority::open(&directory).await.unwrap());
         Self { authority, bootstrap: Secret::from_octets([3; 32]), directory, _parent: parent }
+    }
+
+    /// Another process's view of the authority, which leaves the complete CRL behind above so many revocations.
+    pub(crate) async fn coalescing_above(&self, coalesced_above: u64) -> Authority {
+        let authority = Authority::open(&self.directory).await.unwrap();
+        Authority { store: authority.store.clone().coalescing_above(coalesced_above), ..authority }
     }
 
     /// A copy of the database as it is now.

@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// The root's CRL instead of the issuing CA's
     #[arg(long)]
     root: bool,
-    /// Sign and publish a new one first
+    /// Sign and publish a new one first; a database that was restored from an older copy goes on without what it has forgotten
     #[arg(long)]
     resign: bool,
     /// The root's key, if it is kept elsewhere
@@ -105,7 +105,8 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let issuer = if arguments.root { Issuer::Root } else { Issuer::Issuing };
     let newest = authority.store().newest(issuer).await?;
     // A large one is left behind by revocations until the daemon signs it again, and there may be none.
-    let crl = if arguments.resign || newest.complete < newest.number {
+    // But none is signed just to be written out that lacks what a restored database has forgotten.
+    let crl = if arguments.resign || (newest.complete < newest.number && newest.ahead.is_none()) {
         resign(context, arguments, authority, issuer).await?
     } else {
         authority.store().crl(issuer).await?
@@ -138,11 +139,15 @@ async fn resign(
     issuer: Issuer,
 ) -> anyhow::Result<CrlRecord> {
     let now = context.clock.now();
-    Ok(match &arguments.root_key {
+    let crl = match &arguments.root_key {
         None => authority.publish(issuer, now).await?,
         Some(key) => {
             let signer = context.directory.load_authority(issuer, key, authority.settings())?;
             authority.publish_with(issuer, Arc::new(signer), now).await?
         }
-    })
+    };
+    if arguments.resign {
+        authority.store().accept_loss(issuer).await?;
+    }
+    Ok(crl)
 }

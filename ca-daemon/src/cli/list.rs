@@ -2,6 +2,8 @@
 //!
 //! It never changes anything.
 
+use std::ops::Not;
+
 use clap::{Args, ValueEnum};
 use pki::{
     certificate::CertificateInfo, name::NamePattern, profile::Profile, serial::Serial, time::Timestamp, token::TokenId,
@@ -9,7 +11,7 @@ use pki::{
 use serde::Serialize;
 
 use super::{Context, arguments::Span, output};
-use crate::store::{CertificateRecord, Filter, Status, Wanted};
+use crate::store::{CertificateRecord, Filter, Status, StrayRevocation, Wanted};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -44,6 +46,27 @@ impl From<Asked> for Wanted {
     }
 }
 
+/// The name of what a restored database has forgotten, and what is said of that.
+pub(super) const UNKNOWN: &str = "not known here otherwise";
+
+/// What is printed of a revocation of which the certificate is not known here.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stray {
+    pub(super) serial: Serial,
+    pub(super) not_after: Timestamp,
+    not_known_here_otherwise: bool,
+    #[serde(flatten)]
+    pub(super) status: Status,
+}
+
+impl Stray {
+    pub(super) fn new(stray: &StrayRevocation) -> Self {
+        let StrayRevocation { serial, revoked_at: at, reason, not_after, .. } = *stray;
+        Self { serial, not_after, not_known_here_otherwise: true, status: Status::Revoked { at, reason } }
+    }
+}
+
 /// What is printed of a certificate.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,6 +81,9 @@ pub(super) struct Listed {
     /// The token that it was enrolled with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<TokenId>,
+    /// It was recorded out of its file, to be revoked.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub(super) not_known_here_otherwise: bool,
     #[serde(flatten)]
     pub(super) status: Status,
 }
@@ -73,6 +99,7 @@ impl Listed {
             not_after: record.validity.not_after,
             issued_at: record.issued_at,
             token: record.token.clone(),
+            not_known_here_otherwise: record.adopted_at.is_some(),
             status: record.status,
         })
     }
@@ -80,6 +107,10 @@ impl Listed {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let now = context.clock.now();
+    // Of these, nothing but the serial number and the revocation is known.
+    let with_strays = arguments.name.is_none()
+        && arguments.expiring_within.is_none()
+        && matches!(arguments.status, None | Some(Asked::Revoked));
     let filter = Filter {
         name: arguments.name,
         status: arguments.status.map(Wanted::from),
@@ -95,7 +126,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     loop {
         let page = pages.next().await?;
         if page.is_empty() {
-            return list.end();
+            break;
         }
         let listed = page.iter().map(Listed::new).collect::<anyhow::Result<Vec<_>>>()?;
         list.add(&listed, |certificate| {
@@ -108,4 +139,19 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
             ]
         })?;
     }
+    let mut last = None;
+    while with_strays {
+        let page = authority.store().stray_revocations(last.as_ref()).await?;
+        last = page.last().copied();
+        if last.is_none() {
+            break;
+        }
+        let strays: Vec<_> = page.iter().map(Stray::new).collect();
+        list.add(&strays, |stray| {
+            let unknown = || "-".to_owned();
+            let status = stray.status.as_str().to_owned();
+            [stray.serial.to_string(), UNKNOWN.to_owned(), unknown(), status, stray.not_after.to_string()]
+        })?;
+    }
+    list.end()
 }

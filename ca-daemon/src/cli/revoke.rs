@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     Context, Failure, dry_run,
     enforcement::Row,
+    list::UNKNOWN,
     output::{self, joined},
     revoke_issuing::{self, ByRoot},
     selection::{Selected, Selection},
@@ -30,7 +31,6 @@ use super::{
 };
 use crate::{
     control::Connection,
-    feed::describe_ahead,
     settings::Issuer,
     store::{CertificateRecord, Revocation, Store, StoreError, Target, TokenRecord, WithTokens},
 };
@@ -127,7 +127,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     }
     let store = authority.store();
     let now = context.clock.now();
-    let Selected { mut records, names, tokens, left_out } = arguments.selection.select(authority, now).await?;
+    let Selected { mut records, names, tokens, left_out, strays, unknown } =
+        arguments.selection.select(authority, now).await?;
     let left_out: Vec<_> = left_out.iter().map(|record| record.serial).collect();
     if !left_out.is_empty() {
         output::remark(&format!(
@@ -142,6 +143,10 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         }
     }
     if arguments.dry_run {
+        if !unknown.is_empty() {
+            let serials: Vec<_> = unknown.iter().map(|(serial, _)| *serial).collect();
+            output::remark(&format!("would be revoked, too, and is not known here: {}", joined(&serials)));
+        }
         return dry_run::run(context, authority, &records, (!arguments.no_wait).then_some(arguments.wait)).await;
     }
     // From here on, Ctrl-C stops the waiting and nothing else.
@@ -161,25 +166,30 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         ));
     }
     if let Some(ahead) = store.newest(Issuer::Issuing).await?.ahead {
-        output::remark(&describe_ahead(&ahead, store.newest(Issuer::Issuing).await?.number));
+        output::remark(&ahead.to_string());
     }
     let with_tokens = if arguments.with_token { WithTokens::Revoke } else { WithTokens::Leave };
-    let target = Target { serials: &serials, names: &names, tokens: &tokens, with_tokens };
+    let target =
+        Target { serials: &serials, names: &names, tokens: &tokens, with_tokens, strays: &strays, unknown: &unknown };
     let revoked = authority.revoke_target(target, arguments.reason, now).await?;
     let committed = Instant::now();
     // What was issued under one of the names or tokens since it was read comes last.
-    for (serial, _) in &revoked.outcomes[records.len()..] {
+    let (outcomes, of_unknown) = revoked.outcomes.split_at(revoked.outcomes.len() - unknown.len());
+    for (serial, _) in &outcomes[records.len()..] {
         match store.by_serial(serial, now).await {
             Ok(record) => records.extend(record),
             Err(error) => output::remark(&format!("{serial} was revoked, too; its name cannot be read: {error}")),
         }
     }
-    let certificates = records.iter().zip(revoked.outcomes).map(|(record, (_, outcome))| {
-        Outcome::new(record.serial, record.common_name.clone(), outcome, now, arguments.reason)
+    let certificates = records.iter().zip(outcomes).map(|(record, (_, outcome))| {
+        Outcome::new(record.serial, record.common_name.clone(), *outcome, now, arguments.reason)
+    });
+    let of_unknown = of_unknown.iter().map(|(serial, outcome)| {
+        Outcome::new(*serial, format!("a certificate {UNKNOWN}"), *outcome, now, arguments.reason)
     });
     let is_left = |token: &TokenId| !revoked.tokens.contains(token);
     let report = Report {
-        certificates: certificates.collect(),
+        certificates: certificates.chain(of_unknown).collect(),
         crl_number: revoked.crl,
         published: matches!(daemon, Ok(Some(_))),
         usable_tokens: usable.iter().map(TokenRecord::id).filter(is_left).collect(),

@@ -10,7 +10,9 @@ use std::{
 use anyhow::Context as _;
 use clap::Args;
 use mtls::files;
-use pki::{certificate::CertificateInfo, pem, serial::Serial, time::Timestamp, token::TokenId};
+use pki::{
+    certificate::CertificateInfo, issuing::IssuedCertificate, pem, serial::Serial, time::Timestamp, token::TokenId,
+};
 use rustls_pki_types::CertificateDer;
 
 use super::{
@@ -35,10 +37,14 @@ pub(super) struct Selection {
     /// The certificate with this serial number, whatever is named like it; can be given several times
     #[arg(long, value_name = "SERIAL")]
     serial: Vec<Serial>,
+    /// Revoke also what has one of these serial numbers and is not known here, as after a restore from an older copy
+    #[arg(long, requires = "serial")]
+    unknown: bool,
     /// Every valid certificate with this common name, whatever has it as its serial number; can be given several times
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
-    /// Every certificate in this file, PEM or DER, but those of the CAs above them; can be given several times
+    /// Every certificate in this file, PEM or DER, but those of the CAs above them; also what this authority has issued and a
+    /// restored database does not know; can be given several times
     #[arg(long, value_name = "FILE")]
     cert: Vec<PathBuf>,
     /// Every valid certificate that was enrolled with this token; can be given several times
@@ -51,7 +57,7 @@ pub(super) struct Selection {
     #[arg(long, value_name = "TIME")]
     issued_before: Option<Moment>,
     /// The issuing CA itself, with the root's key: everything that it ever issued ends
-    #[arg(long, conflicts_with_all = ["which", "serial", "name", "cert", "token", "issued_after", "issued_before"])]
+    #[arg(long, conflicts_with_all = ["which", "serial", "unknown", "name", "cert", "token", "issued_after", "issued_before"])]
     pub(super) issuing: bool,
 }
 
@@ -65,6 +71,10 @@ pub(super) struct Selected {
     pub(super) tokens: Vec<TokenId>,
     /// The authority's own certificates, which nobody named.
     pub(super) left_out: Vec<CertificateRecord>,
+    /// Of the records, the certificates that only their files know.
+    pub(super) strays: Vec<IssuedCertificate>,
+    /// Serial numbers of which nothing is known, and until when they are in CRLs.
+    pub(super) unknown: Vec<(Serial, Timestamp)>,
 }
 
 impl Selection {
@@ -74,6 +84,7 @@ impl Selection {
         let issued_before = self.issued_before.map(|moment| moment.resolve(now));
         let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
         let (mut records, mut names) = (Vec::new(), Vec::new());
+        let (mut strays, mut unknown) = (Vec::new(), Vec::new());
         for which in &self.which {
             match meant_by(which, show::find(store, which, now).await?)? {
                 Meant::Serial(record) => records.push(record),
@@ -81,14 +92,22 @@ impl Selection {
             }
         }
         for serial in &self.serial {
-            let nobody = || Failure::NothingMatches(format!("no certificate has the serial number {serial}"));
-            records.push(store.by_serial(serial, now).await?.ok_or_else(nobody)?);
+            match store.by_serial(serial, now).await? {
+                Some(record) => records.push(record),
+                None if self.unknown => unknown.push((*serial, authority.last_end()?)),
+                None => return Err(no_such_serial(serial).into()),
+            }
         }
         for name in &self.name {
             records.extend(worth_revoking(name, store.by_name(name, now).await?, &mut names)?);
         }
         for file in &self.cert {
-            records.extend(of_file(authority, file, now).await?);
+            let found = of_file(authority, file, now).await?;
+            records.extend(found.issued);
+            for stray in found.strays {
+                records.push(CertificateRecord::of_stray(&stray, now));
+                strays.push(stray);
+            }
         }
         for token in &self.token {
             if store.token(token).await?.is_none() {
@@ -107,7 +126,9 @@ impl Selection {
                 && issued_before.is_none_or(|before| record.issued_at <= before)
                 && seen.insert(record.serial)
         });
-        if records.is_empty() {
+        unknown.sort_unstable();
+        unknown.dedup();
+        if records.is_empty() && unknown.is_empty() {
             return Err(nothing_left(&left_out).into());
         }
         // With a time, a name or a token stands for what was read, and for nothing that comes later.
@@ -117,7 +138,8 @@ impl Selection {
             names.clear();
             tokens.clear();
         }
-        Ok(Selected { records, names, tokens, left_out })
+        strays.retain(|stray| records.iter().any(|record| record.serial == stray.info.id.serial));
+        Ok(Selected { records, names, tokens, left_out, strays, unknown })
     }
 
     /// Whether it says more than when they were issued.
@@ -133,6 +155,13 @@ impl Selection {
     pub(super) fn tokens(&self) -> &[TokenId] {
         &self.token
     }
+}
+
+fn no_such_serial(serial: &Serial) -> Failure {
+    Failure::NothingMatches(format!(
+        "no certificate has the serial number {serial}; if a restored database does not know it any more, add --unknown, or name \
+         its file with --cert FILE"
+    ))
 }
 
 fn nothing_left(left_out: &[CertificateRecord]) -> Failure {
@@ -203,19 +232,35 @@ enum InFile {
     Issued(CertificateRecord),
     /// A CA's above it, as a fleet's certificate files have it: nobody who names such a file means that.
     Above,
+    /// It was issued here, as its signature says, and is not in the database.
+    Stray(IssuedCertificate),
     /// Not issued here; this is what it says.
     Foreign(CertificateInfo),
 }
 
+/// What this authority has issued of a file.
+#[derive(Default)]
+struct OfFile {
+    issued: Vec<CertificateRecord>,
+    strays: Vec<IssuedCertificate>,
+}
+
+impl OfFile {
+    fn is_empty(&self) -> bool {
+        self.issued.is_empty() && self.strays.is_empty()
+    }
+}
+
 /// Every certificate in a file that is to be revoked: all of them, or none.
-async fn of_file(authority: &Authority, file: &Path, now: Timestamp) -> anyhow::Result<Vec<CertificateRecord>> {
+async fn of_file(authority: &Authority, file: &Path, now: Timestamp) -> anyhow::Result<OfFile> {
     let octets = files::read(file)?;
     let certificates =
         read_certificates(&octets).with_context(|| format!("{} holds no certificate", file.display()))?;
-    let (mut issued, mut foreign) = (Vec::new(), Vec::new());
+    let (mut found, mut foreign) = (OfFile::default(), Vec::new());
     for (info, certificate) in certificates {
         match in_file(authority, info, certificate, now).await? {
-            InFile::Issued(record) => issued.push(record),
+            InFile::Issued(record) => found.issued.push(record),
+            InFile::Stray(stray) => found.strays.push(stray),
             InFile::Above => {}
             InFile::Foreign(info) => foreign.push(format!("{:?} (serial {})", info.display_name(), info.id.serial)),
         }
@@ -224,17 +269,17 @@ async fn of_file(authority: &Authority, file: &Path, now: Timestamp) -> anyhow::
     if !foreign.is_empty() {
         let who = foreign.join(", ");
         let message = format!("{file}: {who} was not issued by this authority; nothing was revoked");
-        let failure = if issued.is_empty() { Failure::NothingMatches } else { Failure::Refused };
+        let failure = if found.is_empty() { Failure::NothingMatches } else { Failure::Refused };
         return Err(failure(message).into());
     }
-    if issued.is_empty() {
+    if found.is_empty() {
         let message = format!(
             "{file} holds a CA's certificate of this authority only; to revoke the issuing CA and with it all that it \
              issued: ca-daemon revoke --issuing"
         );
         return Err(Failure::Refused(message).into());
     }
-    Ok(issued)
+    Ok(found)
 }
 
 async fn in_file(
@@ -247,8 +292,11 @@ async fn in_file(
         return Ok(InFile::Above);
     }
     let record = authority.store().by_serial(&info.id.serial, now).await?;
-    let record = record.filter(|record| record.der == certificate);
-    Ok(record.map_or(InFile::Foreign(info), InFile::Issued))
+    Ok(match record {
+        Some(record) if record.der == certificate => InFile::Issued(record),
+        Some(_) => InFile::Foreign(info),
+        None => authority.recognise(&certificate).map_or(InFile::Foreign(info), InFile::Stray),
+    })
 }
 
 /// Each certificate in PEM or DER, and what it says.
@@ -314,6 +362,7 @@ mod tests {
         Selection {
             which: vec![],
             serial: vec![],
+            unknown: false,
             name: vec![],
             cert: vec![],
             token: vec![],

@@ -11,8 +11,11 @@ use pki::{
 };
 use serde::Serialize;
 
-use super::{Context, Failure, list::Listed};
-use crate::store::{CertificateRecord, Status, Store};
+use super::{
+    Context, Failure,
+    list::{Listed, Stray, UNKNOWN},
+};
+use crate::store::{CertificateRecord, Status, Store, StrayRevocation};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -34,9 +37,30 @@ struct Shown {
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
+    if let Some(stray) = stray(authority.store(), &arguments.which).await? {
+        return context.output.print(&[Stray::new(&stray)], |strays| strays.iter().map(stray_text).collect());
+    }
     let Found { with_serial, with_name } = find(authority.store(), &arguments.which, context.clock.now()).await?;
     let shown = with_serial.iter().chain(&with_name).map(shown).collect::<anyhow::Result<Vec<_>>>()?;
     context.output.print(&shown, |shown| shown.iter().map(text).collect::<Vec<_>>().join("\n"))
+}
+
+/// The revocation with this serial number, if nothing else is known of it.
+async fn stray(store: &Store, which: &str) -> anyhow::Result<Option<StrayRevocation>> {
+    let Ok(serial) = which.parse::<Serial>() else { return Ok(None) };
+    Ok(store.stray_revocation(&serial).await?)
+}
+
+fn stray_text(stray: &Stray) -> String {
+    let Stray { serial, not_after, .. } = stray;
+    format!(
+        "serial       {serial}
+status       {}
+certificate  {UNKNOWN}: a list that was taken back revokes it, or somebody who gave its serial number
+in CRLs      until {not_after} at least
+",
+        status_text(stray.status)
+    )
 }
 
 /// The certificates that people may mean by a word.
@@ -73,18 +97,24 @@ fn shown(record: &CertificateRecord) -> anyhow::Result<Shown> {
     })
 }
 
-fn text(shown: &Shown) -> String {
-    let certificate = &shown.listed;
-    let status = match certificate.status {
+fn status_text(status: Status) -> String {
+    match status {
         Status::Revoked { at, reason } => format!("revoked at {at} ({reason})"),
         Status::IssuerRevoked { at, reason } => format!("issuer revoked at {at} ({reason})"),
         status => status.as_str().to_owned(),
+    }
+}
+
+fn text(shown: &Shown) -> String {
+    let certificate = &shown.listed;
+    let origin = match &certificate.token {
+        Some(id) => format!("with token {id}"),
+        None if certificate.not_known_here_otherwise => format!("at about that time, {UNKNOWN}"),
+        None => "without a token".to_owned(),
     };
-    let origin =
-        certificate.token.as_ref().map_or_else(|| "without a token".to_owned(), |id| format!("with token {id}"));
     format!(
         "serial       {}
-status       {status}
+status       {}
 profile      {}
 subject      {}
 names        {}
@@ -95,6 +125,7 @@ issued       {} {origin}
 SHA-256      {}
 {}",
         certificate.serial,
+        status_text(certificate.status),
         certificate.profile,
         shown.subject,
         certificate.names.join(", "),

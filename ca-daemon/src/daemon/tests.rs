@@ -35,6 +35,7 @@ use crate::{
 
 mod own;
 mod restored;
+mod timer;
 mod words;
 
 /// The number of the first CRL after the founding; those of one second follow each other.
@@ -63,8 +64,13 @@ impl Running {
     }
 
     async fn start_at(fixture: &Fixture, now: Timestamp) -> Self {
+        let authority = Authority::open(&fixture.directory).await.unwrap();
+        Self::start_with(authority, fixture, now, Pace::default()).await
+    }
+
+    async fn start_with(authority: Authority, fixture: &Fixture, now: Timestamp, pace: Pace) -> Self {
         let clock = Clock::manual(now);
-        let daemon = Daemon::start(fixture.directory.path(), any_port(), clock.clone()).await.unwrap();
+        let daemon = Daemon::start_with(authority, &fixture.directory, any_port(), clock.clone(), pace).await.unwrap();
         let addresses = daemon.addresses();
         let (stop, stopped) = oneshot::channel::<()>();
         let served = tokio::spawn(daemon.serve(async move {

@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     settings::{Issuer, Settings},
-    store::{Ahead, Newest, RelyingParty, Store, StoreError},
+    store::{Newest, RelyingParty, Store, StoreError},
 };
 
 /// How often it is looked whether some process changed the database without telling the daemon.
@@ -45,12 +45,6 @@ const LOOK_OUT: Duration = Duration::from_millis(100);
 const WRITE_SOON: Duration = Duration::from_secs(1);
 /// ... and that somebody is still there: a sync of the disk for each heartbeat would be a waste.
 const WRITE_LATE: Duration = Duration::from_secs(30);
-/// The furthest that a relying party's word moves the CRL number: far more than a backup can be old, and far from the
-/// end of all numbers.
-const FURTHEST_AHEAD: i64 = 1 << 32;
-/// The pause between two such moves. Each is a write, and a relying party that says a higher number all the time would keep whoever
-/// wants to revoke from the database.
-const RAISE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The feed of one daemon; clones share it.
 #[derive(Clone, Debug)]
@@ -74,8 +68,6 @@ struct Shared {
     writing: tokio::sync::Mutex<()>,
     /// Counts the answers to roll calls.
     roll_answered: watch::Sender<u64>,
-    /// When a relying party's word last moved the CRL number.
-    raised: tokio::sync::Mutex<Option<Instant>>,
     /// The id of the last revocation that the feed has looked at; one look at a time.
     looked_at: tokio::sync::Mutex<i64>,
 }
@@ -152,8 +144,6 @@ pub(crate) enum Forgotten {
 /// Why a confirmation was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfirmError {
-    #[error("no CRL has the number {number}, nor will one soon: the newest is {newest}")]
-    Implausible { number: CrlNumber, newest: CrlNumber },
     /// It is noted as what this relying party says; that it is foreign, too.
     #[error("this authority does not know a CRL with the number {number}; hand it over")]
     Unknown { number: CrlNumber },
@@ -186,7 +176,6 @@ impl Feed {
             roll_calls: Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             roll_answered: watch::Sender::new(0),
-            raised: tokio::sync::Mutex::default(),
             looked_at: tokio::sync::Mutex::new(looked_at),
             store,
             clock,
@@ -226,7 +215,7 @@ impl Feed {
         let mut foreign = BTreeMap::new();
         for issuer in Issuer::ALL {
             if let Some(number) = confirmation.crls.get(self.0.urls.of(issuer))
-                && self.is_foreign(issuer, *number, member).await?
+                && self.is_foreign(issuer, *number).await?
             {
                 foreign.insert(issuer.as_str(), *number);
             }
@@ -256,35 +245,11 @@ impl Feed {
         foreign.into_values().next().map_or(Ok(()), |number| Err(ConfirmError::Unknown { number }))
     }
 
-    /// Whether the database has never known this number: then it was restored from a copy that is older.
-    async fn is_foreign(&self, issuer: Issuer, number: CrlNumber, member: &Member) -> Result<bool, ConfirmError> {
-        let newest = || self.0.announced.borrow().of(issuer).number;
-        if number == newest() || self.0.store.knows_number(issuer, number).await? {
-            return Ok(false);
-        }
-        self.refresh().await?;
-        let newest = newest();
-        if number.get() - newest.get() > FURTHEST_AHEAD {
-            return Err(ConfirmError::Implausible { number, newest });
-        }
-        if self.0.store.is_passed(issuer, number).await? {
-            return Ok(true);
-        }
-        let mut raised = self.0.raised.lock().await;
-        if let Some(last) = *raised {
-            tokio::time::sleep_until(last + RAISE_PAUSE).await;
-        }
-        // Whoever was first in the queue may have said the same, or more.
-        if self.0.store.is_passed(issuer, number).await? {
-            return Ok(true);
-        }
-        *raised = Some(Instant::now());
-        let ahead = Ahead { number, by: member.name.clone(), at: self.0.clock.now() };
-        if self.0.store.raise(issuer, &ahead).await? {
-            error!(%issuer, "{}", describe_ahead(&ahead, newest));
-            self.refresh().await?;
-        }
-        Ok(true)
+    /// Whether the database has never known this number: then it was restored from an older copy, or this is not true. The list
+    /// itself will tell; a word changes nothing.
+    async fn is_foreign(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, ConfirmError> {
+        let is_newest = number == self.0.announced.borrow().of(issuer).number;
+        Ok(!is_newest && !self.0.store.knows_number(issuer, number).await?)
     }
 
     /// Notes that lists were taken back and are to be published.
@@ -306,6 +271,14 @@ impl Feed {
                 return;
             }
         }
+    }
+
+    /// Who of those that are known has said nothing since the daemon was started. That somebody has to refuse everybody by now is no
+    /// reason to leave it out: a copy does not know how it went on.
+    pub(crate) fn unheard(&self) -> Vec<String> {
+        let parties = self.parties();
+        let missing = parties.values().filter(|party| !party.has_confirmed());
+        missing.map(|party| party.record.name.clone()).collect()
     }
 
     /// Whether anybody is known who may enforce something that this database has forgotten.
@@ -421,7 +394,8 @@ impl Feed {
 /// Looks out for what other processes change, and writes down who is there, until it is dropped.
 pub(crate) async fn keep_told(feed: Feed) {
     let report = |result: Result<(), StoreError>| {
-        if let Err(error) = result {
+        // That the files were replaced is said once, where it is noticed.
+        if let Err(error) = result.or_else(|error| if error.is_replaced() { Ok(()) } else { Err(error) }) {
             error!(%error, "the feed cannot use the database; it is tried again");
         }
     };
@@ -452,19 +426,6 @@ pub(crate) async fn keep_told(feed: Feed) {
             _ = late.tick() => report(feed.flush().await),
         }
     }
-}
-
-/// What happened, and what a person does about it.
-pub(crate) fn describe_ahead(ahead: &Ahead, newest: CrlNumber) -> String {
-    let Ahead { number, by, at } = ahead;
-    format!(
-        "relying party {by} said at {at} that it enforces CRL number {number}, but the newest here is {newest}: this \
-         database is an older copy, and does not know what was revoked after number {newest}. Nothing up to number {number} \
-         will be published any more, and nothing at all by itself until this is mended. It is, when the relying party hands \
-         over that CRL. If it does not: ca-daemon crl --import FILE... with the CRLs that it keeps on its disk, or any copy \
-         of them. If there is none: revoke again what was revoked since the copy was made, all at once, or, if nothing was: \
-         ca-daemon crl --resign"
-    )
 }
 
 async fn read_newest(store: &Store) -> Result<(Newest, Newest), StoreError> {

@@ -93,6 +93,11 @@ impl Party {
         self.has_confirmed && !self.has_foreign()
     }
 
+    /// Whether it has said to this daemon what it enforces.
+    pub(super) fn has_confirmed(&self) -> bool {
+        self.has_confirmed
+    }
+
     /// Whether it enforces a number that was never given by this authority, as far as the database knows.
     pub(super) fn has_foreign(&self) -> bool {
         self.root.is_foreign || self.issuing.is_foreign

@@ -9,7 +9,6 @@ use axum::{
 use http::{HeaderValue, Method, StatusCode, header};
 use mtls::limits;
 use pki::{
-    crl::CrlNumber,
     serial::Serial,
     time::Timestamp,
     wire::{PROBLEM_JSON, Problem},
@@ -18,7 +17,7 @@ use tracing::error;
 
 use crate::{
     authority::{EnrollDenial, EnrollError, TakeBackError},
-    feed::{ConfirmError, describe_ahead},
+    feed::ConfirmError,
     settings::Issuer,
     store::{Ahead, IssuerRevocation, StoreError},
 };
@@ -69,8 +68,8 @@ pub(crate) enum HttpError {
          right, the next CRL mends it: can the daemon write its database, and is the issuer's key there?"
     )]
     FromTheFuture { issuer: Issuer, this_update: Timestamp },
-    #[error("{}", describe_ahead(ahead, *newest))]
-    Ahead { ahead: Ahead, newest: CrlNumber },
+    #[error(transparent)]
+    Ahead(#[from] Ahead),
     #[error(transparent)]
     IssuerRevoked(IssuerRevocation),
     #[error("there is nothing at {0}")]
@@ -96,9 +95,6 @@ impl HttpError {
             Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
             Self::PeerUnknown { .. } => (StatusCode::FORBIDDEN, "certificate-unknown"),
             Self::PeerExpired { .. } => (StatusCode::FORBIDDEN, "certificate-expired"),
-            Self::Confirm(ConfirmError::Implausible { .. }) => {
-                (StatusCode::UNPROCESSABLE_ENTITY, "crl-number-implausible")
-            }
             // By this status the relying party knows that it is to hand over what it enforces.
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
             Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
@@ -112,11 +108,12 @@ impl HttpError {
             | Self::TakeBack(TakeBackError::Store(error))
             | Self::Confirm(ConfirmError::Store(error)) => classify_store(error),
             Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
+            Self::Unready(error) if error.is_replaced() => classify_store(error),
             Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
             Self::Stale { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-stale"),
             Self::FromTheFuture { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-from-the-future"),
             Self::IssuerRevoked(_) => (StatusCode::SERVICE_UNAVAILABLE, "issuer-revoked"),
-            Self::Ahead { .. } => (StatusCode::SERVICE_UNAVAILABLE, "database-outdated"),
+            Self::Ahead(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-outdated"),
             Self::NotFound(_) => (StatusCode::NOT_FOUND, "not-found"),
             Self::MethodNotAllowed(..) => (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"),
             Self::TimedOut => (StatusCode::REQUEST_TIMEOUT, "timeout"),
@@ -130,6 +127,7 @@ fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
     match error {
         StoreError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "database-busy"),
         StoreError::MissingBase { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "crl-incomplete"),
+        StoreError::Replaced(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-replaced"),
         StoreError::Full => (StatusCode::SERVICE_UNAVAILABLE, "database-full"),
         StoreError::Together(error) => classify_store(error),
         _ => INTERNAL,

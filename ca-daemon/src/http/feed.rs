@@ -105,6 +105,15 @@ impl Presented {
         }
     }
 
+    /// What becomes of joining the feed, if it was in good standing before and after that: a revocation that came in between knew of
+    /// no stream to end.
+    async fn in_good_standing<T>(&self, app: &App, join: impl AsyncFnOnce() -> T) -> Result<T, HttpError> {
+        self.check_standing(app).await?;
+        let joined = join().await;
+        self.check_standing(app).await?;
+        Ok(joined)
+    }
+
     /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
     /// may be an older copy, which only its bearer can tell.
     async fn check_standing(&self, app: &App) -> Result<(), HttpError> {
@@ -125,10 +134,7 @@ impl Presented {
 }
 
 pub(super) async fn feed(State(app): State<App>, peer: Presented) -> Result<impl IntoResponse, HttpError> {
-    peer.check_standing(&app).await?;
-    let lines = app.feed.subscribe(&peer.member());
-    // Once more: a revocation that came in between knew of no stream to end.
-    peer.check_standing(&app).await?;
+    let lines = peer.in_good_standing(&app, async || app.feed.subscribe(&peer.member())).await?;
     let headers = [(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, Body::from_stream(lines.map(Ok::<_, Infallible>))).into_response())
 }
@@ -170,7 +176,39 @@ pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Bod
 
 #[cfg(test)]
 mod tests {
+    use mtls::clock::Clock;
+    use pki::{crl::RevocationReason, serial::Serial};
+
     use super::*;
+    use crate::{
+        authority::tests::{Fixture, now},
+        feed::Feed,
+    };
+
+    /// What came between the first look and joining was looked at by the feed before there was a stream to end.
+    #[tokio::test]
+    async fn a_relying_party_that_is_revoked_while_it_joins_does_not() {
+        let fixture = Fixture::new().await;
+        let authority = Arc::clone(&fixture.authority);
+        let feed = Feed::open(authority.store().clone(), authority.settings(), Clock::manual(now())).await.unwrap();
+        let app = App::new(authority, feed, Clock::manual(now()));
+        let join = async |serial: u8, revoke: bool| {
+            let serial: Serial = fixture.issue("service0", serial).await;
+            let record = app.authority.store().by_serial(&serial, now()).await.unwrap().unwrap();
+            let info = CertificateInfo::from_der(&record.der).unwrap();
+            let peer = Presented { info, der: record.der.to_vec(), address: ([127, 0, 0, 1], 1).into() };
+            let joined = peer.in_good_standing(&app, async || {
+                if revoke {
+                    app.authority.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap();
+                    app.feed.refresh().await.unwrap();
+                }
+                app.feed.subscribe(&peer.member())
+            });
+            joined.await.map(drop)
+        };
+        assert!(matches!(join(20, true).await, Err(HttpError::PeerRevoked { .. })));
+        assert!(join(21, false).await.is_ok());
+    }
 
     #[test]
     fn each_relying_party_waits_for_one_turn_only() {

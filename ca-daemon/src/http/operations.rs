@@ -6,7 +6,7 @@ use axum::{extract::State, response::IntoResponse};
 use http::header;
 
 use super::{App, HttpError};
-use crate::settings::Issuer;
+use crate::{settings::Issuer, upkeep::not_heard};
 
 /// The process answers.
 pub(super) async fn health() -> &'static str {
@@ -15,7 +15,7 @@ pub(super) async fn health() -> &'static str {
 
 /// The authority can do its work: its issuing CA is not revoked, its database can be read and is no older copy, and no relying
 /// party is starved of a CRL that it accepts.
-pub(super) async fn readiness(State(app): State<App>) -> Result<&'static str, HttpError> {
+pub(super) async fn readiness(State(app): State<App>) -> Result<String, HttpError> {
     let now = app.clock.now();
     // What comes below can be mended; this cannot.
     if let Some(revocation) = app.authority.store().issuer_revocation().await.map_err(HttpError::Unready)? {
@@ -31,10 +31,17 @@ pub(super) async fn readiness(State(app): State<App>) -> Result<&'static str, Ht
         }
         let newest = app.authority.store().newest(issuer).await.map_err(HttpError::Unready)?;
         if let Some(ahead) = newest.ahead {
-            return Err(HttpError::Ahead { ahead, newest: newest.number });
+            return Err(ahead.into());
         }
     }
-    Ok("ready\n")
+    let unheard = app.feed.unheard();
+    // Ready all the same: a new authority has no services, and they need it to become some.
+    let remark = if unheard.is_empty() && app.feed.has_relying_parties() {
+        String::new()
+    } else {
+        format!("{}\n", not_heard(&unheard))
+    };
+    Ok(format!("ready\n{remark}"))
 }
 
 /// What happened, in the text format that Prometheus reads (`OpenMetrics` 1.0).

@@ -14,7 +14,7 @@ use super::{
 macro_rules! select_certificates {
     ($hint:literal, $which:literal) => {
         concat!(
-            "SELECT c.id, c.serial, c.common_name, c.profile, c.token_id, c.not_before, c.not_after, c.issued_at, c.der,
+            "SELECT c.id, c.serial, c.common_name, c.profile, c.token_id, c.not_before, c.not_after, c.issued_at, c.der, c.adopted_at,
                     r.revoked_at, r.reason
              FROM certificates c ",
             $hint,

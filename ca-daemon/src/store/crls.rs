@@ -12,9 +12,11 @@ use pki::{
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use tokio::task::spawn_blocking;
+use tracing::{error, warn};
 
 use super::{
     Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
+    mark::{Level, Levels},
     pages::{self, Assembled, Complete},
     records,
 };
@@ -22,7 +24,7 @@ use crate::settings::{CrlKind, Issuer};
 
 /// With more revocations than this, a revocation is published in a delta at once, and in the complete CRL a moment later
 /// together with what comes after it: signing all of them again for each would leave time for nothing else.
-const COALESCED_ABOVE: u64 = 10_000;
+pub(super) const COALESCED_ABOVE: u64 = 10_000;
 /// A delta with more entries than this moves on to a later base.
 const DELTA_ENTRIES: i64 = 1_000;
 
@@ -59,17 +61,17 @@ impl Store {
         signer: Arc<impl CrlSigner>,
     ) -> Result<CrlRecord, StoreError> {
         let mut tx = self.begin().await?;
-        let next = begin_publication(&mut tx, issuer, period).await?;
+        let next = begin_publication(&mut tx, issuer, period, self.coalesced_above).await?;
         if issuer == Issuer::Issuing {
             put_delta(&mut tx, &next, period, &signer).await?;
         }
         if next.is_whole() {
             let crl = put_complete(&mut tx, &next, period, &signer).await?;
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             return Ok(crl);
         }
         // The delta with its number is out, and nothing else will ever be given it.
-        tx.commit().await?;
+        self.commit_numbers(tx).await?;
         loop {
             let mut snapshot = self.reader.begin().await?;
             let before = number(&mut snapshot, issuer).await?;
@@ -79,7 +81,7 @@ impl Store {
             let current = number(&mut tx, issuer).await?;
             if current == before && current < next.number {
                 put(&mut tx, &complete, next.through).await?;
-                tx.commit().await?;
+                self.commit_numbers(tx).await?;
             } else if current < next.number {
                 // Another process has published, and the pages may be others than those that this one was made of.
                 continue;
@@ -95,15 +97,20 @@ impl Store {
 
     /// The issuer's current CRL of this kind; a delta is missing until something was published that has one.
     pub(crate) async fn signed(&self, issuer: Issuer, kind: CrlKind) -> Result<Option<CrlRecord>, StoreError> {
-        match kind {
-            CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await,
+        let signed = match kind {
+            CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await?,
             CrlKind::Delta => {
                 let query = sqlx::query("SELECT * FROM deltas WHERE issuer = ?").bind(issuer.as_str());
                 let row = query.fetch_optional(&self.reader).await?;
-                row.map(|row| Ok(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? }))
-                    .transpose()
+                let read = |row: SqliteRow| {
+                    Ok::<_, StoreError>(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? })
+                };
+                row.map(read).transpose()?
             }
-        }
+        };
+        // Whoever has published it may have been killed before the mark said so, and whoever is given it may enforce it.
+        self.keep_marked().await?;
+        Ok(signed)
     }
 
     /// The number and the dates of the issuer's current complete CRL.
@@ -118,31 +125,51 @@ impl Store {
 
     /// The newest number that can be fetched, and what is behind it or ahead of it.
     pub(crate) async fn newest(&self, issuer: Issuer) -> Result<Newest, StoreError> {
-        newest(&mut *self.reader.acquire().await?, issuer).await
+        let newest = newest(&mut *self.reader.acquire().await?, issuer).await?;
+        self.keep_marked().await?;
+        Ok(newest)
     }
 
-    /// Whether every number that will be given is higher than this one already.
-    pub(crate) async fn is_passed(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        let query = sqlx::query_scalar("SELECT last_number >= ? FROM crl_sequences WHERE issuer = ?");
-        Ok(query.bind(number.get()).bind(issuer.as_str()).fetch_one(&self.reader).await?)
-    }
-
-    /// Remembers that a relying party enforces a number that was never given. Nothing as low will be published again.
-    /// Whether it was higher than everything known before.
-    pub(crate) async fn raise(&self, issuer: Issuer, ahead: &Ahead) -> Result<bool, StoreError> {
+    /// Gives none of the numbers up to those of the mark. Where the mark tells of revocations that are not known here, that is noted
+    /// and said.
+    pub(super) async fn pass(&self, issuer: Issuer, marked: Option<Level>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        let raised = sqlx::query(
-            "UPDATE crl_sequences SET last_number = ?2, ahead_number = ?2, ahead_by = ?3, ahead_at = ?4
-             WHERE issuer = ?1 AND last_number < ?2",
+        let here = Levels::read(&mut tx).await?.of(issuer);
+        let Some((here, marked)) = here.zip(marked).filter(|(here, marked)| here.number < marked.number) else {
+            return Ok(());
+        };
+        let lost = (marked.revoking > here.number).then_some(Ahead {
+            issuer,
+            number: marked.number,
+            revoking: marked.revoking,
+        });
+        sqlx::query(
+            "UPDATE crl_sequences SET last_number = ?2, ahead_number = coalesce(?3, ahead_number),
+                 ahead_revoked = coalesce(?4, ahead_revoked)
+             WHERE issuer = ?1",
         )
         .bind(issuer.as_str())
-        .bind(ahead.number.get())
-        .bind(&ahead.by)
-        .bind(ahead.at.unix())
+        .bind(marked.number.get())
+        .bind(lost.map(|lost| lost.number.get()))
+        .bind(lost.map(|lost| lost.revoking.get()))
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(raised.rows_affected() == 1)
+        match lost {
+            Some(lost) => error!("{lost}"),
+            None => {
+                warn!(%issuer, number = %marked.number, "this database is an older copy, and no revocation was lost by that")
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on without the revocations that a restored database has forgotten, by an operator's decision.
+    pub(crate) async fn accept_loss(&self, issuer: Issuer) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let accept = "UPDATE crl_sequences SET ahead_number = NULL, ahead_revoked = NULL WHERE issuer = ?";
+        sqlx::query(accept).bind(issuer.as_str()).execute(&mut *tx).await?;
+        tx.commit().await
     }
 }
 
@@ -154,15 +181,58 @@ pub(super) struct Publication {
     through: i64,
     /// How many certificates were ever revoked.
     revoked: u64,
-    /// The complete CRL before it, and the id of the last revocation in that.
-    complete: (CrlNumber, i64),
+    /// With how many at most the complete CRL is signed at once.
+    coalesced_above: u64,
+    /// The complete CRL before it.
+    complete: Base,
     previous: CrlHead,
+    /// RFC 5280 section 3.3: an entry stays until one CRL was issued beyond the certificate's validity.
+    ended_after: Timestamp,
+    /// The delta before it; none of the root.
+    delta: Option<Previous>,
+}
+
+/// A complete CRL that deltas can add to.
+#[derive(Clone, Copy)]
+pub(super) struct Base {
+    number: CrlNumber,
+    /// The id of the last revocation in it.
+    through: i64,
+    /// Certificates that ended before this are not in it, nor, of a base, in any complete CRL since.
+    ended_after: Timestamp,
+}
+
+/// A delta that is followed by another.
+struct Previous {
+    base: Base,
+    this_update: Timestamp,
 }
 
 impl Publication {
     /// Whether the complete CRL belongs into the same transaction.
     pub(super) fn is_whole(&self) -> bool {
-        self.issuer == Issuer::Root || self.revoked <= COALESCED_ABOVE
+        self.issuer == Issuer::Root || self.revoked <= self.coalesced_above || self.needs_new_base()
+    }
+
+    /// Whether what counts as ended has gone back, because a clock that was ahead is right again. Whoever took a complete CRL in the
+    /// meantime lacks entries that count again, and a delta to an older base would not bring them back.
+    fn needs_new_base(&self) -> bool {
+        self.delta.as_ref().is_some_and(|delta| self.ended_after < delta.base.ended_after)
+    }
+
+    /// What its delta adds to.
+    fn base(&self) -> Base {
+        let Some(Previous { base, .. }) = self.delta else { return self.complete };
+        if self.needs_new_base() {
+            // The complete CRL with its own number, which is in the same transaction.
+            Base { number: self.number, through: self.through, ended_after: self.ended_after }
+        } else if self.through - base.through > DELTA_ENTRIES && self.complete.number > base.number {
+            // Revocations are never removed, so the difference of their ids is how many there are. Whoever has followed so far has
+            // everything in that complete CRL, and does not notice; whoever has not fetches it.
+            self.complete
+        } else {
+            base
+        }
     }
 
     fn head(&self, period: Period, previous_update: Option<Timestamp>) -> CrlHead {
@@ -174,11 +244,6 @@ impl Publication {
             previous_update,
         }
     }
-
-    /// RFC 5280 section 3.3: an entry stays until one CRL was issued beyond the certificate's validity.
-    fn ended_after(&self, period: Period) -> Timestamp {
-        period.this_update.minus(period.lifetime).min(self.previous.this_update)
-    }
 }
 
 /// The next number is the time in seconds, or the next higher where more than one is given in a second or the clock went
@@ -188,11 +253,12 @@ pub(super) async fn begin_publication(
     connection: &mut SqliteConnection,
     issuer: Issuer,
     period: Period,
+    coalesced_above: u64,
 ) -> Result<Publication, StoreError> {
     let previous = head(connection, issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)?;
     let row = sqlx::query(
         "UPDATE crl_sequences SET last_number = max(last_number + 1, ?2) WHERE issuer = ?1
-         RETURNING last_number, complete_number, complete_to,
+         RETURNING last_number, complete_number, complete_to, complete_ended_after,
                    CASE issuer WHEN 'root' THEN (SELECT coalesce(max(id), 0) FROM revoked_authorities)
                                ELSE (SELECT coalesce(max(id), 0) FROM revocations) END AS through,
                    (SELECT count FROM tallies WHERE what = 'revoked') AS revoked",
@@ -204,14 +270,40 @@ pub(super) async fn begin_publication(
     .ok_or(StoreError::NoAuthority)?;
     let number = records::number(&row, "last_number")?;
     note_number(connection, issuer, number).await?;
+    let complete = Base {
+        number: records::number(&row, "complete_number")?,
+        through: row.try_get("complete_to")?,
+        ended_after: records::time(&row, "complete_ended_after")?,
+    };
     Ok(Publication {
         issuer,
         number,
         through: row.try_get("through")?,
         revoked: u64::try_from(row.try_get::<i64, _>("revoked")?).unwrap_or(0),
-        complete: (records::number(&row, "complete_number")?, row.try_get("complete_to")?),
+        coalesced_above,
+        complete,
+        ended_after: period.this_update.minus(period.lifetime).min(previous.this_update),
         previous,
+        delta: previous_delta(connection, issuer).await?,
     })
+}
+
+async fn previous_delta(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Option<Previous>, StoreError> {
+    let query = sqlx::query("SELECT base, base_to, ended_after, this_update FROM deltas WHERE issuer = ?");
+    let Some(row) = query.bind(issuer.as_str()).fetch_optional(connection).await? else { return Ok(None) };
+    let base = Base {
+        number: records::number(&row, "base")?,
+        through: row.try_get("base_to")?,
+        ended_after: records::time(&row, "ended_after")?,
+    };
+    Ok(Some(Previous { base, this_update: records::time(&row, "this_update")? }))
+}
+
+/// The number that was given last comes with a new revocation.
+pub(super) async fn note_revoking(connection: &mut SqliteConnection, issuer: Issuer) -> Result<(), StoreError> {
+    let note = "UPDATE crl_sequences SET revoking_number = last_number WHERE issuer = ?";
+    sqlx::query(note).bind(issuer.as_str()).execute(connection).await?;
+    Ok(())
 }
 
 /// Everything that was revoked up to this number is known here.
@@ -220,7 +312,14 @@ pub(super) async fn note_number(
     issuer: Issuer,
     number: CrlNumber,
 ) -> Result<(), StoreError> {
-    let query = sqlx::query("INSERT INTO crl_numbers (issuer, number) VALUES (?, ?) ON CONFLICT DO NOTHING");
+    // The highest one is one more; one that is taken back is as many as were before it.
+    let query = sqlx::query(
+        "INSERT INTO crl_numbers (issuer, number, ordinal)
+         VALUES (?1, ?2,
+                 coalesce((SELECT ordinal FROM crl_numbers WHERE issuer = ?1 AND number < ?2 ORDER BY number DESC LIMIT 1), 0)
+                 + NOT EXISTS (SELECT 1 FROM crl_numbers WHERE issuer = ?1 AND number > ?2))
+         ON CONFLICT DO NOTHING",
+    );
     query.bind(issuer.as_str()).bind(number.get()).execute(connection).await?;
     Ok(())
 }
@@ -243,11 +342,11 @@ async fn sign_complete(
     signer: &Arc<impl CrlSigner>,
 ) -> Result<Complete, StoreError> {
     let Assembled { entries: revoked, paging } =
-        pages::assemble(connection, next.issuer, next.through, next.ended_after(period)).await?;
+        pages::assemble(connection, next.issuer, next.through, next.ended_after).await?;
     let head = next.head(period, Some(next.previous.this_update));
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
-    Ok(Complete::of(head, apart(move || signer.complete(draft)).await?, paging))
+    Ok(Complete::of(head, apart(move || signer.complete(draft)).await?, paging, next.ended_after))
 }
 
 pub(super) async fn put_delta(
@@ -256,31 +355,20 @@ pub(super) async fn put_delta(
     period: Period,
     signer: &Arc<impl CrlSigner>,
 ) -> Result<(), StoreError> {
-    let row = sqlx::query("SELECT base, base_to, this_update FROM deltas WHERE issuer = ?")
-        .bind(next.issuer.as_str())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let (base, previous_update) = match row {
-        None => (next.complete, None),
-        Some(row) => {
-            ((records::number(&row, "base")?, row.try_get("base_to")?), Some(records::time(&row, "this_update")?))
-        }
-    };
-    let (mut base, mut base_to) = base;
-    let ended_after = next.ended_after(period);
-    // Revocations are never removed, so the difference of their ids is how many there are.
-    if next.through - base_to > DELTA_ENTRIES && next.complete.0 > base {
-        // Whoever has followed so far has everything in that complete CRL, and does not notice; whoever has not fetches it.
-        (base, base_to) = next.complete;
-    }
+    let base = next.base();
     let mut revoked = Vec::new();
-    pages::gather(connection, next.issuer, base_to..next.through, ended_after, &mut revoked).await?;
-    let head = next.head(period, previous_update);
-    let draft =
-        DeltaDraft { number: head.number, base, this_update: head.this_update, next_update: head.next_update, revoked };
+    pages::gather(connection, next.issuer, base.through..next.through, next.ended_after, &mut revoked).await?;
+    let head = next.head(period, next.delta.as_ref().map(|delta| delta.this_update));
+    let draft = DeltaDraft {
+        number: head.number,
+        base: base.number,
+        this_update: head.this_update,
+        next_update: head.next_update,
+        revoked,
+    };
     let signer = Arc::clone(signer);
     let der = apart(move || signer.delta(&draft)).await?;
-    insert_delta(connection, &CrlRecord { head, der }, base, base_to).await
+    insert_delta(connection, &CrlRecord { head, der }, base).await
 }
 
 /// A CRL with a million entries takes a tenth of a second to sign, too long for a thread that others wait for.
@@ -302,9 +390,7 @@ async fn head(connection: &mut SqliteConnection, issuer: Issuer, kind: CrlKind) 
 pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Newest, StoreError> {
     let row: Option<SqliteRow> = sqlx::query(
         "SELECT max(c.number, coalesce(d.number, 0)) AS newest, c.number AS complete,
-                s.last_number, s.ahead_number, s.ahead_by, s.ahead_at,
-                EXISTS (SELECT 1 FROM crl_numbers n
-                        WHERE n.issuer = c.issuer AND n.number = s.ahead_number) AS is_known
+                s.last_number, s.ahead_number, s.ahead_revoked
          FROM crls c JOIN crl_sequences s ON s.issuer = c.issuer LEFT JOIN deltas d ON d.issuer = c.issuer
          WHERE c.issuer = ?",
     )
@@ -313,15 +399,13 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
     .await?;
     let row = row.ok_or(StoreError::NoAuthority)?;
     let number = records::number(&row, "newest")?;
-    let is_known: bool = row.try_get("is_known")?;
     let ahead = match row.try_get::<Option<i64>, _>("ahead_number")? {
-        // Once something higher was published, everybody follows again.
-        Some(ahead) if ahead > number.get() && !is_known => Some(Ahead {
+        Some(_) => Some(Ahead {
+            issuer,
             number: records::number(&row, "ahead_number")?,
-            by: row.try_get("ahead_by")?,
-            at: records::time(&row, "ahead_at")?,
+            revoking: records::number(&row, "ahead_revoked")?,
         }),
-        _ => None,
+        None => None,
     };
     let is_overtaken = records::number(&row, "last_number")? > number;
     Ok(Newest { number, complete: records::number(&row, "complete")?, ahead, is_overtaken })
@@ -341,36 +425,46 @@ pub(super) async fn put(
     let crl = &complete.crl;
     pages::put(connection, complete).await?;
     sqlx::query(
-        "INSERT INTO crl_sequences (issuer, last_number, complete_number, complete_to) VALUES (?1, ?2, ?2, ?3)
+        "INSERT INTO crl_sequences (issuer, last_number, complete_number, complete_to, complete_ended_after)
+         VALUES (?1, ?2, ?2, ?3, ?4)
          ON CONFLICT (issuer) DO UPDATE SET last_number = max(last_number, excluded.last_number),
-             complete_number = excluded.complete_number, complete_to = excluded.complete_to",
+             complete_number = excluded.complete_number, complete_to = excluded.complete_to,
+             complete_ended_after = excluded.complete_ended_after",
     )
     .bind(crl.head.issuer.as_str())
     .bind(crl.head.number.get())
     .bind(through)
+    .bind(complete.ended_after.unix())
     .execute(&mut *connection)
     .await?;
+    // Whoever takes this one may lack what ended before, whatever the base says.
+    sqlx::query("UPDATE deltas SET ended_after = max(ended_after, ?) WHERE issuer = ?")
+        .bind(complete.ended_after.unix())
+        .bind(crl.head.issuer.as_str())
+        .execute(&mut *connection)
+        .await?;
     note_number(connection, crl.head.issuer, crl.head.number).await
 }
 
-/// The base has to be the number of a complete CRL, and `base_to` the id of the last revocation in it.
-pub(super) async fn insert_delta(
-    connection: &mut SqliteConnection,
-    delta: &CrlRecord,
-    base: CrlNumber,
-    base_to: i64,
-) -> Result<(), StoreError> {
+/// The first delta, which adds nothing to the first complete CRL.
+pub(super) async fn insert_first_delta(connection: &mut SqliteConnection, delta: &CrlRecord) -> Result<(), StoreError> {
+    let base = Base { number: delta.head.number, through: 0, ended_after: Timestamp::MIN };
+    insert_delta(connection, delta, base).await
+}
+
+async fn insert_delta(connection: &mut SqliteConnection, delta: &CrlRecord, base: Base) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO deltas (issuer, number, base, base_to, this_update, next_update, previous_update, der)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO deltas (issuer, number, base, base_to, ended_after, this_update, next_update, previous_update, der)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, base = excluded.base,
-             base_to = excluded.base_to, this_update = excluded.this_update, next_update = excluded.next_update,
-             previous_update = excluded.previous_update, der = excluded.der",
+             base_to = excluded.base_to, ended_after = excluded.ended_after, this_update = excluded.this_update,
+             next_update = excluded.next_update, previous_update = excluded.previous_update, der = excluded.der",
     )
     .bind(delta.head.issuer.as_str())
     .bind(delta.head.number.get())
-    .bind(base.get())
-    .bind(base_to)
+    .bind(base.number.get())
+    .bind(base.through)
+    .bind(base.ended_after.unix())
     .bind(delta.head.this_update.unix())
     .bind(delta.head.next_update.unix())
     .bind(delta.head.previous_update.map(Timestamp::unix))

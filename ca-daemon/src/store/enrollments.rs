@@ -9,15 +9,15 @@ use pki::{
     token::TokenId,
 };
 use rustls_pki_types::CertificateDer;
-use sqlx::{Row as _, Sqlite, SqliteConnection, SqlitePool, Transaction};
+use sqlx::{Row as _, SqliteConnection, SqlitePool};
 use tokio::{
     sync::{mpsc, oneshot},
     time::sleep,
 };
 
 use super::{
-    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, begin, certificates, records, tokens,
-    uncertifiable::Obstacles,
+    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, Writing, begin, beneath::Beneath, certificates,
+    records, tokens, uncertifiable::Obstacles,
 };
 
 /// How many are recorded together at most: what they take is a small part of a second.
@@ -70,15 +70,18 @@ struct Waiting {
     answer: oneshot::Sender<Result<Enrollment, StoreError>>,
 }
 
+/// The connection that writes, and what lies beneath it.
+type Writer<'a> = (&'a SqlitePool, &'a Arc<Beneath>);
+
 /// Where enrollments wait for their common transaction; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Queue(mpsc::Sender<Waiting>);
 
 impl Queue {
     /// A queue whose enrollments are written with this pool's connection, until the last clone is gone.
-    pub(super) fn new(writer: SqlitePool) -> Self {
+    pub(super) fn new(writer: SqlitePool, beneath: Arc<Beneath>) -> Self {
         let (queue, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(work_off(waiting, writer));
+        tokio::spawn(work_off(waiting, writer, beneath));
         Self(queue)
     }
 
@@ -89,9 +92,9 @@ impl Queue {
     }
 }
 
-async fn work_off(mut queue: mpsc::Receiver<Waiting>, writer: SqlitePool) {
+async fn work_off(mut queue: mpsc::Receiver<Waiting>, writer: SqlitePool, beneath: Arc<Beneath>) {
     while let Some(first) = queue.recv().await {
-        let begun = begin(&writer).await;
+        let begun = begin(&writer, &beneath).await;
         let mut batch = vec![first];
         // Whoever has come while somebody else was writing is in the same transaction.
         while batch.len() < TOGETHER
@@ -101,7 +104,7 @@ async fn work_off(mut queue: mpsc::Receiver<Waiting>, writer: SqlitePool) {
         }
         // Who has gone away keeps the token's use.
         batch.retain(|waiting| !waiting.answer.is_closed());
-        settle(&writer, begun, batch).await;
+        settle((&writer, &beneath), begun, batch).await;
         if !queue.is_empty() {
             sleep(GAP).await;
         }
@@ -133,6 +136,8 @@ impl Store {
         order: &Approved,
         now: Timestamp,
     ) -> Result<Option<CertificateDer<'static>>, StoreError> {
+        // Nor is what may be lost handed out again.
+        self.check_beneath()?;
         let mut connection = self.reader.acquire().await?;
         let key = (token.clone(), order.public_key().spki_sha256());
         let mut found = find_enrolled(&mut connection, [(order.subject(), key.1)], now).await?;
@@ -142,7 +147,7 @@ impl Store {
 
 /// Records what can be, and answers everybody. Where the table refuses one of them, which no check foresees, each is tried
 /// alone: the others are not to suffer from it.
-async fn settle(writer: &SqlitePool, begun: Result<Transaction<'_, Sqlite>, StoreError>, batch: Vec<Waiting>) {
+async fn settle(writer: Writer<'_>, begun: Result<Writing, StoreError>, batch: Vec<Waiting>) {
     let (candidates, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|waiting| (waiting.candidate, waiting.answer)).unzip();
     let decided = match begun {
@@ -163,10 +168,10 @@ async fn settle(writer: &SqlitePool, begun: Result<Transaction<'_, Sqlite>, Stor
     }
 }
 
-async fn one_by_one(writer: &SqlitePool, candidates: &[Candidate]) -> Vec<Result<Decision, StoreError>> {
+async fn one_by_one((writer, beneath): Writer<'_>, candidates: &[Candidate]) -> Vec<Result<Decision, StoreError>> {
     let mut decisions = Vec::with_capacity(candidates.len());
     for candidate in candidates {
-        let decided = match begin(writer).await {
+        let decided = match begin(writer, beneath).await {
             Ok(tx) => record(tx, slice::from_ref(candidate)).await,
             Err(error) => Err(error),
         };
@@ -176,10 +181,7 @@ async fn one_by_one(writer: &SqlitePool, candidates: &[Candidate]) -> Vec<Result
 }
 
 /// What became of each, in the same order. If it fails as a whole, nothing of it is left behind.
-async fn record(
-    mut tx: Transaction<'_, Sqlite>,
-    candidates: &[Candidate],
-) -> Result<Vec<Result<Decision, StoreError>>, StoreError> {
+async fn record(mut tx: Writing, candidates: &[Candidate]) -> Result<Vec<Result<Decision, StoreError>>, StoreError> {
     let mut ledger = Ledger::read(&mut tx, candidates).await?;
     let decisions: Vec<_> = candidates.iter().map(|candidate| ledger.decide(candidate)).collect();
     let decided = candidates.iter().zip(&decisions);

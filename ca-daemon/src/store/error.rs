@@ -41,6 +41,13 @@ pub(crate) enum StoreError {
     /// The disk is full.
     #[error("the database cannot grow: the disk is full; free some space and try again")]
     Full,
+    /// The process would go on writing into a file that nobody opens again.
+    #[error(
+        "{} or its write-ahead log was removed or replaced while it was in use, so what is committed now would be lost; nothing is \
+         any more. Stop the daemon, put the right files in place, and start it; after a restore, as the README says",
+        .0.display()
+    )]
+    Replaced(PathBuf),
     /// Another writer did not finish in time.
     #[error("the database is busy with another writer; try again")]
     Busy,
@@ -83,6 +90,15 @@ pub(crate) enum StoreError {
 impl StoreError {
     pub(crate) fn damaged(column: &'static str, reason: &impl fmt::Display) -> Self {
         Self::Damaged { column, reason: reason.to_string() }
+    }
+
+    /// Whether the files beneath the connections are others than those that were opened.
+    pub(crate) fn is_replaced(&self) -> bool {
+        match self {
+            Self::Replaced(_) => true,
+            Self::Together(error) => error.is_replaced(),
+            _ => false,
+        }
     }
 
     /// Whether a table refused a row.

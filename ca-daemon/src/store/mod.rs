@@ -3,22 +3,31 @@
 //!
 //! It never decides what is allowed and never signs; a transaction that needs a signature in its middle is handed one.
 
+mod beneath;
 mod certificates;
 mod crls;
 mod enrollments;
 mod error;
 mod listing;
+mod mark;
 mod pages;
 mod records;
 mod relying_parties;
 mod revocations;
+mod strays;
 mod tokens;
 mod uncertifiable;
 
 #[cfg(test)]
 mod tests;
 
-use std::{future::ready, path::Path, time::Duration};
+use std::{
+    future::ready,
+    ops::{Deref, DerefMut},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use pki::certificate::Fingerprint;
 use sqlx::{
@@ -27,6 +36,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
 
+use self::{
+    beneath::Beneath,
+    mark::{Levels, Mark},
+};
 pub(crate) use self::{
     certificates::Recorded,
     crls::{CrlSigner, Period},
@@ -38,10 +51,11 @@ pub(crate) use self::{
         TokenRefusal, Uses,
     },
     revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},
+    strays::StrayRevocation,
     tokens::TokenRevocation,
     uncertifiable::{IssuerRevocation, Uncertifiable},
 };
-use crate::settings::Settings;
+use crate::settings::{Issuer, Settings};
 
 /// The oldest SQLite whose write-ahead log survives two writers at a checkpoint.
 const MIN_SQLITE: [u32; 3] = [3, 51, 3];
@@ -59,8 +73,12 @@ pub(crate) struct Store {
     // SQLite has one writer at a time: waiting for it here is fair and cheap, waiting in SQLite is neither.
     writer: SqlitePool,
     reader: SqlitePool,
+    beneath: Arc<Beneath>,
+    mark: Arc<Mark>,
     enrollments: enrollments::Queue,
     tokens: tokens::Held,
+    /// With more revocations than this, the complete CRL follows a moment after a revocation.
+    coalesced_above: u64,
 }
 
 /// What is written when an authority is founded.
@@ -81,11 +99,14 @@ pub(crate) struct Tallies {
 }
 
 impl Store {
-    /// Opens an existing file and brings its schema up to date. An empty file is a database without an authority.
+    /// Opens an existing file and brings its schema up to date. An empty file is a database without an authority. One that is behind
+    /// the mark beside it is an older copy, and knows that from then on.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         if !path.exists() {
             return Err(StoreError::Missing(path.to_owned()));
         }
+        // Before the database: whoever publishes in between has raised both.
+        let (mark, said) = Mark::beside(path);
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
         let writing = options
             .clone()
@@ -103,6 +124,9 @@ impl Store {
         let pool = || {
             SqlitePoolOptions::new()
                 .acquire_timeout(ACQUIRE_TIMEOUT)
+                // Whoever closes the last connection removes the write-ahead log, and by that it is seen that somebody else did.
+                .idle_timeout(None)
+                .max_lifetime(None)
                 // A connection is a thread of this process, which need not be asked each time whether it is still there.
                 .test_before_acquire(false)
                 .before_acquire(move |connection, _| Box::pin(ready(Ok(is_reusable(connection)))))
@@ -116,10 +140,28 @@ impl Store {
                 error => StoreError::Migration(error),
             })?;
             let reader = pool().max_connections(READERS).connect_with(options.pragma("query_only", "ON")).await?;
-            let enrollments = enrollments::Queue::new(writer.clone());
-            Ok(Self { writer, reader, enrollments, tokens: tokens::Held::default() })
+            let unreadable = |source| StoreError::Database(sqlx::Error::Io(source));
+            let beneath = Arc::new(Beneath::opened(path).map_err(unreadable)?);
+            let enrollments = enrollments::Queue::new(writer.clone(), Arc::clone(&beneath));
+            let store = Self {
+                writer,
+                reader,
+                beneath,
+                mark,
+                enrollments,
+                tokens: tokens::Held::default(),
+                coalesced_above: crls::COALESCED_ABOVE,
+            };
+            store.compare_with_mark(said).await?;
+            Ok(store)
         };
         opened.await.map_err(|error: StoreError| error.at(path))
+    }
+
+    /// The same store, which leaves the complete CRL behind above so many revocations.
+    #[cfg(test)]
+    pub(crate) fn coalescing_above(self, coalesced_above: u64) -> Self {
+        Self { coalesced_above, ..self }
     }
 
     /// Waits for what is being written, and folds the write-ahead log into the file if nobody else has it open.
@@ -150,10 +192,9 @@ impl Store {
         for crl in founding.crls {
             crls::put(&mut tx, &pages::Complete::whole(crl.clone()), 0).await?;
         }
-        crls::insert_delta(&mut tx, founding.delta, founding.delta.head.number, 0).await?;
+        crls::insert_first_delta(&mut tx, founding.delta).await?;
         tokens::put(&mut tx, founding.bootstrap).await?;
-        tx.commit().await?;
-        Ok(())
+        self.commit_numbers(tx).await
     }
 
     /// What the authority was founded with.
@@ -177,15 +218,87 @@ impl Store {
         Ok(tallies)
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        begin(&self.writer).await
+    /// Whether what is committed is in the files that others open; see [`StoreError::Replaced`].
+    pub(crate) fn check_beneath(&self) -> Result<(), StoreError> {
+        self.beneath.check()
+    }
+
+    async fn begin(&self) -> Result<Writing, StoreError> {
+        begin(&self.writer, &self.beneath).await
+    }
+
+    /// Commits what has given CRL numbers, and has them in the mark before anybody is told of them.
+    async fn commit_numbers(&self, tx: Writing) -> Result<(), StoreError> {
+        tx.commit().await?;
+        self.keep_marked().await
+    }
+
+    /// Has the mark say at least what anybody can have read here by now, also of what another process has published and was killed
+    /// before it said so.
+    async fn keep_marked(&self) -> Result<(), StoreError> {
+        self.beneath.check()?;
+        let before = self.mark.seen();
+        let levels = Levels::read(&mut *self.reader.acquire().await?).await?;
+        if levels.is_behind(&before) {
+            // Another file was copied over this one.
+            return Err(self.beneath.condemn());
+        }
+        self.mark.raise(levels).await;
+        Ok(())
+    }
+
+    /// Notes of a database that was restored how far it had come before. If a revocation was lost, it is not as before until that
+    /// is mended; if only numbers were, they are passed over.
+    async fn compare_with_mark(&self, said: Option<Levels>) -> Result<(), StoreError> {
+        let here = Levels::read(&mut *self.reader.acquire().await?).await?;
+        match said {
+            None if !here.is_empty() => self.mark.warn_of_absence(),
+            None => {}
+            Some(said) if here.is_behind(&said) => {
+                for issuer in Issuer::ALL {
+                    self.pass(issuer, said.of(issuer)).await?;
+                }
+            }
+            Some(_) => {}
+        }
+        if here.is_empty() { Ok(()) } else { self.keep_marked().await }
+    }
+}
+
+/// A transaction that writes; dropping it undoes it.
+struct Writing {
+    tx: Transaction<'static, Sqlite>,
+    beneath: Arc<Beneath>,
+}
+
+impl Writing {
+    /// Durable where others will find it, or an error.
+    async fn commit(self) -> Result<(), StoreError> {
+        self.tx.commit().await?;
+        // The files may have gone since it began.
+        self.beneath.check()
+    }
+}
+
+impl Deref for Writing {
+    type Target = SqliteConnection;
+
+    fn deref(&self) -> &SqliteConnection {
+        &self.tx
+    }
+}
+
+impl DerefMut for Writing {
+    fn deref_mut(&mut self) -> &mut SqliteConnection {
+        &mut self.tx
     }
 }
 
 /// Starts a transaction that writes. It takes the write lock at once: one that begins by reading and is overtaken fails with
 /// "database is locked", whatever the busy timeout.
-async fn begin(writer: &SqlitePool) -> Result<Transaction<'static, Sqlite>, StoreError> {
-    Ok(writer.begin_with("BEGIN IMMEDIATE").await?)
+async fn begin(writer: &SqlitePool, beneath: &Arc<Beneath>) -> Result<Writing, StoreError> {
+    beneath.check()?;
+    Ok(Writing { tx: writer.begin_with("BEGIN IMMEDIATE").await?, beneath: Arc::clone(beneath) })
 }
 
 async fn check_library(pool: &SqlitePool) -> Result<(), StoreError> {

@@ -58,18 +58,21 @@ pub(super) struct Complete {
     /// Where its entries begin.
     first: usize,
     paging: Paging,
+    /// Certificates that ended before this are not in it.
+    pub(super) ended_after: Timestamp,
 }
 
 impl Complete {
     /// The list that was signed with the entries in which the pages lie so.
-    pub(super) fn of(head: CrlHead, signed: SignedCrl, paging: Paging) -> Self {
+    pub(super) fn of(head: CrlHead, signed: SignedCrl, paging: Paging, ended_after: Timestamp) -> Self {
         let SignedCrl { der, entries } = signed;
-        Self { crl: CrlRecord { head, der }, first: entries.start, paging }
+        Self { crl: CrlRecord { head, der }, first: entries.start, paging, ended_after }
     }
 
-    /// One without pages.
+    /// The first one, without pages: it leaves nothing out.
     pub(super) fn whole(crl: CrlRecord) -> Self {
-        Self { crl, first: 0, paging: Paging { pages: 0, octets: 0, fresh: Vec::new() } }
+        let paging = Paging { pages: 0, octets: 0, fresh: Vec::new() };
+        Self { crl, first: 0, paging, ended_after: Timestamp::MIN }
     }
 }
 
@@ -178,7 +181,7 @@ pub(super) async fn gather(
 
 /// The table's triggers refuse a number that is not higher than the one before it.
 pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) -> Result<(), StoreError> {
-    let Complete { crl, first, paging } = complete;
+    let Complete { crl, first, paging, .. } = complete;
     let (before, rest) = crl.der.split_at(*first);
     let (paged, after) = rest.split_at(paging.octets);
     sqlx::query(

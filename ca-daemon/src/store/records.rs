@@ -10,6 +10,7 @@ use std::{
 
 use pki::{
     crl::{CrlNumber, RevocationReason},
+    issuing::IssuedCertificate,
     policy::Grant,
     profile::Profile,
     serial::Serial,
@@ -69,7 +70,27 @@ pub(crate) struct CertificateRecord {
     pub(crate) validity: Validity,
     pub(crate) issued_at: Timestamp,
     pub(crate) der: CertificateDer<'static>,
+    /// When somebody brought it along, if a restored database did not know it otherwise.
+    pub(crate) adopted_at: Option<Timestamp>,
     pub(crate) status: Status,
+}
+
+impl CertificateRecord {
+    /// What there will be of a certificate once it is recorded out of its file.
+    pub(crate) fn of_stray(stray: &IssuedCertificate, now: Timestamp) -> Self {
+        let validity = stray.info.validity;
+        Self {
+            serial: stray.info.id.serial,
+            common_name: stray.info.display_name(),
+            profile: stray.profile,
+            token: None,
+            validity,
+            issued_at: validity.not_before,
+            der: stray.der.clone(),
+            adopted_at: Some(now),
+            status: if now > validity.not_after { Status::Expired } else { Status::Valid },
+        }
+    }
 }
 
 /// What became of one order to revoke.
@@ -125,19 +146,29 @@ pub(crate) struct Newest {
     pub(crate) number: CrlNumber,
     /// Of the complete CRL; lower while that waits to be signed together with what comes next.
     pub(crate) complete: CrlNumber,
-    /// What somebody enforces that is higher than all of it, and not known here.
+    /// What was published before a restore and is not known here.
     pub(crate) ahead: Option<Ahead>,
-    /// Whether a list with a higher number was taken back, so that the next one is due.
+    /// Whether higher numbers were given than can be fetched, by a list that was taken back or before a restore, so that the next
+    /// one is due.
     pub(crate) is_overtaken: bool,
 }
 
-/// A relying party enforces a CRL number that this authority never gave: its database is an older copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// This database is an older copy, and has forgotten revocations that were published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this database is an older copy: by the mark beside it (ca.mark), {issuer} CRL numbers up to {number} were given, and number \
+     {revoking} revoked something that is not known here. No {issuer} CRL is published by itself until this is mended. It is, when \
+     a relying party that enforces number {revoking} or a later one hands it over, which it does as soon as it is on the feed. If \
+     none does: ca-daemon crl --import FILE... with the CRLs that a service keeps on its disk, or any copy of them. If there is \
+     none: revoke again what was revoked since the copy was made, and then, or if nothing was: ca-daemon crl{} --resign",
+    .issuer.option()
+)]
 pub(crate) struct Ahead {
+    pub(crate) issuer: Issuer,
+    /// The highest number that was given, ...
     pub(crate) number: CrlNumber,
-    /// The relying party that said so first.
-    pub(crate) by: String,
-    pub(crate) at: Timestamp,
+    /// ... and the highest with a new revocation: from there on, each list has all of them.
+    pub(crate) revoking: CrlNumber,
 }
 
 /// Who enforces our CRLs, and how far it is.
@@ -258,6 +289,7 @@ pub(super) fn certificate(
         validity,
         issued_at: time(row, "issued_at")?,
         der: row.try_get::<Vec<u8>, _>("der")?.into(),
+        adopted_at: optional_time(row, "adopted_at")?,
         status,
     })
 }

@@ -2,12 +2,15 @@
 //!
 //! It never knows who is connected right now; the daemon's feed does, and writes it down here from time to time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pki::{crl::CrlNumber, time::Timestamp};
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{RelyingParty, Store, StoreError, records};
+use super::{RelyingParty, Store, StoreError, beneath::Beneath, records};
 use crate::settings::Issuer;
 
 impl Store {
@@ -24,7 +27,11 @@ impl Store {
         // Most of them enforce the same one.
         let mut lags = BTreeMap::new();
         for number in parties.iter().map(number).collect::<BTreeSet<_>>() {
-            let query = sqlx::query_scalar("SELECT count(*) FROM crl_numbers WHERE issuer = ? AND number > ?");
+            let query = sqlx::query_scalar(
+                "SELECT coalesce((SELECT ordinal FROM crl_numbers WHERE issuer = ?1 ORDER BY number DESC LIMIT 1), 0)
+                     - coalesce((SELECT ordinal FROM crl_numbers WHERE issuer = ?1 AND number <= ?2
+                                 ORDER BY number DESC LIMIT 1), 0)",
+            );
             let lag: i64 = query.bind(Issuer::Issuing.as_str()).bind(number).fetch_one(&self.reader).await?;
             lags.insert(number, u64::try_from(lag).unwrap_or(0));
         }
@@ -74,7 +81,7 @@ impl Store {
     pub(crate) async fn look_out(&self) -> Result<LookOut, StoreError> {
         // SQLite compares with what the same connection has seen before, so it must not go back to the pool.
         let connection = self.reader.acquire().await?.detach();
-        Ok(LookOut { connection, version: 0 })
+        Ok(LookOut { connection, version: 0, beneath: Arc::clone(&self.beneath) })
     }
 }
 
@@ -83,11 +90,15 @@ impl Store {
 pub(crate) struct LookOut {
     connection: SqliteConnection,
     version: i64,
+    beneath: Arc<Beneath>,
 }
 
 impl LookOut {
-    /// Whether anything was committed since this was asked the last time.
+    /// Whether anything was committed since this was asked the last time. Nothing more is once the files beneath were replaced.
     pub(crate) async fn has_changed(&mut self) -> Result<bool, StoreError> {
+        if self.beneath.check().is_err() {
+            return Ok(false);
+        }
         let version = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await?;
         Ok(std::mem::replace(&mut self.version, version) != version)
     }

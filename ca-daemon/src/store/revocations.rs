@@ -7,6 +7,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use pki::{
     crl::{CrlNumber, RevocationReason, RevokedEntry},
+    issuing::IssuedCertificate,
     serial::Serial,
     time::Timestamp,
     token::TokenId,
@@ -16,8 +17,10 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
-    crls::{begin_publication, newest, note_number, put_complete, put_delta},
-    records, tokens,
+    crls::{begin_publication, newest, note_number, note_revoking, put_complete, put_delta},
+    records,
+    strays::{adopt, revoke_unknown},
+    tokens,
     uncertifiable::compromise_key,
 };
 use crate::settings::Issuer;
@@ -32,6 +35,10 @@ pub(crate) struct Target<'a> {
     /// And every certificate that was enrolled with one of these tokens and is valid by then.
     pub(crate) tokens: &'a [TokenId],
     pub(crate) with_tokens: WithTokens,
+    /// Of the serials, the certificates that this authority has issued and that are not known here.
+    pub(crate) strays: &'a [IssuedCertificate],
+    /// And what has these serial numbers, of which nothing else is known here but until when it is in CRLs.
+    pub(crate) unknown: &'a [(Serial, Timestamp)],
 }
 
 /// What becomes of the tokens that enrolled what is revoked.
@@ -47,6 +54,7 @@ pub(crate) enum WithTokens {
 /// What became of an order to revoke, certificate by certificate, and the CRL that says so.
 #[derive(Clone, Debug)]
 pub(crate) struct Revoked {
+    /// Those of which only the serial number was known come last.
     pub(crate) outcomes: Vec<(Serial, Revocation)>,
     /// The issuing CA's current CRL, complete or delta: a new one if anything was revoked that was not before.
     pub(crate) crl: CrlNumber,
@@ -96,6 +104,9 @@ impl Store {
         signer: Arc<impl CrlSigner>,
     ) -> Result<Revoked, StoreError> {
         let mut tx = self.begin().await?;
+        for stray in target.strays {
+            adopt(&mut tx, stray, period.this_update).await?;
+        }
         let mut serials = target.serials.to_vec();
         for name in target.names {
             serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
@@ -110,18 +121,23 @@ impl Store {
         for serial in &serials {
             outcomes.push((*serial, revoke(&mut tx, serial, reason, period.this_update).await?));
         }
+        for (serial, until) in target.unknown {
+            let entry = RevokedEntry { serial: *serial, revoked_at: period.this_update, reason };
+            outcomes.push((*serial, revoke_unknown(&mut tx, &entry, *until).await?));
+        }
         let tokens = match target.with_tokens {
             WithTokens::Leave => Vec::new(),
             WithTokens::Revoke => tokens::revoke_usable(&mut tx, &serials, target.tokens, period.this_update).await?,
         };
         let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
         if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
-            let next = begin_publication(&mut tx, Issuer::Issuing, period).await?;
+            let next = begin_publication(&mut tx, Issuer::Issuing, period, self.coalesced_above).await?;
+            note_revoking(&mut tx, Issuer::Issuing).await?;
             put_delta(&mut tx, &next, period, &signer).await?;
             if next.is_whole() {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             return Ok(Revoked { outcomes, crl: next.number, outlasting, tokens });
         }
         let crl = newest(&mut tx, Issuer::Issuing).await?.number;
@@ -143,9 +159,10 @@ impl Store {
         let entry = RevokedEntry { serial, revoked_at: period.this_update, reason };
         let before = longest_good(&mut tx, Issuer::Root).await?;
         if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
-            let next = begin_publication(&mut tx, Issuer::Root, period).await?;
+            let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
+            note_revoking(&mut tx, Issuer::Root).await?;
             put_complete(&mut tx, &next, period, &root).await?;
-            tx.commit().await?;
+            self.commit_numbers(tx).await?;
             let outcomes = vec![(serial, Revocation::New)];
             return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
         }
@@ -185,10 +202,17 @@ impl Store {
                 // What is published lags behind from here on: that is how it is seen that the next CRL is due.
                 let raise = "UPDATE crl_sequences SET last_number = max(last_number + 1, ?2) WHERE issuer = ?1";
                 sqlx::query(raise).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
+                if revocations > 0 {
+                    note_revoking(&mut tx, issuer).await?;
+                }
+                // With this list, everything that a restore has lost is known again.
+                let mended = "UPDATE crl_sequences SET ahead_number = NULL, ahead_revoked = NULL
+                              WHERE issuer = ?1 AND ?2 BETWEEN ahead_revoked AND ahead_number";
+                sqlx::query(mended).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
             }
             taken.push(TakenBack { issuer, number, was_known, revocations });
         }
-        tx.commit().await?;
+        self.commit_numbers(tx).await?;
         Ok(taken)
     }
 
@@ -340,7 +364,7 @@ async fn known_serials(connection: &mut SqliteConnection, issuer: Issuer) -> Res
 }
 
 /// Whether it was not there.
-async fn insert(
+pub(super) async fn insert(
     connection: &mut SqliteConnection,
     issuer: Issuer,
     entry: &RevokedEntry,
