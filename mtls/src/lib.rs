@@ -79,6 +79,7 @@ mod flights;
 mod generations;
 mod guard;
 mod held;
+mod instance;
 mod names;
 mod paths;
 mod server;

@@ -12,16 +12,23 @@ use pki::{
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use url::Url;
 
 use crate::{
     acceptor::{Acceptor, Parts},
     client,
     clock::Clock,
-    feed::{Announced, Feed},
+    feed::{Announced, Feed, Goodbye},
     identity::{Identity, IdentityError, ServerIdentity},
+    instance::{Instance, InstanceError},
     metrics::Metrics,
     proxy::ProxyFrom,
     revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Source, StalenessLog},
@@ -32,6 +39,11 @@ use crate::{
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long connections that were cut off may take to be gone before a goodbye ...
+const LAST_CONNECTION: Duration = Duration::from_secs(2);
+/// ... and how often they are looked for.
+const LOOK_FOR_CONNECTIONS: Duration = Duration::from_millis(10);
 
 /// What may be chosen about a relying party.
 #[derive(Clone, Debug)]
@@ -90,6 +102,7 @@ pub struct RelyingParty {
     keepers: Vec<Keeper>,
     staleness: Option<StalenessLog>,
     feed: Option<Feed>,
+    goodbye: Option<Goodbye>,
 }
 
 /// Why a relying party cannot be put together.
@@ -110,6 +123,9 @@ pub enum RelyingPartyError {
     /// The certificate that issued another is neither in the chain nor the root.
     #[error("the certificate of {0} is missing from the chain")]
     MissingIssuer(String),
+    /// It cannot be told from other runs of itself.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The TLS library does not take the root.
     #[error("the root certificate cannot be used: {0}")]
     Root(#[from] rustls::Error),
@@ -159,7 +175,8 @@ impl RelyingParty {
             // Without lists there is nothing to hear of.
             Some(authority) if !announced.is_empty() => {
                 let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
-                Some(Feed::new(authority, tls, announced, recoveries, live.clone()))
+                let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
+                Some(Feed::new(authority, tls, announced, recoveries, live.clone(), instance))
             }
             _ => None,
         };
@@ -179,7 +196,8 @@ impl RelyingParty {
             metrics: metrics.clone(),
         });
         let staleness = Some(StalenessLog::new(live.clone(), clock, crl_refresh.min(STALENESS_INTERVAL)));
-        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, staleness, feed })
+        let goodbye = feed.as_ref().map(Feed::goodbye);
+        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, staleness, feed, goodbye })
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
@@ -222,6 +240,27 @@ impl RelyingParty {
             tasks.spawn(feed.run());
         }
         tasks
+    }
+
+    /// Tells the authority that this relying party is over, so that no `revoke` waits for it: to be called when everything that it serves
+    /// has ended. It admits nobody from then on. Where that cannot be said, or a connection is still there, the next run in the same
+    /// directory takes its place.
+    pub async fn goodbye(&self) {
+        // Before the tasks are started, nobody has heard of it.
+        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.feed.is_none()) else { return };
+        let gone = async {
+            while self.live.open_connections() > 0 {
+                sleep(LOOK_FOR_CONNECTIONS).await;
+            }
+        };
+        if timeout(LAST_CONNECTION, gone).await.is_err() {
+            warn!(
+                connections = self.live.open_connections(),
+                "connections are left, so the authority is not told goodbye"
+            );
+            return;
+        }
+        goodbye.say().await;
     }
 }
 

@@ -7,6 +7,7 @@ mod crl;
 mod dry_run;
 mod enforcement;
 mod healthcheck;
+mod holders;
 mod init;
 mod issue;
 mod list;
@@ -276,6 +277,11 @@ pub(crate) mod tests {
             Ok(()) => 0,
             Err(error) => classify(&error).0,
         }
+    }
+
+    /// The names of those of whom nothing is known.
+    pub(crate) async fn unknown_holders(authority: &Authority, now: pki::time::Timestamp) -> Vec<String> {
+        holders::Holders::find(authority.store(), now).await.unwrap().names().map(str::to_owned).collect()
     }
 
     #[test]

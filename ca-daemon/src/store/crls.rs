@@ -122,6 +122,7 @@ impl Store {
     }
 
     /// Whether every number that will be given is higher than this one already.
+    #[cfg(test)]
     pub(crate) async fn is_passed(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
         let query = sqlx::query_scalar("SELECT last_number >= ? FROM crl_sequences WHERE issuer = ?");
         Ok(query.bind(number.get()).bind(issuer.as_str()).fetch_one(&self.reader).await?)
@@ -129,6 +130,7 @@ impl Store {
 
     /// Remembers that a relying party enforces a number that was never given. Nothing as low will be published again.
     /// Whether it was higher than everything known before.
+    #[cfg(test)]
     pub(crate) async fn raise(&self, issuer: Issuer, ahead: &Ahead) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let raised = sqlx::query(

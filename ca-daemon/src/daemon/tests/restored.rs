@@ -9,65 +9,38 @@ use pki::{
 use super::*;
 use crate::settings::CrlKind;
 
-fn relying_party(name: &str, number: i64) -> RelyingParty {
-    RelyingParty {
-        name: name.to_owned(),
-        serial: Serial::from_random([30; 16]),
+/// An instance that the database knows, and its secret.
+fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
+    let secret = Secret::from_octets([octet; 32]);
+    let record = RelyingParty {
+        name: identity.info().display_name(),
+        serial: identity.info().id.serial,
+        instance: InstanceId::of(&secret),
         address: "127.0.0.1:1".to_owned(),
-        crl_number: CrlNumber::new(number),
+        crl_number: Some(CrlNumber::FIRST),
         root_crl_number: None,
+        claims: None,
         admits_until: None,
         grace: 0,
         open_connections: 0,
         first_seen: now(),
         connected_since: None,
         last_seen: now(),
-    }
-}
-
-#[tokio::test]
-async fn numbers_continue_above_what_a_relying_party_says_it_enforces() {
-    let fixture = Fixture::new().await;
-    let daemon = Running::start(&fixture).await;
-    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
-    let mut feed = peer.feed().await.unwrap();
-    assert_eq!(feed.next().await, Some(1));
-    assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
-    assert_eq!(peer.confirm(i64::MAX, 0).await, StatusCode::UNPROCESSABLE_ENTITY, "no backup is that old");
-    assert_eq!(peer.confirm(SECOND + 57, 0).await, StatusCode::CONFLICT, "that CRL is wanted");
-    let readiness = daemon.readiness().await;
-    assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
-    assert!(
-        readiness.contains("service0") && readiness.contains(&format!("enforces CRL number {}", SECOND + 57)),
-        "{readiness}"
-    );
-    assert!(readiness.contains("crl --import") && readiness.contains("revoke again"), "{readiness}");
-    // By the clock a new one would be due; nothing is published while something is known to be forgotten.
-    upkeep::publish_due(&fixture.authority, now().plus(Duration::from_hours(9))).await.unwrap();
-    assert_eq!(fixture.published().await.0, CrlNumber::FIRST);
-    let mut answers = ask(&fixture, wait(1, 0)).await;
-    let missing = loop {
-        match answers.answer().await.unwrap().unwrap() {
-            Answer::Missing(missing) => break missing,
-            Answer::Enforced { .. } => panic!("57 of another history says nothing about 1 of this"),
-            _ => {}
-        }
+        certificate_revoked: false,
     };
-    assert_eq!(missing.len(), 1);
-    let client = fixture.issue("client_1", 20).await;
-    assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND + 58);
-    feed.until(SECOND + 58).await;
-    assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
-    daemon.stop().await;
+    (record, secret)
 }
 
 #[tokio::test]
 async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enforces() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let (service, other) = (service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await);
+    let (records, [secret, others_secret]): (Vec<_>, [_; 2]) = {
+        let [(one, secret), (two, others_secret)] = [known(&service, 1), known(&other, 2)];
+        (vec![one, two], [secret, others_secret])
+    };
     let known = fixture.issue("client_1", 20).await;
-    fixture.authority.store().record_relying_parties(&[relying_party("service0", 1)]).await.unwrap();
-    fixture.authority.store().record_relying_parties(&[relying_party("service1", 1)]).await.unwrap();
+    fixture.authority.store().record_relying_parties(&records, &[]).await.unwrap();
     let copy = before.path().join("ca.db");
     fixture.copy_database(&copy).await;
     let stranger = fixture.issue("client_2", 21).await;
@@ -79,11 +52,10 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
 
     // It is nine hours later, so that a new CRL is due at the start.
     let daemon = Running::start_at(&fixture, now().plus(Duration::from_hours(9))).await;
-    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut peer = Peer { secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party was heard");
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
-    assert!(daemon.readiness().await.starts_with("HTTP/1.1 503"));
 
     assert_eq!(peer.hand_over("no CRL").await, StatusCode::UNPROCESSABLE_ENTITY);
     let elsewhere = Fixture::new().await.authority.store().crl(Issuer::Issuing).await.unwrap().der;
@@ -94,7 +66,7 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
     );
     assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
     // Somebody else may enforce more, and is heard first.
-    let mut other = daemon.connect(&other, &fixture).await;
+    let mut other = Peer { secret: others_secret, ..daemon.connect(&other, &fixture).await };
     let mut others_feed = other.feed().await.unwrap();
     assert_eq!(others_feed.next().await, Some(1));
     assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT, "it is known now");
