@@ -59,9 +59,10 @@ struct Create {
     /// For server certificates
     #[arg(long)]
     server: bool,
-    /// Which common names it allows; * stands for any characters
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    name: NamePattern,
+    /// Which common names it allows; * stands for any characters. Whoever has a token for servers can be any service whose name it
+    /// allows, so for them it has to be given [default for clients: *]
+    #[arg(long, value_name = "PATTERN", required_if_eq("server", "true"))]
+    name: Option<NamePattern>,
     /// Which hosts it allows: a name, *.DOMAIN, an address, a network such as 10.0.0.0/8, or * for any
     /// [default: those of this machine: localhost, 127.0.0.1 and its IPv6 form]
     #[arg(long = "host", value_name = "PATTERN", requires = "server")]
@@ -162,12 +163,13 @@ fn grant(create: &Create) -> Grant {
         let hosts = ["localhost", "127.0.0.1", "::1"];
         hosts.map(|host| host.parse().expect("names and addresses of this machine are patterns")).to_vec()
     };
+    let any = || "*".parse().expect("a star is a pattern");
     let (profile, hosts) = match (create.server, create.hosts.as_slice()) {
         (false, _) => (ProfileGrant::Client, Vec::new()),
         (true, []) => (ProfileGrant::Server, local()),
         (true, hosts) => (ProfileGrant::Server, hosts.to_vec()),
     };
-    Grant { profile, names: create.name.clone(), hosts }
+    Grant { profile, names: create.name.clone().unwrap_or_else(any), hosts }
 }
 
 async fn run_list(context: &Context) -> anyhow::Result<()> {
