@@ -101,7 +101,9 @@ impl Instance {
             _lock: lock,
         }));
         // Before the authority hears of it: what it knows, the next run has to be able to replace.
-        instance.write()?;
+        if let Err(error) = instance.write() {
+            complain(&error);
+        }
         instance.look();
         Ok(instance)
     }
@@ -154,7 +156,8 @@ impl Instance {
         }
     }
 
-    /// It admits nobody from now on, and the next run is to know that before the authority forgets this one. Whether the account has it.
+    /// It admits nobody from now on, and the next run is to know that before the authority forgets this one. Whether the account has it,
+    /// and the goodbye may be said.
     pub(crate) async fn leave(&self) -> bool {
         let is_registered = {
             let mut state = self.state();
@@ -162,8 +165,7 @@ impl Instance {
             state.is_registered
         };
         self.look();
-        self.keep().await;
-        is_registered
+        self.keep().await && is_registered
     }
 
     /// Whether the goodbye has arrived. If not, the next run takes the place of this one.
@@ -206,12 +208,10 @@ impl Instance {
         }
     }
 
-    async fn keep(&self) {
+    async fn keep(&self) -> bool {
         let instance = self.clone();
         let written = spawn_blocking(move || instance.write()).await.expect("writing a file does not panic");
-        if let Err(error) = written {
-            warn!(%error, "what the authority knows of this run cannot be kept for the next one, which has to be registered first");
-        }
+        written.inspect_err(complain).is_ok()
     }
 
     fn write(&self) -> Result<(), FileError> {
@@ -236,6 +236,10 @@ impl Instance {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn complain(error: &FileError) {
+    warn!(%error, "what the authority knows of this run cannot be kept for the next one, which will not be able to take its place");
 }
 
 /// The runs that the file has. A file that cannot be read replaces nobody, and lets nobody in.

@@ -14,6 +14,7 @@ mod feed;
 mod foreign;
 mod handshake;
 mod identity;
+mod instance;
 mod issuers;
 mod keeper;
 mod live_set;

@@ -283,7 +283,8 @@ pub(super) async fn conclude(
             Ok(holders) => {
                 reporter.say(&holders.text());
                 if arguments.require_all && holders.count() > 0 {
-                    let message = || format!("nothing is known of {} holders of valid server certificates", holders.count());
+                    let message =
+                        || format!("nothing is known of {} holders of valid server certificates", holders.count());
                     unconfirmed.get_or_insert_with(message);
                 }
                 report.unknown_holders = Some(holders);
