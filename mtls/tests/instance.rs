@@ -3,26 +3,46 @@
 use std::{fs, time::Duration};
 
 use mtls::{
+    enroll::IdentityFiles,
+    identity::IdentityError,
     relying_party::{Options, RelyingParty, RelyingPartyError},
     revocation::{Barrier, LiveSet, NotReady},
 };
-use pki::{certificate::VerifiedId, time::Timestamp};
+use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
 use tokio::task::JoinSet;
 use url::Url;
 
-use crate::common::{Authority, DAY, Surroundings, eventually, feed::FeedServer, publisher::Publisher, start};
+use crate::common::{
+    Authority, DAY, Surroundings, eventually,
+    example::{crl_files, enrolled},
+    feed::FeedServer,
+    publisher::Publisher,
+    start,
+};
 
-/// A run of a service in a directory, until it is dropped.
+/// A run of a service in a directory, until it is killed.
 struct Run {
     party: RelyingParty,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Run {
-    fn begin(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Self {
-        let mut party = new(authority, surroundings, feed).unwrap();
+    async fn begin(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Self {
+        let mut party = None;
+        // A thread of the run before it may still write its file.
+        eventually("the directory is free", || {
+            party = new(authority, surroundings, feed).ok();
+            party.is_some()
+        })
+        .await;
+        let mut party = party.unwrap();
         let tasks = party.keep_current();
-        Self { party, _tasks: tasks }
+        Self { party, tasks }
+    }
+
+    /// Without a goodbye.
+    async fn kill(mut self) {
+        self.tasks.shutdown().await;
     }
 
     fn live(&self) -> &LiveSet {
@@ -61,19 +81,20 @@ async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() 
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
     let client = authority.client("client_1").id();
-    let first = Run::begin(&authority, &surroundings, &nowhere());
+    let first = Run::begin(&authority, &surroundings, &nowhere()).await;
     eventually("its lists are in force", || first.has_lists()).await;
     assert!(first.is_unregistered() && !first.admits(&client), "the authority has never heard of it");
     first.party.goodbye().await;
-    drop(first);
+    first.kill().await;
 
     // It was never registered, so whoever comes next is not either, though a run before it ended without a goodbye.
-    let second = Run::begin(&authority, &surroundings, &nowhere());
-    assert!(second.has_lists() && second.is_unregistered());
-    drop(second);
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
+    eventually("its lists are in force", || second.has_lists()).await;
+    assert!(second.is_unregistered());
+    second.kill().await;
 
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
-    let third = Run::begin(&authority, &surroundings, &server.url());
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it is registered", || third.is_ready(start())).await;
     assert!(third.admits(&client));
     let (id, predecessors) = server.opened_last().unwrap();
@@ -83,10 +104,11 @@ async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() 
     assert!(third.is_unregistered(), "it admits nobody any more");
     assert!(!surroundings.crl_directory.path().join("instance").exists());
     let feeds = server.requests().0;
-    drop(third);
+    third.kill().await;
 
-    let fourth = Run::begin(&authority, &surroundings, &nowhere());
-    assert!(fourth.has_lists() && fourth.is_unregistered());
+    let fourth = Run::begin(&authority, &surroundings, &nowhere()).await;
+    eventually("its lists are in force", || fourth.has_lists()).await;
+    assert!(fourth.is_unregistered());
     assert_eq!(server.requests().0, feeds, "and it did not come back");
 }
 
@@ -95,22 +117,23 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
-    let first = Run::begin(&authority, &surroundings, &server.url());
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     let lines = |count: usize| fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == count);
     let until = start().plus(DAY).unix().to_string();
+    eventually("its lists are on its disk", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
     eventually("it has said until when it admits clients", || {
         fs::read_to_string(&file).is_ok_and(|text| text.trim_end().ends_with(&format!(" {until}")))
     })
     .await;
     let (id, _) = server.opened_last().unwrap();
-    drop(first);
+    first.kill().await;
 
     // While the authority is down it stands in the account as the one before it.
-    let second = Run::begin(&authority, &surroundings, &nowhere());
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
     assert!(second.is_ready(start()) && lines(2));
-    drop(second);
-    let third = Run::begin(&authority, &surroundings, &server.url());
+    second.kill().await;
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
     assert!(third.is_ready(start()), "at once");
     eventually("it is registered", || server.requests().0 == 2).await;
     let (own, predecessors) = server.opened_last().unwrap();
@@ -124,7 +147,7 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
-    let run = Run::begin(&authority, &surroundings, &server.url());
+    let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
     eventually("it is ready", || run.is_ready(start())).await;
@@ -133,6 +156,23 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     assert!(!run.is_unregistered(), "until then it may");
     surroundings.clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
     eventually("it is not registered any more", || run.is_unregistered()).await;
+}
+
+/// Without it there is no feed, and no revocation waits for the service.
+#[tokio::test]
+async fn what_does_not_say_where_the_authority_is_is_not_taken_for_nothing() {
+    let (authority, server) = (Authority::new(), FeedServer::presenting(&Authority::new().own()).await);
+    let directory = enrolled(&authority, Some(&server));
+    let (files, url) = (IdentityFiles::new(directory.path(), Profile::Server), directory.path().join("ca.url"));
+    assert_eq!(files.load().unwrap().unwrap().authority, Some(server.url()));
+    for damaged in ["", "\n", "localhost:8440", "http://localhost:8440", "https://"] {
+        fs::write(&url, damaged).unwrap();
+        let error = files.load().unwrap_err();
+        assert!(matches!(&error, IdentityError::Authority(path) if *path == url), "{damaged:?}: {error}");
+        assert!(error.to_string().contains("ca.url is damaged"), "{error}");
+    }
+    fs::remove_file(&url).unwrap();
+    assert_eq!(files.load().unwrap().unwrap().authority, None);
 }
 
 #[tokio::test]

@@ -74,7 +74,8 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token
+    /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token. Whoever has that token enrolls under any name, as
+    /// client or server: use it up, or revoke it
     Init(init::Arguments),
     /// Run the authority: enrollment over HTTPS, CRLs over HTTP
     Serve(serve::Arguments),

@@ -163,13 +163,12 @@ fn grant(create: &Create) -> Grant {
         let hosts = ["localhost", "127.0.0.1", "::1"];
         hosts.map(|host| host.parse().expect("names and addresses of this machine are patterns")).to_vec()
     };
-    let any = || "*".parse().expect("a star is a pattern");
     let (profile, hosts) = match (create.server, create.hosts.as_slice()) {
         (false, _) => (ProfileGrant::Client, Vec::new()),
         (true, []) => (ProfileGrant::Server, local()),
         (true, hosts) => (ProfileGrant::Server, hosts.to_vec()),
     };
-    Grant { profile, names: create.name.clone().unwrap_or_else(any), hosts }
+    Grant { profile, names: create.name.clone().unwrap_or_else(NamePattern::any), hosts }
 }
 
 async fn run_list(context: &Context) -> anyhow::Result<()> {
@@ -273,6 +272,20 @@ mod tests {
         let other = directory.join("other.token");
         assert!(create_in_file(authority, &record, &text, &other).await.is_err());
         assert!(file.exists() && !other.exists());
+    }
+
+    /// Whoever has a token for servers can be any service whose name it allows.
+    #[test]
+    fn a_token_for_servers_is_for_names_that_were_given() {
+        use clap::Parser as _;
+        let create = |arguments: &[&str]| {
+            crate::cli::Cli::try_parse_from([&["ca-daemon", "token", "create"], arguments].concat()).map(|_| ())
+        };
+        assert!(create(&["--server"]).unwrap_err().to_string().contains("--name <PATTERN>"));
+        assert!(create(&["--server", "--host", "*"]).is_err());
+        for good in [&["--server", "--name", "service0"][..], &["--server", "--name", "*"], &["--client"], &[]] {
+            assert!(create(good).is_ok(), "{good:?}");
+        }
     }
 
     #[tokio::test]

@@ -102,9 +102,10 @@ impl Instance {
         }
     }
 
-    /// Whether it is known what it enforces at present, and that nothing of it was forgotten here.
+    /// Whether it is known what it enforces at present, and that nothing of it was forgotten here. One whose certificate is revoked is
+    /// not heard any more.
     pub(super) fn is_heard(&self) -> bool {
-        self.has_confirmed && self.record.claims.is_none()
+        self.record.certificate_revoked || self.has_confirmed && self.record.claims.is_none()
     }
 
     /// Whether it cannot admit anybody any more, and is not to be expected.
