@@ -55,7 +55,7 @@ struct Counted {
 }
 
 impl Metrics {
-    pub(crate) fn new(connections: &mtls::metrics::Metrics, live: LiveSet, clock: Clock) -> Self {
+    pub(crate) fn new(connections: &mtls::metrics::Metrics, live: LiveSet, clock: Clock, has_feed: bool) -> Self {
         let mut registry = Registry::with_prefix("api_server");
         connections.register(&mut registry);
         let requests = Family::new_with_constructor(request_durations as fn() -> Histogram);
@@ -75,6 +75,13 @@ impl Metrics {
             crl_seconds_to_refusal.clone(),
         );
         registry.register("open_connections", "Authenticated connections that are open", open_connections.clone());
+        let feed = Gauge::<i64>::default();
+        feed.set(i64::from(has_feed));
+        registry.register(
+            "feed",
+            "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
+            feed,
+        );
         registry.register("crl_entries", "Certificates that the CRL in force revokes", crl_entries.clone());
         Self(Arc::new(Counted {
             registry,

@@ -88,7 +88,7 @@ mod tests {
         let live = live.on_stale_crl(OnStaleCrl::Grace(HOUR));
         live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
         let clock = Clock::manual(now);
-        let metrics = Metrics::new(&mtls::metrics::Metrics::default(), live.clone(), clock.clone());
+        let metrics = Metrics::new(&mtls::metrics::Metrics::default(), live.clone(), clock.clone(), true);
         Operations { live, clock, metrics, not_after: Timestamp::MAX, draining: Arc::default() }
     }
 

@@ -48,6 +48,7 @@ pub struct Server {
     not_after: Timestamp,
     drain_delay: Duration,
     clock: Clock,
+    has_feed: bool,
 }
 
 /// Why the service cannot run.
@@ -93,12 +94,20 @@ impl Server {
         let Enrolled { identity, root, authority } = identity(&config).await?;
         files::create_directory(&config.options.crl_directory, Access::Public)?;
         let clock = config.options.clock.clone();
+        if authority.is_none() {
+            warn!(
+                file = %config.files.authority().display(),
+                "NO FEED: the file with the authority's address is missing, so no `ca-daemon revoke` knows of this service or waits for it, \
+                 and revocations arrive by polling only. Write the address there (https://HOST:8440) and restart, unless that is meant"
+            );
+        }
+        let has_feed = authority.is_some();
         let options = Options { feed: authority, ..config.options };
         let relying_party = RelyingParty::new(&identity, &root, options)?;
         let not_after = identity.info().validity.not_after;
         let addresses = (address, operations_address);
         let Config { name, drain_delay, .. } = config;
-        Ok(Self { name, clients, operators, addresses, relying_party, not_after, drain_delay, clock })
+        Ok(Self { name, clients, operators, addresses, relying_party, not_after, drain_delay, clock, has_feed })
     }
 
     /// The service's name.
@@ -120,10 +129,11 @@ impl Server {
     }
 
     /// Serves until `shutdown` resolves. Then readiness goes off, and only after the delay that a balancer takes to notice, no new
-    /// connection is accepted, every open one gets its GOAWAY, requests in flight are finished within a bound, and it returns.
+    /// connection is accepted, every open one gets its GOAWAY, requests in flight are finished within a bound, the authority is told
+    /// goodbye, and it returns.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let live = self.relying_party.live_set().clone();
-        let metrics = Metrics::new(self.relying_party.metrics(), live.clone(), self.clock.clone());
+        let metrics = Metrics::new(self.relying_party.metrics(), live.clone(), self.clock.clone(), self.has_feed);
         let draining = Arc::new(AtomicBool::new(false));
 
         let operator_handle = Handle::new();
@@ -150,6 +160,7 @@ impl Server {
         // Operators are answered until the last client is: that is how they see it drain.
         let serve_clients = async {
             tokio::join!(serve_clients, drain);
+            self.relying_party.goodbye().await;
             operator_handle.shutdown();
             Ok(())
         };

@@ -47,7 +47,7 @@ impl World {
 
     /// A token for servers on the fleet's address, in a file.
     pub(crate) fn server_token(&self) -> anyhow::Result<PathBuf> {
-        token(&self.fleet, "servers.token", &["--server", "--host", "*"])
+        token(&self.fleet, "servers.token", &["--server", "--name", "*", "--host", "*"])
     }
 
     pub(crate) fn address(&self) -> Ipv4Addr {

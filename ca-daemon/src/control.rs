@@ -29,7 +29,7 @@ use tracing::{debug, error};
 
 use crate::{
     directory::Directory,
-    feed::{Enforced, Feed, Forgotten},
+    feed::{Enforced, Feed, Forgotten, Progress},
     settings::Issuer,
     store::{RelyingParty, StoreError},
 };
@@ -56,8 +56,14 @@ pub(crate) enum Question {
         /// How long to wait for those who do not answer.
         timeout_millis: u64,
     },
-    /// Expect nothing of this one any more.
-    Forget(String),
+    /// Expect nothing of the disconnected instances of this name any more, or of the one whose id begins like this.
+    Forget {
+        /// The name.
+        name: String,
+        /// The beginning of an instance's id.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        instance: Option<String>,
+    },
 }
 
 /// For what to wait.
@@ -78,19 +84,19 @@ pub(crate) struct Wait {
 pub(crate) enum Answer {
     /// The feed was told.
     Told,
-    /// Everybody who was ever on the feed and was not forgotten, as of now.
+    /// All instances that are expected to enforce what is revoked, as of now.
     RelyingParties(Vec<RelyingParty>),
     /// This one enforces the CRL.
     Enforced {
         /// Who.
-        name: String,
+        party: RelyingParty,
         /// Since when.
         enforced: Enforced,
     },
     /// This one says who is connected to it.
     Present {
         /// Who.
-        name: String,
+        party: RelyingParty,
         /// What it says.
         answer: RollCallAnswer,
     },
@@ -226,8 +232,9 @@ impl Asker {
                 self.call_roll(feed, arrived + Duration::from_millis(timeout_millis)).await
             }
             Ok(Question::RelyingParties) => self.say(&Answer::RelyingParties(feed.relying_parties())).await,
-            Ok(Question::Forget(name)) => {
-                let answer = feed.forget(&name).await.map_or_else(|error| failed(&error), Answer::Forgotten);
+            Ok(Question::Forget { name, instance }) => {
+                let forgotten = feed.forget(&name, instance.as_deref()).await;
+                let answer = forgotten.map_or_else(|error| failed(&error), Answer::Forgotten);
                 self.say(&answer).await
             }
             Err(error) => self.say(&Answer::Failed(format!("not a question: {error}"))).await,
@@ -247,13 +254,16 @@ impl Asker {
             confirmations.mark_unchanged();
             let mut missing = Vec::new();
             for progress in feed.progress(wait.issuer, wait.number, committed) {
-                match progress.enforced {
-                    Some(enforced) if said.insert(progress.party.name.clone()) => {
-                        self.say(&Answer::Enforced { name: progress.party.name, enforced }).await?;
+                let Progress { party, enforced } = progress;
+                match enforced {
+                    // It is on its way out, and not waited for.
+                    _ if party.certificate_revoked => {}
+                    Some(enforced) if said.insert(party.key()) => {
+                        self.say(&Answer::Enforced { party, enforced }).await?;
                     }
                     Some(_) => {}
-                    None if said.contains(&progress.party.name) => {}
-                    None => missing.push(progress.party),
+                    None if said.contains(&party.key()) => {}
+                    None => missing.push(party),
                 }
             }
             let is_over = Instant::now() >= deadline || *is_closed.borrow();
@@ -279,13 +289,16 @@ impl Asker {
         let mut said = BTreeSet::new();
         loop {
             answered.mark_unchanged();
-            for (name, answer) in call.answers() {
-                if said.insert(name.clone()) {
-                    self.say(&Answer::Present { name, answer: answer.as_ref().clone() }).await?;
+            let (answers, mut silent) = (call.answers(), Vec::new());
+            for party in feed.relying_parties() {
+                match answers.get(&party.key()) {
+                    Some(answer) if said.insert(party.key()) => {
+                        self.say(&Answer::Present { party, answer: answer.as_ref().clone() }).await?;
+                    }
+                    Some(_) => {}
+                    None => silent.push(party),
                 }
             }
-            let silent = feed.relying_parties().into_iter().filter(|party| !said.contains(&party.name));
-            let silent: Vec<_> = silent.collect();
             // Nobody waits for those who are not on the feed.
             let is_complete = silent.iter().all(|party| party.connected_since.is_none());
             if is_complete || Instant::now() >= deadline || *is_closed.borrow() {

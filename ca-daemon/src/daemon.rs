@@ -16,7 +16,6 @@ use axum_server::{
 };
 use mtls::{bounded::Bounded, clock::Clock, identity::ServerIdentity, limits};
 use rustls::{ServerConfig, version::TLS13};
-use rustls_pki_types::CertificateDer;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 

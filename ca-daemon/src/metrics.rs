@@ -38,6 +38,7 @@ pub(crate) struct Metrics {
     requests: Family<Labels<2>, Histogram, Buckets>,
     registered: Gauge,
     connected: Gauge,
+    claims: Gauge,
     lag: Family<Labels<1>, Gauge>,
 }
 
@@ -63,6 +64,7 @@ impl Default for Metrics {
             requests: Family::new_with_constructor(Buckets),
             registered: Gauge::default(),
             connected: Gauge::default(),
+            claims: Gauge::default(),
             lag: Family::default(),
         };
         metrics.registered()
@@ -87,15 +89,24 @@ impl Metrics {
             "Time to answer a request, by route and status",
             self.requests.clone(),
         );
-        registry.register("relying_parties", "Relying parties that were ever on the feed", self.registered.clone());
+        registry.register(
+            "relying_parties",
+            "Instances of relying parties that are expected to confirm",
+            self.registered.clone(),
+        );
         registry.register(
             "relying_parties_connected",
-            "Relying parties that are on the feed now",
+            "Instances of relying parties that are on the feed now",
             self.connected.clone(),
         );
         registry.register(
+            "relying_party_claims",
+            "Instances of relying parties that say they enforce a CRL number which was never given",
+            self.claims.clone(),
+        );
+        registry.register(
             "relying_party_lag_crls",
-            "CRLs that came after the one that a relying party enforces, by relying party",
+            "CRLs that came after the one that a relying party enforces, by relying party: of its instances, the one that is furthest behind",
             self.lag.clone(),
         );
         self
@@ -133,11 +144,13 @@ impl Metrics {
         let count = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         self.registered.set(count(parties.len()));
         self.connected.set(count(parties.iter().filter(|party| party.connected_since.is_some()).count()));
+        self.claims.set(count(parties.iter().filter(|party| party.claims.is_some()).count()));
         // Those that were forgotten are not to be shown for ever.
         self.lag.clear();
         for (party, lag) in parties.iter().zip(lags) {
             let lag = i64::try_from(*lag).unwrap_or(i64::MAX);
-            self.lag.get_or_create(&[("relying_party", party.name.clone())]).set(lag);
+            let known = self.lag.get_or_create(&[("relying_party", party.name.clone())]);
+            known.set(known.get().max(lag));
         }
         let mut rendered = String::new();
         text::encode(&mut rendered, &self.registry).expect("writing to a string does not fail");

@@ -81,7 +81,7 @@ fn revoke_says_when_nobody_could_be_told() {
     );
     run(directory, &["revoke", "client_1"], 5, &["was already revoked"]);
     run(directory, &["revoke", "client_2", "--no-wait"], 0, &["in CRL number "]);
-    run(directory, &["relying-parties"], 0, &["no relying party was ever on the feed"]);
+    run(directory, &["relying-parties"], 0, &["no relying party is registered"]);
     run(directory, &["relying-parties", "forget", "service0"], 3, &["service0"]);
     let json = run(directory, &["revoke", "client_3", "--json"], 5, &[]);
     let report: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();

@@ -58,7 +58,7 @@ fn tokens_that_do_not_fit_are_denied_and_say_why() {
         (output.code() == 4 && (output.stderr.contains("expired") || output.stderr.contains("used"))).then_some(())
     });
 
-    let (server, _) = token(&["--server", "--host", "*.edge.fleet"]);
+    let (server, _) = token(&["--server", "--name", "*", "--host", "*.edge.fleet"]);
     says(&with("d", &server), 4, &["client", "server"]);
     let service = Process::start(binary("api-server"), &fleet.directory().join("bad.log"), |command| {
         let listen = format!("{}:0", fleet.address());

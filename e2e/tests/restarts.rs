@@ -41,7 +41,7 @@ fn a_service_without_a_crl_refuses_everybody_and_is_not_ready() {
     let service = fleet.launch_service("service0", &[]);
     let (status, why) = service.readiness();
     assert_eq!(status, 503);
-    assert!(why.contains("there is no CRL of"), "{why}");
+    assert!(why.contains("has not registered this relying party yet"), "it said goodbye: {why}");
     let refused = client.request(1, &service.url()).json();
     assert_eq!(refused["failures"][0]["alert"], "access_denied");
 

@@ -40,7 +40,8 @@ fn a_thousand_relying_parties_come_back_at_once_and_hear_of_the_next_revocation(
     limits::raise_file_limit();
     let mut fleet = Fleet::new();
     let uses = PARTIES.to_string();
-    let created = fleet.ca_daemon(&["token", "create", "--server", "--json", "--uses", &uses, "--host", "*"]).success();
+    let order = ["token", "create", "--server", "--json", "--uses", &uses, "--name", "*", "--host", "*"];
+    let created = fleet.ca_daemon(&order).success();
     let token: Token = created.json()["token"].as_str().unwrap().parse().unwrap();
     // A thousand services have a thousand disks; these share one, which is not what is tested.
     let files = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();

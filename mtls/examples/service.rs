@@ -32,7 +32,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     let routes = Router::new().route("/", get(greet));
-    relying_party.serve(listener, routes, CancellationToken::new()).await;
+    let shutdown = CancellationToken::new();
+    let stopped = shutdown.clone().drop_guard();
+    tokio::spawn(async move {
+        let _stopped = stopped;
+        tokio::signal::ctrl_c().await
+    });
+    relying_party.serve(listener, routes, shutdown).await;
+    // Otherwise every revocation would wait for it.
+    relying_party.goodbye().await;
     Ok(())
 }
 

@@ -188,6 +188,12 @@ impl IdentityFiles {
         &self.root
     }
 
+    /// The file of the authority's address.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        &self.authority
+    }
+
     /// What is on disk; `None` if nothing was enrolled here yet.
     pub fn load(&self) -> Result<Option<Enrolled>, IdentityError> {
         if !self.chain.exists() {
@@ -207,7 +213,8 @@ impl IdentityFiles {
             .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?
             .swap_remove(0);
         let authority = match files::read_text(&self.authority) {
-            Ok(url) => url.trim().parse().ok(),
+            // Without it there would be no feed, and nobody would wait for this relying party: that is not guessed.
+            Ok(text) => Some(authority_url(&text).ok_or_else(|| IdentityError::Authority(self.authority.clone()))?),
             Err(FileError::Missing(_)) => None,
             Err(error) => return Err(error.into()),
         };
@@ -254,6 +261,10 @@ impl IdentityFiles {
         files::write(&self.chain, pem::chain(enrolled.identity.chain()).as_bytes(), Access::Public)?;
         files::remove(&self.pending_key)
     }
+}
+
+fn authority_url(text: &str) -> Option<Url> {
+    text.trim().parse().ok().filter(|url: &Url| url.scheme() == "https" && url.has_host())
 }
 
 /// Why an enrollment did not succeed.

@@ -5,8 +5,8 @@
 
 use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -15,10 +15,11 @@ use hyper_util::{
 };
 use pki::{
     crl::CrlNumber,
+    instance::InstanceId,
     pem,
     wire::{
-        CONFIRM_PATH, Confirmation, FEED_HEARTBEAT, FEED_PATH, FeedEvent, HAND_OVER_PATH, PEM, ROLL_CALL_CERTIFICATES,
-        ROLL_CALL_PATH, RollCallAnswer,
+        CONFIRM_PATH, Confirmation, FEED_HEARTBEAT, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH,
+        INSTANCE_HEADER, PEM, PREDECESSORS_HEADER, Problem, ROLL_CALL_CERTIFICATES, ROLL_CALL_PATH, RollCallAnswer,
     },
 };
 use rustls::ClientConfig;
@@ -27,12 +28,14 @@ use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::{
     errors::{error_chain, find},
     files,
+    instance::Instance,
     names::Names,
     random,
     revocation::{ListFiles, LiveSet, Progress},
@@ -59,6 +62,10 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
 const JSON: &str = "application/json";
 /// The longest line that is read.
 const MAX_LINE: usize = 64 * 1024;
+/// The longest refusal that is read.
+const MAX_REFUSAL: usize = 16 * 1024;
+/// How long a goodbye may take, the opening of a feed for it included.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A list that the feed speaks of: its distribution point, and the ends of its keeper's channels.
 #[derive(Debug)]
@@ -79,12 +86,18 @@ pub(crate) struct Feed {
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
     live: LiveSet,
-    /// Tells this run from every other.
-    instance: String,
-    /// What was reported as ended already.
-    reported: u64,
+    instance: Instance,
+    leaving: CancellationToken,
+    has_left: watch::Sender<bool>,
     /// Whether this connection has seen the CRLs handed over.
     has_handed_over: bool,
+}
+
+/// What ends a feed for good.
+#[derive(Debug)]
+pub(crate) struct Goodbye {
+    leaving: CancellationToken,
+    has_left: watch::Receiver<bool>,
 }
 
 /// Why the feed broke off; it is opened again.
@@ -96,12 +109,16 @@ enum FeedError {
     Unreachable(String),
     #[error("the authority answered {0}")]
     Status(StatusCode),
+    #[error("the authority refuses: {0}")]
+    Refused(String),
     #[error("nothing was heard for {} s", SILENCE.as_secs())]
     Silent,
     #[error("the authority said something that is no announcement: {0}")]
     Line(String),
     #[error("the authority ended it")]
     Ended,
+    #[error("this relying party ends")]
+    Leaving,
 }
 
 /// What whole lines of the feed said.
@@ -120,6 +137,7 @@ impl Feed {
         lists: Vec<Announced>,
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
+        instance: Instance,
     ) -> Self {
         let mut tcp = tcp::connector(Names::default(), PATIENCE);
         tcp.enforce_http(false);
@@ -132,29 +150,62 @@ impl Feed {
             .http2_keep_alive_interval(FEED_HEARTBEAT)
             .http2_keep_alive_timeout(FEED_HEARTBEAT)
             .build(connector);
-        let instance = format!("{:032x}", u128::from_ne_bytes(random::octets()));
-        Self { client, authority, lists, recoveries, live, instance, reported: 0, has_handed_over: false }
+        let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
+        Self { client, authority, lists, recoveries, live, instance, leaving, has_left, has_handed_over: false }
     }
 
-    /// Keeps the feed open, for ever. While it is not, the keepers' own intervals are what brings news.
+    /// What ends it while it runs.
+    pub(crate) fn goodbye(&self) -> Goodbye {
+        Goodbye { leaving: self.leaving.clone(), has_left: self.has_left.subscribe() }
+    }
+
+    /// Keeps the feed open until a goodbye is wanted, says it, and never ends.
     pub(crate) async fn run(mut self) {
+        let leaving = self.leaving.clone();
+        let watching = self.instance.clone().watch();
+        tokio::select! {
+            () = self.stay() => {}
+            () = watching => {}
+        }
+        // Not in the feed: what it said goodbye on would have ended before it.
+        if leaving.is_cancelled() && !*self.has_left.borrow() {
+            let _ = timeout(GOODBYE_TIMEOUT, self.come_back_to_leave()).await;
+        }
+        self.instance.end();
+        self.has_left.send_replace(true);
+        std::future::pending().await
+    }
+
+    /// Keeps the feed open until a goodbye is wanted. While it is not, the keepers' own intervals are what brings news.
+    async fn stay(&mut self) {
         let mut backoff = BACKOFF;
         let mut complained = false;
         loop {
-            let error = match self.open().await {
+            let leaving = self.leaving.clone();
+            let opened = tokio::select! {
+                opened = self.open() => opened,
+                () = leaving.cancelled() => return,
+            };
+            let error = match opened {
                 Ok(body) => {
                     info!(authority = %self.authority, "feed open: revocations arrive at once");
                     (backoff, complained) = (BACKOFF, false);
-                    self.listen(body).await
+                    let error = self.listen(body).await;
+                    self.instance.disconnected();
+                    error
                 }
                 Err(error) => error,
             };
+            if matches!(error, FeedError::Leaving) {
+                return;
+            }
             // One line when it begins, not one for each attempt.
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
             }
             backoff = backoff.min(longest_backoff(&error));
             tokio::select! {
+                () = leaving.cancelled() => return,
                 () = sleep(jittered(backoff)) => backoff *= 2,
                 Ok(()) = self.recoveries.changed() => {
                     sleep(jittered(BACKOFF_RECOVERED)).await;
@@ -167,10 +218,39 @@ impl Feed {
     async fn open(&self) -> Result<Incoming, FeedError> {
         let response = timeout(SILENCE, self.send(Method::GET, FEED_PATH, JSON, Bytes::new()));
         let response = response.await.map_err(|_| FeedError::Silent)??;
-        if response.status() == StatusCode::OK {
-            Ok(response.into_body())
-        } else {
-            Err(FeedError::Status(response.status()))
+        if response.status() != StatusCode::OK {
+            return Err(refusal(response).await);
+        }
+        let standing =
+            response.headers().get(PREDECESSORS_HEADER).and_then(|ids| ids.to_str().ok()).unwrap_or_default();
+        let standing: Vec<InstanceId> = standing.split(',').filter_map(|id| id.trim().parse().ok()).collect();
+        self.instance.registered(&standing).await;
+        Ok(response.into_body())
+    }
+
+    /// Says on the open feed that this relying party admits nobody any more.
+    async fn leave(&mut self) {
+        if !self.instance.leave().await {
+            return;
+        }
+        let said = self.post(GOODBYE_PATH, JSON, Vec::new(), CONFIRM_TIMEOUT).await;
+        match &said {
+            Ok(()) => info!(authority = %self.authority, "said goodbye to the authority"),
+            Err(error) => warn!(
+                %error, authority = %self.authority,
+                "the authority did not hear the goodbye, and expects this relying party until the next one is started in its directory"
+            ),
+        }
+        self.instance.left(said.is_ok()).await;
+        self.has_left.send_replace(true);
+    }
+
+    /// Opens the feed once more, if it ever was, to say goodbye on it.
+    async fn come_back_to_leave(&mut self) {
+        if self.instance.is_registered()
+            && let Ok(_body) = self.open().await
+        {
+            self.leave().await;
         }
     }
 
@@ -188,6 +268,7 @@ impl Feed {
                 }
                 confirmed = Some(settled);
             }
+            let leaving = self.leaving.clone();
             let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
             let frame = tokio::select! {
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
@@ -196,6 +277,7 @@ impl Feed {
                     Err(_) => std::future::pending().await,
                 },
                 frame = timeout(SILENCE, body.frame()) => frame,
+                () = leaving.cancelled() => break,
             };
             match frame {
                 Err(_) => return FeedError::Silent,
@@ -223,6 +305,9 @@ impl Feed {
                 }
             }
         }
+        // While the stream is open: nobody else is believed to be this instance.
+        self.leave().await;
+        FeedError::Leaving
     }
 
     /// Takes the whole lines out of what came in.
@@ -257,17 +342,16 @@ impl Feed {
             .zip(settled)
             .filter_map(|(list, progress)| Some((list.url.clone(), progress.settled?)))
             .collect();
-        let ended: u64 = settled.iter().map(|progress| progress.ended).sum();
         let admits_until = self.live.freshness().iter().filter_map(|list| list.admits_until).min();
         let confirmation = Confirmation {
             crls,
             admits_until,
             grace: self.live.policy().grace().as_secs(),
-            instance: Some(self.instance.clone()),
-            ended: ended - self.reported,
+            ended: settled.iter().map(|progress| progress.ended).sum(),
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
         };
         let word = serde_json::to_vec(&confirmation).map_err(|error| FeedError::Line(error.to_string()))?;
+        self.instance.confirming(admits_until);
         match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
             Err(FeedError::Status(StatusCode::CONFLICT)) if !self.has_handed_over => {
                 // Once in a connection: whoever does not believe it then will not believe it later.
@@ -278,7 +362,7 @@ impl Feed {
             answered => answered,
         }
         .or_else(|error| if matches!(error, FeedError::Status(StatusCode::CONFLICT)) { Ok(()) } else { Err(error) })?;
-        self.reported = ended;
+        self.instance.confirmed(admits_until).await;
         debug!(?confirmation, "confirmed");
         Ok(())
     }
@@ -327,17 +411,35 @@ impl Feed {
     ) -> Result<http::Response<Incoming>, FeedError> {
         let fail = |error: &dyn Error| FeedError::Http(error_chain(error));
         let url = self.authority.join(path).map_err(|error| fail(&error))?;
-        let request = Request::builder()
-            .method(method)
-            .uri(url.as_str())
-            .header(header::CONTENT_TYPE, media)
-            .body(Full::from(body))
-            .map_err(|error| fail(&error))?;
+        let mut request = Request::new(Full::from(body));
+        (*request.method_mut(), *request.uri_mut()) = (method, url.as_str().parse().map_err(|error| fail(&error))?);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(media).map_err(|error| fail(&error))?);
+        insert_secret(headers, INSTANCE_HEADER, &self.instance.secret());
+        if path == FEED_PATH {
+            insert_secret(headers, PREDECESSORS_HEADER, &self.instance.predecessors());
+        }
         self.client.request(request).await.map_err(|error| {
             let text = error_chain(&error);
             if error.is_connect() && is_silence(&error) { FeedError::Unreachable(text) } else { FeedError::Http(text) }
         })
     }
+}
+
+/// A header that does not show in logs. Secrets are written as ASCII.
+fn insert_secret(headers: &mut HeaderMap, name: &'static str, secret: &str) {
+    if let Ok(mut value) = HeaderValue::from_str(secret) {
+        value.set_sensitive(true);
+        headers.insert(name, value);
+    }
+}
+
+/// Why the feed was not opened, as the authority says it.
+async fn refusal(response: http::Response<Incoming>) -> FeedError {
+    let status = response.status();
+    let body = timeout(CONFIRM_TIMEOUT, Limited::new(response.into_body(), MAX_REFUSAL).collect()).await;
+    let problem = body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
+    problem.map_or(FeedError::Status(status), |Problem { detail, .. }| FeedError::Refused(detail))
 }
 
 /// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.
@@ -352,6 +454,16 @@ fn is_silence(error: &(dyn Error + 'static)) -> bool {
         matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | InvalidData | UnexpectedEof)
     });
     !spoke && find::<rustls::Error>(error).is_none()
+}
+
+impl Goodbye {
+    /// Has the goodbye said, and waits until it has arrived or cannot.
+    pub(crate) async fn say(&self) {
+        self.leaving.cancel();
+        let mut has_left = self.has_left.clone();
+        // It is gone with its tasks, if they were dropped.
+        let _ = timeout(GOODBYE_TIMEOUT + CONFIRM_TIMEOUT, has_left.wait_for(|has_left| *has_left)).await;
+    }
 }
 
 fn longest_backoff(error: &FeedError) -> Duration {

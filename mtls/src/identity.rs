@@ -36,6 +36,12 @@ pub struct Identity {
 /// Why there is no usable identity.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
+    /// What says where the authority is does not.
+    #[error(
+        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; without the file, \
+         there is no feed, and no revocation waits for this service", .0.display()
+    )]
+    Authority(PathBuf),
     /// A file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),

@@ -81,6 +81,7 @@ mod frames;
 mod generations;
 mod guard;
 mod held;
+mod instance;
 mod names;
 mod paths;
 mod server;

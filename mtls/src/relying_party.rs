@@ -12,16 +12,23 @@ use pki::{
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 use url::Url;
 
 use crate::{
     acceptor::{Acceptor, Parts},
     client,
     clock::Clock,
-    feed::{Announced, Feed},
+    feed::{Announced, Feed, Goodbye},
     identity::{Identity, IdentityError, ServerIdentity},
+    instance::{Instance, InstanceError},
     metrics::Metrics,
     proxy::ProxyFrom,
     revocation::{
@@ -35,6 +42,11 @@ use crate::{
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
 /// whose time is over, and more often when one is near its end.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long connections that were cut off may take to be gone before a goodbye ...
+const LAST_CONNECTION: Duration = Duration::from_secs(2);
+/// ... and how often they are looked for.
+const LOOK_FOR_CONNECTIONS: Duration = Duration::from_millis(10);
 
 /// What may be chosen about a relying party.
 #[derive(Clone, Debug)]
@@ -95,6 +107,7 @@ pub struct RelyingParty {
     staleness: Option<StalenessLog>,
     deadlines: Option<Deadlines>,
     feed: Option<Feed>,
+    goodbye: Option<Goodbye>,
 }
 
 /// Why a relying party cannot be put together.
@@ -109,6 +122,9 @@ pub enum RelyingPartyError {
     /// A certificate above it may not sign CRLs.
     #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
     NotACrlIssuer(String),
+    /// It cannot be told from other runs of itself.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
     /// The TLS library does not take the root.
     #[error("the root certificate cannot be used: {0}")]
     Root(#[from] rustls::Error),
@@ -157,7 +173,8 @@ impl RelyingParty {
             // Without lists there is nothing to hear of.
             Some(authority) if !announced.is_empty() => {
                 let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
-                Some(Feed::new(authority, tls, announced, recoveries, live.clone()))
+                let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
+                Some(Feed::new(authority, tls, announced, recoveries, live.clone(), instance))
             }
             _ => None,
         };
@@ -178,7 +195,19 @@ impl RelyingParty {
         let interval = crl_refresh.min(STALENESS_INTERVAL);
         let staleness = Some(StalenessLog::new(live.clone(), clock.clone(), interval));
         let deadlines = Some(Deadlines::new(live.clone(), clock, interval));
-        Ok(Self { live, acceptor, identity: server_identity, metrics, keepers, settling, staleness, deadlines, feed })
+        let goodbye = feed.as_ref().map(Feed::goodbye);
+        Ok(Self {
+            live,
+            acceptor,
+            identity: server_identity,
+            metrics,
+            keepers,
+            settling,
+            staleness,
+            deadlines,
+            feed,
+            goodbye,
+        })
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
@@ -228,6 +257,27 @@ impl RelyingParty {
             tasks.spawn(feed.run());
         }
         tasks
+    }
+
+    /// Tells the authority that this relying party is over, so that no `revoke` waits for it: to be called when everything that it serves
+    /// has ended. It admits nobody from then on. Where that cannot be said, or a connection is still there, the next run in the same
+    /// directory takes its place.
+    pub async fn goodbye(&self) {
+        // Before the tasks are started, nobody has heard of it.
+        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.feed.is_none()) else { return };
+        let gone = async {
+            while self.live.open_connections() > 0 {
+                sleep(LOOK_FOR_CONNECTIONS).await;
+            }
+        };
+        if timeout(LAST_CONNECTION, gone).await.is_err() {
+            warn!(
+                connections = self.live.open_connections(),
+                "connections are left, so the authority is not told goodbye"
+            );
+            return;
+        }
+        goodbye.say().await;
     }
 }
 

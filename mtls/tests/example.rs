@@ -27,6 +27,7 @@ async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
         let (good, revoked) = (authority.client("client_1"), authority.client("client_2"));
         let client = |issued: &Issued| Client::new(&authority, issued, Http::Two, &clock);
         eventually("its CRLs are there", || crl_files(directory.path()).len() == 2).await;
+        eventually("its authority knows it", || feed.as_ref().is_none_or(|feed| feed.requests().1 > 0)).await;
 
         let (good, revoked) = (client(&good), (client(&revoked), &revoked));
         let (mut open, mut other) = (revoked.0.open(example.address).await, good.open(example.address).await);

@@ -16,6 +16,7 @@ mod feed;
 mod foreign;
 mod handshake;
 mod identity;
+mod instance;
 mod issuers;
 mod keeper;
 mod kept;

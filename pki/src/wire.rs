@@ -23,6 +23,21 @@ pub const CONFIRM_PATH: &str = "/v1/feed/confirm";
 /// wants the lists back that bear its own signature.
 pub const HAND_OVER_PATH: &str = "/v1/feed/crls";
 
+/// The path at which a relying party says goodbye: its listener is closed, and its last connection is gone. The body is empty. It is not
+/// expected to confirm anything any more, and admits nobody until it is on the feed again.
+pub const GOODBYE_PATH: &str = "/v1/feed/goodbye";
+
+/// The header of every request beneath [`FEED_PATH`] that says which instance asks: its secret, as
+/// [`Secret::to_bearer`](crate::token::Secret::to_bearer) writes it.
+pub const INSTANCE_HEADER: &str = "instance";
+
+/// The header with which the feed is opened by an instance that takes the place of earlier ones: their secrets, separated by commas. The
+/// answer has it as well, with the ids of those that the authority still expects to hear of, because they are connected.
+pub const PREDECESSORS_HEADER: &str = "instance-predecessors";
+
+/// The most predecessors that one instance may name.
+pub const MAX_PREDECESSORS: usize = 16;
+
 /// The media type of PEM.
 pub const PEM: &str = "application/x-pem-file";
 
@@ -104,11 +119,7 @@ pub struct Confirmation {
     /// How much of that is grace: for how many seconds clients are judged by a CRL that is stale.
     #[serde(default)]
     pub grace: u64,
-    /// Tells this run of the relying party from another one with the same certificate or name, so that neither is taken for the other;
-    /// without it, the certificate's serial number does.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub instance: Option<String>,
-    /// How many open connections were ended since the confirmation before.
+    /// How many open connections this instance has ended since its start.
     pub ended: u64,
     /// How many connections are open now.
     pub open_connections: u64,

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use pki::{certificate::CertificateInfo, time::Timestamp, wire::RollCallAnswer};
+use pki::{certificate::CertificateInfo, instance::InstanceId, time::Timestamp, wire::RollCallAnswer};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -35,11 +35,12 @@ struct Candidate {
     connected: BTreeMap<String, u64>,
 }
 
-/// A relying party that was asked.
+/// An instance that was asked.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Witness {
     name: String,
+    instance: InstanceId,
     answered: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     open_connections: Option<u64>,
@@ -52,7 +53,7 @@ struct Witness {
 
 /// What the relying parties said.
 struct RollCall {
-    present: Vec<(String, RollCallAnswer)>,
+    present: Vec<(RelyingParty, RollCallAnswer)>,
     silent: Vec<RelyingParty>,
 }
 
@@ -70,11 +71,14 @@ pub(super) async fn run(
     };
     let would_revoke = records.iter().map(|record| {
         let present = roll_call.iter().flat_map(|call| &call.present);
-        let connected = present.filter_map(|(name, answer)| {
-            let count = answer.connections.get(&issuer)?.get(&record.serial)?;
-            Some((name.clone(), *count))
-        });
-        Ok(Candidate { connected: connected.collect(), certificate: Listed::new(record)? })
+        let mut connected = BTreeMap::<_, u64>::new();
+        for (party, answer) in present {
+            if let Some(count) = answer.connections.get(&issuer).and_then(|counts| counts.get(&record.serial)) {
+                let all = connected.entry(party.name.clone()).or_default();
+                *all = all.saturating_add(*count);
+            }
+        }
+        Ok(Candidate { connected, certificate: Listed::new(record)? })
     });
     let dry_run = DryRun {
         would_revoke: would_revoke.collect::<anyhow::Result<_>>()?,
@@ -94,7 +98,7 @@ async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Opti
     loop {
         let answer = timeout_at(deadline, daemon.answer()).await;
         match answer.map_err(|_| anyhow::anyhow!("the daemon does not answer"))?? {
-            Some(Answer::Present { name, answer }) => present.push((name, answer)),
+            Some(Answer::Present { party, answer }) => present.push((party, answer)),
             Some(Answer::Missing(silent)) => return Ok(Some(RollCall { present, silent })),
             Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
             None => anyhow::bail!("the daemon ended before it answered; try again"),
@@ -103,8 +107,9 @@ async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Opti
 }
 
 fn witnesses(call: RollCall) -> Vec<Witness> {
-    let present = call.present.into_iter().map(|(name, answer)| Witness {
-        name,
+    let present = call.present.into_iter().map(|(party, answer)| Witness {
+        name: party.name,
+        instance: party.instance,
         answered: true,
         open_connections: Some(answer.open_connections),
         omitted: (answer.omitted > 0).then_some(answer.omitted),
@@ -112,13 +117,14 @@ fn witnesses(call: RollCall) -> Vec<Witness> {
     });
     let silent = call.silent.into_iter().map(|party| Witness {
         name: party.name,
+        instance: party.instance,
         answered: false,
         open_connections: None,
         omitted: None,
         last_seen: Some(party.last_seen),
     });
     let mut witnesses: Vec<_> = present.chain(silent).collect();
-    witnesses.sort_by(|one, other| one.name.cmp(&other.name));
+    witnesses.sort_by(|one, other| (&one.name, one.instance).cmp(&(&other.name, other.instance)));
     witnesses
 }
 
@@ -155,7 +161,7 @@ fn text(dry_run: &DryRun, was_wanted: bool, now: Timestamp) -> String {
 /// How far what was said of connections can be relied on.
 fn testimony(witnesses: &[Witness], now: Timestamp) -> Vec<String> {
     if witnesses.is_empty() {
-        return vec!["no relying party was ever on the feed, so nobody could be asked who is connected where\n".into()];
+        return vec!["no relying party is registered, so nobody could be asked who is connected where\n".into()];
     }
     let answered = witnesses.iter().filter(|witness| witness.answered).count();
     let mut lines = vec![format!("{answered} of {} relying parties answered\n", witnesses.len())];

@@ -150,7 +150,7 @@ root key           {}   (not needed to serve: move it to a safe place)
 issuing CA         {}
 issuing key        {}
 database           {}
-bootstrap token    {}   (100 enrollments within 24 hours)
+bootstrap token    {}   (100 enrollments within 24 hours, of any name, as client or server)
 
 Next: {}
 ",

@@ -7,6 +7,7 @@ mod crl;
 mod dry_run;
 mod enforcement;
 mod healthcheck;
+mod holders;
 mod init;
 mod issue;
 mod list;
@@ -73,7 +74,8 @@ struct Common {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token
+    /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token. Whoever has that token enrolls under any name, as
+    /// client or server: use it up, or revoke it
     Init(init::Arguments),
     /// Run the authority: enrollment over HTTPS, CRLs over HTTP
     Serve(serve::Arguments),
@@ -276,6 +278,11 @@ pub(crate) mod tests {
             Ok(()) => 0,
             Err(error) => classify(&error).0,
         }
+    }
+
+    /// The names of those of whom nothing is known.
+    pub(crate) async fn unknown_holders(authority: &Authority, now: pki::time::Timestamp) -> Vec<String> {
+        holders::Holders::find(authority.store(), now).await.unwrap().names().map(str::to_owned).collect()
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     Context, Failure, dry_run,
     enforcement::Row,
+    holders::Holders,
     list::UNKNOWN,
     output::{self, joined},
     revoke_issuing::{self, ByRoot},
@@ -60,6 +61,10 @@ pub(super) struct Arguments {
     /// Do not wait for relying parties
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+    /// Exit with 5 also if somebody holds a valid server certificate of which nothing is known: it may judge clients, and is not
+    /// waited for
+    #[arg(long, conflicts_with_all = ["no_wait", "dry_run"])]
+    require_all: bool,
 }
 
 /// What is longer than a year ends no later in practice, and does not add to every time of the day.
@@ -88,6 +93,9 @@ pub(super) struct Report {
     /// Absent where nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) relying_parties: Option<Vec<Row>>,
+    /// Who holds a valid server certificate of which nothing is known. Absent where nobody waited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) unknown_holders: Option<Holders>,
 }
 
 #[derive(Serialize)]
@@ -196,6 +204,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         revoked_tokens: revoked.tokens,
         left_out,
         relying_parties: None,
+        unknown_holders: None,
     };
     let committed =
         Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed, outlasting: revoked.outlasting };
@@ -257,10 +266,11 @@ pub(super) async fn conclude(
         Some(daemon) => waiting.follow(daemon, store).await,
         None => waiting.nobody_to_tell(store).await,
     };
-    let (rows, unconfirmed) = match heard {
+    let (rows, mut unconfirmed) = match heard {
         Ok(Heard::Nothing) => (None, None),
         Ok(Heard::OfEverybody(rows)) => {
-            let (missing, total) = (rows.iter().filter(|row| !row.enforced).count(), rows.len());
+            let missing = rows.iter().filter(|row| row.is_missing()).count();
+            let total = rows.iter().filter(|row| row.is_counted()).count();
             let unconfirmed = format!("{missing} of {total} relying parties did not confirm the revocation");
             (Some(rows), (missing > 0).then_some(unconfirmed))
         }
@@ -274,6 +284,23 @@ pub(super) async fn conclude(
         Err(error) => (None, Some(format!("revoked, but it cannot be found out who enforces it: {error}"))),
     };
     report.relying_parties = rows;
+    if report.relying_parties.is_some() {
+        match Holders::find(store, context.clock.now()).await {
+            Ok(holders) => {
+                reporter.say(&holders.text());
+                if arguments.require_all && holders.count() > 0 {
+                    let message =
+                        || format!("nothing is known of {} holders of valid server certificates", holders.count());
+                    unconfirmed.get_or_insert_with(message);
+                }
+                report.unknown_holders = Some(holders);
+            }
+            Err(error) => {
+                let message = || format!("revoked, but it cannot be found out of whom nothing is known: {error}");
+                unconfirmed.get_or_insert_with(message);
+            }
+        }
+    }
     if let Printed::Lost(why) = reporter.end(&report, interrupt.recv()).await {
         let number = report.crl_number;
         output::remark(&format!(
@@ -335,6 +362,7 @@ mod tests {
             usable_tokens: Vec::new(),
             left_out: Vec::new(),
             relying_parties: None,
+            unknown_holders: None,
         };
         let text = text(&report);
         assert_eq!(text.lines().count(), NAMED + 1);

@@ -100,6 +100,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments, authority: &Au
         usable_tokens: Vec::new(),
         left_out: Vec::new(),
         relying_parties: None,
+        unknown_holders: None,
     };
     let following = Following { store: authority.store(), daemon, committed, interrupt };
     conclude(context, arguments, following, report).await

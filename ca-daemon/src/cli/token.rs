@@ -59,9 +59,10 @@ struct Create {
     /// For server certificates
     #[arg(long)]
     server: bool,
-    /// Which common names it allows; * stands for any characters
-    #[arg(long, value_name = "PATTERN", default_value = "*")]
-    name: NamePattern,
+    /// Which common names it allows; * stands for any characters. Whoever has a token for servers can be any service whose name it
+    /// allows, so for them it has to be given [default for clients: *]
+    #[arg(long, value_name = "PATTERN", required_if_eq("server", "true"))]
+    name: Option<NamePattern>,
     /// Which hosts it allows: a name, *.DOMAIN, an address, a network such as 10.0.0.0/8, or * for any
     /// [default: those of this machine: localhost, 127.0.0.1 and its IPv6 form]
     #[arg(long = "host", value_name = "PATTERN", requires = "server")]
@@ -167,7 +168,7 @@ fn grant(create: &Create) -> Grant {
         (true, []) => (ProfileGrant::Server, local()),
         (true, hosts) => (ProfileGrant::Server, hosts.to_vec()),
     };
-    Grant { profile, names: create.name.clone(), hosts }
+    Grant { profile, names: create.name.clone().unwrap_or_else(NamePattern::any), hosts }
 }
 
 async fn run_list(context: &Context) -> anyhow::Result<()> {
@@ -271,6 +272,20 @@ mod tests {
         let other = directory.join("other.token");
         assert!(create_in_file(authority, &record, &text, &other).await.is_err());
         assert!(file.exists() && !other.exists());
+    }
+
+    /// Whoever has a token for servers can be any service whose name it allows.
+    #[test]
+    fn a_token_for_servers_is_for_names_that_were_given() {
+        use clap::Parser as _;
+        let create = |arguments: &[&str]| {
+            crate::cli::Cli::try_parse_from([&["ca-daemon", "token", "create"], arguments].concat()).map(|_| ())
+        };
+        assert!(create(&["--server"]).unwrap_err().to_string().contains("--name <PATTERN>"));
+        assert!(create(&["--server", "--host", "*"]).is_err());
+        for good in [&["--server", "--name", "service0"][..], &["--server", "--name", "*"], &["--client"], &[]] {
+            assert!(create(good).is_ok(), "{good:?}");
+        }
     }
 
     #[tokio::test]

@@ -102,9 +102,9 @@ impl Waiting<'_> {
                     rows.expect(parties);
                     self.say(&rows.header());
                 }
-                Some(Answer::Enforced { name, enforced }) => {
-                    let row = rows.enforced(&name, enforced);
-                    self.say(&rows.line(&row, self.committed.number, self.clock.now()));
+                Some(Answer::Enforced { party, enforced }) => {
+                    let lines = rows.enforced(party, enforced, self.clock.now());
+                    self.say(&lines);
                 }
                 Some(Answer::Missing(parties)) => {
                     rows.update(parties);
@@ -127,9 +127,7 @@ impl Waiting<'_> {
             rows.expect(store.relying_parties().await?);
             self.say(&rows.header());
         }
-        for row in rows.all.iter().filter(|row| !row.enforced) {
-            self.say(&rows.line(row, self.committed.number, self.clock.now()));
-        }
+        self.say(&rows.rest(self.clock.now()));
         self.say(&rows.summary());
         Ok(if is_heard { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
     }
@@ -142,9 +140,7 @@ impl Waiting<'_> {
         let parties = store.relying_parties().await?.into_iter();
         rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
         self.say(&rows.header());
-        for row in &rows.all {
-            self.say(&rows.line(row, self.committed.number, self.clock.now()));
-        }
+        self.say(&rows.rest(self.clock.now()));
         self.say(&rows.summary());
         Ok(if self.patience.is_some() { Heard::NoDaemon(rows.all) } else { Heard::Nothing })
     }

@@ -13,13 +13,18 @@ use mtls::identity::Identity;
 use pki::{
     certificate::Fingerprint,
     crl::{CrlNumber, RevocationReason},
+    instance::{self, InstanceId},
     key::{KeyPair, PublicKey},
     name::Host,
     policy::OperatorOrder,
     profile::Profile,
     serial::Serial,
     time::Timestamp,
-    wire::{CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, HAND_OVER_PATH, ROLL_CALL_PATH, RollCallAnswer},
+    token::Secret,
+    wire::{
+        CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH, INSTANCE_HEADER,
+        PREDECESSORS_HEADER, ROLL_CALL_PATH, RollCallAnswer,
+    },
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -33,6 +38,7 @@ use crate::{
     store::RelyingParty,
 };
 
+mod instances;
 mod own;
 mod restored;
 mod timer;
@@ -97,52 +103,76 @@ impl Running {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Ok(Peer { sender })
+        Ok(Peer { sender, secret: Secret::from_octets(mtls::random::octets()), predecessors: Vec::new() })
     }
 
     async fn connect(&self, identity: &Identity, fixture: &Fixture) -> Peer {
         self.try_connect(Some(identity), fixture).await.unwrap()
     }
 
+    /// kill -9: nothing is written down any more.
+    async fn kill(self) {
+        self.served.abort();
+        let _ = self.served.await;
+    }
+
     async fn readiness(&self) -> String {
+        self.operations("readyz").await
+    }
+
+    async fn operations(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
         let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n").await.unwrap();
+        let request = format!("GET /{path} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         answer
     }
 }
 
+/// An instance and its connection.
 struct Peer {
     sender: SendRequest<Full<Bytes>>,
+    secret: Secret,
+    predecessors: Vec<Secret>,
 }
 
 impl Peer {
     async fn send(&mut self, request: Builder, body: Vec<u8>) -> Response<Incoming> {
+        let request = request.header(INSTANCE_HEADER, self.secret.to_bearer().as_str());
         let request: Request<_> = request.body(Full::from(body)).unwrap();
         self.sender.send_request(request).await.unwrap()
     }
 
     async fn feed(&mut self) -> Result<Lines, (StatusCode, String)> {
-        let response = self.send(Request::get(format!("https://localhost{FEED_PATH}")), Vec::new()).await;
+        self.feed_and_standing().await.map(|(lines, _)| lines)
+    }
+
+    /// The feed, and which of the predecessors are still expected.
+    async fn feed_and_standing(&mut self) -> Result<(Lines, String), (StatusCode, String)> {
+        let mut request = Request::get(format!("https://localhost{FEED_PATH}"));
+        if !self.predecessors.is_empty() {
+            request = request.header(PREDECESSORS_HEADER, instance::write_secrets(&self.predecessors).as_str());
+        }
+        let response = self.send(request, Vec::new()).await;
         if response.status() == StatusCode::OK {
-            return Ok(Lines(response.into_body()));
+            let standing = response.headers()[PREDECESSORS_HEADER].to_str().unwrap().to_owned();
+            return Ok((Lines(response.into_body()), standing));
         }
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         Err((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
+    /// `ended` is counted since its start.
     async fn confirm(&mut self, number: i64, ended: u64) -> StatusCode {
-        self.confirm_as(None, number, ended).await
+        self.confirm_until(number, ended, now().plus(Duration::from_hours(24))).await
     }
 
-    async fn confirm_as(&mut self, instance: Option<&str>, number: i64, ended: u64) -> StatusCode {
+    async fn confirm_until(&mut self, number: i64, ended: u64, until: Timestamp) -> StatusCode {
         let crls = [(ISSUING.to_owned(), CrlNumber::new(number).unwrap())].into();
-        let admits_until = Some(now().plus(Duration::from_hours(24)));
-        let instance = instance.map(str::to_owned);
-        let confirmation = Confirmation { crls, admits_until, grace: 60, instance, ended, open_connections: 3 };
+        let confirmation = Confirmation { crls, admits_until: Some(until), grace: 60, ended, open_connections: 3 };
         self.confirm_with(serde_json::to_vec(&confirmation).unwrap()).await
     }
 
@@ -150,6 +180,14 @@ impl Peer {
         let request =
             Request::post(format!("https://localhost{CONFIRM_PATH}")).header(header::CONTENT_TYPE, "application/json");
         self.send(request, confirmation).await.status()
+    }
+
+    async fn goodbye(&mut self) -> StatusCode {
+        self.send(Request::post(format!("https://localhost{GOODBYE_PATH}")), Vec::new()).await.status()
+    }
+
+    fn id(&self) -> InstanceId {
+        InstanceId::of(&self.secret)
     }
 }
 
@@ -288,15 +326,17 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
     assert_eq!(expected.len(), 2);
     peers[0].1.until(number).await;
     assert_eq!(peers[0].0.confirm(number, 4).await, StatusCode::NO_CONTENT);
-    let Some(Answer::Enforced { name, enforced }) = answers.answer().await.unwrap() else { panic!("nobody confirmed") };
-    assert_eq!((name.as_str(), enforced.ended), ("service0", 4));
+    let Some(Answer::Enforced { party, enforced }) = answers.answer().await.unwrap() else {
+        panic!("nobody confirmed")
+    };
+    assert_eq!((party.name.as_str(), enforced.ended), ("service0", Some(4)));
     assert!(enforced.after_micros.is_some());
     // Who asks again, and waits for hardly anything, hears of service0 what is known already.
     let mut answers = ask(&fixture, wait(number, 1)).await;
     assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
     let Some(Answer::RelyingParties(_)) = answers.answer().await.unwrap() else { panic!("who is expected?") };
-    let Some(Answer::Enforced { name, .. }) = answers.answer().await.unwrap() else { panic!("it has confirmed") };
-    assert_eq!(name, "service0");
+    let Some(Answer::Enforced { party, .. }) = answers.answer().await.unwrap() else { panic!("it has confirmed") };
+    assert_eq!(party.name, "service0");
     let Some(Answer::Missing(missing)) = answers.answer().await.unwrap() else { panic!("service1 is missing") };
     assert_eq!(missing.iter().map(|party| party.name.as_str()).collect::<Vec<_>>(), ["service1"]);
     assert_eq!(missing[0].crl_number, CrlNumber::new(1));
@@ -333,7 +373,7 @@ async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_
     assert_eq!(peers[0].0.answer_roll_call(first, 5).await, StatusCode::NO_CONTENT);
     assert_eq!(peers[0].0.answer_roll_call(first, 6).await, StatusCode::NO_CONTENT);
     let present = async |answers: &mut Connection| match answers.answer().await.unwrap() {
-        Some(Answer::Present { name, answer }) => (name, answer.open_connections),
+        Some(Answer::Present { party, answer }) => (party.name, answer.open_connections),
         other => panic!("{other:?}"),
     };
     assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first word counts");
@@ -453,7 +493,8 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
     let parties = relying_parties(&fixture).await;
     assert_eq!((parties.len(), parties[0].connected_since, parties[0].open_connections), (1, Some(now()), 3));
-    let forget = async || ask(&fixture, Question::Forget("service0".to_owned())).await.answer().await.unwrap();
+    let order = || Question::Forget { name: "service0".to_owned(), instance: None };
+    let forget = async || ask(&fixture, order()).await.answer().await.unwrap();
     assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Connected)));
     daemon.stop().await;
     feed.has_ended().await;
@@ -466,14 +507,15 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     let parties = relying_parties(&fixture).await;
     assert_eq!((parties[0].name.as_str(), parties[0].connected_since), ("service0", None));
     assert_eq!((parties[0].crl_number, parties[0].grace), (CrlNumber::new(1), 60));
-    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut peer = Peer { secret: peer.secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(SECOND));
+    let id = peer.id();
     drop((peer, feed));
     while relying_parties(&fixture).await[0].connected_since.is_some() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Done)));
+    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Done(vec![id]))));
     assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Unknown)));
     daemon.stop().await;
     assert_eq!(fixture.authority.store().relying_parties().await.unwrap(), []);
@@ -517,8 +559,9 @@ async fn many_who_reconnect_at_once_are_all_told() {
     let daemon = Running::start(&fixture).await;
     let mut feeds = Vec::new();
     let one = service(&fixture, "service0", 30).await;
+    let secret = Secret::from_octets([7; 32]);
     for _ in 0..200 {
-        let mut peer = daemon.connect(&one, &fixture).await;
+        let mut peer = Peer { secret: secret.clone(), ..daemon.connect(&one, &fixture).await };
         let feed = peer.feed().await.unwrap();
         feeds.push((peer, feed));
     }

@@ -2,13 +2,14 @@
 //!
 //! It never carries what is revoked, only that there is something to fetch; and it never knows HTTP.
 
-mod instances;
-mod party;
+mod instance;
+mod registry;
 mod roll_call;
 mod subscription;
+mod writing;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -17,34 +18,24 @@ use axum::body::Bytes;
 use mtls::clock::Clock;
 use pki::{
     crl::CrlNumber,
+    instance::InstanceId,
     serial::Serial,
     time::Timestamp,
     wire::{Confirmation, FeedEvent},
 };
-use serde::{Deserialize, Serialize};
-use tokio::{
-    sync::watch,
-    time::{Instant, MissedTickBehavior},
-};
+use tokio::{sync::watch, time::Instant};
 use tracing::error;
 
-pub(crate) use self::party::Enforced;
+pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
 use self::{
-    instances::{Claim, Exposure, Word},
-    party::{Party, Unwritten},
+    instance::{Instance, Unwritten, Word},
+    registry::Registry,
     roll_call::RollCalls,
 };
 use crate::{
-    settings::{Issuer, Settings},
-    store::{Newest, RelyingParty, Store, StoreError},
+    settings::{CrlKind, Issuer, Settings},
+    store::{InstanceKey, Newest, RelyingParty, Store, StoreError},
 };
-
-/// How often it is looked whether some process changed the database without telling the daemon.
-const LOOK_OUT: Duration = Duration::from_millis(100);
-/// After how long it is written down who came, who went and who confirmed ...
-const WRITE_SOON: Duration = Duration::from_secs(1);
-/// ... and that somebody is still there: a sync of the disk for each heartbeat would be a waste.
-const WRITE_LATE: Duration = Duration::from_secs(30);
 
 /// The feed of one daemon; clones share it.
 #[derive(Clone, Debug)]
@@ -57,8 +48,8 @@ struct Shared {
     /// The distribution points, as certificates name them.
     urls: Urls,
     announced: watch::Sender<Announced>,
-    parties: Mutex<BTreeMap<String, Party>>,
-    /// Counts the confirmations.
+    registry: Mutex<Registry>,
+    /// Counts the confirmations, and whoever came or went.
     confirmed: watch::Sender<u64>,
     is_closed: watch::Sender<bool>,
     /// Counts what was handed over and taken back.
@@ -114,37 +105,59 @@ impl Announced {
     }
 }
 
-/// A relying party as its certificate names it.
+/// An instance as its certificate and its secret name it.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) serial: Serial,
+    pub(crate) instance: InstanceId,
     pub(crate) address: String,
     /// When its certificate ends, and with it its place on the feed.
     pub(crate) not_after: Timestamp,
 }
 
-/// A relying party and whether it enforces the CRL that was asked about.
+impl Member {
+    fn key(&self) -> InstanceKey {
+        InstanceKey { serial: self.serial, instance: self.instance }
+    }
+
+    /// What is known of it when it comes for the first time.
+    fn first_record(&self, now: Timestamp) -> RelyingParty {
+        RelyingParty {
+            name: self.name.clone(),
+            serial: self.serial,
+            instance: self.instance,
+            address: self.address.clone(),
+            crl_number: None,
+            root_crl_number: None,
+            claims: None,
+            admits_until: None,
+            grace: 0,
+            open_connections: 0,
+            first_seen: now,
+            connected_since: None,
+            last_seen: now,
+            certificate_revoked: false,
+        }
+    }
+}
+
+/// An instance and whether it enforces the CRL that was asked about.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) party: RelyingParty,
     pub(crate) enforced: Option<Enforced>,
 }
 
-/// What became of the order to forget a relying party.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) enum Forgotten {
-    Done,
-    Unknown,
-    /// It is on the feed right now, and would be back at once.
-    Connected,
-}
-
-/// Why a confirmation was not accepted.
+/// Why what an instance says is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfirmError {
-    /// It is noted as what this relying party says; that it is foreign, too.
+    #[error(
+        "this instance is not on the feed with this certificate, so its word is not taken; open the feed with the same certificate and \
+         secret, and say it again"
+    )]
+    NotOnTheFeed,
+    /// It is noted as what this instance says, and as nothing else.
     #[error("this authority does not know a CRL with the number {number}; hand it over")]
     Unknown { number: CrlNumber },
     #[error(transparent)]
@@ -160,15 +173,19 @@ impl Feed {
         let looked_at = store.last_revocation().await?;
         let (root, issuing) = read_newest(&store).await?;
         let announced = Announced::new(&urls, root, issuing, None);
-        let parties = store.relying_parties().await?.into_iter().map(|record| {
-            // Whoever is written down as connected was connected to the daemon before this one.
-            let mut party = Party::new(RelyingParty { connected_since: None, ..record });
-            party.set_foreign(Issuer::Issuing, party.record.crl_number > Some(announced.issuing.number));
-            party.set_foreign(Issuer::Root, party.record.root_crl_number > Some(announced.root.number));
-            (party.record.name.clone(), party)
-        });
+        let mut registry = Registry::new(store.relying_parties().await?);
+        // Whoever is written down as connected was connected to the daemon before this one, and may have confirmed since then whatever
+        // there was.
+        let latest = latest_good(&store).await?;
+        for instance in registry.all_mut().filter(|instance| instance.record.connected_since.is_some()) {
+            let record = &mut instance.record;
+            record.connected_since = None;
+            let latest = latest.plus(Duration::from_secs(record.grace));
+            record.admits_until = record.admits_until.map(|until| until.max(latest));
+            instance.change();
+        }
         Ok(Self(Arc::new(Shared {
-            parties: Mutex::new(parties.collect()),
+            registry: Mutex::new(registry),
             announced: watch::Sender::new(announced),
             confirmed: watch::Sender::new(0),
             is_closed: watch::Sender::new(false),
@@ -200,56 +217,72 @@ impl Feed {
         });
         let (revoked, last) = self.0.store.revoked_after(*looked_at).await?;
         *looked_at = last;
-        let revoked: HashSet<Serial> = revoked.into_iter().collect();
-        if !revoked.is_empty() {
-            for party in self.parties().values_mut() {
-                party.streams.retain(|stream| !revoked.contains(&stream.serial));
-            }
-        }
+        self.put_off(&revoked.into_iter().collect());
         Ok(())
     }
 
-    /// Takes a relying party's word for what it enforces.
-    pub(crate) async fn confirm(&self, member: &Member, confirmation: &Confirmation) -> Result<(), ConfirmError> {
-        let at = Instant::now();
-        let mut foreign = BTreeMap::new();
-        for issuer in Issuer::ALL {
-            if let Some(number) = confirmation.crls.get(self.0.urls.of(issuer))
-                && self.is_foreign(issuer, *number).await?
-            {
-                foreign.insert(issuer.as_str(), *number);
-            }
+    /// Ends the streams of those whose certificate is one of these, which are revoked. They are not waited for any more.
+    pub(crate) fn put_off(&self, revoked: &HashSet<Serial>) {
+        if revoked.is_empty() {
+            return;
         }
-        let claim = |issuer| Claim {
-            number: confirmation.crls.get(self.0.urls.of(issuer)).copied(),
-            is_foreign: foreign.contains_key(issuer.as_str()),
-        };
-        let exposure = Exposure { admits_until: confirmation.admits_until, grace: confirmation.grace };
-        let word = Word::new(claim, exposure, confirmation.open_connections);
-        let serial = member.serial.to_string();
-        let instance = confirmation.instance.as_deref().unwrap_or(&serial);
-        let (relying_party, now) = (&member.name, self.0.clock.now());
-        self.with_party(member, |party| {
-            if let Some((issuer, number)) = foreign.first_key_value().filter(|_| !party.has_foreign()) {
-                error!(issuer, %number, relying_party, "a relying party enforces a CRL that this database does not know");
-            }
-            if party.confirm(instance, word, confirmation.ended, at, now) {
-                error!(
-                    relying_party,
-                    "several relying parties have this name, so a revocation is taken for enforced there only when all of \
-                     them enforce it; enroll each with a name of its own"
-                );
-            }
-        });
-        self.0.confirmed.send_modify(|count| *count += 1);
-        foreign.into_values().next().map_or(Ok(()), |number| Err(ConfirmError::Unknown { number }))
+        for instance in self.registry().all_mut().filter(|instance| revoked.contains(&instance.record.serial)) {
+            instance.record.certificate_revoked = true;
+            instance.streams.clear();
+            instance.change();
+        }
+        self.note_change();
     }
 
-    /// Whether the database has never known this number: then it was restored from an older copy, or this is not true. The list
-    /// itself will tell; a word changes nothing.
-    async fn is_foreign(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, ConfirmError> {
+    /// Takes an instance's word for what it enforces, while it is on the feed.
+    pub(crate) async fn confirm(&self, member: &Member, confirmation: &Confirmation) -> Result<(), ConfirmError> {
+        let at = Instant::now();
+        let mut known = BTreeMap::new();
+        let mut claimed = None;
+        for issuer in Issuer::ALL {
+            let Some(number) = confirmation.crls.get(self.0.urls.of(issuer)).copied() else { continue };
+            if self.is_known(issuer, number).await? {
+                known.insert(issuer.as_str(), number);
+            } else {
+                claimed = Some((issuer, number));
+            }
+        }
+        let word = Word {
+            root: known.get(Issuer::Root.as_str()).copied(),
+            issuing: known.get(Issuer::Issuing.as_str()).copied(),
+            claims: claimed.map(|(_, number)| number),
+            admits_until: confirmation.admits_until,
+            grace: confirmation.grace,
+            open_connections: confirmation.open_connections,
+            ended: confirmation.ended,
+        };
+        {
+            let mut registry = self.registry();
+            let now = self.0.clock.now();
+            let instance = registry.connected(member, now).ok_or(ConfirmError::NotOnTheFeed)?;
+            instance.confirm(&word, at);
+            if std::mem::take(&mut instance.is_superseded) {
+                subscription::complain_of_copy(&member.name, member.instance);
+            }
+            if let Some((issuer, number)) = claimed
+                && !std::mem::replace(&mut instance.has_claimed, true)
+            {
+                let (relying_party, instance) = (&member.name, member.instance.short());
+                error!(
+                    relying_party, instance, %issuer, %number,
+                    "a relying party says that it enforces a CRL that this database never gave a number to. That changes nothing until \
+                     it hands over the signed list; if it does not, look at that service"
+                );
+            }
+        }
+        self.note_change();
+        claimed.map_or(Ok(()), |(_, number)| Err(ConfirmError::Unknown { number }))
+    }
+
+    /// Whether this database has given this number, or taken it back.
+    async fn is_known(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
         let is_newest = number == self.0.announced.borrow().of(issuer).number;
-        Ok(!is_newest && !self.0.store.knows_number(issuer, number).await?)
+        Ok(is_newest || self.0.store.knows_number(issuer, number).await?)
     }
 
     /// Notes that lists were taken back and are to be published.
@@ -267,7 +300,7 @@ impl Feed {
         let mut confirmed = self.confirmations();
         loop {
             confirmed.mark_unchanged();
-            if self.parties().values().all(Party::is_heard) || confirmed.changed().await.is_err() {
+            if self.registry().all().all(Instance::is_heard) || confirmed.changed().await.is_err() {
                 return;
             }
         }
@@ -276,47 +309,48 @@ impl Feed {
     /// Who of those that are known has said nothing since the daemon was started. That somebody has to refuse everybody by now is no
     /// reason to leave it out: a copy does not know how it went on.
     pub(crate) fn unheard(&self) -> Vec<String> {
-        let parties = self.parties();
-        let missing = parties.values().filter(|party| !party.has_confirmed());
-        missing.map(|party| party.record.name.clone()).collect()
+        let registry = self.registry();
+        let missing = registry.all().filter(|instance| !instance.has_confirmed());
+        let names: BTreeSet<_> = missing.map(|instance| instance.record.name.clone()).collect();
+        names.into_iter().collect()
     }
 
     /// Whether anybody is known who may enforce something that this database has forgotten.
     pub(crate) fn has_relying_parties(&self) -> bool {
-        !self.parties().is_empty()
+        self.registry().all().next().is_some()
     }
 
-    /// Everybody who was ever on the feed and was not forgotten, by name.
+    /// All instances that are expected to enforce what is revoked, by name.
     pub(crate) fn relying_parties(&self) -> Vec<RelyingParty> {
-        self.parties().values().map(|party| party.record.clone()).collect()
+        let now = self.0.clock.now();
+        self.registry().expected(now).into_iter().map(|instance| instance.record.clone()).collect()
     }
 
     /// Who enforces the issuer's CRL with this number, which was committed at this moment.
     pub(crate) fn progress(&self, issuer: Issuer, number: CrlNumber, committed: Instant) -> Vec<Progress> {
-        let progress = |party: &Party| Progress {
-            enforced: party.enforces(issuer, number, committed),
-            party: party.record.clone(),
+        let now = self.0.clock.now();
+        let progress = |instance: &Instance| Progress {
+            enforced: instance.enforces(issuer, number, committed),
+            party: instance.record.clone(),
         };
-        self.parties().values().map(progress).collect()
+        self.registry().expected(now).into_iter().map(progress).collect()
     }
 
-    /// Changes with each confirmation.
+    /// Changes with each confirmation, and with whoever comes or goes.
     pub(crate) fn confirmations(&self) -> watch::Receiver<u64> {
         self.0.confirmed.subscribe()
     }
 
-    pub(crate) async fn forget(&self, name: &str) -> Result<Forgotten, StoreError> {
-        let _writing = self.0.writing.lock().await;
-        {
-            let mut parties = self.parties();
-            match parties.get(name) {
-                None => return Ok(Forgotten::Unknown),
-                Some(party) if !party.streams.is_empty() => return Ok(Forgotten::Connected),
-                Some(_) => parties.remove(name),
-            };
-        }
-        self.0.store.forget_relying_party(name).await?;
-        Ok(Forgotten::Done)
+    fn note_change(&self) {
+        self.0.confirmed.send_modify(|count| *count += 1);
+    }
+
+    /// Expects nothing more of the disconnected instances of this name, or of the one whose id begins like this.
+    pub(crate) async fn forget(&self, name: &str, id: Option<&str>) -> Result<Forgotten, StoreError> {
+        let forgotten = self.registry().forget(name, id);
+        self.note_change();
+        self.write_now().await?;
+        Ok(forgotten)
     }
 
     /// Ends every stream, and lets no new one begin.
@@ -328,106 +362,31 @@ impl Feed {
         self.0.is_closed.subscribe()
     }
 
-    /// Writes down what is not written yet, if it is as urgent as this.
-    async fn write(&self, urgency: Unwritten) -> Result<(), StoreError> {
-        let _writing = self.0.writing.lock().await;
-        let unwritten: Vec<_> = {
-            let mut parties = self.parties();
-            let due = parties.values_mut().filter(|party| party.unwritten >= urgency);
-            due.map(|party| {
-                party.unwritten = Unwritten::Nothing;
-                party.record.clone()
-            })
-            .collect()
-        };
-        if unwritten.is_empty() {
-            return Ok(());
-        }
-        let written = self.0.store.record_relying_parties(&unwritten).await;
-        if written.is_err() {
-            let mut parties = self.parties();
-            for record in &unwritten {
-                if let Some(party) = parties.get_mut(&record.name) {
-                    party.unwritten = Unwritten::Change;
-                }
-            }
-        }
-        written
-    }
-
-    /// Writes down everything.
-    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
-        self.write(Unwritten::Presence).await
-    }
-
-    fn with_party(&self, member: &Member, change: impl FnOnce(&mut Party)) {
-        let now = self.0.clock.now();
-        let mut parties = self.parties();
-        let party = parties.entry(member.name.clone()).or_insert_with(|| {
-            Party::new(RelyingParty {
-                name: member.name.clone(),
-                serial: member.serial,
-                address: member.address.clone(),
-                crl_number: None,
-                root_crl_number: None,
-                admits_until: None,
-                grace: 0,
-                open_connections: 0,
-                first_seen: now,
-                connected_since: None,
-                last_seen: now,
-            })
-        });
-        let record = &mut party.record;
-        record.serial = member.serial;
-        record.address.clone_from(&member.address);
-        record.last_seen = now;
-        party.unwritten = party.unwritten.max(Unwritten::Presence);
-        change(party);
-    }
-
-    fn parties(&self) -> MutexGuard<'_, BTreeMap<String, Party>> {
-        self.0.parties.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Looks out for what other processes change, and writes down who is there, until it is dropped.
-pub(crate) async fn keep_told(feed: Feed) {
-    let report = |result: Result<(), StoreError>| {
-        // That the files were replaced is said once, where it is noticed.
-        if let Err(error) = result.or_else(|error| if error.is_replaced() { Ok(()) } else { Err(error) }) {
-            error!(%error, "the feed cannot use the database; it is tried again");
-        }
-    };
-    let mut looking = tokio::time::interval(LOOK_OUT);
-    let mut soon = tokio::time::interval(WRITE_SOON);
-    let mut late = tokio::time::interval(WRITE_LATE);
-    for interval in [&mut looking, &mut soon, &mut late] {
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    }
-    let mut look_out = None;
-    loop {
-        tokio::select! {
-            _ = looking.tick() => {
-                let looked = async {
-                    if look_out.is_none() {
-                        look_out = Some(feed.0.store.look_out().await?);
-                    }
-                    let Some(look_out) = look_out.as_mut() else { return Ok(()) };
-                    if look_out.has_changed().await? { feed.refresh().await } else { Ok(()) }
-                };
-                let looked = looked.await;
-                if looked.is_err() {
-                    look_out = None;
-                }
-                report(looked);
-            }
-            _ = soon.tick() => report(feed.write(Unwritten::Change).await),
-            _ = late.tick() => report(feed.flush().await),
-        }
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn read_newest(store: &Store) -> Result<(Newest, Newest), StoreError> {
     Ok((store.newest(Issuer::Root).await?, store.newest(Issuer::Issuing).await?))
+}
+
+/// Until when the issuing CA's newest lists are good.
+async fn latest_good(store: &Store) -> Result<Timestamp, StoreError> {
+    let complete = store.crl_head(Issuer::Issuing).await?.next_update;
+    let delta = store.head(Issuer::Issuing, CrlKind::Delta).await?;
+    Ok(delta.map_or(complete, |delta| delta.next_update.max(complete)))
+}
+
+/// As [`Feed::forget`], where no daemon runs: then nobody is connected.
+pub(crate) async fn forget_without_daemon(
+    store: &Store,
+    name: &str,
+    id: Option<&str>,
+) -> Result<Forgotten, StoreError> {
+    let mut registry = Registry::new(store.relying_parties().await?);
+    let forgotten = registry.forget(name, id);
+    let (_, gone) = registry.take_unwritten(Unwritten::Change);
+    store.record_relying_parties(&[], &gone).await?;
+    Ok(forgotten)
 }

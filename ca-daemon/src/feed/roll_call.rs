@@ -1,6 +1,6 @@
 //! Roll calls: who of the relying parties' clients is connected where, right now.
 //!
-//! It never remembers an answer for longer than somebody waits for it, and takes one answer from each relying party.
+//! It never remembers an answer for longer than somebody waits for it, and takes one answer from each instance.
 
 use std::{
     collections::BTreeMap,
@@ -10,13 +10,14 @@ use std::{
 use pki::wire::RollCallAnswer;
 use tokio::sync::watch;
 
-use super::{Announced, Feed, Member};
+use super::{Announced, ConfirmError, Feed, Member};
+use crate::store::InstanceKey;
 
 /// The roll calls that somebody waits for.
 #[derive(Debug, Default)]
 pub(super) struct RollCalls {
     last: u64,
-    open: BTreeMap<u64, BTreeMap<String, Arc<RollCallAnswer>>>,
+    open: BTreeMap<u64, BTreeMap<InstanceKey, Arc<RollCallAnswer>>>,
 }
 
 /// One of them; it is over when this is dropped.
@@ -44,15 +45,17 @@ impl Feed {
         RollCall { feed: self.clone(), id }
     }
 
-    /// Takes a relying party's answer; to a roll call that is over, for nothing.
-    pub(crate) fn answer_roll_call(&self, member: &Member, answer: RollCallAnswer) {
+    /// Takes the answer of an instance that is on the feed; to a roll call that is over, for nothing.
+    pub(crate) fn answer_roll_call(&self, member: &Member, answer: RollCallAnswer) -> Result<(), ConfirmError> {
+        let now = self.0.clock.now();
+        self.registry().connected(member, now).ok_or(ConfirmError::NotOnTheFeed)?;
         let answer = Arc::new(answer);
         // Given after a later question, so it is good for every earlier one.
         for answers in self.roll_calls().open.range_mut(..=answer.id).map(|(_, answers)| answers) {
-            answers.entry(member.name.clone()).or_insert_with(|| Arc::clone(&answer));
+            answers.entry(member.key()).or_insert_with(|| Arc::clone(&answer));
         }
-        self.with_party(member, |_| {});
         self.0.roll_answered.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     fn roll_calls(&self) -> MutexGuard<'_, RollCalls> {
@@ -61,8 +64,8 @@ impl Feed {
 }
 
 impl RollCall {
-    /// What each has answered so far, by name.
-    pub(crate) fn answers(&self) -> BTreeMap<String, Arc<RollCallAnswer>> {
+    /// What each has answered so far.
+    pub(crate) fn answers(&self) -> BTreeMap<InstanceKey, Arc<RollCallAnswer>> {
         self.feed.roll_calls().open.get(&self.id).cloned().unwrap_or_default()
     }
 

@@ -11,13 +11,13 @@ use mtls::limits;
 use pki::{
     serial::Serial,
     time::Timestamp,
-    wire::{PROBLEM_JSON, Problem},
+    wire::{INSTANCE_HEADER, MAX_PREDECESSORS, PREDECESSORS_HEADER, PROBLEM_JSON, Problem},
 };
 use tracing::error;
 
 use crate::{
     authority::{EnrollDenial, EnrollError, TakeBackError},
-    feed::ConfirmError,
+    feed::{ConfirmError, SubscribeError},
     settings::Issuer,
     store::{Ahead, IssuerRevocation, StoreError},
 };
@@ -45,6 +45,14 @@ pub(crate) enum HttpError {
     PeerUnknown { serial: Serial },
     #[error("the certificate with serial {serial} is not valid now; enroll for another")]
     PeerExpired { serial: Serial },
+    #[error("which instance is this? Send the secret that it drew at its start in the header {INSTANCE_HEADER}")]
+    NoInstance,
+    #[error(
+        "the header {PREDECESSORS_HEADER} cannot be read; send the secrets of at most {MAX_PREDECESSORS} earlier instances, separated by commas"
+    )]
+    Predecessors,
+    #[error(transparent)]
+    Subscribe(#[from] SubscribeError),
     #[error(transparent)]
     Confirm(#[from] ConfirmError),
     #[error("this relying party hands over CRLs already; wait for the answer")]
@@ -95,6 +103,11 @@ impl HttpError {
             Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
             Self::PeerUnknown { .. } => (StatusCode::FORBIDDEN, "certificate-unknown"),
             Self::PeerExpired { .. } => (StatusCode::FORBIDDEN, "certificate-expired"),
+            Self::NoInstance => (StatusCode::BAD_REQUEST, "instance-missing"),
+            Self::Predecessors => (StatusCode::BAD_REQUEST, "predecessors-invalid"),
+            Self::Subscribe(SubscribeError::TooMany(_)) => (StatusCode::TOO_MANY_REQUESTS, "too-many-instances"),
+            // By this status the relying party knows that it is to open the feed again.
+            Self::Confirm(ConfirmError::NotOnTheFeed) => (StatusCode::FORBIDDEN, "not-on-the-feed"),
             // By this status the relying party knows that it is to hand over what it enforces.
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
             Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
@@ -106,6 +119,7 @@ impl HttpError {
             Self::Enroll(EnrollError::Store(error))
             | Self::Store(error)
             | Self::TakeBack(TakeBackError::Store(error))
+            | Self::Subscribe(SubscribeError::Store(error))
             | Self::Confirm(ConfirmError::Store(error)) => classify_store(error),
             Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
             Self::Unready(error) if error.is_replaced() => classify_store(error),

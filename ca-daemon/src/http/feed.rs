@@ -1,7 +1,7 @@
 //! `GET /v1/feed` and what comes back on it: relying parties hear of new CRLs, say what they enforce and who is connected to
 //! them, and hand over a CRL that the authority has forgotten.
 //!
-//! It never believes a body who somebody is: the certificate of the connection says so.
+//! It never believes a body who somebody is: the certificate of the connection says so, and a secret says which instance.
 
 use std::{
     collections::HashSet,
@@ -19,52 +19,58 @@ use axum::{
 };
 use axum_server::tls::TlsInfo;
 use futures_util::StreamExt as _;
-use http::{StatusCode, header, request::Parts};
+use http::{HeaderMap, StatusCode, header, request::Parts};
 use mtls::limits;
 use pki::{
     certificate::CertificateInfo,
+    instance::{self, InstanceId},
     profile::Profile,
-    wire::{Confirmation, NDJSON, RollCallAnswer},
+    serial::Serial,
+    token::Secret,
+    wire::{Confirmation, INSTANCE_HEADER, MAX_PREDECESSORS, NDJSON, PREDECESSORS_HEADER, RollCallAnswer},
 };
 use tokio::time::timeout;
 
 use super::{App, HttpError};
-use crate::{authority, feed::Member};
+use crate::{
+    authority,
+    feed::{ConfirmError, Member},
+};
 
 /// The largest handing-over: a list of a million entries, in PEM, and what was added to it.
 const MAX_HANDED_OVER: usize = 64 * 1024 * 1024;
 /// How long it may take to arrive: half of what a request has, so that the next one in turn has time left.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(limits::REQUEST_TIMEOUT.as_secs() / 2);
 
-/// Whose turn it is to hand over CRLs. One at a time, for each may fill a good part of the memory; and each relying party waits for
-/// one turn only, so that none keeps the others from theirs.
+/// Whose turn it is to hand over CRLs. One at a time, for each may fill a good part of the memory; and each certificate has
+/// one turn to wait for, so that none keeps the others from theirs.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
     turn: tokio::sync::Mutex<()>,
-    waiting: Mutex<HashSet<String>>,
+    waiting: Mutex<HashSet<Serial>>,
 }
 
 /// A place in the line, given up when it is dropped.
 struct Place<'a> {
     turns: &'a Turns,
-    name: String,
+    serial: Serial,
 }
 
 impl Turns {
-    /// None if this relying party waits already.
-    fn line_up(&self, name: String) -> Option<Place<'_>> {
-        let is_new = self.waiting().insert(name.clone());
-        is_new.then_some(Place { turns: self, name })
+    /// None if somebody with this certificate waits already.
+    fn line_up(&self, serial: Serial) -> Option<Place<'_>> {
+        let is_new = self.waiting().insert(serial);
+        is_new.then_some(Place { turns: self, serial })
     }
 
-    fn waiting(&self) -> MutexGuard<'_, HashSet<String>> {
+    fn waiting(&self) -> MutexGuard<'_, HashSet<Serial>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.turns.waiting().remove(&self.name);
+        self.turns.waiting().remove(&self.serial);
     }
 }
 
@@ -96,13 +102,16 @@ impl FromRequestParts<App> for Presented {
 }
 
 impl Presented {
-    fn member(&self) -> Member {
-        Member {
+    /// Which of those with this certificate asks, as its secret says.
+    fn member(&self, headers: &HeaderMap) -> Result<Member, HttpError> {
+        let secret = headers.get(INSTANCE_HEADER).and_then(|value| Secret::from_bearer(value.to_str().ok()?));
+        Ok(Member {
             name: self.info.display_name(),
             serial: self.info.id.serial,
+            instance: InstanceId::of(&secret.ok_or(HttpError::NoInstance)?),
             address: self.address.to_string(),
             not_after: self.info.validity.not_after,
-        }
+        })
     }
 
     /// What becomes of joining the feed, if it was in good standing before and after that: a revocation that came in between knew of
@@ -110,8 +119,15 @@ impl Presented {
     async fn in_good_standing<T>(&self, app: &App, join: impl AsyncFnOnce() -> T) -> Result<T, HttpError> {
         self.check_standing(app).await?;
         let joined = join().await;
-        self.check_standing(app).await?;
-        Ok(joined)
+        match self.check_standing(app).await {
+            Ok(()) => Ok(joined),
+            Err(refusal) => {
+                if matches!(refusal, HttpError::PeerRevoked { .. }) {
+                    app.feed.put_off(&HashSet::from([self.info.id.serial]));
+                }
+                Err(refusal)
+            }
+        }
     }
 
     /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
@@ -133,37 +149,70 @@ impl Presented {
     }
 }
 
-pub(super) async fn feed(State(app): State<App>, peer: Presented) -> Result<impl IntoResponse, HttpError> {
-    let lines = peer.in_good_standing(&app, async || app.feed.subscribe(&peer.member())).await?;
-    let headers = [(header::CONTENT_TYPE, NDJSON), (header::CACHE_CONTROL, "no-store")];
+pub(super) async fn feed(
+    State(app): State<App>,
+    peer: Presented,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, HttpError> {
+    let (member, predecessors) = (peer.member(&headers)?, predecessors(&headers)?);
+    let (lines, standing) =
+        peer.in_good_standing(&app, async || app.feed.subscribe(&member, &predecessors).await).await??;
+    let standing: Vec<_> = standing.iter().map(InstanceId::to_string).collect();
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), NDJSON.to_owned()),
+        (header::CACHE_CONTROL.as_str(), "no-store".to_owned()),
+        (PREDECESSORS_HEADER, standing.join(",")),
+    ];
     Ok((headers, Body::from_stream(lines.map(Ok::<_, Infallible>))).into_response())
+}
+
+/// The instances whose place the one that asks has taken, as it has their secrets.
+fn predecessors(headers: &HeaderMap) -> Result<Vec<InstanceId>, HttpError> {
+    let Some(secrets) = headers.get(PREDECESSORS_HEADER) else { return Ok(Vec::new()) };
+    let secrets = secrets.to_str().ok().and_then(|text| instance::read_secrets(text, MAX_PREDECESSORS));
+    Ok(secrets.ok_or(HttpError::Predecessors)?.iter().map(InstanceId::of).collect())
 }
 
 pub(super) async fn confirm(
     State(app): State<App>,
     peer: Presented,
+    headers: HeaderMap,
     body: Result<Json<Confirmation>, JsonRejection>,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
     let Json(confirmation) = body.map_err(HttpError::Word)?;
-    app.feed.confirm(&peer.member(), &confirmation).await?;
+    app.feed.confirm(&peer.member(&headers)?, &confirmation).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn answer_roll_call(
     State(app): State<App>,
     peer: Presented,
+    headers: HeaderMap,
     body: Result<Json<RollCallAnswer>, JsonRejection>,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
     let Json(answer) = body.map_err(HttpError::Word)?;
-    app.feed.answer_roll_call(&peer.member(), answer);
+    app.feed.answer_roll_call(&peer.member(&headers)?, answer)?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Ends an instance. Whoever is not on the feed has nothing to end: what it said before it came back would be lost.
+pub(super) async fn goodbye(
+    State(app): State<App>,
+    peer: Presented,
+    headers: HeaderMap,
+) -> Result<Response, HttpError> {
+    if app.feed.goodbye(&peer.member(&headers)?).await? {
+        Ok(StatusCode::NO_CONTENT.into_response())
+    } else {
+        Err(ConfirmError::NotOnTheFeed.into())
+    }
 }
 
 pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Body) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let _place = app.handing_over.line_up(peer.member().name).ok_or(HttpError::HandingOver)?;
+    let _place = app.handing_over.line_up(peer.info.id.serial).ok_or(HttpError::HandingOver)?;
     let _turn = app.handing_over.turn.lock().await;
     let pem = timeout(HAND_OVER_TIMEOUT, to_bytes(body, MAX_HANDED_OVER)).await.map_err(|_| HttpError::TimedOut)?;
     let pem = pem.map_err(|_| HttpError::HandedOverTooLarge)?;
@@ -176,6 +225,7 @@ pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Bod
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
     use mtls::clock::Clock;
     use pki::{crl::RevocationReason, serial::Serial};
 
@@ -197,12 +247,14 @@ mod tests {
             let record = app.authority.store().by_serial(&serial, now()).await.unwrap().unwrap();
             let info = CertificateInfo::from_der(&record.der).unwrap();
             let peer = Presented { info, der: record.der.to_vec(), address: ([127, 0, 0, 1], 1).into() };
+            let secret = HeaderValue::from_str(&Secret::from_octets([1; 32]).to_bearer()).unwrap();
+            let member = peer.member(&HeaderMap::from_iter([(INSTANCE_HEADER.parse().unwrap(), secret)])).unwrap();
             let joined = peer.in_good_standing(&app, async || {
                 if revoke {
                     app.authority.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap();
                     app.feed.refresh().await.unwrap();
                 }
-                app.feed.subscribe(&peer.member())
+                app.feed.subscribe(&member, &[]).await
             });
             joined.await.map(drop)
         };
@@ -211,12 +263,13 @@ mod tests {
     }
 
     #[test]
-    fn each_relying_party_waits_for_one_turn_only() {
+    fn each_certificate_waits_for_one_turn_only() {
         let turns = Turns::default();
-        let place = turns.line_up("service0".to_owned());
-        assert!(place.is_some() && turns.line_up("service1".to_owned()).is_some());
-        assert!(turns.line_up("service0".to_owned()).is_none());
+        let [one, other] = [1, 2].map(|octet| Serial::from_random([octet; 16]));
+        let place = turns.line_up(one);
+        assert!(place.is_some() && turns.line_up(other).is_some());
+        assert!(turns.line_up(one).is_none());
         drop(place);
-        assert!(turns.line_up("service0".to_owned()).is_some());
+        assert!(turns.line_up(one).is_some());
     }
 }

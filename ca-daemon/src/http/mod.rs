@@ -22,7 +22,7 @@ use axum::{
 };
 use http::{HeaderMap, Method, Uri, request::Parts};
 use mtls::{clock::Clock, limits};
-use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, HAND_OVER_PATH, ROLL_CALL_PATH};
+use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, ROLL_CALL_PATH};
 
 use self::{error::HttpError, publication::Published};
 use crate::{
@@ -62,6 +62,7 @@ pub(crate) fn private_routes(app: App) -> Router {
         .route(ENROLL_PATH, post(enroll::enroll))
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
+        .route(GOODBYE_PATH, post(feed::goodbye))
         .route(HAND_OVER_PATH, post(feed::hand_over))
         .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
     with_common_parts(router, app)

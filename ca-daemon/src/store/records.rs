@@ -18,7 +18,7 @@ use pki::{
     token::{SecretHash, TokenId},
 };
 use rustls_pki_types::CertificateDer;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{IssuerRevocation, StoreError};
@@ -169,38 +169,6 @@ pub(crate) struct Ahead {
     pub(crate) number: CrlNumber,
     /// ... and the highest with a new revocation: from there on, each list has all of them.
     pub(crate) revoking: CrlNumber,
-}
-
-/// Who enforces our CRLs, and how far it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct RelyingParty {
-    /// The common name of its certificate.
-    pub(crate) name: String,
-    /// The certificate that it came with last.
-    pub(crate) serial: Serial,
-    pub(crate) address: String,
-    /// The issuing CA's CRL that it enforces; none before its first confirmation.
-    pub(crate) crl_number: Option<CrlNumber>,
-    pub(crate) root_crl_number: Option<CrlNumber>,
-    /// After that it refuses everybody, unless it gets a newer CRL.
-    pub(crate) admits_until: Option<Timestamp>,
-    /// For how many seconds it judges clients by a CRL that is stale. A daemon from before it was known does not say.
-    #[serde(default)]
-    pub(crate) grace: u64,
-    pub(crate) open_connections: u64,
-    pub(crate) first_seen: Timestamp,
-    /// None: it is not on the feed.
-    pub(crate) connected_since: Option<Timestamp>,
-    pub(crate) last_seen: Timestamp,
-}
-
-impl RelyingParty {
-    /// Until when it could let a client in that is revoked, if it has heard nothing of that: it may have polled since it was last heard
-    /// of, and have found the last list without the revocation, which is good until `outlasting`.
-    pub(crate) fn exposed_until(&self, outlasting: Timestamp) -> Option<Timestamp> {
-        self.admits_until.map(|until| until.max(outlasting.plus(Duration::from_secs(self.grace))))
-    }
 }
 
 /// How often a token may enroll, and how often it did.

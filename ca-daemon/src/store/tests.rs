@@ -269,35 +269,79 @@ async fn a_commit_is_on_the_disk() {
     assert_eq!(full, 2, "FULL: in WAL mode, NORMAL loses what was committed when the power fails");
 }
 
-#[tokio::test]
-async fn relying_parties_are_remembered_until_they_are_forgotten() {
-    let fixture = Fixture::new().await;
-    let store = fixture.authority.store();
-    let party = |name: &str, crl_number| RelyingParty {
+/// An instance that was seen once.
+fn relying_party(name: &str, octet: u8, crl_number: i64) -> RelyingParty {
+    RelyingParty {
         name: name.to_owned(),
         serial: Serial::from_random([1; 16]),
+        instance: format!("{octet:032x}").parse().unwrap(),
         address: "127.0.0.1:1".to_owned(),
         crl_number: CrlNumber::new(crl_number),
         root_crl_number: None,
+        claims: None,
         admits_until: Some(now()),
         grace: 7,
         open_connections: 3,
         first_seen: now(),
         connected_since: None,
         last_seen: now(),
-    };
-    store.record_relying_parties(&[party("b", 1), party("a", 1)]).await.unwrap();
-    store.record_relying_parties(&[party("b", 2)]).await.unwrap();
-    assert_eq!(store.relying_parties().await.unwrap(), [party("a", 1), party("b", 2)]);
-    let parties = [party("a", 1), party("b", 2), RelyingParty { crl_number: None, ..party("c", 1) }];
+        certificate_revoked: false,
+    }
+}
+
+#[tokio::test]
+async fn relying_parties_are_remembered_until_they_are_gone() {
+    let fixture = Fixture::new().await;
+    let store = fixture.authority.store();
+    let (a, b) = (relying_party("a", 1, 1), relying_party("b", 2, 1));
+    store.record_relying_parties(&[b.clone(), a.clone()], &[]).await.unwrap();
+    let b = RelyingParty { claims: CrlNumber::new(7), ..relying_party("b", 2, 2) };
+    store.record_relying_parties(&[b.clone()], &[]).await.unwrap();
+    assert_eq!(store.relying_parties().await.unwrap(), [a.clone(), b.clone()]);
+    let parties = [a.clone(), b.clone(), RelyingParty { crl_number: None, ..relying_party("c", 3, 1) }];
     assert_eq!(store.lags(&parties).await.unwrap(), [0, 0, 1]);
     for hours in [9, 18] {
         fixture.authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(hours))).await.unwrap();
     }
     assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
-    assert!(store.forget_relying_party("a").await.unwrap());
-    assert!(!store.forget_relying_party("a").await.unwrap());
-    assert_eq!(store.relying_parties().await.unwrap(), [party("b", 2)]);
+    // One that comes back as it goes stays.
+    store.record_relying_parties(&[b.clone()], &[a.key(), b.key(), a.key()]).await.unwrap();
+    assert_eq!(store.relying_parties().await.unwrap(), [b]);
+}
+
+#[tokio::test]
+async fn relying_parties_from_before_there_were_instances_are_still_expected() {
+    let fixture = Fixture::new().await;
+    let writer = &fixture.authority.store().writer;
+    for step in [
+        "DROP TABLE relying_parties",
+        "DROP INDEX certificates_of_servers",
+        "CREATE TABLE relying_parties (name TEXT PRIMARY KEY, serial BLOB NOT NULL, address TEXT NOT NULL, crl_number INTEGER,
+             root_crl_number INTEGER, admits_until INTEGER, open_connections INTEGER NOT NULL, first_seen INTEGER NOT NULL,
+             connected_since INTEGER, last_seen INTEGER NOT NULL, grace INTEGER NOT NULL DEFAULT 0) STRICT",
+        "INSERT INTO relying_parties VALUES ('a', x'0102', '10.0.0.1:1', 1, 7, 9, 3, 4, 5, 6, 60)",
+        "DELETE FROM _sqlx_migrations WHERE version = 8",
+    ] {
+        sqlx::query(step).execute(writer).await.unwrap();
+    }
+    let migrated = crate::authority::Authority::open(&fixture.directory).await.unwrap();
+    let parties = migrated.store().relying_parties().await.unwrap();
+    let [party] = parties.as_slice() else { panic!("{parties:?}") };
+    assert_eq!((party.name.as_str(), party.instance.to_string().as_str()), ("a", "00000000000000000000000000000102"));
+    let numbers = (party.crl_number, party.root_crl_number);
+    assert_eq!(numbers, (CrlNumber::new(1), None), "the root never gave a seven");
+    assert_eq!((party.admits_until, party.grace), (Some(Timestamp::from_unix(9)), 60));
+}
+
+#[tokio::test]
+async fn holders_of_server_certificates_are_found_by_an_index() {
+    let fixture = Fixture::new().await;
+    let query = "EXPLAIN QUERY PLAN SELECT c.serial FROM certificates c INDEXED BY certificates_of_servers
+                 WHERE c.profile = 'server' AND c.not_after >= 1";
+    let plan: Vec<(i64, i64, i64, String)> =
+        sqlx::query_as(query).fetch_all(&fixture.authority.store().reader).await.unwrap();
+    assert!(plan[0].3.contains("SEARCH c USING INDEX certificates_of_servers"), "{plan:?}");
+    assert!(fixture.authority.store().unknown_holders(now()).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -339,6 +383,7 @@ async fn a_database_from_before_the_deltas_goes_on() {
         "DROP TABLE crl_sequences",
         "DROP TABLE deltas",
         "DROP TABLE relying_parties",
+        "DROP INDEX certificates_of_servers",
         "DROP TABLE crl_numbers",
         "DROP TABLE revoked_authorities",
         "DROP INDEX certificates_by_name",

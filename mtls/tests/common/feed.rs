@@ -9,11 +9,16 @@ use axum::{
     Json, Router,
     body::Body,
     extract::State,
+    http::HeaderMap,
     routing::{get, post},
 };
 use axum_server::Handle;
 use futures_util::stream;
-use pki::wire::{CONFIRM_PATH, FEED_PATH};
+use pki::{
+    instance::{InstanceId, read_secrets},
+    token::Secret,
+    wire::{CONFIRM_PATH, FEED_PATH, GOODBYE_PATH, INSTANCE_HEADER, PREDECESSORS_HEADER},
+};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use url::Url;
@@ -29,8 +34,10 @@ pub(crate) struct FeedServer {
 
 #[derive(Default)]
 struct Heard {
-    feeds: usize,
+    /// Who opened the feed, and whose place it took.
+    feeds: Vec<(InstanceId, Vec<InstanceId>)>,
     confirmations: Vec<Value>,
+    goodbyes: Vec<InstanceId>,
 }
 
 type Shared = (watch::Receiver<String>, Arc<Mutex<Heard>>);
@@ -43,6 +50,7 @@ impl FeedServer {
         let routes = Router::new()
             .route(FEED_PATH, get(feed))
             .route(CONFIRM_PATH, post(confirm))
+            .route(GOODBYE_PATH, post(goodbye))
             .with_state((hear, Arc::clone(&heard)));
         let server = axum_server::from_tcp(listen()).unwrap().handle(handle.clone());
         let server = server.acceptor(Tls::presenting(issued.chain.clone(), &issued.key));
@@ -63,7 +71,17 @@ impl FeedServer {
     /// How many feeds were asked for, and how often something was confirmed.
     pub(crate) fn requests(&self) -> (usize, usize) {
         let heard = self.heard.lock().unwrap();
-        (heard.feeds, heard.confirmations.len())
+        (heard.feeds.len(), heard.confirmations.len())
+    }
+
+    /// Who opened the feed last, and whose place it took.
+    pub(crate) fn opened_last(&self) -> Option<(InstanceId, Vec<InstanceId>)> {
+        self.heard.lock().unwrap().feeds.last().cloned()
+    }
+
+    /// Who said goodbye.
+    pub(crate) fn goodbyes(&self) -> Vec<InstanceId> {
+        self.heard.lock().unwrap().goodbyes.clone()
     }
 
     /// The number that was confirmed last for this CRL, if the last confirmation speaks of it.
@@ -95,8 +113,9 @@ fn line(crls: &[(&str, i64)]) -> String {
 }
 
 /// What was said last at once, and then whatever is said.
-async fn feed(State((hear, heard)): State<Shared>) -> Body {
-    heard.lock().unwrap().feeds += 1;
+async fn feed(State((hear, heard)): State<Shared>, headers: HeaderMap) -> Body {
+    let predecessors = read_secrets(headers[PREDECESSORS_HEADER].to_str().unwrap(), 16).unwrap();
+    heard.lock().unwrap().feeds.push((instance(&headers), predecessors.iter().map(InstanceId::of).collect()));
     let mut hear = hear;
     hear.mark_changed();
     Body::from_stream(stream::unfold(hear, async |mut hear| {
@@ -104,6 +123,14 @@ async fn feed(State((hear, heard)): State<Shared>) -> Body {
         let line = hear.borrow_and_update().clone();
         Some((Ok::<_, std::io::Error>(line), hear))
     }))
+}
+
+fn instance(headers: &HeaderMap) -> InstanceId {
+    InstanceId::of(&Secret::from_bearer(headers[INSTANCE_HEADER].to_str().unwrap()).unwrap())
+}
+
+async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) {
+    heard.lock().unwrap().goodbyes.push(instance(&headers));
 }
 
 async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) {

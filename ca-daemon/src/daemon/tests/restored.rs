@@ -9,20 +9,26 @@ use pki::{
 use super::*;
 use crate::settings::CrlKind;
 
-pub(super) fn relying_party(name: &str, number: i64) -> RelyingParty {
-    RelyingParty {
-        name: name.to_owned(),
-        serial: Serial::from_random([30; 16]),
+/// An instance that the database knows, and its secret.
+pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
+    let secret = Secret::from_octets([octet; 32]);
+    let record = RelyingParty {
+        name: identity.info().display_name(),
+        serial: identity.info().id.serial,
+        instance: InstanceId::of(&secret),
         address: "127.0.0.1:1".to_owned(),
-        crl_number: CrlNumber::new(number),
+        crl_number: Some(CrlNumber::FIRST),
         root_crl_number: None,
+        claims: None,
         admits_until: None,
         grace: 0,
         open_connections: 0,
         first_seen: now(),
         connected_since: None,
         last_seen: now(),
-    }
+        certificate_revoked: false,
+    };
+    (record, secret)
 }
 
 #[tokio::test]
@@ -58,9 +64,12 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
 async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enforces() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let (service, other) = (service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await);
+    let (records, [secret, others_secret]): (Vec<_>, [_; 2]) = {
+        let [(one, secret), (two, others_secret)] = [known(&service, 1), known(&other, 2)];
+        (vec![one, two], [secret, others_secret])
+    };
     let known = fixture.issue("client_1", 20).await;
-    fixture.authority.store().record_relying_parties(&[relying_party("service0", 1)]).await.unwrap();
-    fixture.authority.store().record_relying_parties(&[relying_party("service1", 1)]).await.unwrap();
+    fixture.authority.store().record_relying_parties(&records, &[]).await.unwrap();
     let copy = before.path().join("ca.db");
     fixture.copy_database(&copy).await;
     let stranger = fixture.issue("client_2", 21).await;
@@ -72,11 +81,10 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
 
     // It is nine hours later, so that a new CRL is due at the start.
     let daemon = Running::start_at(&fixture, now().plus(Duration::from_hours(9))).await;
-    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut peer = Peer { secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party was heard");
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
-    assert!(daemon.readiness().await.starts_with("HTTP/1.1 503"));
 
     assert_eq!(peer.hand_over("no CRL").await, StatusCode::UNPROCESSABLE_ENTITY);
     let elsewhere = Fixture::new().await.authority.store().crl(Issuer::Issuing).await.unwrap().der;
@@ -87,7 +95,7 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
     );
     assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
     // Somebody else may enforce more, and is heard first.
-    let mut other = daemon.connect(&other, &fixture).await;
+    let mut other = Peer { secret: others_secret, ..daemon.connect(&other, &fixture).await };
     let mut others_feed = other.feed().await.unwrap();
     assert_eq!(others_feed.next().await, Some(1));
     assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT, "it is known now");

@@ -31,7 +31,8 @@ async fn a_service_that_the_copy_knows_and_that_is_late_is_waited_for() {
     let fixture = Fixture::new().await;
     let service = service(&fixture, "service0", 30).await;
     let client = fixture.issue("client_1", 20).await;
-    fixture.authority.store().record_relying_parties(&[restored::relying_party("service0", 1)]).await.unwrap();
+    let (record, _) = restored::known(&service, 1);
+    fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
     come_back_late(fixture, service, client, "not heard since the start: service0").await;
 }
 
@@ -58,7 +59,7 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     let daemon = impatient(&fixture, hours(9)).await;
     let readiness = daemon.readiness().await;
     assert!(readiness.starts_with("HTTP/1.1 200") && readiness.contains(said), "{readiness}");
-    let mut peer = daemon.connect(&service, &fixture).await;
+    let mut peer = Peer { secret: Secret::from_octets([1; 32]), ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1));
     assert_eq!(feed.next().await, Some(1), "a heartbeat: the time for a third of a life was long over");

@@ -1,0 +1,205 @@
+//! Which instances are expected to enforce what is revoked. One comes by opening the feed. It goes by saying goodbye, by the proof that
+//! another took its place, by the end of what it can still admit, or by the operator's word; never because another one came.
+//!
+//! It never asks what time it is, never writes anything down, and never takes one's word for the other's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pki::{instance::InstanceId, serial::Serial, time::Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{
+    Member,
+    instance::{Instance, Unwritten},
+};
+use crate::store::{InstanceKey, RelyingParty};
+
+/// How many instances one certificate may have. A new one beyond that is refused: more than anybody runs with one certificate, and than
+/// come and go between two rounds of forgetting.
+pub(super) const MOST_OF_A_CERTIFICATE: usize = 32;
+
+/// All instances that are expected.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    instances: BTreeMap<InstanceKey, Instance>,
+    /// Those that are not expected any more and are yet to be removed from the database.
+    gone: BTreeSet<InstanceKey>,
+}
+
+/// One certificate has as many instances as it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
+
+/// What became of a predecessor that an instance has named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Predecessor {
+    /// It is not expected any more; it had been, under this name.
+    Replaced(String),
+    /// It is connected, so it is expected until it has been silent to its end.
+    Connected(String),
+}
+
+/// What became of the order to forget instances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Forgotten {
+    /// These are not expected any more.
+    Done(Vec<InstanceId>),
+    /// There is none.
+    Unknown,
+    /// They are on the feed right now, and would be back at once.
+    Connected,
+    /// Several begin like that.
+    Ambiguous,
+}
+
+impl Registry {
+    /// Of those who are remembered.
+    pub(super) fn new(records: Vec<RelyingParty>) -> Self {
+        let instances = records.into_iter().map(|record| (record.key(), Instance::remembered(record)));
+        Self { instances: instances.collect(), gone: BTreeSet::new() }
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values()
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Instance> {
+        self.instances.values_mut()
+    }
+
+    /// Who is expected, by name. Whoever cannot admit anybody any more is not.
+    pub(super) fn expected(&self, now: Timestamp) -> Vec<&Instance> {
+        let mut expected: Vec<_> = self.all().filter(|instance| !instance.is_over(now)).collect();
+        expected.sort_by_cached_key(|Instance { record, .. }| (record.name.clone(), record.first_seen, record.key()));
+        expected
+    }
+
+    /// A stream of this instance has begun, which ends when the other end of its lifeline is dropped.
+    pub(super) fn enter(
+        &mut self,
+        member: &Member,
+        lifeline: oneshot::Sender<()>,
+        now: Timestamp,
+    ) -> Result<(), TooMany> {
+        let key = member.key();
+        if !self.instances.contains_key(&key) && self.of_certificate(&key.serial) >= MOST_OF_A_CERTIFICATE {
+            return Err(TooMany);
+        }
+        let instance = self.instances.entry(key).or_insert_with(|| Instance::new(member.first_record(now)));
+        instance.touch(&member.address, now);
+        instance.streams.push(lifeline);
+        if instance.record.connected_since.is_none() {
+            instance.record.connected_since = Some(now);
+            instance.change();
+        }
+        Ok(())
+    }
+
+    /// The instance, if it has an open stream: only then is its word taken.
+    pub(super) fn connected(&mut self, member: &Member, now: Timestamp) -> Option<&mut Instance> {
+        let instance = self.instances.get_mut(&member.key()).filter(|instance| !instance.streams.is_empty())?;
+        instance.touch(&member.address, now);
+        Some(instance)
+    }
+
+    /// Whether this stream's end was its instance's last one.
+    pub(super) fn leave(&mut self, key: &InstanceKey) -> Option<&RelyingParty> {
+        let instance = self.instances.get_mut(key)?;
+        // One that reconnects is often here before its old stream is known to be dead.
+        instance.streams.retain(|lifeline| !lifeline.is_closed());
+        if !instance.streams.is_empty() || instance.record.connected_since.take().is_none() {
+            return None;
+        }
+        instance.change();
+        if instance.is_superseded {
+            self.gone.insert(*key);
+            self.instances.remove(key);
+            return None;
+        }
+        self.instances.get(key).map(|instance| &instance.record)
+    }
+
+    /// Somebody has proven that it takes the place of these, of which some may be known.
+    pub(super) fn succeed(&mut self, successor: &InstanceKey, ids: &[InstanceId]) -> Vec<(InstanceId, Predecessor)> {
+        let known: Vec<_> =
+            self.instances.keys().filter(|key| *key != successor && ids.contains(&key.instance)).copied().collect();
+        let mut fates = Vec::new();
+        for key in known {
+            let Some(instance) = self.instances.get_mut(&key) else { continue };
+            let name = instance.record.name.clone();
+            if instance.streams.is_empty() {
+                self.remove(&key);
+                fates.push((key.instance, Predecessor::Replaced(name)));
+            } else {
+                instance.is_superseded = true;
+                fates.push((key.instance, Predecessor::Connected(name)));
+            }
+        }
+        fates
+    }
+
+    /// It is not expected any more. Its streams end.
+    pub(super) fn remove(&mut self, key: &InstanceKey) {
+        self.instances.remove(key);
+        self.gone.insert(*key);
+    }
+
+    /// Expects nothing more of the disconnected instances of this name: of all, or of the one whose id begins like this.
+    pub(super) fn forget(&mut self, name: &str, id: Option<&str>) -> Forgotten {
+        let is_meant = |record: &RelyingParty| {
+            record.name == name && id.is_none_or(|id| record.instance.to_string().starts_with(id))
+        };
+        let meant: Vec<_> = self.all().filter(|instance| is_meant(&instance.record)).collect();
+        let gone: Vec<_> =
+            meant.iter().filter(|instance| instance.streams.is_empty()).map(|it| it.record.key()).collect();
+        if meant.is_empty() {
+            return Forgotten::Unknown;
+        }
+        if id.is_some() && meant.len() > 1 {
+            return Forgotten::Ambiguous;
+        }
+        if gone.is_empty() {
+            return Forgotten::Connected;
+        }
+        for key in &gone {
+            self.remove(key);
+        }
+        Forgotten::Done(gone.into_iter().map(|key| key.instance).collect())
+    }
+
+    /// Removes whoever cannot admit anybody any more.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<RelyingParty> {
+        let over: Vec<_> = self.all().filter(|instance| instance.is_over(now)).map(|it| it.record.clone()).collect();
+        for record in &over {
+            self.remove(&record.key());
+        }
+        over
+    }
+
+    /// Takes what is to be written down and is as urgent as this, and who is to be removed.
+    pub(super) fn take_unwritten(&mut self, urgency: Unwritten) -> (Vec<RelyingParty>, Vec<InstanceKey>) {
+        let due = self.instances.values_mut().filter(|instance| instance.unwritten >= urgency);
+        let records = due.map(|instance| {
+            instance.unwritten = Unwritten::Nothing;
+            instance.record.clone()
+        });
+        let records = records.collect();
+        (records, std::mem::take(&mut self.gone).into_iter().collect())
+    }
+
+    /// They could not be written down.
+    pub(super) fn give_back(&mut self, records: &[RelyingParty], gone: Vec<InstanceKey>) {
+        for record in records {
+            if let Some(instance) = self.instances.get_mut(&record.key()) {
+                instance.change();
+            }
+        }
+        self.gone.extend(gone.into_iter().filter(|key| !self.instances.contains_key(key)));
+    }
+
+    fn of_certificate(&self, serial: &Serial) -> usize {
+        self.instances.keys().filter(|key| key.serial == *serial).count()
+    }
+}

@@ -1,0 +1,98 @@
+//! What of the feed outlives the daemon: who is expected, written down before it matters or from time to time, and the look-out for what
+//! other processes change.
+//!
+//! It never decides who is expected.
+
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+use tracing::{error, info};
+
+use super::{Feed, instance::Unwritten};
+use crate::store::StoreError;
+
+/// How often it is looked whether some process changed the database without telling the daemon.
+const LOOK_OUT: Duration = Duration::from_millis(100);
+/// After how long it is written down who went and who confirmed ...
+const WRITE_SOON: Duration = Duration::from_secs(1);
+/// ... and that somebody is still there: a sync of the disk for each heartbeat would be a waste.
+const WRITE_LATE: Duration = Duration::from_secs(30);
+
+impl Feed {
+    /// Writes down every change before it returns. Whoever stops waiting does not stop the writing, and those who wait at the same time
+    /// share one transaction.
+    pub(super) async fn write_now(&self) -> Result<(), StoreError> {
+        let feed = self.clone();
+        tokio::spawn(async move { feed.write(Unwritten::Change).await }).await.expect("writing does not panic")
+    }
+
+    /// Writes down everything.
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        self.write(Unwritten::Presence).await
+    }
+
+    /// Writes down what is not written yet, if it is as urgent as this.
+    async fn write(&self, urgency: Unwritten) -> Result<(), StoreError> {
+        let _writing = self.0.writing.lock().await;
+        let (records, gone) = self.registry().take_unwritten(urgency);
+        if records.is_empty() && gone.is_empty() {
+            return Ok(());
+        }
+        let written = self.0.store.record_relying_parties(&records, &gone).await;
+        if written.is_err() {
+            self.registry().give_back(&records, gone);
+        }
+        written
+    }
+
+    /// Expects nothing more of those who cannot admit anybody any more.
+    fn expire(&self) {
+        for gone in self.registry().expire(self.0.clock.now()) {
+            let until = gone.admits_until.map(tracing::field::display);
+            info!(
+                relying_party = %gone.name, instance = %gone.instance.short(), last_seen = %gone.last_seen, until,
+                "a relying party that is gone can admit nobody any more, and is not expected to confirm anything"
+            );
+        }
+    }
+}
+
+/// Looks out for what other processes change, and writes down who is there, until it is dropped.
+pub(crate) async fn keep_told(feed: Feed) {
+    let report = |result: Result<(), StoreError>| {
+        // That the files were replaced is said once, where it is noticed.
+        if let Err(error) = result.or_else(|error| if error.is_replaced() { Ok(()) } else { Err(error) }) {
+            error!(%error, "the feed cannot use the database; it is tried again");
+        }
+    };
+    let mut looking = tokio::time::interval(LOOK_OUT);
+    let mut soon = tokio::time::interval(WRITE_SOON);
+    let mut late = tokio::time::interval(WRITE_LATE);
+    for interval in [&mut looking, &mut soon, &mut late] {
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+    let mut look_out = None;
+    loop {
+        tokio::select! {
+            _ = looking.tick() => {
+                let looked = async {
+                    if look_out.is_none() {
+                        look_out = Some(feed.0.store.look_out().await?);
+                    }
+                    let Some(look_out) = look_out.as_mut() else { return Ok(()) };
+                    if look_out.has_changed().await? { feed.refresh().await } else { Ok(()) }
+                };
+                let looked = looked.await;
+                if looked.is_err() {
+                    look_out = None;
+                }
+                report(looked);
+            }
+            _ = soon.tick() => report(feed.write(Unwritten::Change).await),
+            _ = late.tick() => {
+                feed.expire();
+                report(feed.flush().await);
+            }
+        }
+    }
+}

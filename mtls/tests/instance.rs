@@ -1,0 +1,212 @@
+//! A relying party and its authority's account of it: nobody is let in who is not in it.
+
+use std::{fs, time::Duration};
+
+use mtls::{
+    enroll::IdentityFiles,
+    identity::IdentityError,
+    relying_party::{Options, RelyingParty, RelyingPartyError},
+    revocation::{Barrier, LiveSet, NotReady},
+};
+use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
+use tokio::task::JoinSet;
+use url::Url;
+
+use crate::common::{
+    Authority, DAY, Surroundings, eventually,
+    example::{crl_files, enrolled},
+    feed::FeedServer,
+    publisher::Publisher,
+    start,
+};
+
+/// A run of a service in a directory, until it is killed.
+struct Run {
+    party: RelyingParty,
+    tasks: JoinSet<()>,
+}
+
+impl Run {
+    async fn begin(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Self {
+        let mut party = None;
+        // A thread of the run before it may still write its file.
+        eventually("the directory is free", || {
+            party = new(authority, surroundings, feed).ok();
+            party.is_some()
+        })
+        .await;
+        let mut party = party.unwrap();
+        let tasks = party.keep_current();
+        Self { party, tasks }
+    }
+
+    /// Without a goodbye.
+    async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    fn live(&self) -> &LiveSet {
+        self.party.live_set()
+    }
+
+    fn is_ready(&self, now: Timestamp) -> bool {
+        self.live().ready(now).is_ok()
+    }
+
+    fn has_lists(&self) -> bool {
+        self.live().freshness().iter().all(|list| list.list.is_some())
+    }
+
+    fn is_unregistered(&self) -> bool {
+        matches!(self.live().ready(start()), Err(NotReady::Barred(Barrier::Unregistered)))
+    }
+
+    fn admits(&self, client: &VerifiedId) -> bool {
+        self.live().check(std::slice::from_ref(client), start()).is_ok()
+    }
+}
+
+fn new(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Result<RelyingParty, RelyingPartyError> {
+    let options = Options { feed: Some(feed.clone()), ..surroundings.options() };
+    RelyingParty::new(&authority.server("service0").identity(), authority.root.certificate(), options)
+}
+
+/// An authority's address at which nobody is.
+fn nowhere() -> Url {
+    "https://localhost:1".parse().unwrap()
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let client = authority.client("client_1").id();
+    let first = Run::begin(&authority, &surroundings, &nowhere()).await;
+    eventually("its lists are in force", || first.has_lists()).await;
+    assert!(first.is_unregistered() && !first.admits(&client), "the authority has never heard of it");
+    first.party.goodbye().await;
+    first.kill().await;
+
+    // It was never registered, so whoever comes next is not either, though a run before it ended without a goodbye.
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
+    eventually("its lists are in force", || second.has_lists()).await;
+    assert!(second.is_unregistered());
+    second.kill().await;
+
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it is registered", || third.is_ready(start())).await;
+    assert!(third.admits(&client));
+    let (id, predecessors) = server.opened_last().unwrap();
+    assert_eq!(predecessors.len(), 2, "those that might have been registered");
+    third.party.goodbye().await;
+    assert_eq!(server.goodbyes(), [id]);
+    assert!(third.is_unregistered(), "it admits nobody any more");
+    assert!(!surroundings.crl_directory.path().join("instance").exists());
+    let feeds = server.requests().0;
+    third.kill().await;
+
+    let fourth = Run::begin(&authority, &surroundings, &nowhere()).await;
+    eventually("its lists are in force", || fourth.has_lists()).await;
+    assert!(fourth.is_unregistered());
+    assert_eq!(server.requests().0, feeds, "and it did not come back");
+}
+
+#[tokio::test]
+async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_takes_its_place() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
+    let file = surroundings.crl_directory.path().join("instance");
+    let lines = |count: usize| fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == count);
+    let until = start().plus(DAY).unix().to_string();
+    eventually("its lists are on its disk", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
+    eventually("it has said until when it admits clients", || {
+        fs::read_to_string(&file).is_ok_and(|text| text.trim_end().ends_with(&format!(" {until}")))
+    })
+    .await;
+    let (id, _) = server.opened_last().unwrap();
+    first.kill().await;
+
+    // While the authority is down it stands in the account as the one before it.
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
+    assert!(second.is_ready(start()) && lines(2));
+    second.kill().await;
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
+    assert!(third.is_ready(start()), "at once");
+    eventually("it is registered", || server.requests().0 == 2).await;
+    let (own, predecessors) = server.opened_last().unwrap();
+    assert!(predecessors.contains(&id) && predecessors.len() == 2 && own != id);
+    eventually("what was replaced is forgotten", || lines(1)).await;
+}
+
+/// Lists may still be had from elsewhere: that does not put it into the account.
+#[tokio::test]
+async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let run = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
+        .await;
+    eventually("it is ready", || run.is_ready(start())).await;
+    drop(server);
+    surroundings.clock.set(start().plus(DAY));
+    assert!(!run.is_unregistered(), "until then it may");
+    surroundings.clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
+    eventually("it is not registered any more", || run.is_unregistered()).await;
+}
+
+/// Without it there is no feed, and no revocation waits for the service.
+#[tokio::test]
+async fn what_does_not_say_where_the_authority_is_is_not_taken_for_nothing() {
+    let (authority, server) = (Authority::new(), FeedServer::presenting(&Authority::new().own()).await);
+    let directory = enrolled(&authority, Some(&server));
+    let (files, url) = (IdentityFiles::new(directory.path(), Profile::Server), directory.path().join("ca.url"));
+    assert_eq!(files.load().unwrap().unwrap().authority, Some(server.url()));
+    for damaged in ["", "\n", "localhost:8440", "http://localhost:8440", "https://"] {
+        fs::write(&url, damaged).unwrap();
+        let error = files.load().unwrap_err();
+        assert!(matches!(&error, IdentityError::Authority(path) if *path == url), "{damaged:?}: {error}");
+        assert!(error.to_string().contains("ca.url is damaged"), "{error}");
+    }
+    fs::remove_file(&url).unwrap();
+    assert_eq!(files.load().unwrap().unwrap().authority, None);
+}
+
+#[tokio::test]
+async fn a_directory_has_one_run() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let first = new(&authority, &surroundings, &nowhere()).unwrap();
+    let error = new(&authority, &surroundings, &nowhere()).unwrap_err().to_string();
+    assert!(error.contains("another process keeps its CRLs in") && error.contains("of its own"), "{error}");
+    drop(first);
+    assert!(new(&authority, &surroundings, &nowhere()).is_ok());
+}
+
+#[tokio::test]
+async fn a_file_that_is_damaged_or_that_others_can_read_lets_nobody_in() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let file = surroundings.crl_directory.path().join("instance");
+    let secret = "A".repeat(43);
+    let later = start().plus(DAY).unix();
+    for (contents, mode) in [
+        (format!("{secret} {later}\n"), 0o644),
+        (format!("{secret} soon\n"), 0o600),
+        (format!("{} {later}\n", "A".repeat(20)), 0o600),
+        (String::new(), 0o600),
+    ] {
+        fs::write(&file, &contents).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let party = new(&authority, &surroundings, &nowhere()).unwrap();
+        assert!(matches!(party.live_set().ready(start()), Err(NotReady::Barred(Barrier::Unregistered))), "{contents}");
+    }
+    fs::write(&file, format!("{secret} {later}\n")).unwrap();
+    let party = new(&authority, &surroundings, &nowhere()).unwrap();
+    assert!(!matches!(party.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
