@@ -491,25 +491,29 @@ mod tests {
     use std::{net::TcpListener, sync::mpsc};
 
     use rustls::{RootCertStore, version::TLS13};
+    use tempfile::TempDir;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::clock::Clock;
 
-    /// A feed to an address where nobody listens, and what tells it that a poll has arrived.
-    fn to_nobody() -> (Feed, watch::Sender<u64>) {
+    /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
+    fn to_nobody() -> (Feed, watch::Sender<u64>, TempDir) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tls = ClientConfig::builder_with_provider(crate::provider()).with_protocol_versions(&[&TLS13]).unwrap();
         let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let (recovered, recoveries) = watch::channel(0);
         let authority = format!("https://{address}").parse().unwrap();
-        (Feed::new(authority, tls, Vec::new(), recoveries, LiveSet::new(Vec::new())), recovered)
+        let (live, directory) = (LiveSet::new(Vec::new()), tempfile::tempdir().unwrap());
+        let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
+        (Feed::new(authority, tls, Vec::new(), recoveries, live, instance), recovered, directory)
     }
 
     /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.
     #[tokio::test(start_paused = true)]
     async fn every_pause_between_two_attempts_is_drawn() {
         for (drawn, permille) in [(0, 500), (u32::MAX, 1500)] {
-            let (mut feed, recovered) = to_nobody();
+            let (mut feed, recovered, _directory) = to_nobody();
             let (sender, attempts) = mpsc::channel();
             let mut count = 0;
             feed.backoff = Backoff::new(BACKOFF, move || {
