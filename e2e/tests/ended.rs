@@ -20,12 +20,18 @@ fn a_key_that_was_revoked_for_compromise_does_not_come_back_and_nobody_is_stuck_
     let fleet = Fleet::new();
     let (token, id) = token(&fleet, "5");
     let _ = enroll(&fleet, "dave", &token, &[]).success();
+    // The same key has another name as well.
+    let file_of = |name: &str, file: &str| fleet.directory().join(name).join(file);
+    fs::create_dir(fleet.directory().join("dave2")).expect("it can be made");
+    fs::copy(file_of("dave", "client.key"), file_of("dave2", "client.key.pending")).expect("it can be copied");
+    let _ = enroll(&fleet, "dave2", &token, &[]).success();
     let said = fleet.ca_daemon(&["revoke", "dave", "--reason", "key-compromise", "--json", "--no-wait"]).success();
     assert_eq!(said.json()["usableTokens"], serde_json::json!([id]), "{said:?}");
-    assert!(said.stderr.contains("4 of 5 uses left") && said.stderr.contains("--with-token"), "{said:?}");
+    assert_eq!(said.json()["sameKey"][0]["name"], "dave2", "{said:?}");
+    assert!(said.stderr.contains("3 of 5 uses left") && said.stderr.contains("--with-token"), "{said:?}");
 
     // As an enrollment leaves it that was cut off: its key is tried again.
-    let file = |name: &str| fleet.directory().join("dave").join(name);
+    let file = |name: &str| file_of("dave", name);
     let old_key = fs::read(file("client.key")).expect("it was enrolled");
     fs::rename(file("client.key"), file("client.key.pending")).expect("it can be renamed");
     fs::remove_file(file("client.crt")).expect("it can be removed");

@@ -87,6 +87,9 @@ pub(super) struct Report {
     /// The tokens that enrolled some of it and can still enroll.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) usable_tokens: Vec<TokenId>,
+    /// Certificates that are valid for a key that is compromised now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) same_key: Vec<SameKey>,
     /// The authority's own certificates, which were not revoked because nobody named them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) left_out: Vec<Serial>,
@@ -96,6 +99,12 @@ pub(super) struct Report {
     /// Who holds a valid server certificate of which nothing is known. Absent where nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) unknown_holders: Option<Holders>,
+}
+
+#[derive(Serialize)]
+pub(super) struct SameKey {
+    serial: Serial,
+    name: String,
 }
 
 #[derive(Serialize)]
@@ -202,6 +211,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         published: matches!(daemon, Ok(Some(_))),
         usable_tokens: usable.iter().map(TokenRecord::id).filter(is_left).collect(),
         revoked_tokens: revoked.tokens,
+        same_key: Vec::new(),
         left_out,
         relying_parties: None,
         unknown_holders: None,
@@ -301,6 +311,17 @@ pub(super) async fn conclude(
             }
         }
     }
+    // Not before: it takes its time where there are many, and the revocation does not depend on it.
+    match same_key(store, &report, context.clock.now()).await {
+        Ok(same_key) => report.same_key = same_key,
+        Err(error) => output::remark(&format!("what else has a compromised key cannot be read: {error}")),
+    }
+    for SameKey { serial, name } in &report.same_key {
+        let reason = RevocationReason::KeyCompromise;
+        reporter.say(&format!(
+            "{name} (serial {serial}) is valid, and its key is compromised: ca-daemon revoke --serial {serial} --reason {reason}\n"
+        ));
+    }
     if let Printed::Lost(why) = reporter.end(&report, interrupt.recv()).await {
         let number = report.crl_number;
         output::remark(&format!(
@@ -308,6 +329,17 @@ pub(super) async fn conclude(
         ));
     }
     unconfirmed.map_or(Ok(()), |unconfirmed| Err(Failure::Unconfirmed(unconfirmed).into()))
+}
+
+/// What else is valid for the keys that are compromised.
+async fn same_key(store: &Store, report: &Report, now: Timestamp) -> Result<Vec<SameKey>, StoreError> {
+    let compromised = report.certificates.iter().filter(|outcome| outcome.key_compromised);
+    let serials: Vec<_> = compromised.map(|outcome| outcome.serial).collect();
+    if serials.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found = store.valid_with_keys_of(&serials, now, NAMED).await?;
+    Ok(found.into_iter().map(|(serial, name)| SameKey { serial, name }).collect())
 }
 
 fn text(report: &Report) -> String {
@@ -360,6 +392,7 @@ mod tests {
             published: true,
             revoked_tokens: Vec::new(),
             usable_tokens: Vec::new(),
+            same_key: Vec::new(),
             left_out: Vec::new(),
             relying_parties: None,
             unknown_holders: None,

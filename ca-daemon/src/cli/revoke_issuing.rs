@@ -98,6 +98,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments, authority: &Au
         published: matches!(daemon, Ok(Some(_))),
         revoked_tokens: Vec::new(),
         usable_tokens: Vec::new(),
+        same_key: Vec::new(),
         left_out: Vec::new(),
         relying_parties: None,
         unknown_holders: None,

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use pki::{crl::RevocationReason, serial::Serial, time::Timestamp};
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 
 use super::{Store, StoreError, records};
 
@@ -40,6 +40,32 @@ impl Store {
     pub(crate) async fn uncertifiable(&self, key: [u8; 32]) -> Result<Option<Uncertifiable>, StoreError> {
         let obstacles = Obstacles::read(&mut *self.reader.acquire().await?, [key]).await?;
         Ok(obstacles.check(&key).err())
+    }
+
+    /// Serial numbers and names of certificates that are valid although they are for the key of one of these, which is compromised:
+    /// `limit` of them at most, oldest first. Reads the index of all names.
+    pub(crate) async fn valid_with_keys_of(
+        &self,
+        serials: &[Serial],
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Serial, String)>, StoreError> {
+        // By name, because that index has a part of each key.
+        let query = sqlx::query(
+            "SELECT c.serial, c.common_name FROM certificates AS c INDEXED BY certificates_by_name
+             WHERE c.common_name >= ''
+               AND substr(c.spki_sha256, 1, 8) IN
+                   (SELECT substr(k.spki_sha256, 1, 8) FROM json_each(?1) AS asked
+                    CROSS JOIN certificates AS k ON k.serial = unhex(asked.value))
+               AND c.spki_sha256 IN (SELECT spki_sha256 FROM compromised_keys)
+               AND c.not_after >= ?2
+               AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
+             ORDER BY c.id LIMIT ?3",
+        );
+        let serials: Vec<_> = serials.iter().map(|serial| records::hex(serial.magnitude())).collect();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = query.bind(records::to_json(&serials)).bind(now.unix()).bind(limit).fetch_all(&self.reader).await?;
+        rows.iter().map(|row| Ok((records::serial(row)?, row.try_get("common_name")?))).collect()
     }
 
     /// Whether the root has revoked the issuing CA; there is one, so each that is revoked is that.
