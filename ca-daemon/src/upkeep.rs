@@ -374,7 +374,7 @@ mod tests {
             publish_due(authority, contact, hours(21)).await.unwrap();
             assert_eq!(number().await, CrlNumber::FIRST);
         }
-        let due = hours(24).minus(Duration::from_secs(24 * 360));
+        let due = hours(24).minus(Duration::from_mins(24 * 6));
         assert_eq!(next_due(authority, Contact::Partial, hours(21)).await.unwrap(), due);
         publish_due(authority, Contact::Starting, due).await.unwrap();
         assert_eq!(number().await, CrlNumber::new(due.unix()).unwrap());

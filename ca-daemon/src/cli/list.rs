@@ -139,19 +139,14 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
             ]
         })?;
     }
-    let mut last = None;
-    while with_strays {
-        let page = authority.store().stray_revocations(last.as_ref()).await?;
-        last = page.last().copied();
-        if last.is_none() {
-            break;
-        }
-        let strays: Vec<_> = page.iter().map(Stray::new).collect();
-        list.add(&strays, |stray| {
-            let unknown = || "-".to_owned();
-            let status = stray.status.as_str().to_owned();
-            [stray.serial.to_string(), UNKNOWN.to_owned(), unknown(), status, stray.not_after.to_string()]
+    let mut strays = if with_strays { authority.store().stray_revocations(None).await? } else { Vec::new() };
+    while let Some(last) = strays.last().copied() {
+        let page: Vec<_> = strays.iter().map(Stray::new).collect();
+        list.add(&page, |stray| {
+            let (profile, status) = ("-".to_owned(), stray.status.as_str().to_owned());
+            [stray.serial.to_string(), UNKNOWN.to_owned(), profile, status, stray.not_after.to_string()]
         })?;
+        strays = authority.store().stray_revocations(Some(&last)).await?;
     }
     list.end()
 }

@@ -158,7 +158,7 @@ impl Store {
         match lost {
             Some(lost) => error!("{lost}"),
             None => {
-                warn!(%issuer, number = %marked.number, "this database is an older copy, and no revocation was lost by that")
+                warn!(%issuer, number = %marked.number, "this database is an older copy, and no revocation was lost by that");
             }
         }
         Ok(())

@@ -3,11 +3,12 @@
 //! It never goes down, and it never says what was revoked.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use mtls::files::{self, Access, FileError};
@@ -19,6 +20,11 @@ use tracing::{error, warn};
 
 use super::{StoreError, records};
 use crate::settings::Issuer;
+
+/// How long another process's writing is waited for, which takes a sync of the disk.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries to lock the file.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// How far an issuer's CRL numbers have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,11 +187,21 @@ fn read(path: &Path) -> Result<Option<Levels>, FileError> {
     })
 }
 
-/// Locks the file that is there by then: each writer puts another one in its place.
+/// Locks the file that is there by then: each writer puts another one in its place. Whoever was stopped while holding the lock keeps
+/// no revocation from being announced.
 fn lock(path: &Path) -> io::Result<File> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-        file.lock()?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
         let locked = file.metadata()?;
         match fs::metadata(path) {
             Ok(current) if (current.dev(), current.ino()) == (locked.dev(), locked.ino()) => return Ok(file),
@@ -223,6 +239,21 @@ mod tests {
         writers.join_all().await;
         assert_eq!(Mark::beside(&database).1, Some(issuing(120, 99)));
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "and nothing lies beside it");
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_while_writing_it_stops_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("ca.db");
+        let (mark, _) = Mark::beside(&database);
+        mark.raise(issuing(7, 3)).await;
+        let stopped = File::open(directory.path().join("ca.mark")).unwrap();
+        stopped.lock().unwrap();
+        mark.raise(issuing(8, 3)).await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(7, 3)));
+        drop(stopped);
+        mark.raise(issuing(8, 3)).await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(8, 3)), "it is tried again the next time");
     }
 
     #[tokio::test]

@@ -251,17 +251,20 @@ impl Store {
     /// is mended; if only numbers were, they are passed over.
     async fn compare_with_mark(&self, said: Option<Levels>) -> Result<(), StoreError> {
         let here = Levels::read(&mut *self.reader.acquire().await?).await?;
-        match said {
-            None if !here.is_empty() => self.mark.warn_of_absence(),
-            None => {}
-            Some(said) if here.is_behind(&said) => {
-                for issuer in Issuer::ALL {
-                    self.pass(issuer, said.of(issuer)).await?;
-                }
-            }
-            Some(_) => {}
+        if here.is_empty() {
+            // Nothing was founded yet.
+            return Ok(());
         }
-        if here.is_empty() { Ok(()) } else { self.keep_marked().await }
+        let Some(said) = said else {
+            self.mark.warn_of_absence();
+            return self.keep_marked().await;
+        };
+        if here.is_behind(&said) {
+            for issuer in Issuer::ALL {
+                self.pass(issuer, said.of(issuer)).await?;
+            }
+        }
+        self.keep_marked().await
     }
 }
 
