@@ -229,4 +229,36 @@ mod tests {
         }
         assert_eq!(Settled::parse((text + "\n").as_bytes()), None);
     }
+
+    /// What cannot be written is never said to be there, and a first list that cannot be written does not look like one that was lost.
+    #[test]
+    fn the_number_is_written_after_the_lists_and_never_without_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let issuer = IssuerId::of_anchor(b"", b"");
+        let number = |number| CrlNumber::new(number).unwrap();
+        let lists =
+            |delta: Option<&[u8]>| Lists { complete: Some(b"complete".to_vec()), delta: delta.map(<[u8]>::to_vec) };
+        let settled = |files: &ListFiles| files.settled().unwrap().map(|settled| settled.number);
+
+        let mut files = ListFiles::new(directory.path(), &Location::File("list.crl".into()));
+        assert_eq!(settled(&files), None);
+        let good = std::mem::replace(&mut files.complete, directory.path().join("x".repeat(255)));
+        assert!(
+            files.write(&lists(None), Some((&issuer, number(7)))).is_err(),
+            "its temporary file has too long a name"
+        );
+        assert_eq!(settled(&files), Some(CrlNumber::NONE));
+
+        files.complete = good;
+        files.write(&lists(None), Some((&issuer, number(7)))).unwrap();
+        assert_eq!(settled(&files), Some(number(7)));
+        files.write(&lists(None), None).unwrap();
+        assert_eq!(settled(&files), Some(number(7)), "what is withheld settles nothing");
+
+        std::fs::create_dir(&files.delta).unwrap();
+        assert!(files.write(&lists(Some(b"delta")), Some((&issuer, number(8)))).is_err());
+        assert_eq!(settled(&files), Some(number(7)));
+        std::fs::remove_file(&files.settled).unwrap();
+        assert!(files.settled().is_err(), "lists without a number have lost it");
+    }
 }
