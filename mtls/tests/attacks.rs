@@ -194,7 +194,7 @@ async fn no_delta_is_believed_that_should_not_be() {
 /// be confirmed as the other's.
 #[tokio::test]
 async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
-    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let (publisher, log) = (Publisher::start().await, Log::capture());
     let authority = publisher.authority();
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
     let identity = authority.server("service0").identity();
@@ -204,6 +204,7 @@ async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
     let given = [issuings, roots].map(|url| Location::Url(url.parse().unwrap()));
     for (round, crls) in [(1, CrlLocations::DistributionPoints), (2, CrlLocations::Given(given.into()))] {
         let number = i64::try_from(round * 2).unwrap();
+        let surroundings = Surroundings::default();
         let options = Options { feed: Some(server.url()), crls, ..surroundings.options() };
         let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
         let _tasks = relying_party.keep_current();
