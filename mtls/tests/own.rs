@@ -1,13 +1,11 @@
 //! A service whose own certificate is revoked, or that of a CA above it: it serves nobody, is not ready, and says so once.
 
-use std::fs;
-
 use mtls::revocation::{Barrier, NotReady};
-use pki::certificate::{Fingerprint, VerifiedId};
+use pki::certificate::VerifiedId;
 use rustls::AlertDescription;
 
 use crate::common::{
-    Authority, Client, Http, Issued, Log, Service, Surroundings, eventually,
+    Authority, Client, Http, Issued, Log, Service, Surroundings, eventually, keep_crl,
     raw::{Frame, RawHttp2},
     start,
 };
@@ -88,13 +86,9 @@ async fn a_service_beneath_a_revoked_ca_is_not_ready() {
 async fn a_service_that_starts_with_a_revoked_certificate_is_not_ready() {
     let (authority, log, surroundings) = (Authority::new(), Log::capture(), Surroundings::default());
     let own = authority.server("service0");
-    for (url, crl) in [
-        (&authority.issuing.info().crl_urls[0], authority.root_crl(1, &[])),
-        (&own.info.crl_urls[0], authority.crl(1, &[&own])),
-    ] {
-        let name = Fingerprint::of(url.as_bytes()).short();
-        fs::write(surroundings.crl_directory.path().join(format!("{name}.crl")), crl).unwrap();
-    }
+    let (directory, issuing) = (surroundings.crl_directory.path(), authority.issuing.info());
+    keep_crl(directory, &issuing.crl_urls[0], authority.root.info(), 1, &authority.root_crl(1, &[]));
+    keep_crl(directory, &own.info.crl_urls[0], issuing, 1, &authority.crl(1, &[&own]));
     let service = service(&authority, &own, surroundings).await;
     assert_eq!(barred_by(&service), Some(own.id()));
     let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);

@@ -1,12 +1,12 @@
 //! What happens to clients when the CRL becomes stale: refused, or judged by it for a while; and what the log says of it.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use mtls::revocation::{InstallError, NotReady, OnStaleCrl, Stale};
-use pki::{certificate::Fingerprint, time::Timestamp};
+use pki::time::Timestamp;
 use rustls::AlertDescription;
 
-use crate::common::{Authority, Client, DAY, Http, Issued, Log, Service, Surroundings, eventually, start};
+use crate::common::{Authority, Client, DAY, Http, Issued, Log, Service, Surroundings, eventually, keep_crl, start};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
@@ -121,12 +121,9 @@ async fn a_service_that_starts_with_a_stale_list_has_the_grace_that_is_left() {
     let surroundings = Surroundings { on_stale_crl: OnStaleCrl::Grace(HOUR), ..Surroundings::default() };
     let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
     let last = authority.crl(5, &[&revoked]);
-    for (url, crl) in
-        [(&authority.issuing.info().crl_urls[0], authority.root_crl(1, &[])), (&good.info.crl_urls[0], last.clone())]
-    {
-        let name = Fingerprint::of(url.as_bytes()).short();
-        fs::write(surroundings.crl_directory.path().join(format!("{name}.crl")), crl).unwrap();
-    }
+    let (directory, issuing) = (surroundings.crl_directory.path(), authority.issuing.info());
+    keep_crl(directory, &issuing.crl_urls[0], authority.root.info(), 1, &authority.root_crl(1, &[]));
+    keep_crl(directory, &good.info.crl_urls[0], issuing, 5, &last);
     surroundings.clock.set(next_update().plus(HOUR));
     let log = Log::capture();
     let mut service = Service::start_in(&authority, surroundings).await;

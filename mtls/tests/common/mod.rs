@@ -23,7 +23,7 @@ pub(crate) use self::{
     authority::{Authority, Issued},
     client::{Client, Http},
     log::Log,
-    service::{LARGE, Service, Surroundings, listen},
+    service::{LARGE, Service, Surroundings, keep_crl, listen},
 };
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);

@@ -1,7 +1,9 @@
 //! A service that relies on an authority: the acceptor of a [`RelyingParty`] in a real server.
 
 use std::{
+    fs,
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::{Arc, Condvar, Mutex},
     time::Duration,
 };
@@ -20,6 +22,7 @@ use mtls::{
     relying_party::{CrlLocations, Options, RelyingParty},
     revocation::{LiveSet, OnStaleCrl},
 };
+use pki::certificate::{CertificateInfo, Fingerprint};
 use prometheus_client::{encoding::text, registry::Registry};
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
@@ -165,6 +168,16 @@ impl Drop for Service {
         // A thread that waits would keep a test that fails from ending.
         self.gate.open();
     }
+}
+
+/// What a relying party keeps of a complete CRL that it had in force: the list of this issuer from this distribution point, and its number.
+pub(crate) fn keep_crl(directory: &Path, url: &str, issuer: &CertificateInfo, number: i64, crl: &[u8]) {
+    let name = Fingerprint::of(url.as_bytes()).short();
+    let key: Vec<_> = issuer.spki_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+    let settled = format!("{number} {}", key.concat());
+    let check = Fingerprint::of(settled.as_bytes()).short();
+    fs::write(directory.join(format!("{name}.crl")), crl).unwrap();
+    fs::write(directory.join(format!("{name}.settled")), format!("{settled} {check}\n")).unwrap();
 }
 
 /// The length of an answer whose length is known.
