@@ -314,7 +314,8 @@ impl Issuer {
     }
 
     fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
-        let uri = self.subject.crl_urls.iter().find_map(|url| url.parse().ok());
+        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
+        let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
     }
 }

@@ -214,6 +214,7 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
             crl_url: "http://127.0.0.1:1".into(),
             certificate_url: "http://127.0.0.1:1".into(),
             delta_crl_url: None,
+            servers_crl_url: None,
         };
         let signs = CertificateAuthority::load(client.chain[0].clone(), copy(&client.key), nowhere).unwrap();
         let key = KeyPair::generate().unwrap();

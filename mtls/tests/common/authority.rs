@@ -8,7 +8,7 @@ use std::{
 use mtls::identity::Identity;
 use pki::{
     certificate::{CertificateInfo, Fingerprint, IssuerId, VerifiedId},
-    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::{KeyPair, PublicKey},
     name::Host,
@@ -38,7 +38,8 @@ pub(crate) struct Authority {
 #[derive(Clone, Copy)]
 pub(crate) struct Founding<'a> {
     pub(crate) name: &'a str,
-    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there.
+    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there; and those of its servers `/servers.crl` as well,
+    /// if this ends in `/crl`.
     pub(crate) base: &'a str,
     /// Whether its CRL says that deltas to it are at `/issuing-delta.crl`.
     pub(crate) has_delta: bool,
@@ -76,6 +77,7 @@ impl Authority {
         let publication = |file| Publication {
             crl_url: format!("{base}/{file}.crl"),
             certificate_url: format!("{base}/{file}.crt"),
+            servers_crl_url: servers_crl_url(&format!("{base}/{file}.crl")),
             delta_crl_url: (has_delta && file == "issuing").then(|| format!("{base}/{file}-delta.crl")),
         };
         // Long ago, so that it could have signed what has expired by now.
