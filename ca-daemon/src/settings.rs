@@ -6,7 +6,7 @@ use std::{fmt, time::Duration};
 
 use pki::{
     certificate::Fingerprint,
-    crl::{ISSUING_CRL_PATH, SERVERS_CRL_PATH},
+    crl::{ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH},
     issuing::Publication,
     name::{AuthorityName, CommonName, Host, Organization, TrustDomain},
 };
@@ -47,7 +47,7 @@ impl Issuer {
     /// Where its CRL is served.
     pub(crate) fn crl_path(self) -> &'static str {
         match self {
-            Self::Root => "/crl/root.crl",
+            Self::Root => ROOT_CRL_PATH,
             Self::Issuing => ISSUING_CRL_PATH,
         }
     }

@@ -40,6 +40,7 @@ use crate::{
     names::Names,
     random,
     revocation::{ListFiles, LiveSet, Progress},
+    standing::{AuthorityStanding, ServerRefusal},
     tcp,
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct Announced {
 pub(crate) struct Feed {
     client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
     authority: Url,
+    /// What the lists in force say of the authority itself.
+    standing: AuthorityStanding,
     lists: Vec<Announced>,
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
@@ -121,6 +124,8 @@ enum FeedError {
     Ended,
     #[error("this relying party ends")]
     Leaving,
+    #[error("the authority's own certificate: {0}")]
+    Revoked(#[from] ServerRefusal),
 }
 
 /// What whole lines of the feed said.
@@ -136,6 +141,7 @@ impl Feed {
     pub(crate) fn new(
         authority: Url,
         tls: ClientConfig,
+        standing: AuthorityStanding,
         lists: Vec<Announced>,
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
@@ -157,6 +163,7 @@ impl Feed {
         Self {
             client,
             authority,
+            standing,
             lists,
             recoveries,
             backoff,
@@ -275,6 +282,10 @@ impl Feed {
         self.has_handed_over = false;
         loop {
             let settled: Vec<_> = self.lists.iter_mut().map(|list| *list.progress.borrow_and_update()).collect();
+            // The lists come over this stream, so it is opened before they are here, and judged by them as soon as they are.
+            if let Err(refusal) = self.standing.check() {
+                return refusal.into();
+            }
             if confirmed.as_ref() != Some(&settled) {
                 if let Err(error) = self.confirm(&settled).await {
                     return error;

@@ -50,7 +50,7 @@ pub(crate) struct Founding<'a> {
 impl Default for Founding<'_> {
     fn default() -> Self {
         // Nobody answers there.
-        Self { name: "Fleet", base: "http://127.0.0.1:1", has_delta: false, now: start() }
+        Self { name: "Fleet", base: "http://127.0.0.1:1/crl", has_delta: false, now: start() }
     }
 }
 
@@ -173,6 +173,23 @@ impl Authority {
     ) -> Vec<u8> {
         let serials: Vec<_> = revoked.iter().map(|issued| issued.info.id.serial).collect();
         sign_crl(&self.issuing, number, this_update, next_update, &serials)
+    }
+
+    /// The issuing CA's CRL that covers servers only, good for a day.
+    pub(crate) fn servers_crl(&self, number: i64, revoked: &[&Issued]) -> Vec<u8> {
+        self.servers_crl_between(number, self.now, self.now.plus(DAY), revoked)
+    }
+
+    pub(crate) fn servers_crl_between(
+        &self,
+        number: i64,
+        this_update: Timestamp,
+        next_update: Timestamp,
+        revoked: &[&Issued],
+    ) -> Vec<u8> {
+        let revoked = revoked.iter().map(|issued| entry(issued.info.id.serial, this_update)).collect::<Vec<_>>();
+        let draft = CrlDraft { number: CrlNumber::new(number).unwrap(), this_update, next_update, revoked };
+        self.issuing.sign_servers_crl(&draft).unwrap()
     }
 
     /// The root's CRL, good for 30 days.

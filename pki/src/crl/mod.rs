@@ -12,7 +12,7 @@ use std::{fmt, ops::Range, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    scope::{ISSUING_CRL_PATH, SERVERS_CRL_PATH, servers_crl_url},
+    scope::{ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH, servers_crl_url},
     verify::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
 };
 use crate::{serial::Serial, time::Timestamp};

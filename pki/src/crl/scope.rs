@@ -5,7 +5,9 @@
 
 use super::{CrlVerifyError, write};
 
-/// Where an authority publishes, below its CRL URL, the list of everything that it has revoked.
+/// Where an authority publishes, below its CRL URL, the list of its root.
+pub const ROOT_CRL_PATH: &str = "/crl/root.crl";
+/// Where it publishes, below its CRL URL, the list of everything that its issuing CA has revoked.
 pub const ISSUING_CRL_PATH: &str = "/crl/issuing.crl";
 /// Where it publishes the list that covers servers only. A client that wants to know about one server does not have to fetch the
 /// list of all clients.
