@@ -132,14 +132,7 @@ async fn visit(machine: &Machine, standing: &ServerStanding, server: &Server) ->
 /// What one of ours says in a failed handshake, or after it.
 #[track_caller]
 fn refusal(failed: &Failed) -> ServerRefusal {
-    let refusal = find::<ServerRefusal>(failed.as_ref()).cloned();
-    let in_handshake = || match find(failed.as_ref()) {
-        Some(rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other))) => {
-            other.0.downcast_ref::<ServerRefusal>().cloned()
-        }
-        _ => None,
-    };
-    refusal.or_else(in_handshake).unwrap_or_else(|| panic!("no refusal of ours: {failed:?}"))
+    ServerRefusal::find(failed.as_ref()).cloned().unwrap_or_else(|| panic!("no refusal of ours: {failed:?}"))
 }
 
 #[track_caller]
@@ -281,7 +274,7 @@ async fn an_open_connection_ends_when_its_server_is_revoked_and_no_other() {
     let options = Options { crl_refresh: Duration::from_millis(10), ..machine.options(&list_server) };
     let (standing, mut kept) = machine.start(options);
     kept.refresh().await.unwrap();
-    let polling = kept.keep_current();
+    let polling = tokio::spawn(kept.keep_current());
     let http = http(&machine.tls(&standing), &standing);
     let mut streaming = ask(&http, server.url("/endless")).await.unwrap().into_body();
     let mut unaffected = ask(&http, bystander.url("/endless")).await.unwrap().into_body();
@@ -312,7 +305,7 @@ async fn open_connections_end_when_the_lists_are_not_current_any_more() {
     let options = Options { crl_refresh: Duration::from_millis(10), ..machine.options(&list_server) };
     let (standing, mut kept) = machine.start(options);
     kept.refresh().await.unwrap();
-    let polling = kept.keep_current();
+    let polling = tokio::spawn(kept.keep_current());
     let http = http(&machine.tls(&standing), &standing);
     let mut streaming = ask(&http, server.url("/endless")).await.unwrap().into_body();
     assert!(streaming.frame().await.unwrap().is_ok());

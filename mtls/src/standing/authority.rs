@@ -90,7 +90,10 @@ pub(crate) async fn first_contact(
 ) -> Result<(), FirstContactError> {
     let chain = contact.chain().to_vec();
     let is_root = |certificate: &&CertificateDer<'_>| Fingerprint::of(certificate) == root;
-    let root = chain.iter().find(is_root).ok_or_else(|| RelyingPartyError::from(IdentityError::MissingIssuer(root.to_string())))?;
+    let root = chain
+        .iter()
+        .find(is_root)
+        .ok_or_else(|| RelyingPartyError::from(IdentityError::MissingIssuer(root.to_string())))?;
     let issuers = lists::scoped(issuers(&chain, root)?)?;
     let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
     for issuer in &issuers {

@@ -18,7 +18,7 @@ use pki::{
     time::Timestamp,
 };
 use tokio::{
-    task::{JoinHandle, spawn_blocking},
+    task::spawn_blocking,
     time::{sleep, timeout},
 };
 use tracing::{info, warn};
@@ -136,24 +136,22 @@ impl Lists {
         timeout(patience, self.ask()).await.unwrap_or(Err(RefreshError::Slow(patience)))
     }
 
-    /// Asks for every list once an interval, until the task is aborted.
-    pub fn keep_current(mut self) -> JoinHandle<()> {
-        tokio::spawn(async move {
-            let mut complained = false;
-            loop {
-                sleep(self.interval).await;
-                let asked = timeout(WITHOUT_CURRENT, self.ask()).await;
-                match asked.unwrap_or(Err(RefreshError::Slow(WITHOUT_CURRENT))) {
-                    Ok(()) => complained = false,
-                    // One line when it begins, not one for each attempt.
-                    Err(error) if !std::mem::replace(&mut complained, true) => {
-                        warn!(error = error_chain(&error), "which servers are revoked could not be asked");
-                    }
-                    Err(_) => {}
+    /// Asks for every list once an interval, for ever.
+    pub async fn keep_current(mut self) {
+        let mut complained = false;
+        loop {
+            sleep(self.interval).await;
+            let asked = timeout(WITHOUT_CURRENT, self.ask()).await;
+            match asked.unwrap_or(Err(RefreshError::Slow(WITHOUT_CURRENT))) {
+                Ok(()) => complained = false,
+                // One line when it begins, not one for each attempt.
+                Err(error) if !std::mem::replace(&mut complained, true) => {
+                    warn!(error = error_chain(&error), "which servers are revoked could not be asked");
                 }
-                self.standing.end_if_lapsed();
+                Err(_) => {}
             }
-        })
+            self.standing.end_if_lapsed();
+        }
     }
 
     /// One connection for all lists that lie on one host.

@@ -9,6 +9,7 @@ mod sessions;
 mod watched;
 
 use std::{
+    error,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -36,6 +37,7 @@ use self::{sessions::ClientSessions, watched::Watch};
 use crate::{
     client,
     clock::Clock,
+    errors::find,
     identity::{Identity, IdentityError},
     paths::{ChainDigest, VerifiedPaths},
     peer::Presented,
@@ -94,6 +96,17 @@ pub enum ServerRefusal {
     /// No current list says whether it is revoked.
     #[error("whether the server is revoked is not known: {0}")]
     Unknown(Refusal),
+}
+
+impl ServerRefusal {
+    /// The refusal that an error is about, if it is one: of a handshake, or of a connection that has ended.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a Self> {
+        find(error).or_else(|| match find(error)? {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.downcast_ref(),
+            _ => None,
+        })
+    }
 }
 
 /// The standing of servers, as one client knows it; clones share it.
