@@ -383,7 +383,9 @@ pub async fn enroll(
     let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
-    let answer = timeout(TIMEOUT, send(token, &request, &files.crl_directory, clock)).await.unwrap_or_else(|_| {
+    // A service keeps the complete lists, in files of its own.
+    let crl_directory = (profile == Profile::Client).then_some(&*files.crl_directory);
+    let answer = timeout(TIMEOUT, send(token, &request, crl_directory, clock)).await.unwrap_or_else(|_| {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
     });
@@ -413,7 +415,7 @@ pub async fn enroll(
 async fn send(
     token: &Token,
     request: &EnrollRequest,
-    crl_directory: &Path,
+    crl_directory: Option<&Path>,
     clock: &Clock,
 ) -> Result<EnrollResponse, EnrollError> {
     let url = token.url.to_string();

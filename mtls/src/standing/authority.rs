@@ -80,12 +80,12 @@ pub enum FirstContactError {
 }
 
 /// Fetches the lists that cover the authority at the other end of this connection over this same connection, and judges it by them:
-/// they are signed by the chain that leads to its root, which is known. They are kept in the directory.
+/// they are signed by the chain that leads to its root, which is known. They are kept in the directory, if there is one.
 pub(crate) async fn first_contact(
     contact: &mut Contact,
     root: Fingerprint,
     url: &Url,
-    directory: &Path,
+    directory: Option<&Path>,
     clock: &Clock,
 ) -> Result<(), FirstContactError> {
     let chain = contact.chain().to_vec();

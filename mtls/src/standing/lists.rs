@@ -120,7 +120,7 @@ impl Lists {
     ) -> Result<Self, RelyingPartyError> {
         let authority = AuthorityStanding::new(standing.0.live.clone(), standing.0.clock.clone());
         let tls = client::to_list(root, &standing.0.clock, authority.clone())?;
-        let list = |issuer| Ok(List::new(&standing.0.live, issuer, directory)?.at_authority(url).restored());
+        let list = |issuer| Ok(List::new(&standing.0.live, issuer, Some(directory))?.at_authority(url).restored());
         let lists = issuers.iter().map(list).collect::<Result<_, RelyingPartyError>>()?;
         let connector = contact::connector(tls, PATIENCE);
         Ok(Self { standing: standing.clone(), authority, connector, lists, interval: Duration::MAX })
@@ -181,16 +181,18 @@ impl Lists {
 pub(super) struct List {
     live: LiveSet,
     uri: Uri,
-    file: PathBuf,
+    /// Where it is kept, if it is.
+    file: Option<PathBuf>,
     /// What was brought last, in the words of who brought it.
     entity_tag: Option<HeaderValue>,
 }
 
 impl List {
     /// At its distribution point.
-    pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: &Path) -> Result<Self, RelyingPartyError> {
+    pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: Option<&Path>) -> Result<Self, RelyingPartyError> {
         let uri = issuer.point.parse().map_err(|_| RelyingPartyError::NoCrlLocation(issuer.signs.id().to_string()))?;
-        let file = directory.join(format!("{}.crl", Fingerprint::of(issuer.point.as_bytes()).short()));
+        let name = format!("{}.crl", Fingerprint::of(issuer.point.as_bytes()).short());
+        let file = directory.map(|directory| directory.join(name));
         Ok(Self { live: live.only(&issuer.signs), uri, file, entity_tag: None })
     }
 
@@ -205,8 +207,9 @@ impl List {
 
     /// What was in force when a client last ran, if that can be believed.
     fn restored(self) -> Self {
-        match files::read(&self.file).map(|der| self.live.restore(&der)) {
-            Ok(Err(error)) => warn!(%error, file = %self.file.display(), "the stored CRL is not believed"),
+        let Some(file) = &self.file else { return self };
+        match files::read(file).map(|der| self.live.restore(&der)) {
+            Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
             Err(error) if !error.is_missing() => warn!(%error, "the stored CRL cannot be read"),
             Ok(Ok(_)) | Err(_) => {}
         }
@@ -253,7 +256,7 @@ impl List {
                 live.install(&der, now).map_err(|source| RefreshError::Install { url: url.clone(), source })?;
             if let Installed::Replaced { number, revoked, ended, .. } = installed {
                 info!(%number, revoked, ended, source = url, "CRL in force");
-                if let Err(error) = keep(&file, &der) {
+                if let Some(Err(error)) = file.map(|file| keep(&file, &der)) {
                     warn!(%error, "the CRL is in force, but cannot be kept for the next start");
                 }
             }
