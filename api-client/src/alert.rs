@@ -20,7 +20,10 @@ use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use mtls::errors::find;
+use mtls::{
+    errors::find,
+    standing::{WatchedConnector, WatchedStream},
+};
 use rustls::{AlertDescription, HandshakeKind};
 use tokio::net::TcpStream;
 use tower::Service;
@@ -53,8 +56,8 @@ impl LastAlert {
         }
     }
 
-    fn count<T>(&self, stream: &MaybeHttpsStream<T>) {
-        let MaybeHttpsStream::Https(tls) = stream else { return };
+    fn count<T>(&self, stream: &WatchedStream<MaybeHttpsStream<T>>) {
+        let MaybeHttpsStream::Https(tls) = stream.get_ref() else { return };
         let count = match tls.inner().get_ref().1.handshake_kind() {
             Some(HandshakeKind::Resumed) => &self.0.resumed,
             _ => &self.0.full,
@@ -81,12 +84,12 @@ pub(crate) fn name(alert: AlertDescription) -> String {
 /// A connector whose connections note the alert that ends them.
 #[derive(Clone, Debug)]
 pub(crate) struct Noting {
-    pub(crate) connector: HttpsConnector<HttpConnector>,
+    pub(crate) connector: WatchedConnector<HttpsConnector<HttpConnector>>,
     pub(crate) last: LastAlert,
 }
 
 impl Service<http::Uri> for Noting {
-    type Response = Noted<MaybeHttpsStream<TokioIo<TcpStream>>>;
+    type Response = Noted<WatchedStream<MaybeHttpsStream<TokioIo<TcpStream>>>>;
     type Error = Box<dyn std::error::Error + Send + Sync>;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

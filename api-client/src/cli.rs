@@ -1,12 +1,21 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
-use std::{io::Write as _, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use http::Uri;
-use mtls::enroll::{TokenSources, TokenText};
+use mtls::{
+    enroll::{TokenSources, TokenText},
+    standing::{self, OnMissingCrl},
+};
 use pki::name::{CommonName, Organization};
+use url::Url;
 
 use crate::{
     enroll,
@@ -140,6 +149,15 @@ pub(crate) struct RequestArguments {
     #[arg(long = "identity", value_name = "DIR", conflicts_with = "dir")]
     identities: Vec<PathBuf>,
 
+    /// What happens to a service when no current CRL says whether it is revoked: `refuse`, or `accept` where no CRL can be fetched. One
+    /// that is known to be revoked is refused in any case
+    #[arg(long, default_value = "refuse", value_name = "refuse|accept", value_parser = parse_on_missing_crl)]
+    pub(crate) on_missing_crl: OnMissingCrl,
+
+    /// How often it is asked which services are revoked while requests are sent; it is asked once before the first
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_period)]
+    crl_refresh: Duration,
+
     /// How long one request may take, its connection included
     #[arg(long, default_value = "10s", value_parser = parse_period)]
     timeout: Duration,
@@ -162,6 +180,16 @@ impl RequestArguments {
                 (true, true) => Handshakes::Resumed,
             },
             timeout: self.timeout,
+        }
+    }
+
+    /// How it is found out whether services are revoked, with an identity of this authority.
+    pub(crate) fn standing(&self, crl_directory: &Path, authority: Option<Url>) -> standing::Options {
+        standing::Options {
+            authority,
+            crl_refresh: self.crl_refresh,
+            on_missing_crl: self.on_missing_crl,
+            ..standing::Options::new(crl_directory.to_owned())
         }
     }
 
@@ -231,6 +259,11 @@ pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stdout().lock(), "{line}")?)
 }
 
+/// Writes what else there is to know for people to standard error.
+pub(crate) fn note(what: impl std::fmt::Display) -> anyhow::Result<()> {
+    Ok(writeln!(std::io::stderr().lock(), "note: {what}")?)
+}
+
 /// Writes an error for people to standard error.
 pub(crate) fn complain(why: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(std::io::stderr().lock(), "error: {why}")?)
@@ -242,6 +275,14 @@ fn parse_url(text: &str) -> Result<Uri, String> {
         Ok(uri)
     } else {
         Err("give an https:// URL: without TLS there is no client certificate".to_owned())
+    }
+}
+
+fn parse_on_missing_crl(text: &str) -> Result<OnMissingCrl, String> {
+    match text {
+        "refuse" => Ok(OnMissingCrl::Refuse),
+        "accept" => Ok(OnMissingCrl::Accept),
+        _ => Err("give refuse or accept".to_owned()),
     }
 }
 

@@ -19,7 +19,10 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use mtls::errors::{error_chain, find};
+use mtls::{
+    errors::{error_chain, find},
+    standing::{ServerRefusal, ServerStanding},
+};
 use pki::wire::Problem;
 use rustls::{ClientConfig, client::Resumption};
 use tokio::{
@@ -81,11 +84,13 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Each configuration in turn is that of a connection: one for every identity.
-    pub(crate) fn new(load: Load, identities: &[ClientConfig]) -> io::Result<Self> {
+    /// Each configuration in turn is that of a connection: one for every identity, with whom it asks about services.
+    pub(crate) fn new(load: Load, identities: &[(ClientConfig, ServerStanding)]) -> io::Result<Self> {
         let repeats = Repeats::default();
         let tls = identities.iter().cycle().zip(0..load.connections);
-        let all = tls.map(|(tls, _)| Arc::new(Connection::new(&load, tls.clone(), repeats.clone()))).collect();
+        let all =
+            tls.map(|((tls, standing), _)| Arc::new(Connection::new(&load, tls.clone(), standing, repeats.clone())));
+        let all = all.collect();
         Ok(Self { all, lanes: Lanes::start(load.connections)?, repeats, load })
     }
 
@@ -170,7 +175,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(load: &Load, mut tls: ClientConfig, repeats: Repeats) -> Self {
+    fn new(load: &Load, mut tls: ClientConfig, standing: &ServerStanding, repeats: Repeats) -> Self {
         if load.handshakes == Handshakes::Full {
             tls.resumption = Resumption::disabled();
         }
@@ -185,6 +190,7 @@ impl Connection {
         if load.handshakes != Handshakes::AsNeeded {
             client.pool_max_idle_per_host(0);
         }
+        let connector = standing.connector(connector);
         let client = client.build(Noting { connector, last: last_alert.clone() });
         Self { client, last_alert, repeats, uri: load.uri.clone(), timeout: load.timeout }
     }
@@ -236,6 +242,13 @@ impl Connection {
         let explained = |kind| Failure { kind, detail: error_chain(error) };
         if let Some(alert) = self.last_alert.take() {
             return told(FailureKind::alert(alert));
+        }
+        if let Some(refusal) = ServerRefusal::find(error) {
+            let kind = match refusal {
+                ServerRefusal::Revoked(_) => FailureKind::ServerRevoked,
+                ServerRefusal::Unknown(_) => FailureKind::ServerNotKnown,
+            };
+            return Failure { kind, detail: refusal.to_string() };
         }
         if let Some(tls) = find::<rustls::Error>(error) {
             return match tls {

@@ -36,6 +36,10 @@ pub(crate) enum FailureKind {
     ConnectionRefused,
     /// The service's certificate is not trusted.
     ServerNotTrusted,
+    /// The service's certificate, or that of a CA above it, is revoked.
+    ServerRevoked,
+    /// No current CRL says whether the service is revoked.
+    ServerNotKnown,
     /// The connection ended before the answer.
     ConnectionClosed,
     /// Another status than 200.
@@ -62,6 +66,10 @@ impl fmt::Display for FailureKind {
             Self::HandshakeRefused(alert) => write!(f, "refused by the service: TLS alert {alert}"),
             Self::ConnectionRefused => f.write_str("connection refused"),
             Self::ServerNotTrusted => f.write_str("the service's certificate is not trusted"),
+            Self::ServerRevoked => f.write_str("the service is revoked, and nothing was sent to it"),
+            Self::ServerNotKnown => {
+                f.write_str("whether the service is revoked is not known, and nothing was sent to it")
+            }
             Self::ConnectionClosed => f.write_str("connection closed before the answer"),
             Self::Status(status) => write!(f, "HTTP status {status}"),
             Self::Timeout => f.write_str("timed out"),

@@ -2,22 +2,23 @@
 
 use std::{
     fmt::Write as _,
-    path::Path,
     time::{Duration, Instant},
 };
 
 use mtls::{
-    client::mutual_tls,
-    clock::Clock,
     enroll::{Enrolled, IdentityFiles},
+    errors::error_chain,
+    standing::{self, OnMissingCrl, ServerStanding},
 };
 use pki::profile::Profile;
 use rustix::time::{ClockId, clock_gettime};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, pki_types::CertificateDer};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use url::Url;
 
 use crate::{
-    cli::{Exit, Print, RequestArguments, say},
+    cli::{Exit, Print, RequestArguments, note, say},
     histogram,
     load::{Connections, Load},
     outcome::{Short, Summary},
@@ -30,8 +31,7 @@ const MANY: u64 = 100;
 
 pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::Result<Exit> {
     let load = arguments.load();
-    let identities: Vec<_> =
-        arguments.directories().iter().map(|directory| tls(directory)).collect::<Result<_, _>>()?;
+    let Identities { configurations: identities, _keeping } = identities(arguments).await?;
     let display = Display::choose(print, load.amount, arguments.is_measurement());
     let connections = Connections::new(load.clone(), &identities)?;
     connections.warm_up(arguments.warm_up).await;
@@ -56,15 +56,70 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
     Ok(if run.summary.failed() == 0 { Exit::Done } else { Exit::RequestsFailed })
 }
 
-fn tls(directory: &Path) -> anyhow::Result<ClientConfig> {
-    let files = IdentityFiles::new(directory, Profile::Client);
-    let Some(Enrolled { identity, root, .. }) = files.load()? else {
+/// The identities, each with whom it asks about services, and what asks while requests are sent.
+struct Identities {
+    configurations: Vec<(ClientConfig, ServerStanding)>,
+    /// Ends with the last request.
+    _keeping: JoinSet<()>,
+}
+
+/// Those of one authority share what is known of its services: with a thousand of them, it is asked once.
+async fn identities(arguments: &RequestArguments) -> anyhow::Result<Identities> {
+    let mut known: Vec<(Above, ServerStanding)> = Vec::new();
+    let (mut configurations, mut keeping) = (Vec::new(), JoinSet::new());
+    for directory in arguments.directories() {
+        let files = IdentityFiles::new(directory, Profile::Client);
+        let Some(Enrolled { identity, root, authority }) = files.load()? else {
+            anyhow::bail!(
+                "{} does not exist; get a certificate first with: api-client enroll --name NAME",
+                files.chain().display()
+            );
+        };
+        let above = Above { chain: identity.chain()[1..].to_vec(), root: root.clone(), authority: authority.clone() };
+        let standing = match known.iter().find(|(of, _)| *of == above) {
+            Some((_, standing)) => standing.clone(),
+            None => {
+                let options = arguments.standing(files.crl_directory(), authority);
+                let (standing, mut lists) = ServerStanding::new(&identity, &root, options)?;
+                ask_once(arguments, &standing, &mut lists).await?;
+                keeping.spawn(lists.keep_current());
+                known.push((above, standing.clone()));
+                standing
+            }
+        };
+        configurations.push((standing.tls(&identity, &root)?, standing));
+    }
+    Ok(Identities { configurations, _keeping: keeping })
+}
+
+/// What identities have above them that are of one authority.
+#[derive(PartialEq, Eq)]
+struct Above {
+    chain: Vec<CertificateDer<'static>>,
+    root: CertificateDer<'static>,
+    authority: Option<Url>,
+}
+
+/// Asks which services are revoked, before anything is sent to one.
+async fn ask_once(
+    arguments: &RequestArguments,
+    standing: &ServerStanding,
+    lists: &mut standing::Lists,
+) -> anyhow::Result<()> {
+    let Err(error) = lists.refresh().await else { return Ok(()) };
+    let why = error_chain(&error);
+    if standing.is_current() {
+        note(format_args!("services are judged by the CRLs of an earlier run, as newer ones are not to be had: {why}"))
+    } else if arguments.on_missing_crl == OnMissingCrl::Accept {
+        note(format_args!(
+            "whether services are revoked is not known, and --on-missing-crl says to talk to them: {why}"
+        ))
+    } else {
         anyhow::bail!(
-            "{} does not exist; get a certificate first with: api-client enroll --name NAME",
-            files.chain().display()
-        );
-    };
-    Ok(mutual_tls(&identity, &root, &Clock::system())?)
+            "whether services are revoked is not known, so nothing is sent to any: {why}. Is the authority running, and is this \
+             machine's clock right? Where no CRL can be fetched, --on-missing-crl accept talks to them all the same"
+        )
+    }
 }
 
 /// What this process has used of the processor so far, all of its threads together.

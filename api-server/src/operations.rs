@@ -77,7 +77,12 @@ mod tests {
 
     /// A service with an hour of grace, whose CRL is good for an hour from `now`.
     fn operations(now: Timestamp) -> Operations {
-        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
         let serial = Serial::from_random([1; 16]);
         let root =

@@ -38,7 +38,7 @@ use crate::{
     questions::{
         authority, balanced,
         beside::{self, Sizes},
-        effect, enrollments, footprint, handshakes, latency, live_set, requests, revocation, swap,
+        effect, enrollments, footprint, handshakes, latency, live_set, requests, revocation, servers, swap,
     },
     table::Table,
     world::World,
@@ -82,6 +82,8 @@ enum Question {
     Swap,
     /// What CRLs cost the authority, signed and served
     Authority,
+    /// What a client fetches to know of its servers
+    Servers,
     /// Resumption through the balancer
     Balanced,
     /// Revocation to effect at three services
@@ -211,6 +213,10 @@ impl Session {
         });
         ask(Question::Handshakes, &mut || {
             answered(handshakes::ask(runtime, [&mut none()?, &mut many()?], rounds)?);
+            Ok(())
+        });
+        ask(Question::Servers, &mut || {
+            answered(servers::ask(runtime, [&none()?, &many()?], rounds)?);
             Ok(())
         });
         ask(Question::Swap, &mut || {

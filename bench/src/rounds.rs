@@ -9,7 +9,7 @@ use std::{fmt, time::Duration};
 pub(crate) enum Unit {
     /// Seconds, shown in whatever fits.
     Seconds,
-    /// Octets, shown as MB: millions of them.
+    /// Octets, shown as MB: millions of them; fewer than a tenth of that as kB.
     Octets,
     /// So many in a second.
     PerSecond,
@@ -27,6 +27,7 @@ impl Unit {
             Self::Seconds if value.abs() >= 1e-3 => format!("{} ms", figures(value * 1e3)),
             Self::Seconds if value.abs() >= 1e-6 => format!("{} us", figures(value * 1e6)),
             Self::Seconds => format!("{:.1} ns", value * 1e9),
+            Self::Octets if value < 1e5 => format!("{:.2} kB", value / 1e3),
             Self::Octets => format!("{:.1} MB", value / 1e6),
             Self::PerSecond => format!("{value:.0}/s"),
             Self::Ratio => format!("{value:.3}x"),
@@ -46,6 +47,7 @@ pub(crate) fn parse(text: &str) -> Option<f64> {
         " ms" => 1e-3,
         " us" => 1e-6,
         " ns" => 1e-9,
+        " kB" => 1e3,
         " MB" => 1e6,
         // As they were shown in earlier results.
         " MiB" => f64::from(1 << 20),
@@ -178,6 +180,7 @@ mod tests {
         assert_eq!(read, shown);
         assert_eq!(parse(&Unit::Share.show(0.5)), Some(0.5));
         assert_eq!((parse(&Unit::Octets.show(20e6)), parse("1.0 MiB")), (Some(20e6), Some(1_048_576.0)));
+        assert_eq!((&*Unit::Octets.show(1234.0), parse("1.23 kB")), ("1.23 kB", Some(1230.0)));
         assert_eq!((parse("-"), parse("12 apples"), parse("0.345x")), (None, None, Some(0.345)));
     }
 }

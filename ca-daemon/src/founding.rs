@@ -161,6 +161,7 @@ async fn write_all(
     };
     let crls = [first_crl(&settings, Issuer::Root, &root, now)?, first_crl(&settings, Issuer::Issuing, &issuing, now)?];
     let delta = first_delta(&crls[1].head, &issuing)?;
+    let servers = first_servers_list(&crls[1].head, &issuing)?;
     let order = TokenOrder {
         grant: Grant { profile: ProfileGrant::Any, names: NamePattern::any(), hosts: vec![HostPattern::Any] },
         lifetime: BOOTSTRAP_LIFETIME,
@@ -173,7 +174,8 @@ async fn write_all(
     // SQLite makes a file that everybody may read, and gives its write-ahead log the file's own permissions.
     files::write(&staging.database(), b"", Access::Private)?;
     let store = Store::open(&staging.database()).await?;
-    let founding = Founding { settings: &settings, crls: &crls, delta: &delta, bootstrap: &bootstrap };
+    let founding =
+        Founding { settings: &settings, crls: &crls, delta: &delta, servers: &servers, bootstrap: &bootstrap };
     let founded = store.found(&founding).await;
     store.close().await;
     founded?;
@@ -207,6 +209,13 @@ fn first_delta(base: &CrlHead, authority: &CertificateAuthority) -> Result<CrlRe
     let CrlHead { number, this_update, next_update, .. } = *base;
     let draft = DeltaDraft { number, base: number, this_update, next_update, revoked: Vec::new() };
     Ok(CrlRecord { head: *base, der: authority.sign_delta(&draft)? })
+}
+
+/// It is there from the first moment: whoever enrolls asks for it.
+fn first_servers_list(complete: &CrlHead, authority: &CertificateAuthority) -> Result<CrlRecord, IssuingError> {
+    let CrlHead { number, this_update, next_update, .. } = *complete;
+    let draft = CrlDraft { number, this_update, next_update, revoked: Vec::new() };
+    Ok(CrlRecord { head: *complete, der: authority.sign_servers_crl(&draft)? })
 }
 
 /// Removes what an interrupted init left: the files in place before the staging directory, which stands for them.

@@ -125,8 +125,12 @@ mod tests {
     fn a_certificate_of_another_ca_beneath_the_root_is_not_taken_for_one_of_ours() {
         let now = Timestamp::from_unix(1_795_510_800);
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
-        let publication =
-            || Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = || Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let key = || KeyPair::generate().unwrap();
         let serial = |number| Serial::from_random([number; 16]);
         let root = CertificateAuthority::new_root(&subject, key(), serial(1), now, publication()).unwrap();

@@ -6,6 +6,7 @@ use std::{fmt, time::Duration};
 
 use pki::{
     certificate::Fingerprint,
+    crl::{ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH},
     issuing::Publication,
     name::{AuthorityName, CommonName, Host, Organization, TrustDomain},
 };
@@ -46,8 +47,8 @@ impl Issuer {
     /// Where its CRL is served.
     pub(crate) fn crl_path(self) -> &'static str {
         match self {
-            Self::Root => "/crl/root.crl",
-            Self::Issuing => "/crl/issuing.crl",
+            Self::Root => ROOT_CRL_PATH,
+            Self::Issuing => ISSUING_CRL_PATH,
         }
     }
 
@@ -56,6 +57,14 @@ impl Issuer {
         match self {
             Self::Root => None,
             Self::Issuing => Some("/crl/issuing-delta.crl"),
+        }
+    }
+
+    /// Where its CRL is served that covers servers only. What the root revokes are CAs.
+    pub(crate) fn servers_path(self) -> Option<&'static str> {
+        match self {
+            Self::Root => None,
+            Self::Issuing => Some(SERVERS_CRL_PATH),
         }
     }
 
@@ -74,11 +83,15 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// Whether a CRL lists everything that is revoked, or what was added since one that does (RFC 5280 section 5.2.4).
+/// What a CRL of an issuer lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CrlKind {
+    /// Everything that is revoked.
     Complete,
+    /// What was added since a complete one (RFC 5280 section 5.2.4).
     Delta,
+    /// Which servers are revoked (RFC 5280 section 5.2.5).
+    Servers,
 }
 
 /// What an authority was founded with.
@@ -127,6 +140,7 @@ pub(crate) fn publication(crl_url: &Url, issuer: Issuer) -> Publication {
     Publication {
         crl_url: format!("{base}{}", issuer.crl_path()),
         delta_crl_url: issuer.delta_path().map(|path| format!("{base}{path}")),
+        servers_crl_url: issuer.servers_path().map(|path| format!("{base}{path}")),
         certificate_url: format!("{base}{}", issuer.certificate_path()),
     }
 }

@@ -117,11 +117,15 @@ impl Contact {
 /// published: then it is for a person to decide, and the list that is in force elsewhere stays in force until its nextUpdate.
 pub(crate) async fn publish_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<(), PublishError> {
     for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
-        // A database from before there were deltas has none, though its next complete CRL will point to one.
-        let lacks_delta =
-            issuer.delta_path().is_some() && authority.store().head(issuer, CrlKind::Delta).await?.is_none();
+        // A database from before there were deltas has none, though its next complete CRL will point to one; and so with a list that
+        // covers servers only.
+        let lacks = async |kind, path: Option<_>| -> Result<bool, StoreError> {
+            Ok(path.is_some() && authority.store().head(issuer, kind).await?.is_none())
+        };
+        let is_incomplete =
+            lacks(CrlKind::Delta, issuer.delta_path()).await? || lacks(CrlKind::Servers, issuer.servers_path()).await?;
         let due = successor_due(authority, issuer, contact, now).await?;
-        if now >= due || (lacks_delta && due != Timestamp::MAX) {
+        if now >= due || (is_incomplete && due != Timestamp::MAX) {
             authority.publish(issuer, now).await?;
         }
     }

@@ -139,6 +139,7 @@ fn public_files_are_served_with_conditional_requests() {
     for (path, media_type) in [
         ("/crl/root.crl", "application/pkix-crl"),
         ("/crl/issuing.crl", "application/pkix-crl"),
+        ("/crl/servers.crl", "application/pkix-crl"),
         ("/ca/root.crt", "application/pkix-cert"),
         ("/ca/issuing.crt", "application/pkix-cert"),
     ] {

@@ -72,7 +72,11 @@ fn a_stale_crl_refuses_everybody_until_the_authority_is_back() {
         let (status, why) = fleet.service(0).readiness();
         (status == 503 && why.contains("stale")).then_some(())
     });
-    let refused = client.request(1, &service).json();
+    // To the client, nothing is known of the service either.
+    let unknown = client.request(1, &service);
+    assert!(unknown.code() == 1 && unknown.stderr.contains("--on-missing-crl"), "{unknown:?}");
+    let accept = ["request", "--json", "--on-missing-crl", "accept", "--url", &service];
+    let refused = run(client.command().args(accept)).json();
     assert_eq!(refused["failures"][0]["alert"], "access_denied");
 
     fleet.start_ca();

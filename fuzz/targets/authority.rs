@@ -20,6 +20,7 @@ pub(crate) static AUTHORITY: LazyLock<(KeyPair, CrlIssuer)> = LazyLock::new(|| {
     let publication = Publication {
         crl_url: "http://ca.example/crl".into(),
         delta_crl_url: None,
+        servers_crl_url: None,
         certificate_url: "http://ca.example/crt".into(),
     };
     let key = KeyPair::generate().expect("a key");

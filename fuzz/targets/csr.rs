@@ -30,6 +30,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     let publication = Publication {
         crl_url: "http://ca.example/crl".into(),
         delta_crl_url: None,
+        servers_crl_url: None,
         certificate_url: "http://ca.example/crt".into(),
     };
     let key = KeyPair::generate().expect("a key");

@@ -8,10 +8,12 @@ use pki::certificate::{CertificateInfo, Fingerprint};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
     client::{
-        ResolvesClientCert, WebPkiServerVerifier,
+        ResolvesClientCert, Resumption,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
     },
     crypto::{verify_tls12_signature, verify_tls13_signature},
+    server::ParsedCertificate,
     sign::CertifiedKey,
     version::TLS13,
 };
@@ -21,18 +23,32 @@ use crate::{
     clock::Clock,
     identity::{Identity, IdentityError},
     servers::ServerVerifier,
+    standing::{AuthorityStanding, ServerStanding},
+    validation::PathValidator,
 };
 
 /// A client that trusts servers beneath `root` and presents `identity`. What it has verified of a server once is remembered by it and by its
 /// clones: make one, and clone it for each connection.
+///
+/// It does not ask whether a server is revoked: [`ServerStanding::tls`] makes one that does.
 pub fn mutual_tls(
     identity: &Identity,
     root: &CertificateDer<'static>,
     clock: &Clock,
 ) -> Result<ClientConfig, IdentityError> {
+    asking(identity, root, clock, None)
+}
+
+/// The same, which asks this standing about every server.
+pub(crate) fn asking(
+    identity: &Identity,
+    root: &CertificateDer<'static>,
+    clock: &Clock,
+    standing: Option<ServerStanding>,
+) -> Result<ClientConfig, IdentityError> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
-    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone());
+    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone(), standing);
     let resolver = Presented(Arc::new(identity.certified_key()?));
     Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
@@ -42,22 +58,46 @@ pub fn mutual_tls(
 }
 
 /// A client for the first contact with an authority: it knows nothing of it but its root's fingerprint, and presents nobody.
+///
+/// Whether the authority is revoked has to be asked afterwards.
 pub fn pinned(root: Fingerprint, clock: &Clock) -> Result<ClientConfig, Error> {
+    anonymous(PinnedRoot { root, standing: None }, clock)
+}
+
+/// A client that fetches lists from the authority: it presents nobody, and refuses an authority that is known to be revoked.
+pub(crate) fn to_list(root: Fingerprint, clock: &Clock, standing: AuthorityStanding) -> Result<ClientConfig, Error> {
+    let mut tls = anonymous(PinnedRoot { root, standing: Some(standing) }, clock)?;
+    // A resumed session would skip the question.
+    tls.resumption = Resumption::disabled();
+    Ok(tls)
+}
+
+fn anonymous(verifier: PinnedRoot, clock: &Clock) -> Result<ClientConfig, Error> {
     Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
 }
 
-/// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only.
-pub fn to_authority(identity: &Identity, root: Fingerprint, clock: &Clock) -> Result<ClientConfig, IdentityError> {
+/// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only, unless that is
+/// known to be revoked.
+pub(crate) fn to_authority(
+    identity: &Identity,
+    root: Fingerprint,
+    clock: &Clock,
+    standing: AuthorityStanding,
+) -> Result<ClientConfig, IdentityError> {
     let resolver = Presented(Arc::new(identity.certified_key()?));
-    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+    let verifier = PinnedRoot { root, standing: Some(standing) };
+    let mut tls = ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(PinnedRoot { root }))
-        .with_client_cert_resolver(Arc::new(resolver)))
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_cert_resolver(Arc::new(resolver));
+    // A resumed session would skip the question.
+    tls.resumption = Resumption::disabled();
+    Ok(tls)
 }
 
 /// The server is not the authority that was expected. Nothing was sent to it.
@@ -89,10 +129,11 @@ impl ResolvesClientCert for Presented {
 }
 
 /// Takes the root with the expected fingerprint out of the presented chain, verifies that chain against it as usual, and
-/// then demands that the server is the authority itself.
+/// then demands that the server is the authority itself, and not known to be revoked.
 #[derive(Debug)]
 struct PinnedRoot {
     root: Fingerprint,
+    standing: Option<AuthorityStanding>,
 }
 
 impl ServerCertVerifier for PinnedRoot {
@@ -101,7 +142,7 @@ impl ServerCertVerifier for PinnedRoot {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let refuse = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
@@ -112,10 +153,8 @@ impl ServerCertVerifier for PinnedRoot {
             .ok_or_else(other_root)?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
-        let verified = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), crate::provider())
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?
-            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        let presented = PathValidator::of_servers(Arc::new(roots))
+            .validate(end_entity, intermediates, now, |_| true)
             // A chain to another root is another authority, whatever it carries along.
             .map_err(|error| match error {
                 Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
@@ -123,11 +162,16 @@ impl ServerCertVerifier for PinnedRoot {
                 }
                 error => error,
             })?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
         // The root vouches for every server of the fleet; a token is for the authority alone.
         match CertificateInfo::from_der(end_entity) {
-            Ok(info) if info.is_of_authority() => Ok(verified),
-            _ => Err(refuse(NotTheAuthority::OtherServer)),
+            Ok(info) if info.is_of_authority() => {}
+            _ => return Err(refuse(NotTheAuthority::OtherServer)),
         }
+        if let Some(standing) = &self.standing {
+            standing.admit(&presented)?;
+        }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(

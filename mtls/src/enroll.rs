@@ -13,8 +13,6 @@ use std::{
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use pki::{
     certificate::Fingerprint,
     csr::{Proposal, ProposalError},
@@ -32,13 +30,17 @@ use zeroize::Zeroizing;
 use crate::{
     client::{self, NotTheAuthority},
     clock::Clock,
+    contact::{self, Contact},
     errors::{error_chain, find},
     files::{self, Access, FileError},
     identity::{Identity, IdentityError, load_key},
+    standing::{self, FirstContactError, ServerRefusal},
 };
 
 /// How long the authority may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to connect, and for how long nothing may be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The largest answer that is read: a chain of three certificates has about 3 KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 
@@ -142,6 +144,7 @@ pub struct IdentityFiles {
     pending_key: PathBuf,
     root: PathBuf,
     authority: PathBuf,
+    crl_directory: PathBuf,
 }
 
 /// An identity and the root above it, as they lie on disk.
@@ -167,6 +170,7 @@ impl IdentityFiles {
             pending_key: file("key.pending"),
             root: directory.join("ca.crt"),
             authority: directory.join("ca.url"),
+            crl_directory: directory.join("crl"),
         }
     }
 
@@ -192,6 +196,12 @@ impl IdentityFiles {
     #[must_use]
     pub fn authority(&self) -> &Path {
         &self.authority
+    }
+
+    /// Where the lists are kept that say whether a server is revoked.
+    #[must_use]
+    pub fn crl_directory(&self) -> &Path {
+        &self.crl_directory
     }
 
     /// What is on disk; `None` if nothing was enrolled here yet.
@@ -315,6 +325,28 @@ pub enum EnrollError {
         /// What is wrong with the certificate.
         cause: String,
     },
+    /// What answers at the token's address is the authority, and its certificate or one above it is revoked.
+    #[error(
+        "{url} cannot be trusted: {source}. The token was not sent. Somebody else may have the key of that certificate; \
+         ask whoever runs the authority"
+    )]
+    Revoked {
+        /// The token's address.
+        url: String,
+        /// What its lists say.
+        source: ServerRefusal,
+    },
+    /// Nothing says whether the authority's own certificate is revoked.
+    #[error(
+        "whether {url} can be trusted is not known, as it gives no current list of the servers that are revoked: {source}. \
+         The token was not sent. Check this machine's clock and the authority's, and its log"
+    )]
+    UnknownStanding {
+        /// The token's address.
+        url: String,
+        /// What is wrong with its lists.
+        source: Box<FirstContactError>,
+    },
     /// The authority could not be reached.
     #[error("the authority at {url} cannot be reached: {cause}; is `ca-daemon serve` running there?")]
     Unreachable {
@@ -351,7 +383,9 @@ pub async fn enroll(
     let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
-    let answer = timeout(TIMEOUT, send(token, &request, clock)).await.unwrap_or_else(|_| {
+    // A service keeps the complete lists, in files of its own.
+    let crl_directory = (profile == Profile::Client).then_some(&*files.crl_directory);
+    let answer = timeout(TIMEOUT, send(token, &request, crl_directory, clock)).await.unwrap_or_else(|_| {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
     });
@@ -377,16 +411,18 @@ pub async fn enroll(
     Ok(enrolled)
 }
 
-/// One request to the authority over TLS that is pinned to the token's root.
-async fn send(token: &Token, request: &EnrollRequest, clock: &Clock) -> Result<EnrollResponse, EnrollError> {
+/// One request to the authority over TLS that is pinned to the token's root, after the authority was judged by its own lists.
+async fn send(
+    token: &Token,
+    request: &EnrollRequest,
+    crl_directory: Option<&Path>,
+    clock: &Clock,
+) -> Result<EnrollResponse, EnrollError> {
     let url = token.url.to_string();
     let unreachable = |cause: String| EnrollError::Unreachable { url: url.clone(), cause };
     let unusable = |cause: String| EnrollError::Answer { url: url.clone(), cause };
 
     let tls = client::pinned(token.root, clock).map_err(|error| unreachable(error.to_string()))?;
-    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().build();
-    let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build(connector);
-
     let target = token.url.join(ENROLL_PATH).map_err(|error| unreachable(error.to_string()))?;
     let body = serde_json::to_vec(request).map_err(|error| unreachable(error.to_string()))?;
     let mut bearer = http::HeaderValue::from_str(&format!("Bearer {}", *token.secret.to_bearer()))
@@ -397,17 +433,29 @@ async fn send(token: &Token, request: &EnrollRequest, clock: &Clock) -> Result<E
         .uri(target.as_str())
         .header(header::AUTHORIZATION, bearer)
         .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::from(body))
+        .body(Full::<Bytes>::from(body))
         .map_err(|error| unreachable(error.to_string()))?;
 
-    let response = http.request(request).await.map_err(|error| match find::<rustls::Error>(&error) {
-        Some(tls @ rustls::Error::InvalidCertificate(_)) => match not_the_authority(tls) {
-            Some(source) => EnrollError::OtherAuthority { url: url.clone(), source },
-            None => EnrollError::NotTrusted { url: url.clone(), cause: tls.to_string() },
-        },
-        Some(tls) => unreachable(tls.to_string()),
-        None => unreachable(error_chain(&error)),
+    let mut connector = contact::connector(tls, PATIENCE);
+    connector.enforce_https();
+    let mut contact =
+        Contact::open(&connector, request.uri()).await.map_err(|error| match find::<rustls::Error>(&error) {
+            Some(tls @ rustls::Error::InvalidCertificate(_)) => match not_the_authority(tls) {
+                Some(source) => EnrollError::OtherAuthority { url: url.clone(), source },
+                None => EnrollError::NotTrusted { url: url.clone(), cause: tls.to_string() },
+            },
+            Some(tls) => unreachable(tls.to_string()),
+            None => unreachable(error_chain(&error)),
+        })?;
+    // The secret is the last thing that is sent, and over the connection that was judged.
+    let judged = standing::first_contact(&mut contact, token.root, &token.url, crl_directory, clock).await;
+    judged.map_err(|error| match error {
+        FirstContactError::Refused(source @ ServerRefusal::Revoked(_)) => {
+            EnrollError::Revoked { url: url.clone(), source }
+        }
+        source => EnrollError::UnknownStanding { url: url.clone(), source: Box::new(source) },
     })?;
+    let response = contact.send(request).await.map_err(|error| unreachable(error_chain(&error)))?;
     let status = response.status();
     let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
     let body = body.map_err(|error| unusable(error_chain(error.as_ref())))?.to_bytes();

@@ -40,6 +40,7 @@ use crate::{
     names::Names,
     random,
     revocation::{ListFiles, LiveSet, Progress},
+    standing::{AuthorityStanding, ServerRefusal},
     tcp,
 };
 
@@ -81,8 +82,11 @@ pub(crate) struct Announced {
 /// The relying party's end of the feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
+    connector: HttpsConnector<HttpConnector<Names>>,
     client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
     authority: Url,
+    /// What the lists in force say of the authority itself.
+    standing: AuthorityStanding,
     lists: Vec<Announced>,
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
@@ -121,6 +125,8 @@ enum FeedError {
     Ended,
     #[error("this relying party ends")]
     Leaving,
+    #[error("the authority's own certificate: {0}")]
+    Revoked(#[from] ServerRefusal),
 }
 
 /// What whole lines of the feed said.
@@ -136,6 +142,7 @@ impl Feed {
     pub(crate) fn new(
         authority: Url,
         tls: ClientConfig,
+        standing: AuthorityStanding,
         lists: Vec<Announced>,
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
@@ -145,18 +152,14 @@ impl Feed {
         tcp.enforce_http(false);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .http2_only(true)
-            // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
-            .http2_keep_alive_interval(FEED_HEARTBEAT)
-            .http2_keep_alive_timeout(FEED_HEARTBEAT)
-            .build(connector);
+        let client = client(connector.clone());
         let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
         let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::octets()));
         Self {
+            connector,
             client,
             authority,
+            standing,
             lists,
             recoveries,
             backoff,
@@ -216,6 +219,10 @@ impl Feed {
             // One line when it begins, not one for each attempt.
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
+            }
+            if matches!(error, FeedError::Revoked(_)) {
+                // Its connection is not to be used again. It may have another certificate by now.
+                self.client = client(self.connector.clone());
             }
             tokio::select! {
                 () = leaving.cancelled() => return,
@@ -280,6 +287,11 @@ impl Feed {
                     return error;
                 }
                 confirmed = Some(settled);
+            }
+            // The lists come over this stream, so it is opened before they are here, and judged by them as soon as they are. That the
+            // one is enforced which revokes the authority is the last that is said: whoever revoked it waits for that.
+            if let Err(refusal) = self.standing.check() {
+                return refusal.into();
             }
             let leaving = self.leaving.clone();
             let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
@@ -455,6 +467,18 @@ async fn refusal(response: http::Response<Incoming>) -> FeedError {
     problem.map_or(FeedError::Status(status), |Problem { detail, .. }| FeedError::Refused(detail))
 }
 
+fn client(
+    connector: HttpsConnector<HttpConnector<Names>>,
+) -> Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>> {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_only(true)
+        // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
+        .http2_keep_alive_interval(FEED_HEARTBEAT)
+        .http2_keep_alive_timeout(FEED_HEARTBEAT)
+        .build(connector)
+}
+
 /// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.
 fn is_silence(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
@@ -506,7 +530,8 @@ mod tests {
         let authority = format!("https://{address}").parse().unwrap();
         let (live, directory) = (LiveSet::new(Vec::new()), tempfile::tempdir().unwrap());
         let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
-        (Feed::new(authority, tls, Vec::new(), recoveries, live, instance), recovered, directory)
+        let standing = AuthorityStanding::new(live.clone(), Clock::system());
+        (Feed::new(authority, tls, standing, Vec::new(), recoveries, live, instance), recovered, directory)
     }
 
     /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.

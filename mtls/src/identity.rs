@@ -119,16 +119,27 @@ impl Identity {
     /// The certificates from this identity's own to the root, each of which has signed the one before it. The chain may have others in it,
     /// such as a cross-certificate.
     pub(crate) fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
-        let chain: Vec<_> = self.chain.iter().filter(|certificate| *certificate != root).collect();
-        let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
-        let missing = || IdentityError::MissingIssuer(self.info.id.issuer.to_string());
-        path(own, above, root)?.ok_or_else(missing)
+        path_of(&self.chain, root)
     }
 
     /// In the form that rustls presents.
     pub fn certified_key(&self) -> Result<CertifiedKey, IdentityError> {
         let key = crate::provider().key_provider.load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
         Ok(CertifiedKey::new(self.chain.clone(), key))
+    }
+}
+
+/// The certificates from the first one of a chain to the root, as [`Identity::path_to`] has them.
+pub(crate) fn path_of(
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'_>,
+) -> Result<Vec<CertificateInfo>, IdentityError> {
+    let chain: Vec<_> = chain.iter().filter(|certificate| *certificate != root).collect();
+    let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
+    let path = path(own, above, root)?;
+    match path {
+        Some(path) => Ok(path),
+        None => Err(IdentityError::MissingIssuer(CertificateInfo::from_der(own)?.id.issuer.to_string())),
     }
 }
 

@@ -70,10 +70,12 @@ pub mod proxy;
 pub mod random;
 pub mod relying_party;
 pub mod revocation;
+pub mod standing;
 
 mod acceptor;
 mod at_once;
 mod backoff;
+mod contact;
 mod corked;
 mod farewell;
 mod feed;

@@ -124,7 +124,12 @@ mod tests {
     fn who_comes_in_during_a_swap_is_refused_or_ended() {
         const ROUNDS: u8 = 200;
         let now = Timestamp::from_unix(1_795_510_800);
-        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
         let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([255; 16]));
         let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();

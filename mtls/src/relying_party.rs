@@ -27,7 +27,7 @@ use crate::{
     client,
     clock::Clock,
     feed::{Announced, Feed, Goodbye},
-    identity::{Identity, IdentityError, ServerIdentity},
+    identity::{Identity, IdentityError, ServerIdentity, path_of},
     instance::{Instance, InstanceError},
     metrics::Metrics,
     proxy::ProxyFrom,
@@ -36,6 +36,7 @@ use crate::{
     },
     server,
     sessions::Sessions,
+    standing::AuthorityStanding,
     verifier::LiveClientVerifier,
 };
 
@@ -139,7 +140,7 @@ impl RelyingParty {
         options: Options,
     ) -> Result<Self, RelyingPartyError> {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
-        let issuers = issuers(identity, root)?;
+        let issuers = issuers(identity.chain(), root)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
         let locations: Vec<_> = match crls {
             // No issuer has two, so that they need no numbers of their own.
@@ -172,9 +173,10 @@ impl RelyingParty {
         let feed = match feed {
             // Without lists there is nothing to hear of.
             Some(authority) if !announced.is_empty() => {
-                let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
+                let standing = AuthorityStanding::new(live.clone(), clock.clone());
+                let tls = client::to_authority(identity, Fingerprint::of(root), &clock, standing.clone())?;
                 let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
-                Some(Feed::new(authority, tls, announced, recoveries, live.clone(), instance))
+                Some(Feed::new(authority, tls, standing, announced, recoveries, live.clone(), instance))
             }
             _ => None,
         };
@@ -299,11 +301,11 @@ fn server_config(
     Ok(config)
 }
 
-/// An authority in the chain of a relying party.
-struct Issuer {
-    signs: CrlIssuer,
+/// An authority in a chain.
+pub(crate) struct Issuer {
+    pub(crate) signs: CrlIssuer,
     /// The certificate that it signed, which is who says where its CRL lies.
-    subject: CertificateInfo,
+    pub(crate) subject: CertificateInfo,
 }
 
 impl Issuer {
@@ -314,14 +316,18 @@ impl Issuer {
     }
 
     fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
-        let uri = self.subject.crl_urls.iter().find_map(|url| url.parse().ok());
+        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
+        let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
     }
 }
 
-/// The authorities above this identity, the nearest first.
-fn issuers(identity: &Identity, root: &CertificateDer<'static>) -> Result<Vec<Issuer>, RelyingPartyError> {
-    let path = identity.path_to(root)?;
+/// The authorities on the path from the first certificate of a chain to the root, the nearest first.
+pub(crate) fn issuers(
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'static>,
+) -> Result<Vec<Issuer>, RelyingPartyError> {
+    let path = path_of(chain, root)?;
     let authorities = path.iter().skip(1);
     path.iter().zip(authorities).map(|(subject, issuer)| Issuer::new(issuer, subject.clone())).collect()
 }

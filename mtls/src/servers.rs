@@ -1,6 +1,7 @@
 //! The verifier of servers' certificates: path validation, once for each chain and name that a server presents.
 //!
-//! It never skips the proof that the server holds its key, and whether the chain is valid at this moment is asked each time.
+//! It never skips the proof that the server holds its key, and whether the chain is valid at this moment is asked each time, and so is
+//! the standing of the server where there is somebody to ask.
 
 use std::{iter, sync::Arc};
 
@@ -18,25 +19,73 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::{
     clock::Clock,
     paths::{ChainDigest, VerifiedPaths},
+    peer::Presented,
+    standing::{ServerStanding, refused},
     validation::PathValidator,
 };
 
-/// Accepts servers whose certificate chains to a trusted root, bears the name that was asked for, is for servers, and is valid now.
+/// Accepts servers whose certificate chains to a trusted root, bears the name that was asked for, is for servers, is valid now, and
+/// where there is somebody to ask, is not revoked.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     validator: PathValidator,
     algorithms: WebPkiSupportedAlgorithms,
     paths: VerifiedPaths,
     clock: Clock,
+    standing: Option<ServerStanding>,
 }
 
 impl ServerVerifier {
-    pub(crate) fn new(roots: Arc<RootCertStore>, clock: Clock) -> Self {
+    pub(crate) fn new(roots: Arc<RootCertStore>, clock: Clock, standing: Option<ServerStanding>) -> Self {
         Self {
             validator: PathValidator::of_servers(roots),
             algorithms: crate::provider().signature_verification_algorithms,
             paths: VerifiedPaths::default(),
             clock,
+            standing,
+        }
+    }
+
+    /// The path of a chain under this name, validated now or earlier, of a server that may be talked to.
+    fn path(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<Arc<Presented>, Error> {
+        let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
+        let named = digest.map(|digest| digest.under(server_name));
+        // Everything that the validation came to was said by the same bytes under the same name, but for the time.
+        let known = match named.and_then(|named| self.paths.recall_valid(&named, self.clock.now())) {
+            Some(presented) => presented,
+            None => {
+                let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, |_| true)?);
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                self.remember(digest, named, &presented);
+                presented
+            }
+        };
+        let Some(standing) = &self.standing else { return Ok(known) };
+        let Err(refusal) = standing.check(&known.ids) else { return Ok(known) };
+        // What is refused may be a cross-certificate that there is no need of.
+        if intermediates.len() >= known.ids.len() {
+            let is_good = |presented: &Presented| standing.check(&presented.ids).is_ok();
+            if let Ok(other) = self.validator.validate(end_entity, intermediates, now, is_good) {
+                let other = Arc::new(other);
+                self.remember(digest, named, &other);
+                return Ok(other);
+            }
+        }
+        Err(refused(refusal))
+    }
+
+    fn remember(&self, digest: Option<ChainDigest>, named: Option<ChainDigest>, presented: &Arc<Presented>) {
+        if let (Some(digest), Some(named)) = (digest, named) {
+            self.paths.remember(named, Arc::clone(presented));
+            if let Some(standing) = &self.standing {
+                standing.remember(digest, presented);
+            }
         }
     }
 }
@@ -50,17 +99,7 @@ impl ServerCertVerifier for ServerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
-        let digest = digest.map(|digest| digest.under(server_name));
-        // Everything that the validation came to was said by the same bytes under the same name, but for the time.
-        if digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())).is_some() {
-            return Ok(ServerCertVerified::assertion());
-        }
-        let presented = self.validator.validate(end_entity, intermediates, now, |_| true)?;
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-        if let Some(digest) = digest {
-            self.paths.remember(digest, Arc::new(presented));
-        }
+        self.path(end_entity, intermediates, server_name, now)?;
         Ok(ServerCertVerified::assertion())
     }
 

@@ -202,7 +202,12 @@ mod tests {
     async fn a_connection_is_tallied_under_the_certificates_of_its_path_only() {
         let now = Timestamp::from_unix(1_795_510_800);
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
-        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([1; 16]));
         let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();
         let policy = Policy { trust_domain: "fleet.example".parse().unwrap() };

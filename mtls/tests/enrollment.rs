@@ -23,6 +23,7 @@ use mtls::{
     enroll::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
     files::{self, Access, FileError},
     identity::IdentityError,
+    standing::{Options, ServerStanding},
 };
 use pki::{
     certificate::Fingerprint,
@@ -40,7 +41,9 @@ use tempfile::TempDir;
 use crate::common::{
     Authority, DAY, Issued,
     authority::{copy, next_serial, order},
-    listen, start,
+    listen,
+    lists::Lists,
+    start,
     tls::Tls,
 };
 
@@ -68,10 +71,11 @@ struct Received {
 type Reply = Box<dyn Fn(&CertificateRequest) -> Response + Send>;
 
 impl Server {
-    async fn presenting(chain: Vec<CertificateDer<'static>>, key: &KeyPair, answers: Vec<Reply>) -> Self {
+    async fn presenting(chain: Vec<CertificateDer<'static>>, key: &KeyPair, lists: Lists, answers: Vec<Reply>) -> Self {
         let desk = Arc::new(Desk { received: Mutex::default(), answers: Mutex::new(answers) });
         let handle = Handle::new();
-        let routes = Router::new().route(ENROLL_PATH, post(receive)).with_state(Arc::clone(&desk));
+        let routes =
+            Router::new().route(ENROLL_PATH, post(receive)).with_state(Arc::clone(&desk)).merge(lists.routes());
         let server =
             axum_server::from_tcp(listen()).unwrap().handle(handle.clone()).acceptor(Tls::presenting(chain, key));
         tokio::spawn(server.serve(routes.into_make_service()));
@@ -82,7 +86,7 @@ impl Server {
     /// The authority itself.
     async fn of(authority: &Authority, answers: Vec<Reply>) -> Self {
         let own = authority.own().with_root(authority);
-        Self::presenting(own.chain, &own.key, answers).await
+        Self::presenting(own.chain, &own.key, Lists::of(authority), answers).await
     }
 
     fn token(&self, root: Fingerprint) -> Token {
@@ -166,7 +170,8 @@ impl Machine {
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let files = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
+        let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -214,6 +219,7 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
             crl_url: "http://127.0.0.1:1".into(),
             certificate_url: "http://127.0.0.1:1".into(),
             delta_crl_url: None,
+            servers_crl_url: None,
         };
         let signs = CertificateAuthority::load(client.chain[0].clone(), copy(&client.key), nowhere).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -242,7 +248,8 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         ),
     ];
     for (who, presented, is_other) in table {
-        let server = Server::presenting(presented.chain, &presented.key, vec![certificate(&authority)]).await;
+        let answers = vec![certificate(&authority)];
+        let server = Server::presenting(presented.chain, &presented.key, Lists::of(&authority), answers).await;
         let machine = Machine::new();
         let error = machine.enroll(&server.token(authority.fingerprint())).await.unwrap_err();
         assert!(server.received().is_empty(), "{who} saw the request");
@@ -259,6 +266,50 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
     let error = Machine::new().enroll(&server.token(other.fingerprint())).await.unwrap_err();
     assert!(matches!(error, EnrollError::OtherAuthority { .. }) && server.received().is_empty(), "{error}");
     assert!(error.to_string().contains(&other.fingerprint().to_string()), "{error}");
+}
+
+/// A stolen key of the authority's own collects no token once its certificate is revoked, and nor does whoever says nothing of that.
+#[tokio::test]
+async fn the_secret_is_sent_to_no_authority_that_is_revoked_or_of_which_nothing_is_known() {
+    let authority = Arc::new(Authority::new());
+    let own = authority.own().with_root(&authority);
+    let (issuing, next) = (authority.issuing.info().id.serial, start().minus(DAY));
+    let stale = authority.servers_crl_between(1, next.minus(DAY), next, &[]);
+    for (what, is_revoked, root, servers) in [
+        ("itself", true, Some(authority.root_crl(1, &[])), Some(authority.servers_crl(1, &[&own]))),
+        ("its CA", true, Some(authority.root_crl(1, &[issuing])), Some(authority.servers_crl(1, &[]))),
+        ("no list of servers", false, Some(authority.root_crl(1, &[])), None),
+        ("no list of CAs", false, None, Some(authority.servers_crl(1, &[]))),
+        ("a stale list", false, Some(authority.root_crl(1, &[])), Some(stale)),
+        ("the complete list", false, Some(authority.root_crl(1, &[])), Some(authority.crl(1, &[]))),
+    ] {
+        let lists = Lists::of(&authority);
+        lists.give(|given| (given.root, given.servers) = (root, servers));
+        let answers = vec![certificate(&authority)];
+        let server = Server::presenting(own.chain.clone(), &own.key, lists, answers).await;
+        let error = Machine::new().enroll(&server.token(authority.fingerprint())).await.unwrap_err();
+        assert!(server.received().is_empty(), "{what}: it saw the request");
+        assert!(error.to_string().contains("The token was not sent"), "{what}: {error}");
+        match error {
+            EnrollError::Revoked { .. } => assert!(is_revoked, "{what}: {error}"),
+            EnrollError::UnknownStanding { .. } => assert!(!is_revoked, "{what}: {error}"),
+            _ => panic!("{what}: {error}"),
+        }
+    }
+}
+
+/// The first request needs no list that is not here.
+#[tokio::test]
+async fn whoever_enrolled_has_the_lists_already() {
+    let authority = Arc::new(Authority::new());
+    let server = Server::of(&authority, vec![certificate(&authority)]).await;
+    let machine = Machine::new();
+    let Enrolled { identity, root, .. } = machine.enroll(&server.token(authority.fingerprint())).await.unwrap();
+    drop(server);
+    let directory = machine.files.crl_directory().to_owned();
+    let options = Options { clock: Clock::manual(start()), ..Options::new(directory) };
+    let (standing, _) = ServerStanding::new(&identity, &root, options).unwrap();
+    assert!(standing.is_current());
 }
 
 #[tokio::test]

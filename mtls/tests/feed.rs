@@ -62,6 +62,39 @@ async fn another_authority_is_not_the_feed() {
     assert_revocation_arrives("fingerprint", true, |authority| namesake.own().with_root(authority)).await;
 }
 
+/// Whoever has the key of a certificate of the authority's that was revoked is not heard any more, nor told anything.
+#[tokio::test]
+async fn a_revoked_authority_is_not_heard() {
+    let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
+    let authority = publisher.authority();
+    let own = authority.own().with_root(&authority);
+    let server = FeedServer::presenting(&own).await;
+    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let identity = authority.server("service0").identity();
+    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let list = authority.client("any").info.crl_urls[0].clone();
+    // Without any list it is heard, as that is what brings lists.
+    let tasks = relying_party.keep_current();
+    eventually("its list is confirmed", || server.confirmed_last(&list) == Some(1)).await;
+    assert_eq!(relying_party.live_set().open_connections(), 0, "it is nobody's client");
+    publisher.publish(|published| published.issuing = authority.crl(2, &[&own]));
+    eventually("the feed breaks off", || log.has(&["WARN", "no feed", "is revoked"])).await;
+    let before = server.requests().0;
+    drop(tasks);
+    assert_eq!(server.confirmed(&list), Some(2), "the last that it is told, as whoever revoked it waits for that");
+
+    // The next run knows by the list that it has kept, before anything is said.
+    let mut again = RelyingParty::new(
+        &identity,
+        authority.root.certificate(),
+        Options { feed: Some(server.url()), ..surroundings.options() },
+    )
+    .unwrap();
+    let _tasks = again.keep_current();
+    eventually("it is refused in the handshake", || log.lines(&["no feed", "is revoked"]).len() > 1).await;
+    assert_eq!(server.requests().0, before, "no feed was asked for");
+}
+
 /// Whoever is connected and cannot follow is not to look as if it were gone.
 #[tokio::test]
 async fn a_heartbeat_is_answered_with_what_is_enforced_though_there_is_something_newer() {

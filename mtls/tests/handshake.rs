@@ -102,6 +102,7 @@ async fn a_client_is_no_authority_and_an_authority_is_no_client() {
         crl_url: "http://127.0.0.1:1/".into(),
         certificate_url: "http://127.0.0.1:1/".into(),
         delta_crl_url: None,
+        servers_crl_url: None,
     };
     let usurper = CertificateAuthority::load(client.chain[0].clone(), authority::copy(&client.key), nowhere).unwrap();
     let key = KeyPair::generate().unwrap();

@@ -24,6 +24,7 @@ mod live_set;
 mod own;
 mod proxy;
 mod returning;
+mod servers;
 mod slow_peers;
 mod staleness;
 mod standing;

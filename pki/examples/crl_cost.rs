@@ -93,6 +93,7 @@ fn authority() -> CertificateAuthority {
     let publication = Publication {
         crl_url: "http://ca.example/a.crl".into(),
         delta_crl_url: Some("http://ca.example/a-delta.crl".into()),
+        servers_crl_url: None,
         certificate_url: "http://ca.example/a.crt".into(),
     };
     let (key, now) = (KeyPair::generate().unwrap(), Timestamp::from_unix(1_795_500_000));

@@ -9,6 +9,7 @@ use serde::Serialize;
 use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
 
 use crate::{
+    crl::servers_crl_url,
     der::{self, DerError, Reader},
     key::KeyPair,
     name::TrustDomain,
@@ -250,6 +251,14 @@ impl CertificateInfo {
     #[must_use]
     pub fn is_for_key(&self, key: &KeyPair) -> bool {
         self.spki == key.spki()
+    }
+
+    /// Where the CRL lies that lists everything that its issuer has revoked: the first of its `http://` distribution points, but for
+    /// that of a list that covers servers only.
+    #[must_use]
+    pub fn complete_crl_url(&self) -> Option<&str> {
+        let is_partial = |url: &String| self.crl_urls.iter().any(|of| servers_crl_url(of).as_ref() == Some(url));
+        self.crl_urls.iter().find(|url| !is_partial(url)).map(String::as_str)
     }
 
     /// Whether it is the server certificate of an authority itself, by the URI that policy grants nobody else. That is

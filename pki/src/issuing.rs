@@ -43,6 +43,9 @@ pub struct Publication {
     pub crl_url: String,
     /// The delta CRL, in DER; it goes into the complete CRL (RFC 5280 section 5.2.6, `freshestCRL`) and nowhere else.
     pub delta_crl_url: Option<String>,
+    /// The CRL that covers servers only, in DER. Servers' certificates name it first, and the complete one second, for whoever asks
+    /// for everything.
+    pub servers_crl_url: Option<String>,
     /// The certificate, in DER (RFC 5280 section 4.2.2.1, `caIssuers`).
     pub certificate_url: String,
 }
@@ -123,7 +126,7 @@ impl CertificateAuthority {
         self.check_valid(now)?;
         let validity = Validity::starting(now, ISSUING_LIFETIME).within(self.info.validity);
         let mut params = authority_params(subject, "Issuing CA", BasicConstraints::Constrained(0), serial, validity);
-        self.add_issuer_extensions(&mut params);
+        self.add_issuer_extensions(&mut params, [self.publication.crl_url.clone()]);
         let certificate = params.signed_by(key.inner(), &self.issuer)?.der().clone();
         Self::load(certificate, key, publication)
     }
@@ -168,7 +171,8 @@ impl CertificateAuthority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = Profile::key_usages();
         params.extended_key_usages = vec![order.profile.extended_key_usage()];
-        self.add_issuer_extensions(&mut params);
+        let servers_crl = self.publication.servers_crl_url.clone().filter(|_| order.profile == Profile::Server);
+        self.add_issuer_extensions(&mut params, servers_crl.into_iter().chain([self.publication.crl_url.clone()]));
         let der = params.signed_by(order.public_key.parsed(), &self.issuer)?.der().clone();
         let info = CertificateInfo::from_der(&der)?;
         Ok(IssuedCertificate { der, info, profile: order.profile })
@@ -185,6 +189,15 @@ impl CertificateAuthority {
     pub fn sign_encoded_crl(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
         self.check_valid(draft.this_update)?;
         write::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())
+    }
+
+    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the caller knows.
+    pub fn sign_servers_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
+        let CrlDraft { number, this_update, next_update, ref revoked } = *draft;
+        self.check_valid(this_update)?;
+        let point = self.publication.servers_crl_url.as_deref().ok_or(CrlError::NoServersList)?;
+        let draft = CrlDraft { number, this_update, next_update, revoked: revoked.entries().collect() };
+        Ok(write::of_point(&self.crl_signer()?, draft, point)?.der)
     }
 
     /// Signs a delta CRL (RFC 5280 section 5.2.4) and returns its DER.
@@ -211,9 +224,10 @@ impl CertificateAuthority {
         if validity.contains(now) { Ok(()) } else { Err(IssuingError::NotValid { validity, now }) }
     }
 
-    fn add_issuer_extensions(&self, params: &mut CertificateParams) {
+    fn add_issuer_extensions(&self, params: &mut CertificateParams, crl_urls: impl IntoIterator<Item = String>) {
         params.use_authority_key_identifier_extension = true;
-        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![self.publication.crl_url.clone()] }];
+        params.crl_distribution_points =
+            crl_urls.into_iter().map(|url| CrlDistributionPoint { uris: vec![url] }).collect();
         params.custom_extensions.push(authority_information_access(&self.publication.certificate_url));
     }
 }
@@ -279,6 +293,7 @@ mod tests {
         Publication {
             crl_url: "http://ca.example/a.crl".into(),
             delta_crl_url: None,
+            servers_crl_url: None,
             certificate_url: "http://ca.example/a.crt".into(),
         }
     }

@@ -201,6 +201,7 @@ mod written {
             let publication = Publication {
                 crl_url: "http://a.example/crl".into(),
                 delta_crl_url: None,
+                servers_crl_url: None,
                 certificate_url: "http://a.example/crt".into(),
             };
             let root = CertificateAuthority::new_root(&subject, key, serial(1), now(), publication).unwrap();
@@ -228,7 +229,12 @@ mod written {
         let names = ["-keyout", "a.key", "-subj", "/CN=a", "-outform", "DER", "-out", "a.der", "-days", "36500"];
         files.openssl(&[&request[..], &names, &["-addext", extensions[0], "-addext", extensions[1]]].concat());
         let key = KeyPair::from_pem(&String::from_utf8(files.read("a.key")).unwrap()).unwrap();
-        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let authority = CertificateAuthority::load(files.read("a.der").into(), key, publication).unwrap();
         let (mut draft, _) = drafts(CrlNumber::FIRST, Vec::new());
         // OpenSSL gave the certificate the time that it is.

@@ -160,7 +160,7 @@ fn a_request_proposes_and_the_profile_disposes() {
         assert_eq!(issued.info.names, names);
         assert_eq!(issued.info.id.serial, serial(3));
         assert_eq!(issued.info.profile, Some(profile));
-        assert_eq!(issued.info.crl_urls, ["http://ca.example:8480/crl/issuing.crl"]);
+        assert_eq!(issued.info.complete_crl_url(), Some("http://ca.example:8480/crl/issuing.crl"));
 
         let (_, read) = X509Certificate::from_der(&issued.der).unwrap();
         assert!(!read.is_ca());

@@ -148,6 +148,8 @@ mod openssl {
             assert_eq!(value("Authority Key Identifier:"), value_of(&fleet, "issuing", "Subject Key Identifier:"));
             assert_ne!(value("Authority Key Identifier:"), value("Subject Key Identifier:"));
             assert!(text.contains("URI:http://ca.example:8480/crl/issuing.crl"));
+            let names_servers_list = text.contains("URI:http://ca.example:8480/crl/servers.crl");
+            assert_eq!(names_servers_list, profile == Profile::Server);
             assert!(text.contains("CA Issuers - URI:http://ca.example:8480/ca/issuing.crt"));
             assert!(text.contains("Not Before: Nov 24 08:59:00 2026 GMT"));
             assert!(text.contains("Not After : Feb 22 09:00:00 2027 GMT"));
@@ -201,6 +203,26 @@ mod openssl {
         }
         let empty = fleet.ask("openssl", &["crl", "-noout", "-text", "-in", "root.crl"]).accepts();
         assert!(empty.contains("No Revoked Certificates."));
+    }
+
+    /// RFC 5280 section 6.3.3: a certificate's status comes from a list of a distribution point that the certificate names.
+    #[test]
+    fn judges_servers_by_their_own_list_and_clients_by_the_complete_one_only() {
+        let fleet = Fleet::new();
+        fleet.enroll(Profile::Server, "server", 3);
+        fleet.enroll(Profile::Client, "client", 4);
+        fleet.publish_servers(vec![revoked(9, RevocationReason::KeyCompromise)]);
+        fleet.openssl_verify_with("servers", "server", now()).accepts();
+        fleet.openssl_verify_with("servers", "client", now()).refuses("different CRL scope");
+        fleet.openssl_verify_with("issuing", "server", now()).accepts();
+        fleet.publish_servers(vec![revoked(3, RevocationReason::KeyCompromise)]);
+        fleet.openssl_verify_with("servers", "server", now()).refuses("certificate revoked");
+        fleet.openssl_verify_with("servers", "server", now().plus(DAY * 2)).refuses("CRL has expired");
+        let text = fleet.ask("openssl", &["crl", "-noout", "-text", "-in", "servers.crl"]).accepts();
+        assert!(text.contains("X509v3 Issuing Distribution Point: critical"), "{text}");
+        assert!(text.contains("URI:http://ca.example:8480/crl/servers.crl") && !text.contains("Only"), "{text}");
+        let verify = ["crl", "-verify", "-noout", "-in", "servers.crl", "-CAfile", "issuing.crt"];
+        assert!(fleet.ask("openssl", &verify).accepts().contains("verify OK"));
     }
 
     #[test]
@@ -317,6 +339,15 @@ mod gnutls {
         verify_chain(&fleet, Profile::Client).refuses("revoked");
     }
 
+    #[test]
+    fn reads_the_list_that_covers_servers_only() {
+        let fleet = fleet();
+        fleet.publish_servers(vec![revoked(9, RevocationReason::KeyCompromise)]);
+        let verify = ["--verify-crl", "--load-ca-certificate", "issuing.crt", "--infile", "servers.crl"];
+        let said = fleet.ask("certtool", &verify).accepts();
+        assert!(said.contains("Verification output: Verified"), "{said}");
+    }
+
     fn verify_chain(fleet: &Fleet, profile: Profile) -> Verdict {
         let leaf = fleet.enroll(profile, profile.as_str(), 3).der;
         fleet.write("chain.crt", pki::pem::chain(&[leaf, fleet.issuing.certificate().clone()]));
@@ -370,6 +401,22 @@ mod rustls_webpki {
         assert!(matches!(refusal, Err(webpki::Error::CrlExpired { .. })), "{refusal:?}");
         let refusal = verify(&fleet, &leaf, &[root], KeyUsage::client_auth(), now());
         assert_eq!(refusal, Err(webpki::Error::UnknownRevocationStatus));
+    }
+
+    #[test]
+    fn judges_servers_by_their_own_list_and_clients_by_the_complete_one_only() {
+        let fleet = Fleet::new();
+        let (server, client) = [(Profile::Server, 3), (Profile::Client, 4)]
+            .map(|(profile, n)| fleet.enroll(profile, profile.as_str(), n).der)
+            .into();
+        let root = fleet.publish_root(Vec::new());
+        let servers = |revoked| [fleet.publish_servers(revoked), root.clone()];
+        let server_auth = || KeyUsage::server_auth();
+        assert_eq!(verify(&fleet, &server, &servers(Vec::new()), server_auth(), now()), Ok(()));
+        let revoking = servers(vec![revoked(3, RevocationReason::KeyCompromise)]);
+        assert_eq!(verify(&fleet, &server, &revoking, server_auth(), now()), Err(webpki::Error::CertRevoked));
+        let refusal = verify(&fleet, &client, &revoking, KeyUsage::client_auth(), now());
+        assert_eq!(refusal, Err(webpki::Error::UnknownRevocationStatus), "it says nothing of clients");
     }
 
     /// webpki knows no deltas; taking one for complete would readmit whoever it leaves out.
@@ -475,6 +522,10 @@ mod linter {
         crl(&fleet, "root", "ARL");
         fleet.publish_delta(2, 2, Vec::new());
         crl(&fleet, "issuing-delta", "CRL");
+        for revoked in [Vec::new(), vec![revoked(9, RevocationReason::KeyCompromise)]] {
+            fleet.publish_servers(revoked);
+            crl(&fleet, "servers", "CRL");
+        }
         fleet.publish_delta(3, 2, RevocationReason::ALL.map(|reason| revoked(9, reason)).to_vec());
         crl(&fleet, "issuing-delta", "CRL");
     }
@@ -564,7 +615,7 @@ fn what_is_issued_reads_back_the_same() {
         let issued = fleet.enroll(profile, profile.as_str(), 3);
         let read = CertificateInfo::from_der(&issued.der).unwrap();
         assert_eq!((read.profile, read.id.serial), (Some(profile), serial(3)));
-        assert_eq!(read.crl_urls, ["http://ca.example:8480/crl/issuing.crl"]);
+        assert_eq!(read.complete_crl_url(), Some("http://ca.example:8480/crl/issuing.crl"));
         assert_eq!(read.id.issuer, fleet.issuing.info().subject);
     }
 }

@@ -11,4 +11,5 @@ pub(crate) mod latency;
 pub(crate) mod live_set;
 pub(crate) mod requests;
 pub(crate) mod revocation;
+pub(crate) mod servers;
 pub(crate) mod swap;

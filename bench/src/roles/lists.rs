@@ -181,6 +181,7 @@ fn authority() -> anyhow::Result<CertificateAuthority> {
     let publication = Publication {
         crl_url: "http://ca.example/a.crl".into(),
         delta_crl_url: Some("http://ca.example/a-delta.crl".into()),
+        servers_crl_url: None,
         certificate_url: "http://ca.example/a.crt".into(),
     };
     Ok(CertificateAuthority::new_root(

@@ -104,11 +104,15 @@ impl Fixture {
     }
 
     pub(crate) async fn issue(&self, name: &str, serial: u8) -> Serial {
+        self.issue_as(Profile::Client, name, serial).await
+    }
+
+    pub(crate) async fn issue_as(&self, profile: Profile, name: &str, serial: u8) -> Serial {
         let order = OperatorOrder {
-            profile: Profile::Client,
+            profile,
             subject: name.parse().unwrap(),
             organization: None,
-            hosts: Vec::new(),
+            hosts: if profile == Profile::Server { Host::local() } else { Vec::new() },
             public_key: PublicKey::from_spki(&KeyPair::generate().unwrap().spki()).unwrap(),
             lifetime: Duration::from_hours(48),
         };
@@ -125,6 +129,17 @@ impl Fixture {
         assert_eq!(verified.number(), crl.head.number);
         assert_eq!(verified.next_update(), crl.head.next_update);
         (verified.number(), verified.serials().collect())
+    }
+
+    /// The issuing CA's current list that covers servers only, checked as a client would: number and entries.
+    pub(crate) async fn revoked_servers(&self) -> (i64, Vec<Serial>) {
+        let crl = self.authority.store().signed(Issuer::Issuing, CrlKind::Servers).await.unwrap().unwrap();
+        let info = CertificateInfo::from_der(self.authority.certificate(Issuer::Issuing)).unwrap();
+        let point = self.authority.settings().publication(Issuer::Issuing).servers_crl_url.unwrap();
+        let issuer = CrlIssuer::from_certificate(&info).unwrap().of_point(point);
+        let verified = VerifiedCrl::verify(&crl.der, &issuer).unwrap();
+        assert_eq!((verified.number(), verified.next_update()), (crl.head.number, crl.head.next_update));
+        (verified.number().get(), verified.serials().collect())
     }
 
     /// The issuing CA's current delta: base, number and entries.

@@ -58,7 +58,7 @@ impl App {
 
 /// What is served over TLS.
 pub(crate) fn private_routes(app: App) -> Router {
-    let router = Router::new()
+    let router = crl_routes(Router::new())
         .route(ENROLL_PATH, post(enroll::enroll))
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
@@ -70,12 +70,29 @@ pub(crate) fn private_routes(app: App) -> Router {
 
 /// What is served to everybody in plain HTTP.
 pub(crate) fn public_routes(app: App) -> Router {
-    let mut router = Router::new()
+    let mut router = crl_routes(Router::new())
         .route("/healthz", get(operations::health))
         .route("/readyz", get(operations::readiness))
         .route("/metrics", get(operations::metrics));
     for issuer in Issuer::ALL {
-        let crls = [(CrlKind::Complete, Some(issuer.crl_path())), (CrlKind::Delta, issuer.delta_path())];
+        router = router.route(
+            issuer.certificate_path(),
+            get(async move |State(app): State<App>, headers: HeaderMap| {
+                publication::certificate(&app, issuer, &headers)
+            }),
+        );
+    }
+    with_common_parts(router, app)
+}
+
+/// The CRLs, in plain HTTP for everybody and over TLS for who knows the authority: they are signed either way.
+fn crl_routes(mut router: Router<App>) -> Router<App> {
+    for issuer in Issuer::ALL {
+        let crls = [
+            (CrlKind::Complete, Some(issuer.crl_path())),
+            (CrlKind::Delta, issuer.delta_path()),
+            (CrlKind::Servers, issuer.servers_path()),
+        ];
         for (kind, path) in crls {
             let Some(path) = path else { continue };
             router = router.route(
@@ -85,14 +102,8 @@ pub(crate) fn public_routes(app: App) -> Router {
                 }),
             );
         }
-        router = router.route(
-            issuer.certificate_path(),
-            get(async move |State(app): State<App>, headers: HeaderMap| {
-                publication::certificate(&app, issuer, &headers)
-            }),
-        );
     }
-    with_common_parts(router, app)
+    router
 }
 
 fn with_common_parts(router: Router<App>, app: App) -> Router {

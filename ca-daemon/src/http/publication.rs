@@ -35,6 +35,7 @@ struct OfIssuer {
     certificate: Representation,
     complete: Cached,
     delta: Cached,
+    servers: Cached,
 }
 
 /// The CRL that was current the last time somebody asked.
@@ -57,6 +58,7 @@ impl Published {
             certificate: certificate_representation(authority.certificate(issuer)),
             complete: Cached::default(),
             delta: Cached::default(),
+            servers: Cached::default(),
         };
         Self { root: of(Issuer::Root), issuing: of(Issuer::Issuing) }
     }
@@ -78,6 +80,7 @@ impl Published {
         let cached = match kind {
             CrlKind::Complete => &self.of(issuer).complete,
             CrlKind::Delta => &self.of(issuer).delta,
+            CrlKind::Servers => &self.of(issuer).servers,
         };
         let Some(head) = store.head(issuer, kind).await? else { return Ok(None) };
         if let Some(crl) = cached.with_number(head.number) {

@@ -189,3 +189,21 @@ async fn certificates_of_the_authorities_are_public() {
         assert_eq!(header(&answer, "content-length"), length.to_string());
     }
 }
+
+#[tokio::test]
+async fn lists_are_served_in_plain_http_and_over_tls() {
+    let served = Served::new().await;
+    for path in ["/crl/root.crl", "/crl/issuing.crl", "/crl/issuing-delta.crl", "/crl/servers.crl"] {
+        for address in [served.public, served.private] {
+            let get = async |headers: &str| {
+                let head = format!("GET {path} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n{headers}\r\n");
+                exchange(address, &head).await
+            };
+            let answer = get("").await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("application/pkix-crl"), "{path}: {answer}");
+            let etag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).expect("an entity tag").to_owned();
+            let again = get(&format!("if-none-match: {etag}\r\n")).await;
+            assert!(again.starts_with("HTTP/1.1 304"), "{path}: {again}");
+        }
+    }
+}

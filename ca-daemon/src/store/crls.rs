@@ -18,7 +18,7 @@ use super::{
     Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
     mark::{Level, Levels},
     pages::{self, Assembled, Complete},
-    records,
+    records, servers,
 };
 use crate::settings::{CrlKind, Issuer};
 
@@ -32,6 +32,7 @@ const DELTA_ENTRIES: i64 = 1_000;
 pub(crate) trait CrlSigner: Send + Sync + 'static {
     fn complete(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError>;
     fn delta(&self, draft: &DeltaDraft) -> Result<Vec<u8>, IssuingError>;
+    fn servers(&self, draft: &CrlDraft) -> Result<Vec<u8>, IssuingError>;
 }
 
 impl CrlSigner for CertificateAuthority {
@@ -41,6 +42,10 @@ impl CrlSigner for CertificateAuthority {
 
     fn delta(&self, draft: &DeltaDraft) -> Result<Vec<u8>, IssuingError> {
         self.sign_delta(draft)
+    }
+
+    fn servers(&self, draft: &CrlDraft) -> Result<Vec<u8>, IssuingError> {
+        self.sign_servers_crl(draft)
     }
 }
 
@@ -64,6 +69,7 @@ impl Store {
         let next = begin_publication(&mut tx, issuer, period, self.coalesced_above).await?;
         if issuer == Issuer::Issuing {
             put_delta(&mut tx, &next, period, &signer).await?;
+            servers::put(&mut tx, &next, period, &signer).await?;
         }
         if next.is_whole() {
             let crl = put_complete(&mut tx, &next, period, &signer).await?;
@@ -95,7 +101,8 @@ impl Store {
         self.signed(issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)
     }
 
-    /// The issuer's current CRL of this kind; a delta is missing until something was published that has one.
+    /// The issuer's current CRL of this kind; a delta is missing until something was published that has one, and so is a
+    /// list that covers servers only.
     pub(crate) async fn signed(&self, issuer: Issuer, kind: CrlKind) -> Result<Option<CrlRecord>, StoreError> {
         let signed = match kind {
             CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await?,
@@ -107,6 +114,7 @@ impl Store {
                 };
                 row.map(read).transpose()?
             }
+            CrlKind::Servers => servers::get(&mut *self.reader.acquire().await?, issuer).await?,
         };
         // Whoever has published it may have been killed before the mark said so, and whoever is given it may enforce it.
         self.keep_marked().await?;
@@ -175,10 +183,10 @@ impl Store {
 
 /// The number that is given next, and what has to be known to publish under it.
 pub(super) struct Publication {
-    issuer: Issuer,
+    pub(super) issuer: Issuer,
     pub(super) number: CrlNumber,
     /// The id of the last revocation that it carries.
-    through: i64,
+    pub(super) through: i64,
     /// How many certificates were ever revoked.
     revoked: u64,
     /// With how many at most the complete CRL is signed at once.
@@ -187,7 +195,7 @@ pub(super) struct Publication {
     complete: Base,
     previous: CrlHead,
     /// RFC 5280 section 3.3: an entry stays until one CRL was issued beyond the certificate's validity.
-    ended_after: Timestamp,
+    pub(super) ended_after: Timestamp,
     /// The delta before it; none of the root.
     delta: Option<Previous>,
 }
@@ -235,7 +243,7 @@ impl Publication {
         }
     }
 
-    fn head(&self, period: Period, previous_update: Option<Timestamp>) -> CrlHead {
+    pub(super) fn head(&self, period: Period, previous_update: Option<Timestamp>) -> CrlHead {
         CrlHead {
             issuer: self.issuer,
             number: self.number,
@@ -372,7 +380,7 @@ pub(super) async fn put_delta(
 }
 
 /// A CRL with a million entries takes a tenth of a second to sign, too long for a thread that others wait for.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     sign: impl FnOnce() -> Result<T, IssuingError> + Send + 'static,
 ) -> Result<T, StoreError> {
     Ok(spawn_blocking(sign).await.map_err(|_| StoreError::Database(sqlx::Error::WorkerCrashed))??)
@@ -382,6 +390,9 @@ async fn head(connection: &mut SqliteConnection, issuer: Issuer, kind: CrlKind) 
     let sql = match kind {
         CrlKind::Complete => "SELECT number, this_update, next_update, previous_update FROM crls WHERE issuer = ?",
         CrlKind::Delta => "SELECT number, this_update, next_update, previous_update FROM deltas WHERE issuer = ?",
+        CrlKind::Servers => {
+            "SELECT number, this_update, next_update, previous_update FROM servers_lists WHERE issuer = ?"
+        }
     };
     let row = sqlx::query(sql).bind(issuer.as_str()).fetch_optional(connection).await?;
     row.map(|row| records::crl_head(&row, issuer)).transpose()

@@ -14,6 +14,7 @@ mod pages;
 mod records;
 mod relying_parties;
 mod revocations;
+mod servers;
 mod strays;
 mod tokens;
 mod uncertifiable;
@@ -87,6 +88,8 @@ pub(crate) struct Founding<'a> {
     pub(crate) crls: &'a [CrlRecord],
     /// The first delta of the issuing CA, with the first CRL as its base.
     pub(crate) delta: &'a CrlRecord,
+    /// Its first list that covers servers only.
+    pub(crate) servers: &'a CrlRecord,
     pub(crate) bootstrap: &'a TokenRecord,
 }
 
@@ -193,6 +196,7 @@ impl Store {
             crls::put(&mut tx, &pages::Complete::whole(crl.clone()), 0).await?;
         }
         crls::insert_first_delta(&mut tx, founding.delta).await?;
+        servers::insert(&mut tx, founding.servers, 0).await?;
         tokens::put(&mut tx, founding.bootstrap).await?;
         self.commit_numbers(tx).await
     }

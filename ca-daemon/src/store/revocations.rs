@@ -18,7 +18,7 @@ use sqlx::{Row as _, SqliteConnection};
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
     crls::{begin_publication, newest, note_number, note_revoking, put_complete, put_delta},
-    records,
+    records, servers,
     strays::{adopt, revoke_unknown},
     tokens,
     uncertifiable::compromise_key,
@@ -134,6 +134,7 @@ impl Store {
             let next = begin_publication(&mut tx, Issuer::Issuing, period, self.coalesced_above).await?;
             note_revoking(&mut tx, Issuer::Issuing).await?;
             put_delta(&mut tx, &next, period, &signer).await?;
+            servers::put_if_revoked(&mut tx, &next, period, &signer).await?;
             if next.is_whole() {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }

@@ -21,6 +21,7 @@ use crate::{
 mod clocks;
 mod pages;
 mod restored;
+mod servers;
 mod together;
 
 /// Signs nothing: so many zeros, or an error.
@@ -38,6 +39,10 @@ impl CrlSigner for Junk {
     }
 
     fn delta(&self, _: &DeltaDraft) -> Result<Vec<u8>, IssuingError> {
+        self.sign()
+    }
+
+    fn servers(&self, _: &CrlDraft) -> Result<Vec<u8>, IssuingError> {
         self.sign()
     }
 }
@@ -371,6 +376,9 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let der = store.by_serial(&serial, now()).await.unwrap().unwrap().der;
     let key = CertificateInfo::from_der(&der).unwrap().spki_sha256;
     for step in [
+        "DROP TRIGGER revoked_servers_are_noted",
+        "DROP TABLE servers_lists",
+        "DROP TABLE revoked_servers",
         "DROP TRIGGER revocations_compromise_keys",
         "DROP TRIGGER certificates_compromise_keys",
         "DROP TABLE compromised_keys",
@@ -399,6 +407,8 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let number = now().unix();
     assert_eq!(migrated.store().newest(Issuer::Issuing).await.unwrap().number.get(), number);
     assert!(migrated.store().head(Issuer::Issuing, crate::settings::CrlKind::Delta).await.unwrap().is_none());
+    assert!(migrated.store().head(Issuer::Issuing, crate::settings::CrlKind::Servers).await.unwrap().is_none());
     crate::upkeep::publish_due(&migrated, crate::upkeep::Contact::Starting, now()).await.unwrap();
+    assert_eq!(fixture.revoked_servers().await, (number + 1, Vec::new()));
     assert_eq!(fixture.delta().await, (number, number + 1, Vec::new()));
 }

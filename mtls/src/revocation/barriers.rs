@@ -108,7 +108,12 @@ mod tests {
         assert_eq!(barriers.first(), None);
         assert!(barriers.raise(Barrier::Unregistered) && !barriers.raise(Barrier::Unregistered));
         let root = KeyPair::generate().unwrap();
-        let publication = Publication { crl_url: String::new(), delta_crl_url: None, certificate_url: String::new() };
+        let publication = Publication {
+            crl_url: String::new(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: String::new(),
+        };
         let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
         let (serial, now) = (Serial::from_random([1; 16]), Timestamp::from_unix(1_795_510_800));
         let root = CertificateAuthority::new_root(&subject, root, serial, now, publication).unwrap();

@@ -8,7 +8,7 @@ use std::{
 use mtls::identity::Identity;
 use pki::{
     certificate::{CertificateInfo, Fingerprint, IssuerId, VerifiedId},
-    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::{KeyPair, PublicKey},
     name::Host,
@@ -38,7 +38,8 @@ pub(crate) struct Authority {
 #[derive(Clone, Copy)]
 pub(crate) struct Founding<'a> {
     pub(crate) name: &'a str,
-    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there.
+    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there; and those of its servers `/servers.crl` as well,
+    /// if this ends in `/crl`.
     pub(crate) base: &'a str,
     /// Whether its CRL says that deltas to it are at `/issuing-delta.crl`.
     pub(crate) has_delta: bool,
@@ -49,7 +50,7 @@ pub(crate) struct Founding<'a> {
 impl Default for Founding<'_> {
     fn default() -> Self {
         // Nobody answers there.
-        Self { name: "Fleet", base: "http://127.0.0.1:1", has_delta: false, now: start() }
+        Self { name: "Fleet", base: "http://127.0.0.1:1/crl", has_delta: false, now: start() }
     }
 }
 
@@ -76,6 +77,7 @@ impl Authority {
         let publication = |file| Publication {
             crl_url: format!("{base}/{file}.crl"),
             certificate_url: format!("{base}/{file}.crt"),
+            servers_crl_url: servers_crl_url(&format!("{base}/{file}.crl")),
             delta_crl_url: (has_delta && file == "issuing").then(|| format!("{base}/{file}-delta.crl")),
         };
         // Long ago, so that it could have signed what has expired by now.
@@ -171,6 +173,23 @@ impl Authority {
     ) -> Vec<u8> {
         let serials: Vec<_> = revoked.iter().map(|issued| issued.info.id.serial).collect();
         sign_crl(&self.issuing, number, this_update, next_update, &serials)
+    }
+
+    /// The issuing CA's CRL that covers servers only, good for a day.
+    pub(crate) fn servers_crl(&self, number: i64, revoked: &[&Issued]) -> Vec<u8> {
+        self.servers_crl_between(number, self.now, self.now.plus(DAY), revoked)
+    }
+
+    pub(crate) fn servers_crl_between(
+        &self,
+        number: i64,
+        this_update: Timestamp,
+        next_update: Timestamp,
+        revoked: &[&Issued],
+    ) -> Vec<u8> {
+        let revoked = revoked.iter().map(|issued| entry(issued.info.id.serial, this_update)).collect::<Vec<_>>();
+        let draft = CrlDraft { number: CrlNumber::new(number).unwrap(), this_update, next_update, revoked };
+        self.issuing.sign_servers_crl(&draft).unwrap()
     }
 
     /// The root's CRL, good for 30 days.

@@ -6,6 +6,7 @@ mod client;
 pub(crate) mod example;
 pub(crate) mod feed;
 pub(crate) mod foreign;
+pub(crate) mod lists;
 mod log;
 pub(crate) mod publisher;
 pub(crate) mod raw;

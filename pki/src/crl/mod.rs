@@ -3,6 +3,7 @@
 //!
 //! It never decides what is revoked, nor whether a list is fresh enough to be used.
 
+mod scope;
 mod verify;
 pub(crate) mod write;
 
@@ -10,7 +11,10 @@ use std::{fmt, ops::Range, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::verify::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList};
+pub use self::{
+    scope::{ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH, servers_crl_url},
+    verify::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
+};
 use crate::{serial::Serial, time::Timestamp};
 
 // The contents of the OBJECT IDENTIFIERs of what is both written and read (RFC 5280 sections 5.2 and 5.3).
@@ -18,6 +22,8 @@ use crate::{serial::Serial, time::Timestamp};
 const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
 /// id-ce-cRLReasons 2.5.29.21
 const REASON_CODE: &[u8] = &[0x55, 0x1d, 0x15];
+/// id-ce-issuingDistributionPoint 2.5.29.28
+const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
 /// id-ce-deltaCRLIndicator 2.5.29.27
 const DELTA_CRL_INDICATOR: &[u8] = &[0x55, 0x1d, 0x1b];
 /// id-ce-freshestCRL 2.5.29.46
@@ -313,6 +319,9 @@ pub enum CrlError {
         /// The number of the base.
         base: CrlNumber,
     },
+    /// The authority publishes no list that covers servers only.
+    #[error("this authority has no distribution point for a CRL that covers servers only")]
+    NoServersList,
 }
 
 #[cfg(test)]

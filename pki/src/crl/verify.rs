@@ -1,14 +1,18 @@
 //! Verifies a CRL that somebody sent: its form, its issuer and its signature, once.
 //!
 //! It holds on to the CRL's octets and little else; entries are read in place, so that a list of a million
-//! entries takes no memory beyond its own. Only direct CRLs that cover everything are understood, complete ones and
-//! deltas to them: an indirect or a partial CRL is refused, and so is any other critical extension (RFC 5280 section 5.2).
+//! entries takes no memory beyond its own. Only direct CRLs are understood, complete ones and deltas to them, and of partial ones
+//! only that of the one distribution point that is asked for by name ([`CrlIssuer::of_point`]). Any other is refused, and so is any
+//! other critical extension (RFC 5280 section 5.2).
 
 use std::ops::Deref;
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
-use super::{CRL_NUMBER, CrlNumber, DELTA_CRL_INDICATOR, FRESHEST_CRL, REASON_CODE, RevocationReason, RevokedEntry};
+use super::{
+    CRL_NUMBER, CrlNumber, DELTA_CRL_INDICATOR, FRESHEST_CRL, ISSUING_DISTRIBUTION_POINT, REASON_CODE,
+    RevocationReason, RevokedEntry, scope::Scope,
+};
 use crate::{
     certificate::{CertificateInfo, DistinguishedName, IssuerId},
     der::{self, DerError, Reader},
@@ -17,25 +21,37 @@ use crate::{
     time::Timestamp,
 };
 
-/// id-ce-issuingDistributionPoint 2.5.29.28, the contents of its OBJECT IDENTIFIER
-const ISSUING_DISTRIBUTION_POINT: &[u8] = &[0x55, 0x1d, 0x1c];
 /// `removeFromCRL` in a `CRLReason` (RFC 5280 section 5.3.1)
 const REMOVE_FROM_CRL: u8 = 8;
 /// `[6] IMPLICIT IA5String`, a URI in a `GeneralName`
 const URI: u8 = 0x86;
 
-/// Who may sign a CRL: an authority's name and public key.
+/// Who may sign a CRL, an authority's name and public key, and what the CRL has to cover.
 #[derive(Clone, Debug)]
 pub struct CrlIssuer {
     id: IssuerId,
     spki: Vec<u8>,
+    /// No part of who the issuer is: it says which of its lists is believed here.
+    scope: Scope,
 }
 
 impl CrlIssuer {
     /// The authority that this certificate names, if it may sign CRLs (RFC 5280 section 6.3.3 (f)).
     #[must_use]
     pub fn from_certificate(certificate: &CertificateInfo) -> Option<Self> {
-        certificate.may_sign_crls.then(|| Self { id: IssuerId::of(certificate), spki: certificate.spki.clone() })
+        certificate.may_sign_crls.then(|| Self {
+            id: IssuerId::of(certificate),
+            spki: certificate.spki.clone(),
+            scope: Scope::Everything,
+        })
+    }
+
+    /// The same authority, of which only the list is believed that covers the certificates with this distribution point, and says so
+    /// in a critical `issuingDistributionPoint` (RFC 5280 section 5.2.5) that says nothing else. Its complete list is refused in the
+    /// place of that one.
+    #[must_use]
+    pub fn of_point(self, uri: impl Into<String>) -> Self {
+        Self { scope: Scope::Point(uri.into()), ..self }
     }
 
     /// What `verify` makes of a list with the issuer that signed it. The list says the name only, and several authorities may have it:
@@ -131,6 +147,12 @@ pub enum CrlVerifyError {
         "the CRL has a critical extension that is not supported, or is not complete (a delta, partial or indirect)"
     )]
     CriticalExtension,
+    /// Another one of the authority's lists in the place of the partial one that was asked for.
+    #[error("the CRL is not the one that covers the certificates with the distribution point {expected}")]
+    OtherScope {
+        /// The distribution point.
+        expected: String,
+    },
     /// A complete CRL in the place of a delta.
     #[error("the CRL is complete, and a delta to one was expected")]
     NotDelta,
@@ -249,7 +271,7 @@ impl<'a> VerifiedList<'a> {
         let entries = body.optional(der::SEQUENCE)?.unwrap_or_default();
         let extensions = body.optional(der::context(0))?.unwrap_or_default();
         body.finish()?;
-        let extensions = Extensions::read(extensions, kind)?;
+        let extensions = Extensions::read(extensions, kind, &issuer.scope)?;
         let number = extensions.number.ok_or(CrlVerifyError::Field("it has no CRL number"))?;
         if extensions.base.is_some_and(|base| base > number) {
             return Err(CrlVerifyError::Field("it is a delta to a CRL that is later than itself"));
@@ -345,13 +367,15 @@ struct Extensions {
     number: Option<CrlNumber>,
     base: Option<CrlNumber>,
     delta_urls: Vec<String>,
+    /// Whether the list has the issuing distribution point that was expected.
+    has_point: bool,
 }
 
 impl Extensions {
-    fn read(extensions: &[u8], kind: Kind) -> Result<Self, CrlVerifyError> {
+    fn read(extensions: &[u8], kind: Kind, scope: &Scope) -> Result<Self, CrlVerifyError> {
         let mut read = Self::default();
         if extensions.is_empty() {
-            return Ok(read);
+            return scope.check_absent().map(|()| read);
         }
         let mut outer = Reader::new(extensions);
         let list = outer.sequence_contents()?;
@@ -366,9 +390,16 @@ impl Extensions {
                 }
                 return Ok(());
             }
-            // Both have to be critical (RFC 5280 sections 5.2.4 and 5.2.5); where a CA forgot it, taking the list
-            // for complete would readmit whoever it leaves out.
-            if critical || oid == DELTA_CRL_INDICATOR || oid == ISSUING_DISTRIBUTION_POINT {
+            if oid == ISSUING_DISTRIBUTION_POINT {
+                scope.check_point(critical, value)?;
+                if std::mem::replace(&mut read.has_point, true) {
+                    return Err(CrlVerifyError::Field("it has two issuing distribution points"));
+                }
+                return Ok(());
+            }
+            // The indicator has to be critical (RFC 5280 section 5.2.4); where a CA forgot it, taking the list for complete would
+            // readmit whoever it leaves out.
+            if critical || oid == DELTA_CRL_INDICATOR {
                 return Err(CrlVerifyError::CriticalExtension);
             }
             if oid == CRL_NUMBER && read.number.replace(read_number(value)?).is_some() {
@@ -379,6 +410,9 @@ impl Extensions {
             }
             Ok(())
         })?;
+        if !read.has_point {
+            scope.check_absent()?;
+        }
         Ok(read)
     }
 }

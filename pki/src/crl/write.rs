@@ -8,7 +8,7 @@ use rustls_pki_types::{AlgorithmIdentifier, alg_id};
 
 use super::{
     CRL_NUMBER, CrlDraft, CrlError, CrlNumber, DELTA_CRL_INDICATOR, DeltaDraft, EncodedEntries, FRESHEST_CRL,
-    REASON_CODE, RevocationReason, RevokedEntry, SignedCrl,
+    ISSUING_DISTRIBUTION_POINT, REASON_CODE, RevocationReason, RevokedEntry, SignedCrl,
 };
 use crate::{
     certificate::DistinguishedName,
@@ -46,6 +46,17 @@ pub(crate) fn complete(
     if let Some(url) = delta_url {
         extensions.extend(extension(FRESHEST_CRL, false, &distribution_points(url)));
     }
+    sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
+}
+
+/// A complete CRL of the certificates that name this distribution point, and of no others (RFC 5280 section 5.2.5).
+pub(crate) fn of_point(
+    signer: &Signer<'_>,
+    draft: CrlDraft<EncodedEntries>,
+    uri: &str,
+) -> Result<SignedCrl, IssuingError> {
+    let mut extensions = common_extensions(signer, draft.number);
+    extensions.extend(extension(ISSUING_DISTRIBUTION_POINT, true, &issuing_distribution_point(uri)));
     sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
 }
 
@@ -146,9 +157,19 @@ fn number(number: CrlNumber) -> Vec<u8> {
 
 /// `CRLDistributionPoints` with one URI (RFC 5280 section 4.2.1.13).
 fn distribution_points(uri: &str) -> Vec<u8> {
+    encode(der::SEQUENCE, &distribution_point(uri))
+}
+
+/// `IssuingDistributionPoint` with the name of the distribution point and nothing else (RFC 5280 section 5.2.5). It is written as one
+/// of `CRLDistributionPoints` is.
+pub(super) fn issuing_distribution_point(uri: &str) -> Vec<u8> {
+    distribution_point(uri)
+}
+
+/// `SEQUENCE { distributionPoint [0] { fullName [0] { uniformResourceIdentifier [6] } } }`
+fn distribution_point(uri: &str) -> Vec<u8> {
     let full_name = encode(der::context(0), &encode(URI, uri.as_bytes()));
-    let point = encode(der::SEQUENCE, &encode(der::context(0), &full_name));
-    encode(der::SEQUENCE, &point)
+    encode(der::SEQUENCE, &encode(der::context(0), &full_name))
 }
 
 /// The contents of an entry, in octets; always fewer than 128.

@@ -14,7 +14,7 @@ use std::{
 };
 
 use pki::{
-    crl::{CrlDraft, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry},
+    crl::{CrlDraft, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},
     csr::{CertificateRequest, Proposal},
     issuing::{AuthoritySubject, CertificateAuthority, IssuedCertificate, Publication},
     key::KeyPair,
@@ -77,6 +77,7 @@ impl Fleet {
         let publication = |name: &str| Publication {
             crl_url: format!("http://ca.example:8480/crl/{name}.crl"),
             delta_crl_url: Some(format!("http://ca.example:8480/crl/{name}-delta.crl")),
+            servers_crl_url: servers_crl_url(&format!("http://ca.example:8480/crl/{name}.crl")),
             certificate_url: format!("http://ca.example:8480/ca/{name}.crt"),
         };
         let root = CertificateAuthority::new_root(&subject, new_key(), serial(1), now, publication("root"))
@@ -128,6 +129,15 @@ impl Fleet {
         self.sign("root.crl", &self.root, revoked)
     }
 
+    /// Signs the issuing CA's CRL that covers servers only, writes it to `servers.crl` and returns its DER.
+    pub(crate) fn publish_servers(&self, revoked: Vec<RevokedEntry>) -> Vec<u8> {
+        let next_update = self.now.plus(DAY);
+        let draft = CrlDraft { number: CrlNumber::FIRST.next(), this_update: self.now, next_update, revoked };
+        let der = self.issuing.sign_servers_crl(&draft).expect("a CRL is signed");
+        self.write("servers.crl", pem::crl(&der));
+        der
+    }
+
     fn sign(&self, file: &str, authority: &CertificateAuthority, revoked: Vec<RevokedEntry>) -> Vec<u8> {
         let next_update = self.now.plus(DAY);
         let draft = CrlDraft { number: CrlNumber::FIRST.next(), this_update: self.now, next_update, revoked };
@@ -165,6 +175,14 @@ impl Fleet {
         let chain = ["-CAfile", "root.crt", "-untrusted", "issuing.crt"];
         let lists = ["-CRLfile", "root.crl", "-CRLfile", "issuing.crl", &certificate];
         self.ask("openssl", &[&judge[..], &chain, &lists].concat())
+    }
+
+    /// OpenSSL's verdict on one certificate by one list of the issuing CA: `issuing` or `servers`.
+    pub(crate) fn openssl_verify_with(&self, list: &str, name: &str, at: Timestamp) -> Verdict {
+        let (at, certificate, list) = (at.unix().to_string(), format!("{name}.crt"), format!("{list}.crl"));
+        let judge = ["verify", "-x509_strict", "-crl_check", "-extended_crl", "-attime", &at];
+        let chain = ["-CAfile", "root.crt", "-untrusted", "issuing.crt", "-CRLfile", &list, &certificate];
+        self.ask("openssl", &[&judge[..], &chain].concat())
     }
 
     /// As [`Self::openssl_verify`] for a client, with the delta as well.

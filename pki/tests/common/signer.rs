@@ -38,6 +38,7 @@ impl Signer {
         let publication = Publication {
             crl_url: "http://a.example/crl".into(),
             delta_crl_url: None,
+            servers_crl_url: None,
             certificate_url: "http://a.example/crt".into(),
         };
         let copy = KeyPair::from_pem(&key.to_pem()).expect("its own PEM");

@@ -1,0 +1,114 @@
+//! The standing of the authority itself, which is asked over connections to itself: it can say nothing wrong, as what it says is
+//! signed, but a stolen certificate of it must not collect tokens, nor keep revocations away.
+//!
+//! It never refuses an authority of which nothing is known yet where that brings the lists.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use pki::certificate::{Fingerprint, VerifiedId};
+use rustls::{Error, RootCertStore, time_provider::TimeProvider as _};
+use rustls_pki_types::CertificateDer;
+use url::Url;
+
+use super::{
+    ServerRefusal,
+    lists::{self, List, RefreshError},
+    refused,
+};
+use crate::{
+    clock::Clock,
+    contact::Contact,
+    identity::IdentityError,
+    peer::Presented,
+    relying_party::{RelyingPartyError, issuers},
+    revocation::{LiveSet, Refusal},
+    validation::PathValidator,
+};
+
+/// The authority at the other end of a connection, and the live set that is asked about it; clones share both.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorityStanding {
+    live: LiveSet,
+    clock: Clock,
+    /// What it presented last.
+    chain: Arc<Mutex<Arc<[VerifiedId]>>>,
+}
+
+impl AuthorityStanding {
+    pub(crate) fn new(live: LiveSet, clock: Clock) -> Self {
+        Self { live, clock, chain: Arc::new(Mutex::new(Arc::default())) }
+    }
+
+    /// The verifier's question in a handshake. Where there is no list yet, or a stale one, nothing else would bring it.
+    pub(crate) fn admit(&self, presented: &Presented) -> Result<(), Error> {
+        *self.lock() = Arc::clone(&presented.ids);
+        self.check().map_err(refused)
+    }
+
+    /// Whether the authority that was talked to last is revoked by now.
+    pub(crate) fn check(&self) -> Result<(), ServerRefusal> {
+        let chain = Arc::clone(&self.lock());
+        for certificate in chain.chunks(1) {
+            if let Err(refusal @ Refusal::Revoked(_)) = self.live.check(certificate, self.clock.now()) {
+                return Err(ServerRefusal::Revoked(refusal));
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Arc<[VerifiedId]>> {
+        // Nothing in here can panic half-way.
+        self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why an authority that is met for the first time is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum FirstContactError {
+    /// Its lists are not to be had, or not to be believed.
+    #[error(transparent)]
+    Lists(#[from] RefreshError),
+    /// They say that it is revoked, or nothing of it.
+    #[error(transparent)]
+    Refused(#[from] ServerRefusal),
+    /// Its chain is not one that lists can be asked for.
+    #[error(transparent)]
+    Chain(#[from] RelyingPartyError),
+}
+
+/// Fetches the lists that cover the authority at the other end of this connection over this same connection, and judges it by them:
+/// they are signed by the chain that leads to its root, which is known. They are kept in the directory, if there is one.
+pub(crate) async fn first_contact(
+    contact: &mut Contact,
+    root: Fingerprint,
+    url: &Url,
+    directory: Option<&Path>,
+    clock: &Clock,
+) -> Result<(), FirstContactError> {
+    let chain = contact.chain().to_vec();
+    let is_root = |certificate: &&CertificateDer<'_>| Fingerprint::of(certificate) == root;
+    let root = chain
+        .iter()
+        .find(is_root)
+        .ok_or_else(|| RelyingPartyError::from(IdentityError::MissingIssuer(root.to_string())))?;
+    let issuers = lists::scoped(issuers(&chain, root)?)?;
+    let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
+    for issuer in &issuers {
+        let mut list = List::new(&live, issuer, directory)?.at_authority(Some(url));
+        list.refresh(contact, clock.now()).await?;
+    }
+    let mut roots = RootCertStore::empty();
+    roots.add(root.clone()).map_err(RelyingPartyError::from)?;
+    let (own, above) = chain.split_first().ok_or(Error::NoCertificatesPresented).map_err(RelyingPartyError::from)?;
+    let now = clock.current_time().ok_or(Error::FailedToGetCurrentTime).map_err(RelyingPartyError::from)?;
+    let presented = PathValidator::of_servers(Arc::new(roots)).validate(own, above, now, |_| true);
+    let presented = presented.map_err(RelyingPartyError::from)?;
+    live.check(&presented.ids, clock.now()).map_err(|refusal| match refusal {
+        Refusal::Revoked(_) => ServerRefusal::Revoked(refusal),
+        _ => ServerRefusal::Unknown(refusal),
+    })?;
+    Ok(())
+}

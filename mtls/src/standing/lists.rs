@@ -1,0 +1,283 @@
+//! The lists that a client judges servers by: that of the root, and the one of its issuing CA that covers servers only. Fetched from
+//! the authority that the client enrolled with, or from where its certificates say; kept on disk for the next start.
+//!
+//! It never fetches a list of clients from our authority, however many are revoked.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use http::{HeaderValue, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    crl::{CrlIssuer, ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH, servers_crl_url},
+    pem,
+    time::Timestamp,
+};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+use tracing::{info, warn};
+use url::Url;
+
+use super::{AuthorityStanding, ServerRefusal, ServerStanding};
+use crate::{
+    client,
+    contact::{self, Connector, Contact},
+    errors::error_chain,
+    files::{self, Access, FileError},
+    relying_party::{Issuer, RelyingPartyError},
+    revocation::{InstallError, Installed, LiveSet},
+};
+
+/// The largest list that is taken, as everywhere: another CA's complete list may be what there is.
+const MAX_CRL: usize = 256 * 1024 * 1024;
+/// How long it may take to connect, and for how long nothing may be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long it may take to ask for all lists at the start, where those that are kept would do ...
+const WITH_CURRENT: Duration = Duration::from_secs(1);
+/// ... and where they would not, or the client runs already.
+const WITHOUT_CURRENT: Duration = Duration::from_secs(30);
+
+/// An authority, and which of its lists says what about servers.
+pub(super) struct Scoped {
+    pub(super) signs: CrlIssuer,
+    /// Its distribution point.
+    point: String,
+}
+
+/// What covers the servers beneath these authorities. The nearest one has signed them; where it publishes a list that covers servers
+/// only, that one, and otherwise its complete list. Above it, CAs are all that is revoked.
+pub(super) fn scoped(issuers: Vec<Issuer>) -> Result<Vec<Scoped>, RelyingPartyError> {
+    let scope = |(place, Issuer { signs, subject }): (usize, Issuer)| {
+        let point = complete_point(&subject)?;
+        Ok(match servers_crl_url(&point).filter(|_| place == 0) {
+            Some(point) => Scoped { signs: signs.of_point(point.clone()), point },
+            None => Scoped { signs, point },
+        })
+    };
+    issuers.into_iter().enumerate().map(scope).collect()
+}
+
+fn complete_point(subject: &CertificateInfo) -> Result<String, RelyingPartyError> {
+    let point = subject.complete_crl_url().map(str::to_owned);
+    point.ok_or_else(|| RelyingPartyError::NoCrlLocation(subject.display_name()))
+}
+
+/// A list could not be had; what is in force stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// Whoever has it does not answer.
+    #[error("{url} cannot be fetched: {cause}")]
+    Fetch {
+        /// Where it is.
+        url: String,
+        /// What happened.
+        cause: String,
+    },
+    /// What came is not believed.
+    #[error("what {url} gives is not believed: {source}")]
+    Install {
+        /// Where it is.
+        url: String,
+        /// What is wrong with it.
+        source: InstallError,
+    },
+    /// Whoever has it is the authority itself, and revoked.
+    #[error("{url} is not asked any more: {source}")]
+    Authority {
+        /// Where it is.
+        url: String,
+        /// What the lists say.
+        source: ServerRefusal,
+    },
+    /// It took too long.
+    #[error("the lists of who is revoked could not be fetched within {} s", .0.as_secs())]
+    Slow(Duration),
+}
+
+/// The lists of a client; whoever holds them asks for them, or lets them be kept current.
+#[derive(Debug)]
+pub struct Lists {
+    standing: ServerStanding,
+    authority: AuthorityStanding,
+    connector: Connector,
+    lists: Vec<List>,
+    interval: Duration,
+}
+
+impl Lists {
+    pub(super) fn new(
+        standing: &ServerStanding,
+        issuers: &[Scoped],
+        root: Fingerprint,
+        url: Option<&Url>,
+        directory: &Path,
+    ) -> Result<Self, RelyingPartyError> {
+        let authority = AuthorityStanding::new(standing.0.live.clone(), standing.0.clock.clone());
+        let tls = client::to_list(root, &standing.0.clock, authority.clone())?;
+        let list = |issuer| Ok(List::new(&standing.0.live, issuer, Some(directory))?.at_authority(url).restored());
+        let lists = issuers.iter().map(list).collect::<Result<_, RelyingPartyError>>()?;
+        let connector = contact::connector(tls, PATIENCE);
+        Ok(Self { standing: standing.clone(), authority, connector, lists, interval: Duration::MAX })
+    }
+
+    pub(super) fn every(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// Asks for every list once: for a second at most where those that are kept are current, as then they would do.
+    pub async fn refresh(&mut self) -> Result<(), RefreshError> {
+        let patience = if self.standing.is_current() { WITH_CURRENT } else { WITHOUT_CURRENT };
+        timeout(patience, self.ask()).await.unwrap_or(Err(RefreshError::Slow(patience)))
+    }
+
+    /// Asks for every list once an interval, for ever.
+    pub async fn keep_current(mut self) {
+        let mut complained = false;
+        loop {
+            sleep(self.interval).await;
+            let asked = timeout(WITHOUT_CURRENT, self.ask()).await;
+            match asked.unwrap_or(Err(RefreshError::Slow(WITHOUT_CURRENT))) {
+                Ok(()) => complained = false,
+                // One line when it begins, not one for each attempt.
+                Err(error) if !std::mem::replace(&mut complained, true) => {
+                    warn!(error = error_chain(&error), "which servers are revoked could not be asked");
+                }
+                Err(_) => {}
+            }
+            self.standing.end_if_lapsed();
+        }
+    }
+
+    /// One connection for all lists that lie on one host.
+    async fn ask(&mut self) -> Result<(), RefreshError> {
+        let mut contact: Option<(Uri, Contact)> = None;
+        for list in &mut self.lists {
+            let open = match contact.take() {
+                Some((uri, contact))
+                    if (uri.scheme(), uri.authority()) == (list.uri.scheme(), list.uri.authority()) =>
+                {
+                    contact
+                }
+                _ => Contact::open(&self.connector, &list.uri).await.map_err(|error| list.unfetched(&error))?,
+            };
+            let (_, open) = contact.insert((list.uri.clone(), open));
+            list.refresh(open, self.standing.now()).await?;
+            // What the authority has just said may be of itself; then nothing more is asked of whoever that is.
+            let itself = self.authority.check();
+            itself.map_err(|source| RefreshError::Authority { url: list.uri.to_string(), source })?;
+        }
+        Ok(())
+    }
+}
+
+/// One list: where it comes from and where it is kept.
+#[derive(Debug)]
+pub(super) struct List {
+    live: LiveSet,
+    uri: Uri,
+    /// Where it is kept, if it is.
+    file: Option<PathBuf>,
+    /// What was brought last, in the words of who brought it.
+    entity_tag: Option<HeaderValue>,
+}
+
+impl List {
+    /// At its distribution point.
+    pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: Option<&Path>) -> Result<Self, RelyingPartyError> {
+        let uri = issuer.point.parse().map_err(|_| RelyingPartyError::NoCrlLocation(issuer.signs.id().to_string()))?;
+        let name = format!("{}.crl", Fingerprint::of(issuer.point.as_bytes()).short());
+        let file = directory.map(|directory| directory.join(name));
+        Ok(Self { live: live.only(&issuer.signs), uri, file, entity_tag: None })
+    }
+
+    /// At the authority's own address, if that is known and it is one of the authority's lists.
+    pub(super) fn at_authority(self, authority: Option<&Url>) -> Self {
+        let path = [ROOT_CRL_PATH, ISSUING_CRL_PATH, SERVERS_CRL_PATH];
+        let path = path.into_iter().find(|path| self.uri.path().ends_with(path));
+        let url = authority.zip(path).and_then(|(authority, path)| authority.join(path).ok());
+        let uri = url.and_then(|url| url.as_str().parse().ok());
+        Self { uri: uri.unwrap_or_else(|| self.uri.clone()), ..self }
+    }
+
+    /// What was in force when a client last ran, if that can be believed.
+    fn restored(self) -> Self {
+        let Some(file) = &self.file else { return self };
+        match files::read(file).map(|der| self.live.restore(&der)) {
+            Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
+            Err(error) if !error.is_missing() => warn!(%error, "the stored CRL cannot be read"),
+            Ok(Ok(_)) | Err(_) => {}
+        }
+        self
+    }
+
+    /// Asks for it, if it is another one than that in force.
+    pub(super) async fn refresh(&mut self, contact: &mut Contact, now: Timestamp) -> Result<(), RefreshError> {
+        let mut request = Request::get(self.uri.clone());
+        if let Some(tag) = &self.entity_tag {
+            request = request.header(header::IF_NONE_MATCH, tag);
+        } else if let Some(since) = self.this_update() {
+            // The list that was restored: our authority says of each when it was issued.
+            request = request.header(header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(since));
+        }
+        let request = request.body(Full::default()).map_err(|error| self.unfetched(&error))?;
+        let response = contact.send(request).await.map_err(|error| self.unfetched(&error))?;
+        let status = response.status();
+        let entity_tag = response.headers().get(header::ETAG).cloned();
+        let body = Limited::new(response.into_body(), MAX_CRL).collect().await;
+        let body: Bytes = body.map_err(|error| self.unfetched(error.as_ref()))?.to_bytes();
+        match status {
+            StatusCode::NOT_MODIFIED => Ok(()),
+            StatusCode::OK => {
+                self.install(body, now).await?;
+                self.entity_tag = entity_tag;
+                Ok(())
+            }
+            status => Err(RefreshError::Fetch { url: self.uri.to_string(), cause: format!("the answer is {status}") }),
+        }
+    }
+
+    /// A signature over a long list, and writing it, do not belong on an async thread.
+    async fn install(&self, body: Bytes, now: Timestamp) -> Result<(), RefreshError> {
+        let (live, file, url) = (self.live.clone(), self.file.clone(), self.uri.to_string());
+        let install = move || {
+            let der = if pem::is_crl(&body) {
+                pem::read_crl(&body)
+                    .map_err(|error| RefreshError::Fetch { url: url.clone(), cause: error.to_string() })?
+            } else {
+                body.into()
+            };
+            let installed =
+                live.install(&der, now).map_err(|source| RefreshError::Install { url: url.clone(), source })?;
+            if let Installed::Replaced { number, revoked, ended, .. } = installed {
+                info!(%number, revoked, ended, source = url, "CRL in force");
+                if let Some(Err(error)) = file.map(|file| keep(&file, &der)) {
+                    warn!(%error, "the CRL is in force, but cannot be kept for the next start");
+                }
+            }
+            Ok(())
+        };
+        spawn_blocking(install).await.expect("installing a CRL does not panic")
+    }
+
+    fn this_update(&self) -> Option<SystemTime> {
+        let list = self.live.freshness().into_iter().find_map(|freshness| freshness.list);
+        list.map(|(_, this_update, ..)| SystemTime::UNIX_EPOCH + this_update.since(Timestamp::MIN))
+    }
+
+    fn unfetched(&self, error: &(dyn std::error::Error + 'static)) -> RefreshError {
+        RefreshError::Fetch { url: self.uri.to_string(), cause: error_chain(error) }
+    }
+}
+
+fn keep(file: &Path, der: &[u8]) -> Result<(), FileError> {
+    if let Some(directory) = file.parent() {
+        files::create_directory(directory, Access::Public)?;
+    }
+    files::write(file, der, Access::Public)
+}

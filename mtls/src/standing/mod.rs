@@ -1,0 +1,234 @@
+//! Whether the servers that a client talks to are revoked: a live set of the client's own, its lists, and the connections that end
+//! when one of them revokes their server.
+//!
+//! It never judges a list, and never decides who is revoked; [`LiveSet`] does.
+
+mod authority;
+mod lists;
+mod sessions;
+mod watched;
+
+use std::{
+    error,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use pki::{
+    certificate::{Fingerprint, VerifiedId},
+    time::Timestamp,
+};
+use rustls::{
+    CertificateError, ClientConfig, Error, OtherError, RootCertStore, client::Resumption,
+    time_provider::TimeProvider as _,
+};
+use rustls_pki_types::CertificateDer;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+pub(crate) use self::authority::{AuthorityStanding, first_contact};
+pub use self::{
+    authority::FirstContactError,
+    lists::{Lists, RefreshError},
+    watched::{WatchedConnector, WatchedStream},
+};
+use self::{sessions::ClientSessions, watched::Watch};
+use crate::{
+    client,
+    clock::Clock,
+    errors::find,
+    identity::{Identity, IdentityError},
+    paths::{ChainDigest, VerifiedPaths},
+    peer::Presented,
+    relying_party::{RelyingPartyError, issuers},
+    revocation::{LiveSet, Refusal},
+    validation::PathValidator,
+};
+
+/// What happens to a server of which no current CRL says anything. One that is revoked is refused in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnMissingCrl {
+    /// It is refused: whether it was revoked is not known.
+    #[default]
+    Refuse,
+    /// It is talked to all the same, for where no CRL can be fetched: a server that was revoked then still passes.
+    Accept,
+}
+
+/// What may be chosen about a client.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The HTTPS address of the authority that the client enrolled with, if it is known: the lists are fetched there. Otherwise they
+    /// are fetched where the certificates say.
+    pub authority: Option<Url>,
+    /// Where the last good lists are kept; made if it is not there.
+    pub crl_directory: PathBuf,
+    /// How often the lists are asked for while the client runs.
+    pub crl_refresh: Duration,
+    /// What happens to a server of which no current list says anything.
+    pub on_missing_crl: OnMissingCrl,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+impl Options {
+    /// What most clients want: lists from where the certificates say, asked for every ten seconds and kept in this directory; a server
+    /// of which nothing is known is refused.
+    #[must_use]
+    pub fn new(crl_directory: PathBuf) -> Self {
+        Self {
+            authority: None,
+            crl_directory,
+            crl_refresh: Duration::from_secs(10),
+            on_missing_crl: OnMissingCrl::Refuse,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// Why a server is not talked to, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ServerRefusal {
+    /// Its certificate, or that of a CA above it, is revoked.
+    #[error("the server is revoked: {0}")]
+    Revoked(Refusal),
+    /// No current list says whether it is revoked.
+    #[error("whether the server is revoked is not known: {0}")]
+    Unknown(Refusal),
+}
+
+impl ServerRefusal {
+    /// The refusal that an error is about, if it is one: of a handshake, or of a connection that has ended.
+    #[must_use]
+    pub fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a Self> {
+        find(error).or_else(|| match find(error)? {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.downcast_ref(),
+            _ => None,
+        })
+    }
+}
+
+/// The standing of servers, as one client knows it; clones share it.
+#[derive(Clone, Debug)]
+pub struct ServerStanding(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
+    live: LiveSet,
+    on_missing_crl: OnMissingCrl,
+    clock: Clock,
+    /// The chains that a verifier found a path for.
+    paths: VerifiedPaths,
+    validator: PathValidator,
+    /// Ends the open connections when the lists are not current any more.
+    lapse: Mutex<CancellationToken>,
+}
+
+impl ServerStanding {
+    /// For a client with this identity: its own chain says which authorities there are. The lists that were in force when a client
+    /// last ran with this directory are in force again on return, if they can be believed.
+    pub fn new(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        options: Options,
+    ) -> Result<(Self, Lists), RelyingPartyError> {
+        let Options { authority, crl_directory, crl_refresh, on_missing_crl, clock } = options;
+        let issuers = lists::scoped(issuers(identity.chain(), root)?)?;
+        let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone())?;
+        let validator = PathValidator::of_servers(Arc::new(roots));
+        let (paths, lapse) = (VerifiedPaths::default(), Mutex::default());
+        let standing = Self(Arc::new(Parts { live, on_missing_crl, clock, paths, validator, lapse }));
+        let lists = Lists::new(&standing, &issuers, Fingerprint::of(root), authority.as_ref(), &crl_directory)?;
+        Ok((standing, lists.every(crl_refresh)))
+    }
+
+    /// A client that presents `identity`, trusts servers beneath `root`, and asks about each of them in the handshake. TLS sessions are
+    /// forgotten when somebody is revoked. Connections that stay open need [`Self::connector`] as well, and so do those that resume a
+    /// session.
+    pub fn tls(&self, identity: &Identity, root: &CertificateDer<'static>) -> Result<ClientConfig, IdentityError> {
+        let mut tls = client::asking(identity, root, &self.0.clock, Some(self.clone()))?;
+        tls.resumption = Resumption::store(Arc::new(ClientSessions::new(self.0.live.clone())));
+        Ok(tls)
+    }
+
+    /// Makes the connections of this connector end when their server is revoked, and asks about those that resume a session.
+    pub fn connector<C>(&self, connector: C) -> WatchedConnector<C> {
+        WatchedConnector::new(connector, self.clone())
+    }
+
+    /// Whether every list is here and current.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.0.live.ready(self.0.clock.now()).is_ok()
+    }
+
+    /// What is revoked at this moment, as far as servers and CAs go.
+    #[must_use]
+    pub fn live_set(&self) -> &LiveSet {
+        &self.0.live
+    }
+
+    /// Whether a server with these certificates may be talked to at this moment.
+    pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
+        let now = self.0.clock.now();
+        let mut unknown = None;
+        // Each by itself: where nothing is known of one of them, another one may be revoked all the same.
+        for certificate in chain.chunks(1) {
+            match self.0.live.check(certificate, now) {
+                Ok(()) => {}
+                Err(refusal @ Refusal::Revoked(_)) => return Err(ServerRefusal::Revoked(refusal)),
+                Err(refusal) => unknown = unknown.or(Some(refusal)),
+            }
+        }
+        match (unknown, self.0.on_missing_crl) {
+            (Some(refusal), OnMissingCrl::Refuse) => Err(ServerRefusal::Unknown(refusal)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A path was found for this chain.
+    pub(crate) fn remember(&self, chain: ChainDigest, presented: &Arc<Presented>) {
+        self.0.paths.remember(chain, Arc::clone(presented));
+    }
+
+    /// Puts a connection under the standing, if its server may be talked to. Under it first and asked second, so that whichever
+    /// revocation the question misses finds the connection.
+    fn watch(&self, chain: &[CertificateDer<'static>]) -> Result<Watch, Error> {
+        let presented = match ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest)) {
+            Some(presented) => presented,
+            None => {
+                let (end_entity, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+                let now = self.0.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
+                Arc::new(self.0.validator.validate(end_entity, above, now, |_| true)?)
+            }
+        };
+        let lapse = self.lapse().child_token();
+        let watch =
+            Watch::new(self.clone(), Arc::clone(&presented.ids), self.0.live.watch(Arc::clone(&presented.ids)), lapse);
+        self.check(&presented.ids).map(|()| watch).map_err(refused)
+    }
+
+    /// Ends every open connection if the lists are not current any more: then nothing is known of any server.
+    fn end_if_lapsed(&self) {
+        if self.0.on_missing_crl == OnMissingCrl::Refuse && !self.is_current() {
+            std::mem::take(&mut *self.lapse()).cancel();
+        }
+    }
+
+    fn lapse(&self) -> MutexGuard<'_, CancellationToken> {
+        // Nothing in here can panic half-way.
+        self.0.lapse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+}
+
+/// In the form in which a TLS verifier says no.
+pub(crate) fn refused(refusal: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
+}
