@@ -83,7 +83,7 @@ impl Watch {
         registration: Registration,
         lapse: CancellationToken,
     ) -> Self {
-        let revoked = Box::pin(registration.end().cancelled_owned());
+        let revoked = Box::pin(registration.end().begun_owned());
         Self { standing, chain, _registration: registration, revoked, lapsed: Box::pin(lapse.cancelled_owned()) }
     }
 
