@@ -201,8 +201,15 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let certificates = records.iter().zip(outcomes).map(|(record, (_, outcome))| {
         Outcome::new(record.serial, record.common_name.clone(), *outcome, now, arguments.reason)
     });
+    if !of_unknown.is_empty() && arguments.reason.is_compromise() {
+        output::remark(
+            "the key of a certificate that is not known here is not known either, so it may be certified again; name its file, \
+             if there is one: --cert FILE",
+        );
+    }
     let of_unknown = of_unknown.iter().map(|(serial, outcome)| {
-        Outcome::new(*serial, format!("a certificate {UNKNOWN}"), *outcome, now, arguments.reason)
+        let name = format!("a certificate {UNKNOWN}");
+        Outcome { key_compromised: false, ..Outcome::new(*serial, name, *outcome, now, arguments.reason) }
     });
     let is_left = |token: &TokenId| !revoked.tokens.contains(token);
     let report = Report {
