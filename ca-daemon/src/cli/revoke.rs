@@ -39,6 +39,14 @@ use crate::{
 /// How many certificates are named one by one.
 pub(super) const NAMED: usize = 20;
 
+/// What is revoked besides the certificates.
+#[derive(Debug, Args)]
+struct Besides {
+    /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
+    #[arg(long, conflicts_with = "issuing")]
+    with_token: bool,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
@@ -47,9 +55,8 @@ pub(super) struct Arguments {
     /// privilege-withdrawn
     #[arg(long, default_value_t)]
     pub(super) reason: RevocationReason,
-    /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
-    #[arg(long, conflicts_with = "issuing")]
-    with_token: bool,
+    #[command(flatten)]
+    besides: Besides,
     #[command(flatten)]
     pub(super) by_root: ByRoot,
     /// Say what would be revoked and who of it is connected where right now, and revoke nothing
@@ -154,7 +161,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         ));
     }
     let usable = usable_tokens(store, &records, arguments.selection.tokens(), now).await?;
-    if !arguments.with_token {
+    if !arguments.besides.with_token {
         for token in usable.iter().take(NAMED) {
             output::remark(&still_enrolls(token));
         }
@@ -185,7 +192,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     if let Some(ahead) = store.newest(Issuer::Issuing).await?.ahead {
         output::remark(&ahead.to_string());
     }
-    let with_tokens = if arguments.with_token { WithTokens::Revoke } else { WithTokens::Leave };
+    let with_tokens = if arguments.besides.with_token { WithTokens::Revoke } else { WithTokens::Leave };
     let target =
         Target { serials: &serials, names: &names, tokens: &tokens, with_tokens, strays: &strays, unknown: &unknown };
     let revoked = authority.revoke_target(target, arguments.reason, now).await?;
@@ -201,8 +208,15 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let certificates = records.iter().zip(outcomes).map(|(record, (_, outcome))| {
         Outcome::new(record.serial, record.common_name.clone(), *outcome, now, arguments.reason)
     });
+    if !of_unknown.is_empty() && arguments.reason.is_compromise() {
+        output::remark(
+            "the key of a certificate that is not known here is not known either, so it may be certified again; name its file, \
+             if there is one: --cert FILE",
+        );
+    }
     let of_unknown = of_unknown.iter().map(|(serial, outcome)| {
-        Outcome::new(*serial, format!("a certificate {UNKNOWN}"), *outcome, now, arguments.reason)
+        let name = format!("a certificate {UNKNOWN}");
+        Outcome { key_compromised: false, ..Outcome::new(*serial, name, *outcome, now, arguments.reason) }
     });
     let is_left = |token: &TokenId| !revoked.tokens.contains(token);
     let report = Report {
