@@ -23,7 +23,7 @@ use crate::{
     authority::{Authority, IssueError, PublishError},
     feed::{Announced, Feed},
     settings::{CrlKind, Issuer},
-    store::{CrlHead, Status, StoreError},
+    store::{CrlHead, Newest, Status, StoreError},
 };
 
 /// How long the daemon's own certificate lives; its key is never on a disk and ends with the process.
@@ -279,9 +279,9 @@ pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock
     let mut taken_back = feed.taken_back();
     let mut announced = feed.announced();
     Contact::made(&feed, pace).await;
-    let is_behind = |now: &Announced| now.issuing.complete < now.issuing.number && now.issuing.ahead.is_none();
+    let is_behind = |newest: &Newest| newest.complete < newest.number && newest.ahead.is_none();
     loop {
-        if announced.wait_for(is_behind).await.is_err() {
+        if announced.wait_for(|now: &Announced| is_behind(&now.issuing)).await.is_err() {
             return;
         }
         tokio::time::sleep(pace.coalescing).await;
@@ -290,7 +290,15 @@ pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock
             taken_back.mark_unchanged();
             Contact::made(&feed, pace).await;
         }
-        if !is_behind(&announced.borrow()) {
+        // Once its files were replaced, which was said, the database takes nothing more.
+        if authority.store().check_beneath().is_err() {
+            return;
+        }
+        // Somebody else may have signed it meanwhile.
+        if authority.store().newest(Issuer::Issuing).await.is_ok_and(|newest| !is_behind(&newest)) {
+            if let Err(error) = feed.refresh().await {
+                error!(%error, "the database cannot be read");
+            }
             continue;
         }
         if let Err(error) = authority.publish(Issuer::Issuing, clock.now()).await {
