@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends that was let in once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +71,6 @@ impl End {
     /// Resolves when the connection has to end.
     pub(crate) async fn begun(&self) {
         self.0.begun.cancelled().await;
-    }
-
-    /// As [`Self::begun`], for whoever has to keep what is waited for.
-    pub(crate) fn begun_owned(&self) -> WaitForCancellationFutureOwned {
-        self.0.begun.clone().cancelled_owned()
     }
 
     /// Resolves when nothing of the connection is left.

@@ -206,8 +206,9 @@ impl ServerStanding {
             }
         };
         let lapse = self.lapse().child_token();
-        let registration = self.0.live.watch(Arc::clone(&presented.ids), presented.validity.not_after);
-        let watch = Watch::new(self.clone(), Arc::clone(&presented.ids), registration, lapse);
+        let (ids, not_after) = (Arc::clone(&presented.ids), presented.validity.not_after);
+        let registration = self.0.live.watch(Arc::clone(&ids), not_after);
+        let watch = Watch::new(self.clone(), ids, registration, lapse);
         self.check(&presented.ids).map(|()| watch).map_err(refused)
     }
 

@@ -18,7 +18,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use pki::certificate::VerifiedId;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{ServerRefusal, ServerStanding};
@@ -72,8 +72,8 @@ pub(super) struct Watch {
     chain: Arc<[VerifiedId]>,
     /// For as long as the connection is open.
     _registration: Registration,
-    revoked: Pin<Box<WaitForCancellationFutureOwned>>,
-    lapsed: Pin<Box<WaitForCancellationFutureOwned>>,
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    has_ended: bool,
 }
 
 impl Watch {
@@ -83,13 +83,20 @@ impl Watch {
         registration: Registration,
         lapse: CancellationToken,
     ) -> Self {
-        let revoked = Box::pin(registration.end().begun_owned());
-        Self { standing, chain, _registration: registration, revoked, lapsed: Box::pin(lapse.cancelled_owned()) }
+        let revoked = registration.end();
+        let end = Box::pin(async move {
+            tokio::select! {
+                () = revoked.begun() => {}
+                () = lapse.cancelled() => {}
+            }
+        });
+        Self { standing, chain, _registration: registration, end, has_ended: false }
     }
 
     /// An error once the connection has to end.
     fn poll(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        if self.revoked.as_mut().poll(context).is_pending() && self.lapsed.as_mut().poll(context).is_pending() {
+        self.has_ended = self.has_ended || self.end.as_mut().poll(context).is_ready();
+        if !self.has_ended {
             return Ok(());
         }
         // A newer list may have come since it lapsed; the connection ends all the same.
