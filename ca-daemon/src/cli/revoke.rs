@@ -40,6 +40,7 @@ use crate::{
 pub(super) const NAMED: usize = 20;
 
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,
