@@ -190,7 +190,7 @@ impl Feed {
         }
         self.instance.end();
         self.has_left.send_replace(true);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Keeps the feed open until a goodbye is wanted. While it is not, the keepers' own intervals are what brings news.

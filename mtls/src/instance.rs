@@ -151,7 +151,8 @@ impl Instance {
     /// The authority has heard until when it admits clients.
     pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>) {
         let Some(said) = admits_until else { return };
-        if std::mem::replace(&mut self.state().until, Some(said)) != Some(said) {
+        let before = self.state().until.replace(said);
+        if before != Some(said) {
             self.keep().await;
         }
     }
@@ -224,7 +225,8 @@ impl Instance {
                 text.push_str(&run.secret.to_bearer());
                 // Whoever leaves takes the permission of those before along.
                 if let Some(until) = run.until.filter(|_| !state.is_leaving) {
-                    text.push_str(&format!(" {}", until.unix()));
+                    text.push(' ');
+                    text.push_str(&until.unix().to_string());
                 }
                 text.push('\n');
             }

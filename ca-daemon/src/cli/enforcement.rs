@@ -167,19 +167,15 @@ impl Rows {
                 continue;
             }
             let enforced = rows.iter().filter(|row| row.enforced).count();
-            lines += &format!(
-                "  {:<1$}   {enforced} of {2} enforce it:\n",
-                label(name, rows.len()),
-                self.width(),
-                rows.len()
-            );
+            let (label, width, all) = (label(name, rows.len()), self.width(), rows.len());
+            lines.extend([format!("  {label:<width$}   {enforced} of {all} enforce it:\n")]);
             // Whoever holds things up comes first.
             differing.sort_by_key(|row| row.enforced);
             for row in differing.iter().take(LISTED) {
                 lines += &self.line(&format!("  {}", row.instance.short()), &[row], now);
             }
             if let more @ 1.. = differing.len().saturating_sub(LISTED) {
-                lines += &format!("    ... and {more} more; --json names them\n");
+                lines.extend([format!("    ... and {more} more; --json names them\n")]);
             }
         }
         lines

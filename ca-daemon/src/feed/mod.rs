@@ -49,6 +49,8 @@ struct Shared {
     urls: Urls,
     announced: watch::Sender<Announced>,
     registry: Mutex<Registry>,
+    /// Until when a list is good that was signed before this daemon began, at the latest.
+    lists_end: Timestamp,
     /// Counts the confirmations, and whoever came or went.
     confirmed: watch::Sender<u64>,
     is_closed: watch::Sender<bool>,
@@ -186,6 +188,7 @@ impl Feed {
         }
         Ok(Self(Arc::new(Shared {
             registry: Mutex::new(registry),
+            lists_end: clock.now().plus(settings.crl_lifetime),
             announced: watch::Sender::new(announced),
             confirmed: watch::Sender::new(0),
             is_closed: watch::Sender::new(false),

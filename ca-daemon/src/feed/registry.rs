@@ -3,7 +3,10 @@
 //!
 //! It never asks what time it is, never writes anything down, and never takes one's word for the other's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pki::{instance::InstanceId, serial::Serial, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -169,9 +172,14 @@ impl Registry {
         Forgotten::Done(gone.into_iter().map(|key| key.instance).collect())
     }
 
-    /// Removes whoever cannot admit anybody any more.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<RelyingParty> {
-        let over: Vec<_> = self.all().filter(|instance| instance.is_over(now)).map(|it| it.record.clone()).collect();
+    /// Removes whoever cannot admit anybody any more. This database may be an older copy, and not know how somebody went on whom this
+    /// daemon has not heard; but no list from before its start is good for longer than until `lists_end`.
+    pub(super) fn expire(&mut self, lists_end: Timestamp, now: Timestamp) -> Vec<RelyingParty> {
+        let is_over = |instance: &&Instance| {
+            let latest = lists_end.plus(Duration::from_secs(instance.record.grace));
+            instance.is_over(now) && (instance.has_confirmed() || latest < now)
+        };
+        let over: Vec<_> = self.all().filter(is_over).map(|instance| instance.record.clone()).collect();
         for record in &over {
             self.remove(&record.key());
         }
@@ -201,5 +209,32 @@ impl Registry {
 
     fn of_certificate(&self, serial: &Serial) -> usize {
         self.instances.keys().filter(|key| key.serial == *serial).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_only_remembered_is_kept_until_no_list_from_before_is_good() {
+        let start = Timestamp::from_unix(1_795_510_800);
+        let at = |hours| start.plus(Duration::from_hours(hours));
+        let member = Member {
+            name: "service0".to_owned(),
+            serial: Serial::from_random([1; 16]),
+            instance: format!("{:032x}", 1).parse().unwrap(),
+            address: "10.0.0.1:1".to_owned(),
+            not_after: Timestamp::MAX,
+        };
+        let record = RelyingParty { admits_until: Some(at(1)), grace: 3600, ..member.first_record(start) };
+        let mut registry = Registry::new(vec![record.clone()]);
+        let lists_end = at(24);
+        assert_eq!(registry.expected(at(1)).len(), 1);
+        assert_eq!(registry.expected(at(2)).len(), 0, "as far as is known it refuses everybody");
+        assert_eq!(registry.expire(lists_end, at(25)), [], "an hour of grace is left");
+        assert_eq!(registry.expire(lists_end, at(26)), [record]);
+        assert_eq!(registry.take_unwritten(Unwritten::Change), (Vec::new(), vec![member.key()]));
+        assert_eq!(registry.forget("service0", None), Forgotten::Unknown);
     }
 }

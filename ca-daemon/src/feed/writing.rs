@@ -47,7 +47,7 @@ impl Feed {
 
     /// Expects nothing more of those who cannot admit anybody any more.
     fn expire(&self) {
-        for gone in self.registry().expire(self.0.clock.now()) {
+        for gone in self.registry().expire(self.0.lists_end, self.0.clock.now()) {
             let until = gone.admits_until.map(tracing::field::display);
             info!(
                 relying_party = %gone.name, instance = %gone.instance.short(), last_seen = %gone.last_seen, until,

@@ -301,7 +301,7 @@ async fn relying_parties_are_remembered_until_they_are_gone() {
     let (a, b) = (relying_party("a", 1, 1), relying_party("b", 2, 1));
     store.record_relying_parties(&[b.clone(), a.clone()], &[]).await.unwrap();
     let b = RelyingParty { claims: CrlNumber::new(7), ..relying_party("b", 2, 2) };
-    store.record_relying_parties(&[b.clone()], &[]).await.unwrap();
+    store.record_relying_parties(std::slice::from_ref(&b), &[]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [a.clone(), b.clone()]);
     let parties = [a.clone(), b.clone(), RelyingParty { crl_number: None, ..relying_party("c", 3, 1) }];
     assert_eq!(store.lags(&parties).await.unwrap(), [0, 0, 1]);
@@ -310,7 +310,7 @@ async fn relying_parties_are_remembered_until_they_are_gone() {
     }
     assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
     // One that comes back as it goes stays.
-    store.record_relying_parties(&[b.clone()], &[a.key(), b.key(), a.key()]).await.unwrap();
+    store.record_relying_parties(std::slice::from_ref(&b), &[a.key(), b.key(), a.key()]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [b]);
 }
 
