@@ -33,6 +33,7 @@ use tracing::{debug, info, warn};
 use url::Url;
 
 use crate::{
+    backoff::Backoff,
     errors::{error_chain, find},
     files,
     instance::Instance,
@@ -85,6 +86,7 @@ pub(crate) struct Feed {
     lists: Vec<Announced>,
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
+    backoff: Backoff,
     live: LiveSet,
     instance: Instance,
     leaving: CancellationToken,
@@ -150,8 +152,10 @@ impl Feed {
             .http2_keep_alive_interval(FEED_HEARTBEAT)
             .http2_keep_alive_timeout(FEED_HEARTBEAT)
             .build(connector);
+        let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::octets()));
         let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
-        Self { client, authority, lists, recoveries, live, instance, leaving, has_left, has_handed_over: false }
+        let has_handed_over = false;
+        Self { client, authority, lists, recoveries, backoff, live, instance, leaving, has_left, has_handed_over }
     }
 
     /// What ends it while it runs.
@@ -178,7 +182,6 @@ impl Feed {
 
     /// Keeps the feed open until a goodbye is wanted. While it is not, the keepers' own intervals are what brings news.
     async fn stay(&mut self) {
-        let mut backoff = BACKOFF;
         let mut complained = false;
         loop {
             let leaving = self.leaving.clone();
@@ -189,7 +192,8 @@ impl Feed {
             let error = match opened {
                 Ok(body) => {
                     info!(authority = %self.authority, "feed open: revocations arrive at once");
-                    (backoff, complained) = (BACKOFF, false);
+                    self.backoff.restart();
+                    complained = false;
                     let error = self.listen(body).await;
                     self.instance.disconnected();
                     error
@@ -203,13 +207,12 @@ impl Feed {
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
             }
-            backoff = backoff.min(longest_backoff(&error));
             tokio::select! {
                 () = leaving.cancelled() => return,
-                () = sleep(jittered(backoff)) => backoff *= 2,
+                () = sleep(self.backoff.pause(longest_backoff(&error))) => {}
                 Ok(()) = self.recoveries.changed() => {
-                    sleep(jittered(BACKOFF_RECOVERED)).await;
-                    backoff = BACKOFF;
+                    sleep(self.backoff.jittered(BACKOFF_RECOVERED)).await;
+                    self.backoff.restart();
                 }
             }
         }
@@ -473,7 +476,73 @@ fn longest_backoff(error: &FeedError) -> Duration {
     }
 }
 
-/// Half of it to one and a half times it, so that a thousand relying parties do not come back in the same instant.
-fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + f64::from(u32::from_ne_bytes(random::octets())) / f64::from(u32::MAX))
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, sync::mpsc};
+
+    use rustls::{RootCertStore, version::TLS13};
+    use tempfile::TempDir;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
+    fn to_nobody() -> (Feed, watch::Sender<u64>, TempDir) {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let tls = ClientConfig::builder_with_provider(crate::provider()).with_protocol_versions(&[&TLS13]).unwrap();
+        let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let (recovered, recoveries) = watch::channel(0);
+        let authority = format!("https://{address}").parse().unwrap();
+        let (directory, live) = (tempfile::tempdir().unwrap(), LiveSet::new(Vec::new()));
+        let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
+        (Feed::new(authority, tls, Vec::new(), recoveries, live, instance), recovered, directory)
+    }
+
+    /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.
+    #[tokio::test(start_paused = true)]
+    async fn every_pause_between_two_attempts_is_drawn() {
+        for (drawn, permille) in [(0, 500), (u32::MAX, 1500)] {
+            let (mut feed, recovered, _directory) = to_nobody();
+            let (sender, attempts) = mpsc::channel();
+            let mut count = 0;
+            feed.backoff = Backoff::new(BACKOFF, move || {
+                count += 1;
+                if count == 7 {
+                    // In the middle of the seventh pause; the draw after this one is for what is waited instead of it.
+                    recovered.send_modify(|recoveries| *recoveries += 1);
+                }
+                let _ = sender.send(Instant::now());
+                drawn
+            });
+            let running = tokio::spawn(feed.run());
+            let mut failures = Vec::new();
+            // Time passes by itself once nothing else is to be done.
+            let all = async {
+                while failures.len() < 10 {
+                    sleep(Duration::from_millis(1)).await;
+                    failures.extend(attempts.try_iter());
+                }
+            };
+            timeout(Duration::from_mins(5), all).await.expect("each pause is drawn");
+            running.abort();
+            let pauses = failures.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis());
+            let expected = [100, 200, 400, 800, 1000, 1000, 0, 500, 100].map(|average| average * permille / 1000);
+            for (pause, expected) in pauses.zip(expected) {
+                // Timers are as fine as a millisecond.
+                assert!(
+                    (expected..expected + 10).contains(&pause),
+                    "{pause} ms in place of {expected} ms, {failures:?}"
+                );
+            }
+        }
+    }
+
+    /// What it draws from is the operating system's generator: four equal draws would be a wonder.
+    #[tokio::test]
+    async fn no_two_relying_parties_draw_the_same() {
+        let mut pauses: Vec<_> = (0..4).map(|_| to_nobody().0.backoff.pause(MAX_BACKOFF)).collect();
+        pauses.dedup();
+        assert!(pauses.len() > 1, "{pauses:?}");
+    }
 }

@@ -73,6 +73,7 @@ pub mod revocation;
 
 mod acceptor;
 mod at_once;
+mod backoff;
 mod corked;
 mod farewell;
 mod feed;
