@@ -254,11 +254,7 @@ impl Fleet {
         command.arg("revoke").args(arguments).args(["--wait", "1h"]);
         let said = interrupt_when(
             &mut command,
-            |line| {
-                let mut words = line.split_whitespace();
-                let is_one = words.next().is_some_and(|name| confirming.contains(&name));
-                is_one && !line.contains("not confirmed")
-            },
+            |line| enforcing(line).is_some_and(|name| confirming.contains(&name)),
             confirming.len(),
         );
         assert_eq!(said.code(), 5, "{said:#?}");
@@ -345,6 +341,15 @@ impl Client {
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// The service that enforces the revocation, if that is what a line of `revoke` says.
+#[must_use]
+pub fn enforcing(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let name = words.next()?;
+    let is_so = !line.contains("not confirmed") && words.any(|word| word == "ms" || word == "already");
+    is_so.then_some(name)
 }
 
 /// GET over plain HTTP with curl: status (0 without an answer) and body.

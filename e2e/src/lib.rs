@@ -8,7 +8,7 @@ mod network;
 mod process;
 
 pub use self::{
-    fleet::{Client, Fleet, Service},
+    fleet::{Client, Fleet, Service, enforcing},
     network::{Network, run_in},
-    process::{Output, PATIENCE, Process, binary, run, wait_until},
+    process::{Output, PATIENCE, Process, binary, example, run, wait_until},
 };

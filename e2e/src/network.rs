@@ -4,10 +4,15 @@
 //! It never touches an interface or a namespace that it has not made, and removes both in the end.
 
 use std::{
+    fs::File,
     net::Ipv4Addr,
+    os::fd::AsFd as _,
+    path::Path,
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{Output, run};
 
@@ -82,6 +87,14 @@ impl Network {
         let Self { namespace, outside, inside, here, there } = self;
         ip(&["neigh", "del", &there.to_string(), "dev", outside]).expect("it was cut");
         ip(&["-n", namespace, "neigh", "del", &here.to_string(), "dev", inside]).expect("it was cut");
+    }
+
+    /// Moves the calling thread to the other side, for good: what it connects to, it reaches from there.
+    pub fn enter(&self) {
+        let namespace =
+            File::open(Path::new("/var/run/netns").join(&self.namespace)).expect("iproute2 has put it there");
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+            .expect("whoever made it may enter");
     }
 
     /// A command that runs at the other side, as the same process that is started.

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc,
+    sync::{Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +24,14 @@ pub fn binary(name: &str) -> PathBuf {
     // Tests lie in target/PROFILE/deps, programs beside this one.
     let path = own.ancestors().find(|path| !path.ends_with("deps") && path.is_dir()).unwrap_or(&own).join(name);
     assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
+    path
+}
+
+/// The example `name` of this package, which `cargo test` builds, and `cargo build --workspace --examples`.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let path = binary("ca-daemon").with_file_name("examples").join(name);
+    assert!(path.exists(), "{} is not built; run: cargo build --workspace --examples", path.display());
     path
 }
 
@@ -104,7 +112,8 @@ pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    lines: mpsc::Receiver<String>,
+    // Behind a lock, so that threads may share what has processes.
+    lines: Mutex<mpsc::Receiver<String>>,
     log: PathBuf,
 }
 
@@ -130,13 +139,14 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        Self { child, lines, log: log.to_owned() }
+        Self { child, lines: Mutex::new(lines), log: log.to_owned() }
     }
 
     /// The next line on its standard output.
     #[must_use]
     pub fn line(&self) -> String {
-        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line ({error}); its log:\n{}", self.log()))
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no line ({error}); its log:\n{}", self.log()))
     }
 
     /// Its process id.
@@ -170,7 +180,12 @@ impl Process {
     /// Sends a signal, and waits until it has ended.
     pub fn end_with(&mut self, signal: Signal) -> ExitStatus {
         self.signal(signal);
-        wait_until("the process ends after the signal", || self.child.try_wait().expect("it is our child"))
+        self.wait()
+    }
+
+    /// Waits until it ends.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until("the process ends", || self.child.try_wait().expect("it is our child"))
     }
 
     /// Kills it (SIGKILL), and waits until it is gone.
