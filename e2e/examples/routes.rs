@@ -56,6 +56,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     terminate.recv().await;
     shutdown.cancel();
     serving.await?;
+    // Otherwise every revocation would wait for it.
+    relying_party.goodbye().await;
     Ok(())
 }
 

@@ -181,8 +181,14 @@ impl Round<'_> {
             }
             if !is_undisturbed {
                 self.tally.disturbed += 1;
-                // Everything is well again, and everybody confirms.
-                complaints.extend(self.revoke("1m", &dealings).complaints(true));
+                // Everything is well again, and everybody confirms; who was restarted may have to come back first.
+                wait_until("everybody confirms", || {
+                    let again = self.revoke("1m", &dealings);
+                    let complaint = again.complaints(false);
+                    let is_over = complaint.is_some() || again.is_of_all();
+                    complaints.extend(complaint);
+                    is_over.then_some(())
+                });
             }
             if complaints.is_empty() {
                 wait_until("the client is refused everywhere", || {
@@ -225,11 +231,15 @@ impl Round<'_> {
 }
 
 impl Said {
+    fn is_of_all(&self) -> bool {
+        self.code == Some(0) && self.enforcing.len() == NAMES.len()
+    }
+
     /// The code has to fit what was said; where nothing stood in the way, everybody has to confirm.
     fn complaints(&self, is_expected_of_all: bool) -> Option<String> {
-        let is_enforced = self.enforcing.len() == NAMES.len() && !self.text.contains("not confirmed");
-        let expected = if is_enforced { 0 } else { 5 };
-        let fits = self.code == Some(expected) && (expected == 0 || !is_expected_of_all);
+        // Who has said goodbye is not waited for, and lets nobody in before it is back and enforces what everybody does.
+        let expected = if self.text.contains("not confirmed") { 5 } else { 0 };
+        let fits = self.code == Some(expected) && (self.is_of_all() || !is_expected_of_all);
         (!fits).then(|| format!("revoke ended with {:?}, and had said:\n{}", self.code, self.text))
     }
 }
