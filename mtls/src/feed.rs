@@ -3,33 +3,30 @@
 //!
 //! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
 
+mod link;
+
 use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use pki::{
-    crl::CrlNumber,
     pem,
     wire::{
-        CONFIRM_PATH, Confirmation, FEED_HEARTBEAT, FEED_PATH, FeedEvent, HAND_OVER_PATH, PEM, ROLL_CALL_CERTIFICATES,
-        ROLL_CALL_PATH, RollCallAnswer,
+        CONFIRM_PATH, Confirmation, Current, FEED_HEARTBEAT, FEED_PATH, FeedEvent, HAND_OVER_PATH, PEM,
+        ROLL_CALL_CERTIFICATES, ROLL_CALL_PATH, RollCallAnswer,
     },
 };
-use rustls::ClientConfig;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{debug, info, warn};
 use url::Url;
 
+use self::link::{AuthorityClient, Question};
+pub(crate) use self::link::{FeedEnd, Link, link};
 use crate::{
     errors::{error_chain, find},
     files,
@@ -64,17 +61,34 @@ const MAX_LINE: usize = 64 * 1024;
 #[derive(Debug)]
 pub(crate) struct Announced {
     pub(crate) url: String,
-    pub(crate) announce: watch::Sender<Option<CrlNumber>>,
+    pub(crate) announce: watch::Sender<Option<Current>>,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Where what is in force is kept.
     pub(crate) files: ListFiles,
 }
 
+impl Announced {
+    /// Tells the keeper. Whether there is a higher number than was ever announced in this run: that is remembered, also while the
+    /// feed is not open.
+    fn hear(&self, current: &Current) -> bool {
+        self.announce.send_if_modified(|known| {
+            let (before, now) = (known.as_ref().map(|known| known.number), Some(current.number));
+            if now >= before {
+                *known = Some(current.clone());
+            }
+            now > before
+        })
+    }
+}
+
 /// The relying party's end of the feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
+    client: AuthorityClient,
     authority: Url,
+    opened: watch::Sender<Option<u64>>,
+    /// What keepers want to know of the authority.
+    questions: mpsc::Receiver<Question>,
     lists: Vec<Announced>,
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
@@ -85,6 +99,8 @@ pub(crate) struct Feed {
     reported: u64,
     /// Whether this connection has seen the CRLs handed over.
     has_handed_over: bool,
+    /// When a keeper's question last had the CRLs handed over.
+    handed_over: Option<Instant>,
 }
 
 /// Why the feed broke off; it is opened again.
@@ -114,38 +130,39 @@ struct Heard {
 }
 
 impl Feed {
-    pub(crate) fn new(
-        authority: Url,
-        tls: ClientConfig,
-        lists: Vec<Announced>,
-        recoveries: watch::Receiver<u64>,
-        live: LiveSet,
-    ) -> Self {
-        let mut tcp = tcp::connector(Names::default(), PATIENCE);
-        tcp.enforce_http(false);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .http2_only(true)
-            // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
-            .http2_keep_alive_interval(FEED_HEARTBEAT)
-            .http2_keep_alive_timeout(FEED_HEARTBEAT)
-            .build(connector);
+    pub(crate) fn new(end: FeedEnd, lists: Vec<Announced>, recoveries: watch::Receiver<u64>, live: LiveSet) -> Self {
+        let FeedEnd { authority, client, opened, questions } = end;
         let instance = format!("{:032x}", u128::from_ne_bytes(random::octets()));
-        Self { client, authority, lists, recoveries, live, instance, reported: 0, has_handed_over: false }
+        Self {
+            client,
+            authority,
+            opened,
+            questions,
+            lists,
+            recoveries,
+            live,
+            instance,
+            reported: 0,
+            has_handed_over: false,
+            handed_over: None,
+        }
     }
 
     /// Keeps the feed open, for ever. While it is not, the keepers' own intervals are what brings news.
     pub(crate) async fn run(mut self) {
         let mut backoff = BACKOFF;
         let mut complained = false;
+        let mut openings = 0;
         loop {
             let error = match self.open().await {
                 Ok(body) => {
                     info!(authority = %self.authority, "feed open: revocations arrive at once");
                     (backoff, complained) = (BACKOFF, false);
-                    self.listen(body).await
+                    openings += 1;
+                    self.opened.send_replace(Some(openings));
+                    let error = self.listen(body).await;
+                    self.opened.send_replace(None);
+                    error
                 }
                 Err(error) => error,
             };
@@ -189,13 +206,21 @@ impl Feed {
                 confirmed = Some(settled);
             }
             let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
-            let frame = tokio::select! {
+            let heard = tokio::select! {
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
                     Ok(()) => continue,
                     // The keepers have ended, and so is this to: the authority has nothing to do with it.
                     Err(_) => std::future::pending().await,
                 },
-                frame = timeout(SILENCE, body.frame()) => frame,
+                Some(question) = self.questions.recv() => Err(question),
+                frame = timeout(SILENCE, body.frame()) => Ok(frame),
+            };
+            let frame = match heard {
+                Ok(frame) => frame,
+                Err(question) => match self.answer_keeper(question).await {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                },
             };
             match frame {
                 Err(_) => return FeedError::Silent,
@@ -233,14 +258,8 @@ impl Feed {
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
             heard.roll_call = event.roll_call.or(heard.roll_call);
             for list in &self.lists {
-                if let Some(number) = event.crls.get(&list.url) {
-                    heard.is_news |= list.announce.send_if_modified(|announced| {
-                        let is_newer = *announced < Some(*number);
-                        if is_newer {
-                            *announced = Some(*number);
-                        }
-                        is_newer
-                    });
+                if let Some(current) = event.crls.get(&list.url) {
+                    heard.is_news |= list.hear(current);
                 }
             }
         }

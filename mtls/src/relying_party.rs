@@ -20,11 +20,11 @@ use crate::{
     acceptor::{Acceptor, Parts},
     client,
     clock::Clock,
-    feed::{Announced, Feed},
+    feed::{self, Announced, Feed},
     identity::{Identity, IdentityError, ServerIdentity},
     metrics::Metrics,
     proxy::ProxyFrom,
-    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Source, StalenessLog},
+    revocation::{Channels, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Source, StalenessLog},
     server,
     sessions::Sessions,
     verifier::LiveClientVerifier,
@@ -136,6 +136,14 @@ impl RelyingParty {
                 locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
             }
         };
+        let authority = match feed {
+            // Without lists there is nothing to hear of.
+            Some(authority) if !locations.is_empty() => {
+                Some(feed::link(&authority, client::to_authority(identity, Fingerprint::of(root), &clock)?))
+            }
+            _ => None,
+        };
+        let (link, feed) = authority.unzip();
         let mut keepers = Vec::new();
         let mut announced = Vec::new();
         let (recovered, recoveries) = watch::channel(0);
@@ -152,17 +160,13 @@ impl RelyingParty {
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
+            // The feed speaks of the lists of the authorities above; others are not its to vouch for.
+            let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
-            keepers.push(Keeper::restore(live, location, files, crl_refresh, clock.clone(), channels));
+            let origin = Origin { location, link };
+            keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
-        let feed = match feed {
-            // Without lists there is nothing to hear of.
-            Some(authority) if !announced.is_empty() => {
-                let tls = client::to_authority(identity, Fingerprint::of(root), &clock)?;
-                Some(Feed::new(authority, tls, announced, recoveries, live.clone()))
-            }
-            _ => None,
-        };
+        let feed = feed.map(|end| Feed::new(end, announced, recoveries, live.clone()));
 
         let server_identity = ServerIdentity::new(identity)?;
         let mut roots = RootCertStore::empty();

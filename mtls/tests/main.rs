@@ -4,6 +4,7 @@
 
 mod common;
 
+mod announced;
 mod attacks;
 mod clocks;
 mod corpus;
@@ -16,6 +17,7 @@ mod handshake;
 mod identity;
 mod issuers;
 mod keeper;
+mod lacking;
 mod live_set;
 mod proxy;
 mod returning;

@@ -167,7 +167,7 @@ struct Lines(Incoming);
 impl Lines {
     /// The next number of the issuing CA's CRL; none at the end.
     async fn next(&mut self) -> Option<i64> {
-        Some(self.event().await?.crls[ISSUING].get())
+        Some(self.event().await?.crls[ISSUING].number.get())
     }
 
     async fn event(&mut self) -> Option<FeedEvent> {

@@ -19,7 +19,7 @@ use pki::{
     crl::CrlNumber,
     serial::Serial,
     time::Timestamp,
-    wire::{Confirmation, FeedEvent},
+    wire::{Confirmation, Current, FeedEvent, Listing},
 };
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -36,7 +36,7 @@ use self::{
 };
 use crate::{
     settings::{Issuer, Settings},
-    store::{Ahead, Newest, RelyingParty, Store, StoreError},
+    store::{Ahead, Contents, Newest, RelyingParty, Store, StoreError},
 };
 
 /// How often it is looked whether some process changed the database without telling the daemon.
@@ -108,7 +108,10 @@ pub(crate) struct Announced {
 
 impl Announced {
     fn new(urls: &Urls, root: Newest, issuing: Newest, roll_call: Option<u64>) -> Self {
-        let crls = BTreeMap::from([(urls.root.clone(), root.number), (urls.issuing.clone(), issuing.number)]);
+        let crls = BTreeMap::from([
+            (urls.root.clone(), current(Issuer::Root, &root)),
+            (urls.issuing.clone(), current(Issuer::Issuing, &issuing)),
+        ]);
         let mut line = serde_json::to_vec(&FeedEvent { crls, roll_call }).expect("addresses and numbers serialize");
         line.push(b'\n');
         Self { line: line.into(), root, issuing, roll_call }
@@ -285,6 +288,11 @@ impl Feed {
             self.refresh().await?;
         }
         Ok(true)
+    }
+
+    /// Whose lists are announced under this distribution point.
+    pub(crate) fn issuer_at(&self, url: &str) -> Option<Issuer> {
+        Issuer::ALL.into_iter().find(|issuer| self.0.urls.of(*issuer) == url)
     }
 
     /// Notes that lists were taken back and are to be published.
@@ -465,6 +473,22 @@ pub(crate) fn describe_ahead(ahead: &Ahead, newest: CrlNumber) -> String {
          of them. If there is none: revoke again what was revoked since the copy was made, all at once, or, if nothing was: \
          ca-daemon crl --resign"
     )
+}
+
+/// What is announced of an issuer's lists.
+fn current(issuer: Issuer, newest: &Newest) -> Current {
+    let listing = |path: &str, number, contents: Option<Contents>| Listing {
+        path: path.to_owned(),
+        number,
+        size: contents.map(|contents| contents.size),
+        sha256: contents.map(|contents| contents.sha256.to_string()),
+    };
+    let delta = issuer.delta_path().zip(newest.delta);
+    Current {
+        number: newest.number,
+        complete: listing(issuer.crl_path(), newest.complete, newest.complete_contents),
+        delta: delta.map(|(path, (number, contents))| listing(path, number, contents)),
+    }
 }
 
 async fn read_newest(store: &Store) -> Result<(Newest, Newest), StoreError> {

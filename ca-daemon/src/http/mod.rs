@@ -6,6 +6,7 @@ mod conditional;
 mod enroll;
 mod error;
 mod feed;
+mod known;
 mod operations;
 mod publication;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use axum::{
 };
 use http::{HeaderMap, Method, Uri, request::Parts};
 use mtls::{clock::Clock, limits};
-use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, HAND_OVER_PATH, ROLL_CALL_PATH};
+use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH};
 
 use self::{error::HttpError, publication::Published};
 use crate::{
@@ -34,6 +35,8 @@ use crate::{
 
 /// The largest confirmation: some of it is remembered for as long as the relying party is.
 const MAX_CONFIRMATION: usize = 8 * 1024;
+/// The largest question about numbers.
+const MAX_QUESTION: usize = 4 * 1024;
 /// The largest answer to a roll call: all the certificates that one may name take less.
 const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -63,8 +66,11 @@ pub(crate) fn private_routes(app: App) -> Router {
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
         .route(HAND_OVER_PATH, post(feed::hand_over))
+        .route(KNOWN_PATH, post(known::known).layer(DefaultBodyLimit::max(MAX_QUESTION)))
         .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
-    with_common_parts(router, app)
+    // The same lists as in plain HTTP, for whoever wants to know that they come from here: they are public, so nobody is asked
+    // for a certificate.
+    with_common_parts(with_crls(router), app)
 }
 
 /// What is served to everybody in plain HTTP.
@@ -73,6 +79,18 @@ pub(crate) fn public_routes(app: App) -> Router {
         .route("/healthz", get(operations::health))
         .route("/readyz", get(operations::readiness))
         .route("/metrics", get(operations::metrics));
+    for issuer in Issuer::ALL {
+        router = router.route(
+            issuer.certificate_path(),
+            get(async move |State(app): State<App>, headers: HeaderMap| {
+                publication::certificate(&app, issuer, &headers)
+            }),
+        );
+    }
+    with_common_parts(with_crls(router), app)
+}
+
+fn with_crls(mut router: Router<App>) -> Router<App> {
     for issuer in Issuer::ALL {
         let crls = [(CrlKind::Complete, Some(issuer.crl_path())), (CrlKind::Delta, issuer.delta_path())];
         for (kind, path) in crls {
@@ -84,14 +102,8 @@ pub(crate) fn public_routes(app: App) -> Router {
                 }),
             );
         }
-        router = router.route(
-            issuer.certificate_path(),
-            get(async move |State(app): State<App>, headers: HeaderMap| {
-                publication::certificate(&app, issuer, &headers)
-            }),
-        );
     }
-    with_common_parts(router, app)
+    router
 }
 
 fn with_common_parts(router: Router<App>, app: App) -> Router {

@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pki::{
+    certificate::Fingerprint,
     crl::{CrlDraft, CrlNumber, DeltaDraft, EncodedEntries, SignedCrl},
     issuing::{CertificateAuthority, IssuingError},
     time::Timestamp,
@@ -14,7 +15,7 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use tokio::task::spawn_blocking;
 
 use super::{
-    Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
+    Ahead, Contents, CrlHead, CrlRecord, Newest, Store, StoreError,
     pages::{self, Assembled, Complete},
     records,
 };
@@ -215,11 +216,7 @@ pub(super) async fn begin_publication(
 }
 
 /// Everything that was revoked up to this number is known here.
-pub(super) async fn note_number(
-    connection: &mut SqliteConnection,
-    issuer: Issuer,
-    number: CrlNumber,
-) -> Result<(), StoreError> {
+async fn note_number(connection: &mut SqliteConnection, issuer: Issuer, number: CrlNumber) -> Result<(), StoreError> {
     let query = sqlx::query("INSERT INTO crl_numbers (issuer, number) VALUES (?, ?) ON CONFLICT DO NOTHING");
     query.bind(issuer.as_str()).bind(number.get()).execute(connection).await?;
     Ok(())
@@ -247,7 +244,13 @@ async fn sign_complete(
     let head = next.head(period, Some(next.previous.this_update));
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
-    Ok(Complete::of(head, apart(move || signer.complete(draft)).await?, paging))
+    let sign = move || {
+        let signed = signer.complete(draft)?;
+        let contents = Contents::of(&signed.der);
+        Ok((signed, contents))
+    };
+    let (signed, contents) = apart(sign).await?;
+    Ok(Complete::of(head, signed, contents, paging))
 }
 
 pub(super) async fn put_delta(
@@ -283,7 +286,7 @@ pub(super) async fn put_delta(
     insert_delta(connection, &CrlRecord { head, der }, base, base_to).await
 }
 
-/// A CRL with a million entries takes a tenth of a second to sign, too long for a thread that others wait for.
+/// A CRL with a million entries takes a tenth of a second to sign, and some more to digest, too long for a thread that others wait for.
 async fn apart<T: Send + 'static>(
     sign: impl FnOnce() -> Result<T, IssuingError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -302,6 +305,8 @@ async fn head(connection: &mut SqliteConnection, issuer: Issuer, kind: CrlKind) 
 pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Newest, StoreError> {
     let row: Option<SqliteRow> = sqlx::query(
         "SELECT max(c.number, coalesce(d.number, 0)) AS newest, c.number AS complete,
+                c.size AS complete_size, c.sha256 AS complete_sha256,
+                d.number AS delta, d.size AS delta_size, d.sha256 AS delta_sha256,
                 s.last_number, s.ahead_number, s.ahead_by, s.ahead_at,
                 EXISTS (SELECT 1 FROM crl_numbers n
                         WHERE n.issuer = c.issuer AND n.number = s.ahead_number) AS is_known
@@ -324,7 +329,18 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
         _ => None,
     };
     let is_overtaken = records::number(&row, "last_number")? > number;
-    Ok(Newest { number, complete: records::number(&row, "complete")?, ahead, is_overtaken })
+    let delta = match row.try_get::<Option<i64>, _>("delta")? {
+        Some(_) => Some((records::number(&row, "delta")?, contents(&row, "delta_size", "delta_sha256")?)),
+        None => None,
+    };
+    let complete_contents = contents(&row, "complete_size", "complete_sha256")?;
+    Ok(Newest { number, complete: records::number(&row, "complete")?, complete_contents, delta, ahead, is_overtaken })
+}
+
+fn contents(row: &SqliteRow, size: &'static str, sha256: &'static str) -> Result<Option<Contents>, StoreError> {
+    let Some(length) = row.try_get::<Option<i64>, _>(size)? else { return Ok(None) };
+    let length = u64::try_from(length).map_err(|error| StoreError::damaged(size, &error))?;
+    Ok(Some(Contents { size: length, sha256: Fingerprint(records::octets(row, sha256)?) }))
 }
 
 /// The number of the issuer's current complete CRL.
@@ -360,12 +376,15 @@ pub(super) async fn insert_delta(
     base: CrlNumber,
     base_to: i64,
 ) -> Result<(), StoreError> {
+    // It is short.
+    let contents = Contents::of(&delta.der);
     sqlx::query(
-        "INSERT INTO deltas (issuer, number, base, base_to, this_update, next_update, previous_update, der)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO deltas (issuer, number, base, base_to, this_update, next_update, previous_update, der,
+                             size, sha256)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, base = excluded.base,
              base_to = excluded.base_to, this_update = excluded.this_update, next_update = excluded.next_update,
-             previous_update = excluded.previous_update, der = excluded.der",
+             previous_update = excluded.previous_update, der = excluded.der, size = excluded.size, sha256 = excluded.sha256",
     )
     .bind(delta.head.issuer.as_str())
     .bind(delta.head.number.get())
@@ -375,6 +394,8 @@ pub(super) async fn insert_delta(
     .bind(delta.head.next_update.unix())
     .bind(delta.head.previous_update.map(Timestamp::unix))
     .bind(&delta.der)
+    .bind(i64::try_from(contents.size).map_err(|error| StoreError::damaged("size", &error))?)
+    .bind(contents.sha256.0.as_slice())
     .execute(connection)
     .await?;
     Ok(())

@@ -34,7 +34,7 @@ pub(crate) use self::{
     error::StoreError,
     listing::{Filter, Live, Wanted},
     records::{
-        Ahead, CertificateRecord, CrlHead, CrlRecord, Newest, RelyingParty, Revocation, Status, TokenRecord,
+        Ahead, CertificateRecord, Contents, CrlHead, CrlRecord, Newest, RelyingParty, Revocation, Status, TokenRecord,
         TokenRefusal, Uses,
     },
     revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},

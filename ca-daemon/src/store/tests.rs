@@ -338,6 +338,8 @@ async fn a_database_from_before_the_deltas_goes_on() {
         "DROP TRIGGER revocations_compromise_keys",
         "DROP TRIGGER certificates_compromise_keys",
         "DROP TABLE compromised_keys",
+        "ALTER TABLE crls DROP COLUMN size",
+        "ALTER TABLE crls DROP COLUMN sha256",
         "DROP TRIGGER revocations_are_appended",
         "DROP TABLE crl_pages",
         "ALTER TABLE crls DROP COLUMN pages",

@@ -3,6 +3,7 @@
 //! It never decides by itself that a peer is revoked; it believes signed CRLs and nothing else.
 
 mod barriers;
+mod behind;
 mod connections;
 mod keeper;
 mod live;
@@ -20,6 +21,7 @@ pub use self::{
 pub(crate) use self::{
     connections::Registration,
     keeper::{Channels, Keeper, ListFiles, Progress},
+    location::Origin,
     snapshot::Source,
     staleness::StalenessLog,
 };
