@@ -274,8 +274,8 @@ impl Keeper {
                 () = news => RETRY,
                 () = sleep_until(until) => patience.min(MAX_RETRY),
                 Some(fetched) = self.bases.join_next() => {
-                    if let Ok((fetcher, fetched)) = fetched {
-                        self.put_beneath(fetcher, fetched).await;
+                    if let Ok((afresh, fetched)) = fetched {
+                        self.put_beneath(afresh, fetched).await;
                     }
                     patience.min(MAX_RETRY)
                 }
@@ -351,18 +351,18 @@ impl Keeper {
         if self.without_base.is_none() || !self.bases.is_empty() {
             return;
         }
-        let mut fetcher = self.complete.afresh();
+        let mut afresh = self.complete.afresh();
         let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
         self.bases.spawn(async move {
-            let fetched = fetcher.fetch(listing.as_ref()).await;
-            (fetcher, fetched)
+            let fetched = afresh.fetch(listing.as_ref()).await;
+            (afresh, fetched)
         });
     }
 
-    async fn put_beneath(&mut self, fetcher: Fetcher, fetched: Result<Fetched, FetchError>) {
+    async fn put_beneath(&mut self, afresh: Fetcher, fetched: Result<Fetched, FetchError>) {
         // Where it failed, it is fetched again when the delta is asked for next.
         let (Ok(Fetched::News(der)), Some(delta)) = (fetched, self.without_base.clone()) else { return };
-        self.complete = fetcher;
+        self.complete = afresh;
         let (installed, lists) = self.install(Lists { complete: Some(der), delta: Some(delta) }).await;
         self.take(installed, lists).await;
     }

@@ -89,6 +89,10 @@ struct Earlier {
     revoked: SerialSet,
 }
 
+/// More deltas have moved on without their bases than the authority can be asked about.
+#[derive(Debug)]
+struct TooMany;
+
 /// A complete CRL; shared by every list that a delta makes of it.
 #[derive(Debug)]
 struct Base {
@@ -591,7 +595,7 @@ impl LiveSet {
                 (Some(base), _) => (base, None),
                 // ... and also a list that was made of an older one and what deltas said until then.
                 (None, Some(list)) if list.number >= delta.base() && given.is_none() => {
-                    (&list.base, list.with_delta_before(&since_base).ok_or_else(missing)?)
+                    (&list.base, list.with_delta_before(&since_base).map_err(|TooMany| missing())?)
                 }
                 (None, _) => return Err(missing()),
             };
@@ -704,11 +708,11 @@ impl IssuerList {
         sets.all(|set| set.is_within(&others))
     }
 
-    /// What stays in force beside a delta that moves on to a base that is not here. None where too many have done so.
-    fn with_delta_before(&self, next: &SerialSet) -> Option<Option<Arc<Earlier>>> {
+    /// What stays in force beside a delta that moves on to a base that is not here.
+    fn with_delta_before(&self, next: &SerialSet) -> Result<Option<Arc<Earlier>>, TooMany> {
         let known: Vec<_> = self.before_delta().chain([next]).collect();
         if self.since_base.is_within(&known) {
-            return Some(self.earlier.clone());
+            return Ok(self.earlier.clone());
         }
         let (mut numbers, revoked) = match &self.earlier {
             Some(earlier) => (earlier.numbers.clone(), earlier.revoked.union(&self.since_base)),
@@ -716,7 +720,10 @@ impl IssuerList {
         };
         numbers.push(self.number);
         // The base and the number in force are asked about together with them, and what was settled before a restart.
-        (numbers.len() + 3 <= KNOWN_NUMBERS).then(|| Some(Arc::new(Earlier { numbers, revoked })))
+        if numbers.len() + 3 > KNOWN_NUMBERS {
+            return Err(TooMany);
+        }
+        Ok(Some(Arc::new(Earlier { numbers, revoked })))
     }
 
     /// The numbers of the lists whose revocations it has, its own last.

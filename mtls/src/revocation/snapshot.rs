@@ -119,7 +119,7 @@ impl<'a> Lists<'a> {
         let Some(first) = lists.next() else { return 0 };
         let mut seen: Vec<&SerialSet> = first.sets().collect();
         let mut count = first.revoked;
-        for set in lists.flat_map(|list| list.sets()) {
+        for set in lists.flat_map(IssuerList::sets) {
             count += set.count_outside(&seen);
             seen.push(set);
         }
