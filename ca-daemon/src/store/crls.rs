@@ -245,12 +245,12 @@ async fn sign_complete(
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
     let sign = move || {
-        let signed = signer.complete(draft)?;
-        let contents = Contents::of(&signed.der);
-        Ok((signed, contents))
+        let list = signer.complete(draft)?;
+        let contents = Contents::of(&list.der);
+        Ok((list, contents))
     };
-    let (signed, contents) = apart(sign).await?;
-    Ok(Complete::of(head, signed, contents, paging))
+    let (list, contents) = apart(sign).await?;
+    Ok(Complete::of(head, list, contents, paging))
 }
 
 pub(super) async fn put_delta(
