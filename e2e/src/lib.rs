@@ -6,9 +6,11 @@
 mod fleet;
 mod network;
 mod process;
+mod replay;
 
 pub use self::{
     fleet::{Client, Fleet, Service, enforcing},
     network::{Network, run_in},
     process::{Output, PATIENCE, Process, binary, example, run, wait_until},
+    replay::Replay,
 };

@@ -1,8 +1,8 @@
 //! The authority's database is an older copy, restored while services enforce what came after it.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
-use e2e::{Client, Fleet, run, wait_until};
+use e2e::{Client, Fleet, Replay, run, wait_until};
 
 fn alert(client: &Client, url: &str) -> Option<String> {
     client.request(1, url).json()["failures"][0]["alert"].as_str().map(str::to_owned)
@@ -198,4 +198,52 @@ fn an_authority_whose_files_are_taken_from_beneath_it_acknowledges_nothing_any_m
     fleet.ca().kill();
     fleet.start_ca();
     let _ = fleet.enroll("client_3");
+}
+
+/// The copy is from before any service was on the feed, so the authority waits for nobody; and the service, which is on neither the feed
+/// nor its connection, hears of the new list only where everybody does.
+#[test]
+fn a_service_that_is_off_the_feed_keeps_what_the_restored_authority_forgot_and_hands_it_over() {
+    let mut fleet = Fleet::new();
+    let backup = fleet.directory().join("backup.db");
+    let (client, bystander) = (fleet.enroll("client_1"), fleet.enroll("client_2"));
+    copy(&fleet, &backup);
+    let url = fleet.start_service("service0", &["--crl-refresh", "200ms"]).url();
+    fleet.wait_connected(1);
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
+    assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
+    let before = number(&fleet);
+
+    // While the daemon is down, the restored database says a higher number, without the revocation.
+    restore(&mut fleet, &backup);
+    wait_until("a higher number is given", || {
+        let _ = fleet.ca_daemon(&["crl", "--resign"]).success();
+        (number(&fleet) > before).then_some(())
+    });
+    let delta = fleet.directory().join("delta.crl");
+    let query = format!("SELECT writefile('{}', der) FROM deltas", delta.display());
+    let _ = run(Command::new("sqlite3").arg(fleet.ca_directory().join("ca.db")).arg(query)).success();
+    let complete = fleet.directory().join("complete.crl");
+    let _ = fleet.ca_daemon(&["crl", "--out", complete.to_str().unwrap_or_default()]).success();
+    let published = [("/crl/issuing.crl", complete), ("/crl/issuing-delta.crl", delta)];
+    let published = published.map(|(path, file)| (path.to_owned(), fs::read(file).expect("it was written")));
+    let replay = Replay::start(SocketAddr::from((fleet.address(), 8480)), published.into());
+    wait_until("the service refuses the list that lacks the revocation", || {
+        fleet.service(0).process.log().contains("lacks revocations").then_some(())
+    });
+    assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
+    drop(replay);
+
+    fleet.start_ca();
+    wait_until("the authority takes back what it forgot", || {
+        let shown = fleet.ca_daemon(&["show", "client_1", "--json"]).success().stdout;
+        shown.contains("revoked").then_some(())
+    });
+    wait_until("the service follows again", || {
+        let parties = fleet.ca_daemon(&["relying-parties", "--json"]).success().json();
+        (parties[0]["lag"] == 0 && parties[0]["crlNumber"].as_i64() > Some(before)).then_some(())
+    });
+    fleet.service(0).wait_ready();
+    assert_eq!(alert(&client, &url).as_deref(), Some("certificate_revoked"));
+    let _ = bystander.request(1, &url).success();
 }

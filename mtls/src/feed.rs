@@ -3,35 +3,32 @@
 //!
 //! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
 
+mod link;
+
 use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
 use pki::{
-    crl::CrlNumber,
     instance::InstanceId,
     pem,
     wire::{
-        CONFIRM_PATH, Confirmation, FEED_HEARTBEAT, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH,
+        CONFIRM_PATH, Confirmation, Current, FEED_HEARTBEAT, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH,
         INSTANCE_HEADER, PEM, PREDECESSORS_HEADER, Problem, ROLL_CALL_CERTIFICATES, ROLL_CALL_PATH, RollCallAnswer,
     },
 };
-use rustls::ClientConfig;
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use url::Url;
 
+pub(crate) use self::link::{AuthorityClient, FeedEnd, Link, link};
+use self::link::{Connector, Opening, Question};
 use crate::{
     backoff::Backoff,
     errors::{error_chain, find},
@@ -73,18 +70,35 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Announced {
     pub(crate) url: String,
-    pub(crate) announce: watch::Sender<Option<CrlNumber>>,
+    pub(crate) announce: watch::Sender<Option<Current>>,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Where what is in force is kept.
     pub(crate) files: ListFiles,
 }
 
+impl Announced {
+    /// Tells the keeper. Whether there is a higher number than was ever announced in this run: that is remembered, also while the
+    /// feed is not open.
+    fn hear(&self, current: &Current) -> bool {
+        self.announce.send_if_modified(|known| {
+            let (before, now) = (known.as_ref().map(|known| known.number), Some(current.number));
+            if now >= before {
+                *known = Some(current.clone());
+            }
+            now > before
+        })
+    }
+}
+
 /// The relying party's end of the feed.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    connector: HttpsConnector<HttpConnector<Names>>,
-    client: Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>>,
+    connector: Connector,
+    client: AuthorityClient,
     authority: Url,
+    opened: watch::Sender<Option<Opening>>,
+    /// What keepers want to know of the authority.
+    questions: mpsc::Receiver<Question>,
     /// What the lists in force say of the authority itself.
     standing: AuthorityStanding,
     lists: Vec<Announced>,
@@ -97,6 +111,8 @@ pub(crate) struct Feed {
     has_left: watch::Sender<bool>,
     /// Whether this connection has seen the CRLs handed over.
     has_handed_over: bool,
+    /// When a keeper's question last had the CRLs handed over.
+    handed_over: Option<Instant>,
 }
 
 /// What ends a feed for good.
@@ -140,25 +156,23 @@ struct Heard {
 
 impl Feed {
     pub(crate) fn new(
-        authority: Url,
-        tls: ClientConfig,
+        end: FeedEnd,
         standing: AuthorityStanding,
         lists: Vec<Announced>,
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
         instance: Instance,
     ) -> Self {
-        let mut tcp = tcp::connector(Names::default(), PATIENCE);
-        tcp.enforce_http(false);
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
-        let client = client(connector.clone());
+        let FeedEnd { authority, connector, opened, questions } = end;
+        let client = link::client(connector.clone());
         let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
         let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::octets()));
         Self {
             connector,
             client,
             authority,
+            opened,
+            questions,
             standing,
             lists,
             recoveries,
@@ -168,6 +182,7 @@ impl Feed {
             leaving,
             has_left,
             has_handed_over: false,
+            handed_over: None,
         }
     }
 
@@ -196,6 +211,7 @@ impl Feed {
     /// Keeps the feed open until a goodbye is wanted. While it is not, the keepers' own intervals are what brings news.
     async fn stay(&mut self) {
         let mut complained = false;
+        let mut openings = 0;
         loop {
             let leaving = self.leaving.clone();
             let opened = tokio::select! {
@@ -207,7 +223,10 @@ impl Feed {
                     info!(authority = %self.authority, "feed open: revocations arrive at once");
                     self.backoff.restart();
                     complained = false;
+                    openings += 1;
+                    self.opened.send_replace(Some(Opening { count: openings, client: self.client.clone() }));
                     let error = self.listen(body).await;
+                    self.opened.send_replace(None);
                     self.instance.disconnected();
                     error
                 }
@@ -222,7 +241,7 @@ impl Feed {
             }
             if matches!(error, FeedError::Revoked(_)) {
                 // Its connection is not to be used again. It may have another certificate by now.
-                self.client = client(self.connector.clone());
+                self.client = link::client(self.connector.clone());
             }
             tokio::select! {
                 () = leaving.cancelled() => return,
@@ -295,14 +314,22 @@ impl Feed {
             }
             let leaving = self.leaving.clone();
             let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
-            let frame = tokio::select! {
+            let heard = tokio::select! {
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
                     Ok(()) => continue,
                     // The keepers have ended, and so is this to: the authority has nothing to do with it.
                     Err(_) => std::future::pending().await,
                 },
-                frame = timeout(SILENCE, body.frame()) => frame,
+                Some(question) = self.questions.recv() => Err(question),
+                frame = timeout(SILENCE, body.frame()) => Ok(frame),
                 () = leaving.cancelled() => break,
+            };
+            let frame = match heard {
+                Ok(frame) => frame,
+                Err(question) => match self.answer_keeper(question).await {
+                    Ok(()) => continue,
+                    Err(error) => return error,
+                },
             };
             match frame {
                 Err(_) => return FeedError::Silent,
@@ -343,14 +370,8 @@ impl Feed {
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
             heard.roll_call = event.roll_call.or(heard.roll_call);
             for list in &self.lists {
-                if let Some(number) = event.crls.get(&list.url) {
-                    heard.is_news |= list.announce.send_if_modified(|announced| {
-                        let is_newer = *announced < Some(*number);
-                        if is_newer {
-                            *announced = Some(*number);
-                        }
-                        is_newer
-                    });
+                if let Some(current) = event.crls.get(&list.url) {
+                    heard.is_news |= list.hear(current);
                 }
             }
         }
@@ -467,18 +488,6 @@ async fn refusal(response: http::Response<Incoming>) -> FeedError {
     problem.map_or(FeedError::Status(status), |Problem { detail, .. }| FeedError::Refused(detail))
 }
 
-fn client(
-    connector: HttpsConnector<HttpConnector<Names>>,
-) -> Client<HttpsConnector<HttpConnector<Names>>, Full<Bytes>> {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .http2_only(true)
-        // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
-        .http2_keep_alive_interval(FEED_HEARTBEAT)
-        .http2_keep_alive_timeout(FEED_HEARTBEAT)
-        .build(connector)
-}
-
 /// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.
 fn is_silence(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
@@ -514,7 +523,7 @@ fn longest_backoff(error: &FeedError) -> Duration {
 mod tests {
     use std::{net::TcpListener, sync::mpsc};
 
-    use rustls::{RootCertStore, version::TLS13};
+    use rustls::{ClientConfig, RootCertStore, version::TLS13};
     use tempfile::TempDir;
     use tokio::time::Instant;
 
@@ -531,7 +540,8 @@ mod tests {
         let (live, directory) = (LiveSet::new(Vec::new()), tempfile::tempdir().unwrap());
         let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
         let standing = AuthorityStanding::new(live.clone(), Clock::system());
-        (Feed::new(authority, tls, standing, Vec::new(), recoveries, live, instance), recovered, directory)
+        let (_, end) = link(&authority, tls);
+        (Feed::new(end, standing, Vec::new(), recoveries, live, instance), recovered, directory)
     }
 
     /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.

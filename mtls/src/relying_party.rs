@@ -26,13 +26,14 @@ use crate::{
     acceptor::{Acceptor, Parts},
     client,
     clock::Clock,
-    feed::{Announced, Feed, Goodbye},
+    feed::{self, Announced, Feed, Goodbye},
     identity::{Identity, IdentityError, ServerIdentity, path_of},
     instance::{Instance, InstanceError},
     metrics::Metrics,
     proxy::ProxyFrom,
     revocation::{
-        Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Progress, Settling, Source, StalenessLog,
+        Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Settling, Source,
+        StalenessLog,
     },
     server,
     sessions::Sessions,
@@ -153,6 +154,18 @@ impl RelyingParty {
             }
         };
         let server_identity = ServerIdentity::under(identity, root, &live)?;
+        let authority = match feed {
+            // Without lists there is nothing to hear of.
+            Some(authority) if !locations.is_empty() => {
+                let standing = AuthorityStanding::new(live.clone(), clock.clone());
+                let tls = client::to_authority(identity, Fingerprint::of(root), &clock, standing.clone())?;
+                let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
+                let (link, end) = feed::link(&authority, tls);
+                Some((link, (end, standing, instance)))
+            }
+            _ => None,
+        };
+        let (link, feed) = authority.unzip();
         let (mut keepers, mut settling) = (Vec::new(), Vec::new());
         let mut announced = Vec::new();
         let (recovered, recoveries) = watch::channel(0);
@@ -167,19 +180,14 @@ impl RelyingParty {
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
+            // The feed speaks of the lists of the authorities above; others are not its to vouch for.
+            let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
-            keepers.push(Keeper::restore(live, location, files, crl_refresh, clock.clone(), channels));
+            let origin = Origin { location, link };
+            keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
-        let feed = match feed {
-            // Without lists there is nothing to hear of.
-            Some(authority) if !announced.is_empty() => {
-                let standing = AuthorityStanding::new(live.clone(), clock.clone());
-                let tls = client::to_authority(identity, Fingerprint::of(root), &clock, standing.clone())?;
-                let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
-                Some(Feed::new(authority, tls, standing, announced, recoveries, live.clone(), instance))
-            }
-            _ => None,
-        };
+        let feed = feed
+            .map(|(end, standing, instance)| Feed::new(end, standing, announced, recoveries, live.clone(), instance));
 
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;

@@ -4,6 +4,7 @@
 
 mod common;
 
+mod announced;
 mod attacks;
 mod clocks;
 mod corpus;
@@ -20,6 +21,7 @@ mod instance;
 mod issuers;
 mod keeper;
 mod kept;
+mod lacking;
 mod live_set;
 mod own;
 mod proxy;

@@ -38,6 +38,12 @@ pub const PREDECESSORS_HEADER: &str = "instance-predecessors";
 /// The most predecessors that one instance may name.
 pub const MAX_PREDECESSORS: usize = 16;
 
+/// The path at which a relying party asks from which number on lists contain what other numbers revoked ([`KnownQuestion`]).
+pub const KNOWN_PATH: &str = "/v1/feed/known";
+
+/// The most numbers of one list that are asked about together; where there are more, nothing is vouched for.
+pub const KNOWN_NUMBERS: usize = 16;
+
 /// The media type of PEM.
 pub const PEM: &str = "application/x-pem-file";
 
@@ -79,17 +85,63 @@ pub struct EnrollResponse {
     pub root: String,
 }
 
-/// Which CRLs exist: the number of the newest under each distribution point's URL, as certificates name it. It is no authority: what
-/// it says is believed when the signed CRL is there.
+/// Which CRLs exist, under each distribution point's URL, as certificates name it. It is no authority: what it says is believed
+/// when the signed CRL is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedEvent {
-    /// Distribution point to newest CRL number.
-    pub crls: BTreeMap<String, CrlNumber>,
+    /// Distribution point to what lies there.
+    pub crls: BTreeMap<String, Current>,
     /// A question: who is connected right now? Each id is answered once on each stream; a relying party that has never
     /// heard of roll calls passes over it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub roll_call: Option<u64>,
+}
+
+/// The lists of one issuer that can be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Current {
+    /// The newest number, be it the complete CRL's or the delta's.
+    pub number: CrlNumber,
+    /// The complete CRL; where revocations are many, it is signed later than the delta.
+    pub complete: Listing,
+    /// The delta, if the issuer has any.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub delta: Option<Listing>,
+}
+
+/// One list, as the authority serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// Where it lies on the authority's HTTPS listener.
+    pub path: String,
+    /// Its number.
+    pub number: CrlNumber,
+    /// How many bytes it has; unknown for a list that an older program signed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub size: Option<u64>,
+    /// The SHA-256 digest of these bytes, written as a [`Fingerprint`](crate::certificate::Fingerprint) is; unknown as the size is.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub sha256: Option<String>,
+}
+
+/// The body of `POST /v1/feed/known`: the numbers of the lists that what is enforced was made of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct KnownQuestion {
+    /// Distribution point to numbers, [`KNOWN_NUMBERS`] at most.
+    pub crls: BTreeMap<String, Vec<CrlNumber>>,
+}
+
+/// The answer to a [`KnownQuestion`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownAnswer {
+    /// Distribution point to the number from which on every list contains what all of these numbers revoked, but for certificates
+    /// that have ended. None: the authority does not know all of them, and wants the lists handed over.
+    pub crls: BTreeMap<String, Option<CrlNumber>>,
 }
 
 /// Who is connected to a relying party at this moment.

@@ -22,8 +22,8 @@ use pki::{
     time::Timestamp,
     token::Secret,
     wire::{
-        CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH, INSTANCE_HEADER,
-        PREDECESSORS_HEADER, ROLL_CALL_PATH, RollCallAnswer,
+        CONFIRM_PATH, Confirmation, FEED_PATH, FeedEvent, GOODBYE_PATH, HAND_OVER_PATH, INSTANCE_HEADER, KNOWN_NUMBERS,
+        KNOWN_PATH, KnownAnswer, KnownQuestion, PREDECESSORS_HEADER, ROLL_CALL_PATH, RollCallAnswer,
     },
 };
 use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::timeout};
@@ -197,6 +197,27 @@ impl Peer {
         self.send(request, crls.as_bytes().to_vec()).await.status()
     }
 
+    /// From which number on what these numbers revoked is contained.
+    async fn known(&mut self, numbers: &[i64]) -> Option<i64> {
+        let numbers = numbers.iter().map(|number| CrlNumber::new(*number).unwrap()).collect();
+        let question = KnownQuestion { crls: [(ISSUING.to_owned(), numbers)].into() };
+        let answer = self.ask_known(serde_json::to_vec(&question).unwrap()).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        serde_json::from_slice::<KnownAnswer>(&body).unwrap().crls[ISSUING].map(CrlNumber::get)
+    }
+
+    async fn ask_known(&mut self, question: Vec<u8>) -> Response<Incoming> {
+        let request = Request::post(format!("https://localhost{KNOWN_PATH}"));
+        self.send(request.header(header::CONTENT_TYPE, "application/json"), question).await
+    }
+
+    /// What lies at a path of the HTTPS listener.
+    async fn get(&mut self, path: &str) -> (StatusCode, Bytes) {
+        let answer = self.send(Request::get(format!("https://localhost{path}")), Vec::new()).await;
+        (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
+    }
+
     async fn answer_roll_call(&mut self, id: u64, open_connections: u64) -> StatusCode {
         let answer = RollCallAnswer { id, open_connections, ..RollCallAnswer::default() };
         let request = Request::post(format!("https://localhost{ROLL_CALL_PATH}"));
@@ -211,7 +232,7 @@ struct Lines(Incoming);
 impl Lines {
     /// The next number of the issuing CA's CRL; none at the end.
     async fn next(&mut self) -> Option<i64> {
-        Some(self.event().await?.crls[ISSUING].get())
+        Some(self.event().await?.crls[ISSUING].number.get())
     }
 
     async fn event(&mut self) -> Option<FeedEvent> {
@@ -570,5 +591,36 @@ async fn many_who_reconnect_at_once_are_all_told() {
     for (_, feed) in &mut feeds {
         feed.until(SECOND).await;
     }
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_announced_is_served_to_everybody_over_https() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
+    let mut feed = peer.feed().await.unwrap();
+    let client = fixture.issue("client_1", 20).await;
+    let number = revoke_elsewhere(&fixture, client).await;
+    let event = loop {
+        let event = feed.event().await.unwrap();
+        if event.crls[ISSUING].number.get() == number {
+            break event;
+        }
+    };
+    // A list is public: whoever has no certificate gets it as well.
+    let mut stranger = daemon.try_connect(None, &fixture).await.unwrap();
+    let mut listings = 0;
+    for current in event.crls.values() {
+        for listing in [Some(&current.complete), current.delta.as_ref()].into_iter().flatten() {
+            let (status, der) = stranger.get(&listing.path).await;
+            assert_eq!((status, listing.size), (StatusCode::OK, Some(u64::try_from(der.len()).unwrap())));
+            assert_eq!(listing.sha256, Some(Fingerprint::of(&der).to_string()), "{}", listing.path);
+            listings += 1;
+        }
+    }
+    assert_eq!(listings, 3, "the root's list, the issuing CA's and its delta");
+    let delta = event.crls[ISSUING].delta.as_ref().unwrap();
+    assert_eq!((delta.number.get(), event.crls[ISSUING].complete.number.get()), (number, number));
     daemon.stop().await;
 }

@@ -21,7 +21,7 @@ use pki::{
     instance::InstanceId,
     serial::Serial,
     time::Timestamp,
-    wire::{Confirmation, FeedEvent},
+    wire::{Confirmation, Current, FeedEvent, Listing},
 };
 use tokio::{sync::watch, time::Instant};
 use tracing::error;
@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     settings::{CrlKind, Issuer, Settings},
-    store::{InstanceKey, Newest, RelyingParty, Store, StoreError},
+    store::{Contents, InstanceKey, Newest, RelyingParty, Store, StoreError},
 };
 
 /// The feed of one daemon; clones share it.
@@ -93,7 +93,10 @@ pub(crate) struct Announced {
 
 impl Announced {
     fn new(urls: &Urls, root: Newest, issuing: Newest, roll_call: Option<u64>) -> Self {
-        let crls = BTreeMap::from([(urls.root.clone(), root.number), (urls.issuing.clone(), issuing.number)]);
+        let crls = BTreeMap::from([
+            (urls.root.clone(), current(Issuer::Root, &root)),
+            (urls.issuing.clone(), current(Issuer::Issuing, &issuing)),
+        ]);
         let mut line = serde_json::to_vec(&FeedEvent { crls, roll_call }).expect("addresses and numbers serialize");
         line.push(b'\n');
         Self { line: line.into(), root, issuing, roll_call }
@@ -288,6 +291,11 @@ impl Feed {
         Ok(is_newest || self.0.store.knows_number(issuer, number).await?)
     }
 
+    /// Whose lists are announced under this distribution point.
+    pub(crate) fn issuer_at(&self, url: &str) -> Option<Issuer> {
+        Issuer::ALL.into_iter().find(|issuer| self.0.urls.of(*issuer) == url)
+    }
+
     /// Notes that lists were taken back and are to be published.
     pub(crate) fn note_taken_back(&self) {
         self.0.taken_back.send_modify(|count| *count += 1);
@@ -367,6 +375,22 @@ impl Feed {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is announced of an issuer's lists.
+fn current(issuer: Issuer, newest: &Newest) -> Current {
+    let listing = |path: &str, number, contents: Option<Contents>| Listing {
+        path: path.to_owned(),
+        number,
+        size: contents.map(|contents| contents.size),
+        sha256: contents.map(|contents| contents.sha256.to_string()),
+    };
+    let delta = issuer.delta_path().zip(newest.delta);
+    Current {
+        number: newest.number,
+        complete: listing(issuer.crl_path(), newest.complete, newest.complete_contents),
+        delta: delta.map(|(path, (number, contents))| listing(path, number, contents)),
     }
 }
 

@@ -132,7 +132,7 @@ impl Presented {
 
     /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
     /// may be an older copy, which only its bearer can tell.
-    async fn check_standing(&self, app: &App) -> Result<(), HttpError> {
+    pub(super) async fn check_standing(&self, app: &App) -> Result<(), HttpError> {
         let (store, serial) = (app.authority.store(), self.info.id.serial);
         if let Some(at) = store.revoked_since(&serial).await? {
             return Err(HttpError::PeerRevoked { serial, at });

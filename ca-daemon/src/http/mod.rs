@@ -6,6 +6,7 @@ mod conditional;
 mod enroll;
 mod error;
 mod feed;
+mod known;
 mod operations;
 mod publication;
 #[cfg(test)]
@@ -22,7 +23,7 @@ use axum::{
 };
 use http::{HeaderMap, Method, Uri, request::Parts};
 use mtls::{clock::Clock, limits};
-use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, ROLL_CALL_PATH};
+use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH};
 
 use self::{error::HttpError, publication::Published};
 use crate::{
@@ -34,6 +35,8 @@ use crate::{
 
 /// The largest confirmation: some of it is remembered for as long as the relying party is.
 const MAX_CONFIRMATION: usize = 8 * 1024;
+/// The largest question about numbers.
+const MAX_QUESTION: usize = 4 * 1024;
 /// The largest answer to a roll call: all the certificates that one may name take less.
 const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
 
@@ -64,6 +67,7 @@ pub(crate) fn private_routes(app: App) -> Router {
         .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
         .route(GOODBYE_PATH, post(feed::goodbye))
         .route(HAND_OVER_PATH, post(feed::hand_over))
+        .route(KNOWN_PATH, post(known::known).layer(DefaultBodyLimit::max(MAX_QUESTION)))
         .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
     with_common_parts(router, app)
 }

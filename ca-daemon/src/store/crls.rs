@@ -6,6 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pki::{
+    certificate::Fingerprint,
     crl::{CrlDraft, CrlNumber, DeltaDraft, EncodedEntries, SignedCrl},
     issuing::{CertificateAuthority, IssuingError},
     time::Timestamp,
@@ -15,7 +16,7 @@ use tokio::task::spawn_blocking;
 use tracing::{error, warn};
 
 use super::{
-    Ahead, CrlHead, CrlRecord, Newest, Store, StoreError,
+    Ahead, Contents, CrlHead, CrlRecord, Newest, Store, StoreError,
     mark::{Level, Levels},
     pages::{self, Assembled, Complete},
     records, servers,
@@ -354,7 +355,13 @@ async fn sign_complete(
     let head = next.head(period, Some(next.previous.this_update));
     let draft = CrlDraft { number: head.number, this_update: head.this_update, next_update: head.next_update, revoked };
     let signer = Arc::clone(signer);
-    Ok(Complete::of(head, apart(move || signer.complete(draft)).await?, paging, next.ended_after))
+    let sign = move || {
+        let list = signer.complete(draft)?;
+        let contents = Contents::of(&list.der);
+        Ok((list, contents))
+    };
+    let (list, contents) = apart(sign).await?;
+    Ok(Complete::of(head, list, contents, paging, next.ended_after))
 }
 
 pub(super) async fn put_delta(
@@ -379,7 +386,7 @@ pub(super) async fn put_delta(
     insert_delta(connection, &CrlRecord { head, der }, base).await
 }
 
-/// A CRL with a million entries takes a tenth of a second to sign, too long for a thread that others wait for.
+/// A CRL with a million entries takes a tenth of a second to sign, and some more to digest, too long for a thread that others wait for.
 pub(super) async fn apart<T: Send + 'static>(
     sign: impl FnOnce() -> Result<T, IssuingError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -401,6 +408,8 @@ async fn head(connection: &mut SqliteConnection, issuer: Issuer, kind: CrlKind) 
 pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Newest, StoreError> {
     let row: Option<SqliteRow> = sqlx::query(
         "SELECT max(c.number, coalesce(d.number, 0)) AS newest, c.number AS complete,
+                c.size AS complete_size, c.sha256 AS complete_sha256,
+                d.number AS delta, d.size AS delta_size, d.sha256 AS delta_sha256,
                 s.last_number, s.ahead_number, s.ahead_revoked
          FROM crls c JOIN crl_sequences s ON s.issuer = c.issuer LEFT JOIN deltas d ON d.issuer = c.issuer
          WHERE c.issuer = ?",
@@ -419,7 +428,18 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
         None => None,
     };
     let is_overtaken = records::number(&row, "last_number")? > number;
-    Ok(Newest { number, complete: records::number(&row, "complete")?, ahead, is_overtaken })
+    let delta = match row.try_get::<Option<i64>, _>("delta")? {
+        Some(_) => Some((records::number(&row, "delta")?, contents(&row, "delta_size", "delta_sha256")?)),
+        None => None,
+    };
+    let complete_contents = contents(&row, "complete_size", "complete_sha256")?;
+    Ok(Newest { number, complete: records::number(&row, "complete")?, complete_contents, delta, ahead, is_overtaken })
+}
+
+fn contents(row: &SqliteRow, size: &'static str, sha256: &'static str) -> Result<Option<Contents>, StoreError> {
+    let Some(length) = row.try_get::<Option<i64>, _>(size)? else { return Ok(None) };
+    let length = u64::try_from(length).map_err(|error| StoreError::damaged(size, &error))?;
+    Ok(Some(Contents { size: length, sha256: Fingerprint(records::octets(row, sha256)?) }))
 }
 
 /// The number of the issuer's current complete CRL.
@@ -464,12 +484,16 @@ pub(super) async fn insert_first_delta(connection: &mut SqliteConnection, delta:
 }
 
 async fn insert_delta(connection: &mut SqliteConnection, delta: &CrlRecord, base: Base) -> Result<(), StoreError> {
+    // It is short.
+    let contents = Contents::of(&delta.der);
     sqlx::query(
-        "INSERT INTO deltas (issuer, number, base, base_to, ended_after, this_update, next_update, previous_update, der)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO deltas (issuer, number, base, base_to, ended_after, this_update, next_update, previous_update, der,
+                             size, sha256)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, base = excluded.base,
              base_to = excluded.base_to, ended_after = excluded.ended_after, this_update = excluded.this_update,
-             next_update = excluded.next_update, previous_update = excluded.previous_update, der = excluded.der",
+             next_update = excluded.next_update, previous_update = excluded.previous_update, der = excluded.der,
+             size = excluded.size, sha256 = excluded.sha256",
     )
     .bind(delta.head.issuer.as_str())
     .bind(delta.head.number.get())
@@ -480,6 +504,8 @@ async fn insert_delta(connection: &mut SqliteConnection, delta: &CrlRecord, base
     .bind(delta.head.next_update.unix())
     .bind(delta.head.previous_update.map(Timestamp::unix))
     .bind(&delta.der)
+    .bind(i64::try_from(contents.size).map_err(|error| StoreError::damaged("size", &error))?)
+    .bind(contents.sha256.0.as_slice())
     .execute(connection)
     .await?;
     Ok(())

@@ -48,7 +48,8 @@ pub(crate) use self::{
     error::StoreError,
     listing::{Filter, Live, Wanted},
     records::{
-        Ahead, CertificateRecord, CrlHead, CrlRecord, Newest, Revocation, Status, TokenRecord, TokenRefusal, Uses,
+        Ahead, CertificateRecord, Contents, CrlHead, CrlRecord, Newest, Revocation, Status, TokenRecord, TokenRefusal,
+        Uses,
     },
     relying_parties::{InstanceKey, RelyingParty},
     revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},

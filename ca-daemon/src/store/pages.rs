@@ -13,7 +13,7 @@ use pki::{
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{CrlHead, CrlRecord, StoreError, records};
+use super::{Contents, CrlHead, CrlRecord, StoreError, records};
 use crate::settings::Issuer;
 
 /// How many revocations make a page. With another number, a migration has to empty the table of pages.
@@ -55,6 +55,7 @@ impl Ends {
 /// A signed complete CRL on its way into the table.
 pub(super) struct Complete {
     pub(super) crl: CrlRecord,
+    contents: Contents,
     /// Where its entries begin.
     first: usize,
     paging: Paging,
@@ -64,15 +65,22 @@ pub(super) struct Complete {
 
 impl Complete {
     /// The list that was signed with the entries in which the pages lie so.
-    pub(super) fn of(head: CrlHead, signed: SignedCrl, paging: Paging, ended_after: Timestamp) -> Self {
+    pub(super) fn of(
+        head: CrlHead,
+        signed: SignedCrl,
+        contents: Contents,
+        paging: Paging,
+        ended_after: Timestamp,
+    ) -> Self {
         let SignedCrl { der, entries } = signed;
-        Self { crl: CrlRecord { head, der }, first: entries.start, paging, ended_after }
+        Self { crl: CrlRecord { head, der }, contents, first: entries.start, paging, ended_after }
     }
 
-    /// The first one, without pages: it leaves nothing out.
+    /// The first one, without pages, and short: it leaves nothing out.
     pub(super) fn whole(crl: CrlRecord) -> Self {
+        let contents = Contents::of(&crl.der);
         let paging = Paging { pages: 0, octets: 0, fresh: Vec::new() };
-        Self { crl, first: 0, paging, ended_after: Timestamp::MIN }
+        Self { crl, contents, first: 0, paging, ended_after: Timestamp::MIN }
     }
 }
 
@@ -181,15 +189,15 @@ pub(super) async fn gather(
 
 /// The table's triggers refuse a number that is not higher than the one before it.
 pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) -> Result<(), StoreError> {
-    let Complete { crl, first, paging, .. } = complete;
+    let Complete { crl, contents, first, paging, .. } = complete;
     let (before, rest) = crl.der.split_at(*first);
     let (paged, after) = rest.split_at(paging.octets);
     sqlx::query(
-        "INSERT INTO crls (issuer, number, this_update, next_update, previous_update, around, pages, pages_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO crls (issuer, number, this_update, next_update, previous_update, around, pages, pages_at, size, sha256)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT (issuer) DO UPDATE SET number = excluded.number, this_update = excluded.this_update,
              next_update = excluded.next_update, previous_update = excluded.previous_update, around = excluded.around,
-             pages = excluded.pages, pages_at = excluded.pages_at",
+             pages = excluded.pages, pages_at = excluded.pages_at, size = excluded.size, sha256 = excluded.sha256",
     )
     .bind(crl.head.issuer.as_str())
     .bind(crl.head.number.get())
@@ -199,6 +207,8 @@ pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) 
     .bind([before, after].concat())
     .bind(paging.pages)
     .bind(i64::try_from(before.len()).map_err(|error| StoreError::damaged("pages_at", &error))?)
+    .bind(i64::try_from(contents.size).map_err(|error| StoreError::damaged("size", &error))?)
+    .bind(contents.sha256.0.as_slice())
     .execute(&mut *connection)
     .await?;
     for Fresh { page, ends, octets } in &paging.fresh {

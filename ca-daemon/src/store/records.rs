@@ -9,6 +9,7 @@ use std::{
 };
 
 use pki::{
+    certificate::Fingerprint,
     crl::{CrlNumber, RevocationReason},
     issuing::IssuedCertificate,
     policy::Grant,
@@ -139,6 +140,21 @@ pub(crate) struct CrlRecord {
     pub(crate) der: Vec<u8>,
 }
 
+/// What a signed list consists of, for whoever compares it with what was announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Contents {
+    /// In bytes.
+    pub(crate) size: u64,
+    pub(crate) sha256: Fingerprint,
+}
+
+impl Contents {
+    /// It reads the whole list, which may be long.
+    pub(crate) fn of(der: &[u8]) -> Self {
+        Self { size: u64::try_from(der.len()).unwrap_or(u64::MAX), sha256: Fingerprint::of(der) }
+    }
+}
+
 /// The newest CRL number of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Newest {
@@ -146,6 +162,10 @@ pub(crate) struct Newest {
     pub(crate) number: CrlNumber,
     /// Of the complete CRL; lower while that waits to be signed together with what comes next.
     pub(crate) complete: CrlNumber,
+    /// What the complete CRL consists of, unless an older program signed it.
+    pub(crate) complete_contents: Option<Contents>,
+    /// The delta's number, and what it consists of.
+    pub(crate) delta: Option<(CrlNumber, Option<Contents>)>,
     /// What was published before a restore and is not known here.
     pub(crate) ahead: Option<Ahead>,
     /// Whether higher numbers were given than can be fetched, by a list that was taken back or before a restore, so that the next

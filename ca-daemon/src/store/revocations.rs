@@ -199,10 +199,10 @@ impl Store {
                 return Err(StoreError::MissingBase { number, base });
             }
             if !was_known {
-                note_number(&mut tx, issuer, number).await?;
                 // What is published lags behind from here on: that is how it is seen that the next CRL is due.
                 let raise = "UPDATE crl_sequences SET last_number = max(last_number + 1, ?2) WHERE issuer = ?1";
                 sqlx::query(raise).bind(issuer.as_str()).bind(number.get()).execute(&mut *tx).await?;
+                note_taken_back(&mut tx, issuer, number).await?;
                 if revocations > 0 {
                     note_revoking(&mut tx, issuer).await?;
                 }
@@ -220,6 +220,25 @@ impl Store {
     /// Whether everything is known here that was revoked up to this number.
     pub(crate) async fn knows_number(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
         knows_number(&mut *self.reader.acquire().await?, issuer, number).await
+    }
+
+    /// From which number on every list contains what the list with this number revoked, but for certificates that have ended: from
+    /// itself on, or, if it was taken back, from the next one that was given after that. None: the number is not known here.
+    pub(crate) async fn contained_from(
+        &self,
+        issuer: Issuer,
+        number: CrlNumber,
+    ) -> Result<Option<CrlNumber>, StoreError> {
+        let mut reader = self.reader.acquire().await?;
+        let query = sqlx::query("SELECT contained_from FROM crl_numbers WHERE issuer = ? AND number = ?");
+        let row = query.bind(issuer.as_str()).bind(number.get()).fetch_optional(&mut *reader).await?;
+        match row {
+            Some(row) if row.try_get::<Option<i64>, _>("contained_from")?.is_some() => {
+                Ok(Some(records::number(&row, "contained_from")?))
+            }
+            Some(_) => Ok(Some(number)),
+            None => Ok(knows_number(&mut reader, issuer, number).await?.then_some(number)),
+        }
     }
 
     /// Since when the certificate with this serial number is revoked, also where it was issued after the copy was made that this
@@ -340,6 +359,21 @@ async fn knows_number(
              OR ?2 < (SELECT min(number) FROM crl_numbers WHERE issuer = ?1)",
     );
     Ok(query.bind(issuer.as_str()).bind(number.get()).fetch_one(connection).await?)
+}
+
+/// Everything that was revoked up to this number, which somebody else gave, is known here from now on; what is published next says it.
+async fn note_taken_back(
+    connection: &mut SqliteConnection,
+    issuer: Issuer,
+    number: CrlNumber,
+) -> Result<(), StoreError> {
+    note_number(connection, issuer, number).await?;
+    let query = sqlx::query(
+        "UPDATE crl_numbers SET contained_from = (SELECT last_number + 1 FROM crl_sequences WHERE issuer = ?1)
+         WHERE issuer = ?1 AND number = ?2",
+    );
+    query.bind(issuer.as_str()).bind(number.get()).execute(connection).await?;
+    Ok(())
 }
 
 /// Whether everything up to the base of a delta is known here: then the delta makes everything known up to its own number.

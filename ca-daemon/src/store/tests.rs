@@ -383,6 +383,8 @@ async fn a_database_from_before_the_deltas_goes_on() {
         "DROP TRIGGER certificates_compromise_keys",
         "DROP TABLE compromised_keys",
         "ALTER TABLE certificates DROP COLUMN adopted_at",
+        "ALTER TABLE crls DROP COLUMN size",
+        "ALTER TABLE crls DROP COLUMN sha256",
         "DROP TRIGGER revocations_are_appended",
         "DROP TABLE crl_pages",
         "ALTER TABLE crls DROP COLUMN pages",

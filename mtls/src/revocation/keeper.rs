@@ -5,25 +5,35 @@
 
 use std::time::Duration;
 
-use pki::{certificate::IssuerId, crl::CrlNumber, time::Timestamp};
+use pki::{
+    certificate::IssuerId,
+    crl::CrlNumber,
+    time::Timestamp,
+    wire::{Current, Listing},
+};
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
-    time::{Instant, timeout_at},
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, sleep_until, timeout},
 };
 use tracing::{info, warn};
 
 use super::{
-    InstallError, Installed, LiveSet, Location,
+    InstallError, Installed, LiveSet, Location, Origin,
+    behind::Behind,
     kept::{ListFiles, Lists, Restored},
+    live::Losses,
     location::{FetchError, Fetched, Fetcher},
 };
-use crate::{clock::Clock, files::FileError};
+use crate::{clock::Clock, feed::Link, files::FileError};
 
 /// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);
 /// ... up to this: what stands in the way may be a clock that is an hour behind.
 const MAX_RETRY: Duration = Duration::from_secs(1);
+
+/// How long the feed is waited for before anything is fetched for the first time: the authority itself is asked where that can be.
+const FEED_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a keeper has brought about so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,14 +49,17 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 pub(crate) struct Keeper {
     live: LiveSet,
+    /// The way to the authority, if there is a feed.
+    link: Option<Link>,
     complete: Fetcher,
     delta: Option<Fetcher>,
     files: ListFiles,
     interval: Duration,
     clock: Clock,
-    announced: watch::Receiver<Option<CrlNumber>>,
+    announced: watch::Receiver<Option<Current>>,
     progress: watch::Sender<Progress>,
     recovered: watch::Sender<u64>,
+    in_force: watch::Sender<Option<CrlNumber>>,
     reach: Reach,
     /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
     is_extended: bool,
@@ -56,6 +69,14 @@ pub(crate) struct Keeper {
     unkept: Option<Unkept>,
     /// Whether the last attempt to write failed.
     disk_fails: bool,
+    /// A delta that is in force without its own complete CRL, which is on its way.
+    without_base: Option<Vec<u8>>,
+    /// Fetches that complete CRL.
+    bases: JoinSet<(Fetcher, Result<Fetched, FetchError>)>,
+    /// A list lies there, with this number, that lacks something of what is enforced.
+    lacking: Option<CrlNumber>,
+    /// What the authority was last asked about and knew: in which opening of the feed, and which numbers.
+    vouched: Option<(u64, Vec<CrlNumber>)>,
 }
 
 /// What is in force and not on the disk yet; where the disk fails for longer, from several lists.
@@ -63,6 +84,40 @@ pub(crate) struct Keeper {
 struct Unkept {
     installed: Installed,
     files: Lists,
+}
+
+impl Lists {
+    fn complete(der: Vec<u8>) -> Self {
+        Self { complete: Some(der), delta: None }
+    }
+
+    fn delta(der: Vec<u8>) -> Self {
+        Self { complete: None, delta: Some(der) }
+    }
+
+    /// It verifies signatures over long lists.
+    fn put_in_force(
+        &self,
+        live: &LiveSet,
+        announced: Option<&Current>,
+        now: Timestamp,
+    ) -> Result<Installed, InstallError> {
+        let check = |der: &Vec<u8>, listing: Option<&Listing>| {
+            listing.map_or(Ok(()), |listing| live.check_announced(der, listing))
+        };
+        if let Some(complete) = &self.complete {
+            check(complete, announced.map(|announced| &announced.complete))?;
+        }
+        if let Some(delta) = &self.delta {
+            check(delta, announced.and_then(|announced| announced.delta.as_ref()))?;
+        }
+        match (&self.complete, &self.delta) {
+            (Some(complete), Some(delta)) => live.install_with_delta(complete, delta, now),
+            (Some(complete), None) => live.install(complete, now),
+            (None, Some(delta)) => live.install_delta(delta, now),
+            (None, None) => Ok(Installed::Unchanged),
+        }
+    }
 }
 
 /// What can be fetched.
@@ -76,8 +131,8 @@ enum Reach {
 /// What a keeper is told and tells.
 #[derive(Debug)]
 pub(crate) struct Channels {
-    /// The newest number that somebody says exists.
-    pub(crate) announced: watch::Receiver<Option<CrlNumber>>,
+    /// The newest lists that the authority says exist.
+    pub(crate) announced: watch::Receiver<Option<Current>>,
     pub(crate) progress: watch::Sender<Progress>,
     /// Counts the outages that are over: who publishes can be reached again.
     pub(crate) recovered: watch::Sender<u64>,
@@ -87,17 +142,20 @@ impl Keeper {
     /// A keeper whose list is what it was when this relying party last ran, if that is on the disk and can be believed.
     pub(crate) fn restore(
         live: LiveSet,
-        location: Location,
+        origin: Origin,
         files: ListFiles,
         interval: Duration,
         clock: Clock,
         channels: Channels,
     ) -> Self {
         let Channels { announced, progress, recovered } = channels;
-        let complete = Fetcher::new(location);
+        let link = origin.link.clone();
+        // Where somebody can be asked, nothing that is enforced is given up without.
+        let live = if link.is_some() { live.with_losses(Losses::Refused) } else { live };
         let mut keeper = Self {
             live,
-            complete,
+            link,
+            complete: Fetcher::new(origin),
             delta: None,
             files,
             interval,
@@ -105,12 +163,17 @@ impl Keeper {
             announced,
             progress,
             recovered,
+            in_force: watch::Sender::new(None),
             reach: Reach::Everything,
             is_extended: false,
             refused: None,
             kept: None,
             unkept: None,
             disk_fails: false,
+            without_base: None,
+            bases: JoinSet::new(),
+            lacking: None,
+            vouched: None,
         };
         if let Some(Restored { installed, is_extended }) = keeper.files.restore(&keeper.live) {
             keeper.is_extended = is_extended;
@@ -125,11 +188,27 @@ impl Keeper {
     }
 
     /// Keeps the list current, for ever: asks once an interval, and at once when a newer number is announced.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let behind = self.link.as_ref().and_then(|_| {
+            let [issuer] = <[_; 1]>::try_from(self.live.freshness()).ok()?;
+            let (announced, in_force) = (self.announced.clone(), self.in_force.subscribe());
+            Some(Behind { live: self.live.clone(), issuer: issuer.issuer, announced, in_force })
+        });
+        match behind {
+            Some(behind) => _ = tokio::join!(behind.watch(), self.keep_current()),
+            None => self.keep_current().await,
+        }
+    }
+
+    async fn keep_current(mut self) {
+        if let Some(link) = &self.link {
+            let _ = timeout(FEED_PATIENCE, link.opened()).await;
+        }
         let mut retry = RETRY;
         loop {
             let due = Instant::now() + self.interval;
             self.keep().await;
+            self.ask_about_what_is_in_force().await;
             let had_delta = self.delta.is_some();
             self.announced.mark_unchanged();
             let refreshed = self.refresh().await;
@@ -138,97 +217,117 @@ impl Keeper {
             if !had_delta && self.delta.is_some() {
                 continue;
             }
+            self.fetch_base();
             let settled = self.progress.borrow().settled;
-            let is_behind = *self.announced.borrow() > settled;
+            let number = |announced: &Option<Current>| announced.as_ref().map(|announced| announced.number);
+            let is_behind = number(&self.announced.borrow()) > settled;
             let (until, patience) = if is_behind { (due.min(Instant::now() + retry), retry * 2) } else { (due, RETRY) };
             let news = async {
                 // What was announced is not to be had yet, if it is behind; what was announced meanwhile may be.
                 let heard = if is_behind {
                     self.announced.changed().await
                 } else {
-                    self.announced.wait_for(|announced| *announced > settled).await.map(drop)
+                    self.announced.wait_for(|announced| number(announced) > settled).await.map(drop)
                 };
                 if heard.is_err() {
                     std::future::pending::<()>().await;
                 }
             };
-            retry = if timeout_at(until, news).await.is_ok() { RETRY } else { patience.min(MAX_RETRY) };
+            retry = tokio::select! {
+                () = news => RETRY,
+                () = sleep_until(until) => patience.min(MAX_RETRY),
+                Some(fetched) = self.bases.join_next() => {
+                    if let Ok((afresh, fetched)) = fetched {
+                        self.put_beneath(afresh, fetched).await;
+                    }
+                    patience.min(MAX_RETRY)
+                }
+            };
         }
     }
 
     /// Asks once. A delta first: it is small. The complete CRL where there is no delta, or where the delta's base is not here. What
     /// kept the delta away where the complete CRL did in its place.
     async fn refresh(&mut self) -> Result<Option<FetchError>, FetchError> {
+        let listing = self.announced.borrow().as_ref().and_then(|announced| announced.delta.clone());
         let delta = match &mut self.delta {
             None => return self.refresh_complete().await.map(|()| None),
-            Some(delta) => match delta.fetch().await {
+            Some(delta) => match delta.fetch(listing.as_ref()).await {
                 Ok(fetched) => fetched,
                 Err(error) => return self.refresh_without_delta(error).await.map(Some),
             },
         };
         let Fetched::News(delta) = delta else { return Ok(None) };
-        let (installed, delta) = self.install(move |live, now| (live.install_delta(&delta, now), delta)).await;
-        match installed {
-            Err(InstallError::MissingBase { .. }) => {
-                let refreshed = self.refresh_both(delta).await;
+        match self.install(Lists::delta(delta)).await {
+            (Err(InstallError::MissingBase { .. }), lists) => {
+                let refreshed = self.refresh_both(lists).await;
                 if let (Err(_), Some(delta)) = (&refreshed, &mut self.delta) {
                     // It is not in force, so it has to be brought again though it does not change.
                     delta.forget();
                 }
                 refreshed?;
             }
-            Ok(installed) => self.settle(installed, Lists { delta: Some(delta), ..Lists::default() }).await,
-            Err(error) => self.refuse(error),
+            (installed, lists) => self.take(installed, lists).await,
         }
         Ok(None)
     }
 
     async fn refresh_complete(&mut self) -> Result<(), FetchError> {
-        let Fetched::News(der) = self.complete.fetch().await? else { return Ok(()) };
-        match self.install_complete(der).await {
-            Ok((installed, kept)) => self.settle(installed, kept).await,
-            Err(error) => self.refuse(error),
-        }
+        let Fetched::News(der) = self.fetch_complete().await? else { return Ok(()) };
+        let (installed, lists) = self.install(Lists::complete(der)).await;
+        self.take(installed, lists).await;
         Ok(())
     }
 
     /// The complete CRL in the place of the delta, which is not to be had for this reason. The complete one may lag behind what an
     /// earlier delta has brought: then it is neither news nor an attack, and nothing is known of what came after.
     async fn refresh_without_delta(&mut self, error: FetchError) -> Result<FetchError, FetchError> {
-        match self.complete.fetch().await? {
+        match self.fetch_complete().await? {
             Fetched::Unchanged if self.is_extended => return Err(error),
             Fetched::Unchanged => {}
-            Fetched::News(der) => match self.install_complete(der).await {
-                Ok((installed, kept)) => self.settle(installed, kept).await,
-                Err(InstallError::LowerNumber { .. }) if self.is_extended => return Err(error),
-                Err(refused) => self.refuse(refused),
+            Fetched::News(der) => match self.install(Lists::complete(der)).await {
+                (Err(InstallError::LowerNumber { .. }), _) if self.is_extended => return Err(error),
+                (installed, lists) => self.take(installed, lists).await,
             },
         }
         Ok(error)
     }
 
-    async fn install_complete(&self, der: Vec<u8>) -> Result<(Installed, Lists), InstallError> {
-        let install = move |live: &LiveSet, now| {
-            let installed = live.install(&der, now)?;
-            Ok((installed, Lists { complete: Some(der), ..Lists::default() }))
-        };
-        self.install(install).await
-    }
-
     /// A delta whose base is not here, with the complete CRL that it goes with: put in force together, as the complete CRL alone may be
     /// older than what is in force.
-    async fn refresh_both(&mut self, delta: Vec<u8>) -> Result<(), FetchError> {
+    async fn refresh_both(&mut self, delta: Lists) -> Result<(), FetchError> {
         self.complete.forget();
-        let Fetched::News(der) = self.complete.fetch().await? else { return Ok(()) };
-        let install = move |live: &LiveSet, now| {
-            let installed = live.install_with_delta(&der, &delta, now)?;
-            Ok((installed, Lists { complete: Some(der), delta: Some(delta) }))
-        };
-        match self.install(install).await {
-            Ok((installed, kept)) => self.settle(installed, kept).await,
-            Err(error) => self.refuse(error),
-        }
+        let Fetched::News(der) = self.fetch_complete().await? else { return Ok(()) };
+        let (installed, lists) = self.install(Lists { complete: Some(der), ..delta }).await;
+        self.take(installed, lists).await;
         Ok(())
+    }
+
+    async fn fetch_complete(&mut self) -> Result<Fetched, FetchError> {
+        let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
+        self.complete.fetch(listing.as_ref()).await
+    }
+
+    /// Fetches the complete CRL beneath a delta that is in force without it, beside everything else: it may be long, and nobody waits
+    /// for it but the next start.
+    fn fetch_base(&mut self) {
+        if self.without_base.is_none() || !self.bases.is_empty() {
+            return;
+        }
+        let mut afresh = self.complete.afresh();
+        let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
+        self.bases.spawn(async move {
+            let fetched = afresh.fetch(listing.as_ref()).await;
+            (afresh, fetched)
+        });
+    }
+
+    async fn put_beneath(&mut self, afresh: Fetcher, fetched: Result<Fetched, FetchError>) {
+        // Where it failed, it is fetched again when the delta is asked for next.
+        let (Ok(Fetched::News(der)), Some(delta)) = (fetched, self.without_base.clone()) else { return };
+        self.complete = afresh;
+        let (installed, lists) = self.install(Lists { complete: Some(der), delta: Some(delta) }).await;
+        self.take(installed, lists).await;
     }
 
     /// One line when something begins or ends: the same every second would hide what else is in the log.
@@ -259,10 +358,92 @@ impl Keeper {
         }
     }
 
+    /// Puts lists in force, and gives them back. Where they lack something of what is enforced, the authority is asked whether that may
+    /// be: it may have ended, or been forgotten.
+    async fn install(&self, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
+        let (installed, lists) = self.apart(self.live.clone(), lists).await;
+        let (Err(InstallError::Lacks { offered, in_force, .. }), Some(link)) = (&installed, &self.link) else {
+            return (installed, lists);
+        };
+        let made_of = self.live.made_of();
+        if made_of.last() != Some(in_force) {
+            return (installed, lists);
+        }
+        match link.contained_from(made_of).await {
+            Some(from) if *offered >= from => {
+                let vouched = Losses::Vouched { enforced: *in_force, from };
+                self.apart(self.live.with_losses(vouched), lists).await
+            }
+            _ => (installed, lists),
+        }
+    }
+
     /// Verifying a signature over a long list does not belong on an async thread, and nor does freeing one.
-    async fn install<T: Send + 'static>(&self, install: impl FnOnce(&LiveSet, Timestamp) -> T + Send + 'static) -> T {
-        let (live, now) = (self.live.clone(), self.clock.now());
-        spawn_blocking(move || install(&live, now)).await.expect("installing a CRL does not panic")
+    async fn apart(&self, live: LiveSet, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
+        let (announced, now) = (self.announced.borrow().clone(), self.clock.now());
+        let install = move || (lists.put_in_force(&live, announced.as_ref(), now), lists);
+        spawn_blocking(install).await.expect("installing a CRL does not panic")
+    }
+
+    async fn take(&mut self, installed: Result<Installed, InstallError>, lists: Lists) {
+        match installed {
+            Ok(Installed::WithoutItsBase { number, revoked, ended }) => {
+                self.refused = None;
+                self.is_extended = true;
+                self.without_base = lists.delta;
+                info!(
+                    %number,
+                    revoked,
+                    ended,
+                    source = %self.complete.location(),
+                    "CRL in force; it is settled when its complete CRL is here for the next start"
+                );
+                self.progress.send_modify(|progress| progress.ended += u64::try_from(ended).unwrap_or(u64::MAX));
+                self.note_in_force();
+            }
+            Ok(installed) => self.settle(installed, lists).await,
+            Err(error) => self.refuse(error),
+        }
+    }
+
+    /// Says what is in force, also what is not on the disk yet.
+    fn note_in_force(&mut self) {
+        let number = self.live.number_in_force();
+        self.in_force.send_if_modified(|in_force| std::mem::replace(in_force, number) != number);
+        if let Some(lacking) = self.lacking.take_if(|lacking| Some(*lacking) <= number) {
+            info!(number = %lacking, source = %self.complete.location(), "nothing that was enforced is lacking any more");
+        }
+    }
+
+    /// Asks the authority whether it knows the numbers that are in force and that it does not see confirmed: those of what a delta was
+    /// added to, and of what was not given up. Where it does not, because it was restored from an older copy, it gets the lists back,
+    /// and says so with a later one.
+    async fn ask_about_what_is_in_force(&mut self) {
+        let Some((link, opening)) = self.link.as_ref().and_then(|link| Some((link, link.opening()?))) else { return };
+        let mut numbers = self.live.made_of();
+        if self.lacking.is_none() {
+            // The number in force is confirmed, so the authority says itself that it does not know it.
+            numbers.pop();
+        }
+        let is_known = || self.vouched.as_ref().is_some_and(|(at, known)| *at == opening && *known == numbers);
+        if numbers.is_empty() || (self.lacking.is_none() && is_known()) {
+            return;
+        }
+        let from = link.contained_from(numbers.clone()).await;
+        if let (Some(offered), Some(from)) = (self.lacking, from)
+            && offered >= from
+        {
+            // It may be put in force now.
+            self.forget_what_was_fetched();
+        }
+        self.vouched = from.map(|_| (opening, numbers));
+    }
+
+    fn forget_what_was_fetched(&mut self) {
+        self.complete.forget();
+        if let Some(delta) = &mut self.delta {
+            delta.forget();
+        }
     }
 
     /// What is in force now goes to disk, and then it is settled.
@@ -282,8 +463,12 @@ impl Keeper {
             Installed::Replaced { number, revoked, ended, .. } => {
                 info!(%number, revoked, ended, %source, "CRL in force");
             }
+            // There is nothing to write before its base is here.
+            Installed::WithoutItsBase { .. } => return,
         }
         self.is_extended = files.delta.is_some();
+        self.without_base = None;
+        self.note_in_force();
         self.learn_delta(&installed);
         if let Some(Unkept { installed: before, files: older }) = self.unkept.take() {
             if let (Installed::Replaced { ended, .. }, Installed::Replaced { ended: earlier, .. }) =
@@ -337,6 +522,7 @@ impl Keeper {
     fn note(&mut self, installed: &Installed) {
         let Installed::Replaced { number, ended, .. } = *installed else { return };
         self.kept = Some(number);
+        self.note_in_force();
         // While the authority has another list with that number, it would be taken for that one.
         let settled = if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
         self.progress.send_modify(|progress| {
@@ -357,10 +543,18 @@ impl Keeper {
     }
 
     fn refuse(&mut self, error: InstallError) {
-        self.complete.forget();
-        if let Some(delta) = &mut self.delta {
-            delta.forget();
+        if let InstallError::Lacks { offered, .. } = error {
+            // It is not fetched again before the authority vouches for it, or another one lies there. One line says so.
+            if self.lacking.replace(offered).is_none() {
+                warn!(
+                    error = error.to_string(),
+                    source = %self.complete.location(),
+                    "CRL refused: what it lacks stays in force, and the authority gets it back when the feed is open"
+                );
+            }
+            return;
         }
+        self.forget_what_was_fetched();
         if matches!(error, InstallError::OtherList { .. }) {
             // The authority would take the number for its own list, and it is another one that is in force.
             self.progress.send_if_modified(|progress| progress.settled.take().is_some());
@@ -380,6 +574,6 @@ impl Keeper {
 fn in_force(installed: &Installed) -> Option<(&IssuerId, CrlNumber)> {
     match installed {
         Installed::Replaced { issuer, number, .. } => Some((issuer, *number)),
-        Installed::Withheld { .. } | Installed::Unchanged => None,
+        Installed::Withheld { .. } | Installed::WithoutItsBase { .. } | Installed::Unchanged => None,
     }
 }

@@ -14,9 +14,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use pki::{
-    certificate::{IssuerId, VerifiedId},
+    certificate::{Fingerprint, IssuerId, VerifiedId},
     crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
     time::Timestamp,
+    wire::{KNOWN_NUMBERS, Listing},
 };
 
 use super::{
@@ -48,6 +49,24 @@ pub struct LiveSet {
     connections: Connections,
     barriers: Barriers,
     own: OwnChain,
+    losses: Losses,
+}
+
+/// Whether a list with a higher number may lack something of what is enforced. What is revoked stays revoked, so only certificates
+/// that have ended leave a list, or what an authority forgot that was restored from an older copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Losses {
+    /// Numbers alone count: there is nobody who could be asked.
+    Allowed,
+    /// Nothing may be lacking.
+    Refused,
+    /// The authority vouches that its lists from this number on contain what is enforced under the other, but for what has ended.
+    Vouched {
+        /// The number that is in force, which it was asked about.
+        enforced: CrlNumber,
+        /// The first number that it vouches for.
+        from: CrlNumber,
+    },
 }
 
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
@@ -57,10 +76,25 @@ pub(super) struct IssuerList {
     this_update: Timestamp,
     pub(super) next_update: Timestamp,
     base: Arc<Base>,
+    /// What deltas brought whose own base is not here; mostly there is none.
+    earlier: Option<Arc<Earlier>>,
+    /// What the last delta says.
     since_base: SerialSet,
     /// How many it revokes: what is in the base and in the delta counts once.
     pub(super) revoked: usize,
 }
+
+/// What was in force when a delta moved on to a later base: the delta does not repeat it.
+#[derive(Debug)]
+struct Earlier {
+    /// Of the deltas.
+    numbers: Vec<CrlNumber>,
+    revoked: SerialSet,
+}
+
+/// More deltas have moved on without their bases than the authority can be asked about.
+#[derive(Debug)]
+struct TooMany;
 
 /// A complete CRL; shared by every list that a delta makes of it.
 #[derive(Debug)]
@@ -166,6 +200,16 @@ pub enum Installed {
         /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
         delta_url: Option<String>,
     },
+    /// A delta that moved on to a later base than the one that is here: it is in force together with what deltas before it brought
+    /// (RFC 5280 section 5.2.4). Only with its own complete CRL it can be restored.
+    WithoutItsBase {
+        /// Its number.
+        number: CrlNumber,
+        /// How many certificates are revoked now.
+        revoked: usize,
+        /// How many open connections that ended.
+        ended: usize,
+    },
     /// It is the one that was in force already.
     Unchanged,
 }
@@ -192,6 +236,27 @@ pub enum InstallError {
          sign a CRL with a higher number at the authority: ca-daemon crl --resign"
     )]
     OtherList {
+        /// Whose CRL.
+        issuer: IssuerId,
+        /// The number of both.
+        number: CrlNumber,
+    },
+    /// It lacks something that is enforced, and the authority has not vouched for that.
+    #[error(
+        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the authority does not \
+         say that it knows them; was its database restored from an older copy?"
+    )]
+    Lacks {
+        /// Whose CRL.
+        issuer: IssuerId,
+        /// The number that arrived.
+        offered: CrlNumber,
+        /// The number that is in force.
+        in_force: CrlNumber,
+    },
+    /// The authority has announced another list with this number.
+    #[error("CRL number {number} of {issuer} is not the list that the authority has announced with that number")]
+    NotAnnounced {
         /// Whose CRL.
         issuer: IssuerId,
         /// The number of both.
@@ -252,6 +317,7 @@ impl LiveSet {
             connections: Connections::default(),
             barriers: Barriers::default(),
             own: OwnChain::default(),
+            losses: Losses::Allowed,
         }
     }
 
@@ -270,6 +336,42 @@ impl LiveSet {
     /// The same set, for whoever brings lists from this place.
     pub(crate) fn from(&self, source: Source) -> Self {
         Self { source, ..self.clone() }
+    }
+
+    /// The same set, for whoever brings lists that may lack so much.
+    pub(crate) fn with_losses(&self, losses: Losses) -> Self {
+        Self { losses, ..self.clone() }
+    }
+
+    /// The numbers of the lists that what is enforced of the first issuer is made of; the one that is in force, or that was before the
+    /// restart, comes last.
+    pub(crate) fn made_of(&self) -> Vec<CrlNumber> {
+        let snapshot = self.snapshot.load();
+        let slot = self.issuers().next().and_then(|issuer| snapshot.slot(issuer, self.source));
+        let list = slot.and_then(|slot| slot.list.as_ref());
+        let mut numbers = list.map(|list| list.made_of()).unwrap_or_default();
+        numbers.extend(slot.and_then(|slot| slot.withheld.as_ref()).map(|withheld| withheld.settled));
+        numbers
+    }
+
+    /// The number of the first issuer's list, if it is relied on.
+    pub(crate) fn number_in_force(&self) -> Option<CrlNumber> {
+        let snapshot = self.snapshot.load();
+        let slot = snapshot.slot(self.issuers().next()?, self.source)?;
+        slot.list.as_ref().filter(|_| slot.withheld.is_none()).map(|list| list.number)
+    }
+
+    /// Refuses a list that was announced with its number and another digest.
+    pub(crate) fn check_announced(&self, der: &[u8], announced: &Listing) -> Result<(), InstallError> {
+        let Some(sha256) = &announced.sha256 else { return Ok(()) };
+        if Fingerprint::of(der).to_string() == *sha256 {
+            return Ok(());
+        }
+        match self.identify(der) {
+            Ok((issuer, number)) if number == announced.number => Err(InstallError::NotAnnounced { issuer, number }),
+            // Another number is another list; and what cannot be verified is refused for that.
+            _ => Ok(()),
+        }
     }
 
     /// Lets nobody in for this reason, until it is lifted. Whether the reason did not hold before.
@@ -519,7 +621,7 @@ impl LiveSet {
             if is_other {
                 return Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() });
             }
-            Ok((!is_here).then(|| IssuerList::new(crl, base, SerialSet::default())))
+            Ok((!is_here).then(|| IssuerList::new(crl, base, None, SerialSet::default())))
         })
     }
 
@@ -529,20 +631,57 @@ impl LiveSet {
         self.swap(delta.issuer(), delta.number(), |in_force| {
             if let Some(list) = in_force.filter(|list| list.number == delta.number()) {
                 // The same number is the same list, whichever of them brought it: what one of them adds is in the other.
-                let is_same = since_base.is_within(&[&list.base.revoked, &list.since_base])
-                    && list.since_base.is_within(&[&list.base.revoked, &since_base]);
+                let is_same = since_base.is_within(&list.sets().collect::<Vec<_>>()) && {
+                    let others: Vec<_> = list.before_delta().chain([&since_base]).collect();
+                    list.since_base.is_within(&others)
+                };
                 if !is_same {
                     return Err(InstallError::OtherList { issuer: delta.issuer().clone(), number: delta.number() });
                 }
-                if list.base.number >= delta.base() {
+                if given.is_none_or(|_| list.base.number >= delta.base()) {
                     return Ok(None);
                 }
             }
-            // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4).
-            let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
             let missing = || InstallError::MissingBase { issuer: delta.issuer().clone(), base: delta.base() };
-            Ok(Some(IssuerList::new(delta, Arc::clone(base.ok_or_else(missing)?), since_base)))
+            // A delta is cumulative, so it fits its base and every complete CRL after that (RFC 5280 section 5.2.4) ...
+            let base = given.or(in_force.map(|list| &list.base)).filter(|base| base.number >= delta.base());
+            let (base, earlier) = match (base, in_force) {
+                (Some(base), Some(list)) if Arc::ptr_eq(base, &list.base) => (base, list.earlier.clone()),
+                (Some(base), _) => (base, None),
+                // ... and also a list that was made of an older one and what deltas said until then.
+                (None, Some(list)) if list.number >= delta.base() && given.is_none() => {
+                    (&list.base, list.with_delta_before(&since_base).map_err(|TooMany| missing())?)
+                }
+                (None, _) => return Err(missing()),
+            };
+            Ok(Some(IssuerList::new(delta, Arc::clone(base), earlier, since_base)))
         })
+        .map(|installed| match installed {
+            Installed::Replaced { number, revoked, ended, .. } if !self.has_base_of(delta) => {
+                Installed::WithoutItsBase { number, revoked, ended }
+            }
+            installed => installed,
+        })
+    }
+
+    /// Whether the complete CRL in force is one that this delta adds to.
+    fn has_base_of(&self, delta: &VerifiedDelta<'_>) -> bool {
+        let snapshot = self.snapshot.load();
+        let list = snapshot.slot(delta.issuer(), self.source).and_then(|slot| slot.list.as_ref());
+        list.is_some_and(|list| list.base.number >= delta.base())
+    }
+
+    /// Whether this list may take the place of what is enforced under the other number.
+    fn may_follow(&self, list: &IssuerList, in_force: Option<&IssuerList>, enforced: CrlNumber) -> bool {
+        match self.losses {
+            Losses::Allowed => true,
+            Losses::Vouched { enforced: known, from } if known == enforced && list.number >= from => true,
+            Losses::Refused | Losses::Vouched { .. } => {
+                // Of a list that was in force before the restart and is lost, only the number is left to ask about.
+                let is_lost = in_force.is_none_or(|in_force| in_force.number < enforced);
+                (!is_lost || list.number <= enforced) && in_force.is_none_or(|in_force| in_force.is_within(list))
+            }
+        }
     }
 
     /// Puts what `next` makes of an issuer's list in its place, unless its number is lower, and ends the connections of those
@@ -562,6 +701,11 @@ impl LiveSet {
             return Err(InstallError::LowerNumber { issuer: issuer.clone(), offered: number, in_force });
         }
         let Some(list) = next(in_force)?.map(Arc::new) else { return Ok(Installed::Unchanged) };
+        let withheld = snapshot.slot(issuer, self.source).and_then(|slot| slot.withheld.as_ref());
+        let enforced = withheld.map(|withheld| withheld.settled).or(in_force.map(|list| list.number));
+        if let Some(enforced) = enforced.filter(|enforced| !self.may_follow(&list, in_force, *enforced)) {
+            return Err(InstallError::Lacks { issuer: issuer.clone(), offered: number, in_force: enforced });
+        }
         // The first one of a place may revoke somebody whom another place's list let in.
         let revokes_more = in_force.is_none_or(|in_force| list.may_revoke_more(in_force));
         let mut withheld = None;
@@ -588,31 +732,73 @@ impl LiveSet {
 }
 
 impl IssuerList {
-    fn new(list: &VerifiedList<'_>, base: Arc<Base>, since_base: SerialSet) -> Self {
-        let revoked = base.revoked.len() + since_base.count_outside(&[&base.revoked]);
+    fn new(list: &VerifiedList<'_>, base: Arc<Base>, earlier: Option<Arc<Earlier>>, since_base: SerialSet) -> Self {
+        let earlier_set = earlier.iter().map(|earlier| &earlier.revoked);
+        let before_delta: Vec<_> = [&base.revoked].into_iter().chain(earlier_set.clone()).collect();
+        let beside_base: usize = earlier_set.map(|set| set.count_outside(&[&base.revoked])).sum();
+        let revoked = base.revoked.len() + beside_base + since_base.count_outside(&before_delta);
         Self {
             number: list.number(),
             this_update: list.this_update(),
             next_update: list.next_update(),
             base,
+            earlier,
             since_base,
             revoked,
         }
     }
 
     pub(super) fn revokes(&self, certificate: &VerifiedId) -> bool {
-        self.sets().into_iter().any(|set| set.contains(&certificate.serial))
+        self.sets().any(|set| set.contains(&certificate.serial))
+    }
+
+    /// What it revokes, but for what its last delta says.
+    fn before_delta(&self) -> impl Iterator<Item = &SerialSet> {
+        self.earlier.as_ref().map(|earlier| &earlier.revoked).into_iter().chain([&self.base.revoked])
+    }
+
+    /// Whether the other revokes everything that this one does. A base that they share is not looked through.
+    fn is_within(&self, other: &Self) -> bool {
+        let others: Vec<_> = other.sets().collect();
+        let shared = Arc::ptr_eq(&self.base, &other.base).then_some(&self.base.revoked);
+        let mut sets = self.sets().filter(|set| shared.is_none_or(|shared| !std::ptr::eq(*set, shared)));
+        sets.all(|set| set.is_within(&others))
+    }
+
+    /// What stays in force beside a delta that moves on to a base that is not here.
+    fn with_delta_before(&self, next: &SerialSet) -> Result<Option<Arc<Earlier>>, TooMany> {
+        let known: Vec<_> = self.before_delta().chain([next]).collect();
+        if self.since_base.is_within(&known) {
+            return Ok(self.earlier.clone());
+        }
+        let (mut numbers, revoked) = match &self.earlier {
+            Some(earlier) => (earlier.numbers.clone(), earlier.revoked.union(&self.since_base)),
+            None => (Vec::new(), self.since_base.union(&SerialSet::default())),
+        };
+        numbers.push(self.number);
+        // The base and the number in force are asked about together with them, and what was settled before a restart.
+        if numbers.len() + 3 > KNOWN_NUMBERS {
+            return Err(TooMany);
+        }
+        Ok(Some(Arc::new(Earlier { numbers, revoked })))
+    }
+
+    /// The numbers of the lists whose revocations it has, its own last.
+    fn made_of(&self) -> Vec<CrlNumber> {
+        let earlier = self.earlier.iter().flat_map(|earlier| earlier.numbers.iter().copied());
+        let mut numbers: Vec<_> = [self.base.number].into_iter().chain(earlier).chain([self.number]).collect();
+        numbers.dedup();
+        numbers
     }
 
     /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
     fn may_revoke_more(&self, before: &Self) -> bool {
-        !Arc::ptr_eq(&self.base, &before.base)
-            || !self.since_base.is_within(&[&before.base.revoked, &before.since_base])
+        !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&before.sets().collect::<Vec<_>>())
     }
 
-    /// What it revokes, the smaller set first.
-    pub(super) fn sets(&self) -> [&SerialSet; 2] {
-        [&self.since_base, &self.base.revoked]
+    /// What it revokes, the smallest sets first.
+    pub(super) fn sets(&self) -> impl Iterator<Item = &SerialSet> {
+        [&self.since_base].into_iter().chain(self.before_delta())
     }
 }
 

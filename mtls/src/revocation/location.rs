@@ -1,27 +1,36 @@
 //! Where CRLs lie: at a URL (RFC 5280 section 4.2.1.13), asked with conditional requests (RFC 9110 section 13) so that an
-//! unchanged list costs a few hundred octets, or in a file that somebody else writes.
+//! unchanged list costs a few hundred octets, or in a file that somebody else writes. While the feed is open, the authority itself
+//! is asked first, over the feed's connection: whoever is on the way to the URL could answer with what was good yesterday.
 //!
 //! Neither is trusted: nothing is believed for where it lies, as a CRL is signed.
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::{Body as _, Bytes};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use pki::pem;
+use pki::{pem, wire::Listing};
 use tokio::{task::spawn_blocking, time::timeout};
+use tracing::{info, warn};
 
-use crate::{errors::error_chain, names::Names, tcp};
+use crate::{
+    errors::error_chain,
+    feed::{AuthorityClient, Link},
+    names::Names,
+    tcp,
+};
 
 /// The largest CRL that is taken: several million entries.
 const MAX_CRL: usize = 256 * 1024 * 1024;
 /// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would
 /// delay the next one, which may find it open.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the authority may take to begin its answer before the URL is asked in its place.
+const AUTHORITY_PATIENCE: Duration = Duration::from_secs(2);
 /// How long one request may take, its body included.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -43,6 +52,14 @@ impl fmt::Display for Location {
     }
 }
 
+/// Where a list comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) location: Location,
+    /// The authority itself, if it has announced that it serves the list.
+    pub(crate) link: Option<Link>,
+}
+
 /// A CRL could not be fetched; it is asked for again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -55,13 +72,18 @@ pub(crate) enum Fetched {
     Unchanged,
 }
 
-/// Asks one location, and remembers what it answered last.
+/// Asks one source, and remembers what it answered last.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    location: Location,
+    origin: Origin,
     client: Client<HttpConnector<Names>, Empty<Bytes>>,
     names: Names,
     seen: Option<Version>,
+    /// What the authority itself answered last. Another's tag would not do for it: with the tag of a list that is yet to be
+    /// fetched, the authority would say that nothing has changed.
+    seen_at_authority: Option<HeaderValue>,
+    /// Whether the authority did not answer the last time though the feed is open.
+    authority_fails: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -84,31 +106,35 @@ impl Version {
 }
 
 impl Fetcher {
-    pub(crate) fn new(location: Location) -> Self {
-        Self::knowing(Names::default(), location)
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self::knowing(Names::default(), origin)
     }
 
     /// Asks another location, mostly of the same host, and knows the names that this one knows.
     pub(crate) fn beside(&self, location: Location) -> Self {
-        Self::knowing(self.names.clone(), location)
+        Self::knowing(self.names.clone(), Origin { location, link: self.origin.link.clone() })
     }
 
-    fn knowing(names: Names, location: Location) -> Self {
+    /// Asks the same source, and has seen nothing yet.
+    pub(crate) fn afresh(&self) -> Self {
+        Self::knowing(self.names.clone(), self.origin.clone())
+    }
+
+    fn knowing(names: Names, origin: Origin) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(tcp::connector(names.clone(), PATIENCE));
-        Self { location, client, names, seen: None }
+        Self { origin, client, names, seen: None, seen_at_authority: None, authority_fails: false }
     }
 
     pub(crate) fn location(&self) -> &Location {
-        &self.location
+        &self.origin.location
     }
 
-    /// Asks; a location that answers the same as before says so. News are DER, or what the live set will refuse.
-    pub(crate) async fn fetch(&mut self) -> Result<Fetched, FetchError> {
-        let fetched = match self.location.clone() {
-            Location::Url(uri) => timeout(TIMEOUT, self.request(uri))
-                .await
-                .unwrap_or_else(|_| Err(FetchError(format!("no answer within {} s", TIMEOUT.as_secs())))),
-            Location::File(path) => self.read(path).await.map_err(|error| FetchError(error.to_string())),
+    /// Asks the authority, if the feed is open and has announced the list, and the location where it does not answer. A source that
+    /// answers the same as before says so. News are DER, or what the live set will refuse.
+    pub(crate) async fn fetch(&mut self, announced: Option<&Listing>) -> Result<Fetched, FetchError> {
+        let fetched = match self.fetch_from_authority(announced).await {
+            Some(fetched) => Ok(fetched),
+            None => self.fetch_from_location().await,
         };
         match fetched? {
             Fetched::News(text) if pem::is_crl(&text) => {
@@ -127,37 +153,67 @@ impl Fetcher {
     /// such as a list from the future on a machine whose clock is yet to be set.
     pub(crate) fn forget(&mut self) {
         self.seen = None;
+        self.seen_at_authority = None;
     }
 
-    async fn request(&mut self, uri: Uri) -> Result<Fetched, FetchError> {
-        let fail = |error: &dyn std::error::Error| FetchError(error_chain(error));
-        let mut request = Request::get(uri);
-        if let Some(Version::EntityTag(tag)) = &self.seen {
-            request = request.header(header::IF_NONE_MATCH, tag);
-        }
-        let request = request.body(Empty::new()).map_err(|error| fail(&error))?;
-        let response = self.client.request(request).await.map_err(|error| fail(&error))?;
-        match response.status() {
-            StatusCode::NOT_MODIFIED => Ok(Fetched::Unchanged),
-            StatusCode::OK => {
-                let entity_tag = response.headers().get(header::ETAG).cloned();
-                let mut body = Limited::new(response.into_body(), MAX_CRL);
-                // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
-                let mut der = Vec::new();
-                // Whoever answers may claim any length, and there may be no room for it.
-                der.try_reserve_exact(usize::try_from(body.size_hint().lower()).unwrap_or(0))
-                    .map_err(|error| fail(&error))?;
-                while let Some(frame) = body.frame().await {
-                    if let Ok(octets) = frame.map_err(|error| fail(error.as_ref()))?.into_data() {
-                        der.extend_from_slice(&octets);
-                    }
+    /// None: it cannot be asked, or does not answer.
+    async fn fetch_from_authority(&mut self, announced: Option<&Listing>) -> Option<Fetched> {
+        let link = self.origin.link.clone()?;
+        let client = link.client()?;
+        let uri = link.uri(&announced?.path)?;
+        let fetched = timeout(TIMEOUT, self.ask_authority(&client, uri)).await;
+        let fetched = fetched.unwrap_or_else(|_| Err(out_of_time(TIMEOUT)));
+        match fetched {
+            Ok(fetched) => {
+                if std::mem::take(&mut self.authority_fails) {
+                    info!(source = %self.origin.location, "the authority sends the CRL over HTTPS again");
                 }
-                // Only now: a body that broke off must be asked for again.
-                self.seen = entity_tag.map(Version::EntityTag);
-                Ok(Fetched::News(der))
+                Some(fetched)
             }
-            status => Err(FetchError(format!("the server answered {status}"))),
+            Err(error) => {
+                if !std::mem::replace(&mut self.authority_fails, true) {
+                    let source = &self.origin.location;
+                    warn!(%error, %source, "the authority does not send the CRL over HTTPS, so it is fetched in plain HTTP");
+                }
+                None
+            }
         }
+    }
+
+    async fn ask_authority(&mut self, client: &AuthorityClient, uri: Uri) -> Result<Fetched, FetchError> {
+        let request = conditional(uri, self.seen_at_authority.as_ref(), Full::default())?;
+        let response = timeout(AUTHORITY_PATIENCE, client.request(request)).await;
+        let response = response.map_err(|_| out_of_time(AUTHORITY_PATIENCE))?.map_err(|error| failed(&error))?;
+        let (tag, fetched) = read_answer(response).await?;
+        if let Fetched::News(_) = fetched {
+            self.seen_at_authority.clone_from(&tag);
+            // The URL serves the same list under the same tag.
+            self.seen = tag.map(Version::EntityTag);
+        }
+        Ok(fetched)
+    }
+
+    async fn fetch_from_location(&mut self) -> Result<Fetched, FetchError> {
+        match self.origin.location.clone() {
+            Location::Url(uri) => {
+                timeout(TIMEOUT, self.ask_location(uri)).await.unwrap_or_else(|_| Err(out_of_time(TIMEOUT)))
+            }
+            Location::File(path) => self.read(path).await.map_err(|error| FetchError(error.to_string())),
+        }
+    }
+
+    async fn ask_location(&mut self, uri: Uri) -> Result<Fetched, FetchError> {
+        let tag = match &self.seen {
+            Some(Version::EntityTag(tag)) => Some(tag),
+            _ => None,
+        };
+        let request = conditional(uri, tag, Empty::new())?;
+        let response = self.client.request(request).await.map_err(|error| failed(&error))?;
+        let (tag, fetched) = read_answer(response).await?;
+        if let Fetched::News(_) = fetched {
+            self.seen = tag.map(Version::EntityTag);
+        }
+        Ok(fetched)
     }
 
     async fn read(&mut self, path: PathBuf) -> io::Result<Fetched> {
@@ -175,4 +231,43 @@ impl Fetcher {
         self.seen = Some(version);
         Ok(fetched)
     }
+}
+
+fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Result<Request<B>, FetchError> {
+    let mut request = Request::get(uri);
+    if let Some(tag) = tag {
+        request = request.header(header::IF_NONE_MATCH, tag);
+    }
+    request.body(body).map_err(|error| failed(&error))
+}
+
+/// The entity tag is for whoever has the whole body: one that broke off must be asked for again.
+async fn read_answer(response: Response<Incoming>) -> Result<(Option<HeaderValue>, Fetched), FetchError> {
+    match response.status() {
+        StatusCode::NOT_MODIFIED => Ok((None, Fetched::Unchanged)),
+        StatusCode::OK => {
+            let entity_tag = response.headers().get(header::ETAG).cloned();
+            let mut body = Limited::new(response.into_body(), MAX_CRL);
+            // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
+            let mut der = Vec::new();
+            // Whoever answers may claim any length, and there may be no room for it.
+            der.try_reserve_exact(usize::try_from(body.size_hint().lower()).unwrap_or(0))
+                .map_err(|error| failed(&error))?;
+            while let Some(frame) = body.frame().await {
+                if let Ok(bytes) = frame.map_err(|error| failed(error.as_ref()))?.into_data() {
+                    der.extend_from_slice(&bytes);
+                }
+            }
+            Ok((entity_tag, Fetched::News(der)))
+        }
+        status => Err(FetchError(format!("the server answered {status}"))),
+    }
+}
+
+fn failed(error: &dyn std::error::Error) -> FetchError {
+    FetchError(error_chain(error))
+}
+
+fn out_of_time(patience: Duration) -> FetchError {
+    FetchError(format!("no answer within {} s", patience.as_secs()))
 }

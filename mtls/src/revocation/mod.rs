@@ -3,6 +3,7 @@
 //! It never decides by itself that a peer is revoked; it believes signed CRLs and nothing else.
 
 mod barriers;
+mod behind;
 mod connections;
 mod deadlines;
 mod end;
@@ -28,6 +29,7 @@ pub(crate) use self::{
     end::{End, EndReason},
     keeper::{Channels, Keeper, Progress},
     kept::ListFiles,
+    location::Origin,
     settling::Settling,
     snapshot::Source,
     staleness::StalenessLog,

@@ -122,6 +122,20 @@ impl FromIterator<Serial> for SerialSet {
                 None => _ = long.insert(serial),
             }
         }
+        Self::of_spread(table, long)
+    }
+}
+
+impl SerialSet {
+    /// What is in either of two.
+    pub(crate) fn union(&self, other: &Self) -> Self {
+        let tables = self.table.iter().chain(&other.table);
+        let long = self.long.union(&other.long).copied().collect();
+        Self::of_spread(tables.copied().filter(|number| *number != 0).collect(), long)
+    }
+
+    /// Of numbers that are spread already, in any order.
+    fn of_spread(mut table: Vec<u128>, long: HashSet<Serial>) -> Self {
         table.sort_unstable();
         table.dedup();
         let count = table.len();
@@ -243,6 +257,9 @@ mod tests {
             let expected: HashSet<_> = serials.iter().filter(|serial| !one.contains(serial)).collect();
             prop_assert_eq!(set_of_all.count_outside(&[&one]), expected.len());
             prop_assert_eq!(set_of_all.count_outside(&[]), set_of_all.len());
+            let union = one.union(&two);
+            prop_assert!(set_of_all.is_within(&[&union]) && union.is_within(&[&set_of_all]));
+            prop_assert_eq!(union.len(), set_of_all.len());
         }
     }
 

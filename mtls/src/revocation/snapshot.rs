@@ -122,7 +122,7 @@ impl<'a> Lists<'a> {
     fn count_revoked(self) -> usize {
         let mut lists = self.lists();
         let Some(first) = lists.next() else { return 0 };
-        let mut seen: Vec<&SerialSet> = first.sets().into();
+        let mut seen: Vec<&SerialSet> = first.sets().collect();
         let mut count = first.revoked;
         for set in lists.flat_map(IssuerList::sets) {
             count += set.count_outside(&seen);

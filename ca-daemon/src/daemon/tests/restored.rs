@@ -208,3 +208,43 @@ async fn a_relying_party_whose_revocation_only_a_crl_remembers_is_put_off_the_fe
     assert_eq!(peer.confirm(1, 0).await, StatusCode::FORBIDDEN);
     daemon.stop().await;
 }
+
+#[tokio::test]
+async fn what_was_taken_back_is_vouched_for_from_the_next_number_on() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let service = service(&fixture, "service0", 30).await;
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    let forgotten = fixture.issue("client_1", 20).await;
+    let number = revoke_elsewhere(&fixture, forgotten).await;
+    let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    let fixture = fixture.restored_from(&copy).await;
+    // A higher number is given before anybody says what is missing.
+    let other = fixture.issue("client_2", 21).await;
+    let later = now().plus(Duration::from_mins(1));
+    let lacking = fixture.authority.revoke(&[other], RevocationReason::Unspecified, later).await.unwrap().crl.get();
+    assert!(lacking > number);
+
+    let daemon = Running::start_at(&fixture, later).await;
+    let mut peer = daemon.connect(&service, &fixture).await;
+    assert_eq!(peer.known(&[1, lacking]).await, Some(lacking), "what was given here is in what is given later");
+    assert_eq!(peer.known(&[number]).await, None);
+    assert_eq!(peer.known(&[number, lacking]).await, None, "all of it has to be known");
+    assert_eq!(peer.known(&[]).await, None);
+    assert_eq!(peer.known(&[lacking; KNOWN_NUMBERS + 1]).await, None, "so many are not looked up");
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
+    let from = peer.known(&[number, lacking]).await.unwrap();
+    assert!(from > lacking, "{from}: what was published before lacks it");
+    fixture.authority.publish(Issuer::Issuing, later).await.unwrap();
+    let (published, mut revoked) = fixture.published().await;
+    revoked.sort();
+    assert!(published.get() >= from);
+    assert_eq!(revoked, [forgotten, other]);
+
+    let client = identity(&fixture, Profile::Client, "client_3", 22).await;
+    let mut client = daemon.connect(&client, &fixture).await;
+    assert_eq!(client.ask_known(b"{\"crls\":{}}".to_vec()).await.status(), StatusCode::FORBIDDEN);
+    let large = vec![b' '; 16 * 1024];
+    assert_eq!(peer.ask_known(large).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    daemon.stop().await;
+}
