@@ -76,16 +76,15 @@ async fn identities(arguments: &RequestArguments) -> anyhow::Result<Identities> 
             );
         };
         let above = Above { chain: identity.chain()[1..].to_vec(), root: root.clone(), authority: authority.clone() };
-        let standing = match known.iter().find(|(of, _)| *of == above) {
-            Some((_, standing)) => standing.clone(),
-            None => {
-                let options = arguments.standing(files.crl_directory(), authority);
-                let (standing, mut lists) = ServerStanding::new(&identity, &root, options)?;
-                ask_once(arguments, &standing, &mut lists).await?;
-                keeping.spawn(lists.keep_current());
-                known.push((above, standing.clone()));
-                standing
-            }
+        let standing = if let Some((_, standing)) = known.iter().find(|(of, _)| *of == above) {
+            standing.clone()
+        } else {
+            let options = arguments.standing(files.crl_directory(), authority);
+            let (standing, mut lists) = ServerStanding::new(&identity, &root, options)?;
+            ask_once(arguments, &standing, &mut lists).await?;
+            keeping.spawn(lists.keep_current());
+            known.push((above, standing.clone()));
+            standing
         };
         configurations.push((standing.tls(&identity, &root)?, standing));
     }

@@ -57,14 +57,14 @@ impl ServerVerifier {
         let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
         let named = digest.map(|digest| digest.under(server_name));
         // Everything that the validation came to was said by the same bytes under the same name, but for the time.
-        let known = match named.and_then(|named| self.paths.recall_valid(&named, self.clock.now())) {
-            Some(presented) => presented,
-            None => {
-                let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, |_| true)?);
-                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                self.remember(digest, named, &presented);
-                presented
-            }
+        let known = named.and_then(|named| self.paths.recall_valid(&named, self.clock.now()));
+        let known = if let Some(presented) = known {
+            presented
+        } else {
+            let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, |_| true)?);
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            self.remember(digest, named, &presented);
+            presented
         };
         let Some(standing) = &self.standing else { return Ok(known) };
         let Err(refusal) = standing.check(&known.ids) else { return Ok(known) };

@@ -74,13 +74,14 @@ async fn a_revoked_authority_is_not_heard() {
     let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
     let list = authority.client("any").info.crl_urls[0].clone();
     // Without any list it is heard, as that is what brings lists.
-    let tasks = relying_party.keep_current();
+    let mut tasks = relying_party.keep_current();
     eventually("its list is confirmed", || server.confirmed_last(&list) == Some(1)).await;
     assert_eq!(relying_party.live_set().open_connections(), 0, "it is nobody's client");
     publisher.publish(|published| published.issuing = authority.crl(2, &[&own]));
     eventually("the feed breaks off", || log.has(&["WARN", "no feed", "is revoked"])).await;
     let before = server.requests().0;
-    drop(tasks);
+    tasks.shutdown().await;
+    drop(relying_party);
     assert_eq!(server.confirmed(&list), Some(2), "the last that it is told, as whoever revoked it waits for that");
 
     // The next run knows by the list that it has kept, before anything is said.

@@ -106,7 +106,7 @@ pub struct Lists {
     standing: ServerStanding,
     authority: AuthorityStanding,
     connector: Connector,
-    lists: Vec<List>,
+    all: Vec<List>,
     interval: Duration,
 }
 
@@ -121,9 +121,9 @@ impl Lists {
         let authority = AuthorityStanding::new(standing.0.live.clone(), standing.0.clock.clone());
         let tls = client::to_list(root, &standing.0.clock, authority.clone())?;
         let list = |issuer| Ok(List::new(&standing.0.live, issuer, Some(directory))?.at_authority(url).restored());
-        let lists = issuers.iter().map(list).collect::<Result<_, RelyingPartyError>>()?;
+        let all = issuers.iter().map(list).collect::<Result<_, RelyingPartyError>>()?;
         let connector = contact::connector(tls, PATIENCE);
-        Ok(Self { standing: standing.clone(), authority, connector, lists, interval: Duration::MAX })
+        Ok(Self { standing: standing.clone(), authority, connector, all, interval: Duration::MAX })
     }
 
     pub(super) fn every(self, interval: Duration) -> Self {
@@ -157,7 +157,7 @@ impl Lists {
     /// One connection for all lists that lie on one host.
     async fn ask(&mut self) -> Result<(), RefreshError> {
         let mut contact: Option<(Uri, Contact)> = None;
-        for list in &mut self.lists {
+        for list in &mut self.all {
             let open = match contact.take() {
                 Some((uri, contact))
                     if (uri.scheme(), uri.authority()) == (list.uri.scheme(), list.uri.authority()) =>

@@ -197,13 +197,13 @@ impl ServerStanding {
     /// Puts a connection under the standing, if its server may be talked to. Under it first and asked second, so that whichever
     /// revocation the question misses finds the connection.
     fn watch(&self, chain: &[CertificateDer<'static>]) -> Result<Watch, Error> {
-        let presented = match ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest)) {
-            Some(presented) => presented,
-            None => {
-                let (end_entity, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-                let now = self.0.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
-                Arc::new(self.0.validator.validate(end_entity, above, now, |_| true)?)
-            }
+        let known = ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest));
+        let presented = if let Some(presented) = known {
+            presented
+        } else {
+            let (end_entity, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
+            let now = self.0.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
+            Arc::new(self.0.validator.validate(end_entity, above, now, |_| true)?)
         };
         let lapse = self.lapse().child_token();
         let (ids, not_after) = (Arc::clone(&presented.ids), presented.validity.not_after);
