@@ -21,6 +21,8 @@ async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
     let own = authority.own().with_root(&authority);
     let feed = FeedServer::presenting(&own).await;
     let list = authority.client("any").info.crl_urls[0].clone();
+    // What is revoked once stays revoked.
+    let mut all_revoked = Vec::new();
     for (number, feed) in [(2, None), (3, Some(feed))] {
         let directory = enrolled(&authority, feed.as_ref());
         let example = Example::start(directory.path(), &[]);
@@ -29,12 +31,16 @@ async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
         eventually("its CRLs are there", || crl_files(directory.path()).len() == 2).await;
         eventually("its authority knows it", || feed.as_ref().is_none_or(|feed| feed.requests().1 > 0)).await;
 
-        let (good, revoked) = (client(&good), (client(&revoked), &revoked));
+        let good = client(&good);
+        all_revoked.push(revoked);
+        let revoked = all_revoked.last().unwrap();
+        let revoked = (client(revoked), revoked);
         let (mut open, mut other) = (revoked.0.open(example.address).await, good.open(example.address).await);
         assert_eq!(open.get().await.unwrap().body, "hello, client_2\n");
         assert_eq!(other.get().await.unwrap().body, "hello, client_1\n");
 
-        publisher.publish(|published| published.issuing = authority.crl(number, &[revoked.1]));
+        let all: Vec<_> = all_revoked.iter().collect();
+        publisher.publish(|published| published.issuing = authority.crl(number, &all));
         if let Some(feed) = &feed {
             feed.announce(&[(&list, number)]);
             eventually("it confirms", || feed.confirmed(&list) == Some(number)).await;

@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use mtls::revocation::NotReady;
+use mtls::{relying_party::Options, revocation::NotReady};
 use pki::certificate::{Fingerprint, IssuerId};
 use rustls::AlertDescription;
+use url::Url;
 
 use crate::common::{
     Authority, Client, Http, Issued, Log, Service, Surroundings, authority::Founding, eventually, publisher::Publisher,
@@ -228,7 +229,12 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
         (settled_1, Some(complete_2), Some(delta_2), Some(11)),
         (settled_2, Some(complete_2), Some(delta_2), Some(11)),
     ];
-    for (settled, complete, delta, number) in table {
+    // With a feed, a list is not given up for one that lacks something of it, and there is nobody to ask.
+    let nobody: Url = "https://127.0.0.1:1".parse().unwrap();
+    let feeds = [None, Some(nobody)];
+    for (feed, (settled, complete, delta, number)) in
+        feeds.iter().flat_map(|feed| table.iter().map(move |row| (feed, *row)))
+    {
         let kept = Kept::new(authority);
         fs::write(&kept.settled, settled).unwrap();
         for (file, contents) in [(&kept.complete, complete), (&kept.delta, delta)] {
@@ -236,7 +242,10 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
                 fs::write(file, contents).unwrap();
             }
         }
-        let service = Service::start_in(authority, kept.surroundings()).await;
+        let surroundings = kept.surroundings();
+        let options = Options { feed: feed.clone(), ..surroundings.options() };
+        let identity = authority.server("service0").identity();
+        let service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
         let in_force = service.live().freshness()[0].list.map(|(number, ..)| number.get());
         assert_eq!(in_force, number);
         // What is in force is settled, so that it is no less after the next crash.

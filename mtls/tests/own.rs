@@ -88,7 +88,8 @@ async fn a_service_that_starts_with_a_revoked_certificate_is_not_ready() {
     let own = authority.server("service0");
     let (directory, issuing) = (surroundings.crl_directory.path(), authority.issuing.info());
     keep_crl(directory, &issuing.crl_urls[0], authority.root.info(), 1, &authority.root_crl(1, &[]));
-    keep_crl(directory, &own.info.crl_urls[0], issuing, 1, &authority.crl(1, &[&own]));
+    let of_everybody = &authority.client("any").info.crl_urls[0];
+    keep_crl(directory, of_everybody, issuing, 1, &authority.crl(1, &[&own]));
     let service = service(&authority, &own, surroundings).await;
     assert_eq!(barred_by(&service), Some(own.id()));
     let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);

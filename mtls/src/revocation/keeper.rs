@@ -150,6 +150,8 @@ impl Keeper {
     ) -> Self {
         let Channels { announced, progress, recovered } = channels;
         let link = origin.link.clone();
+        // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
+        let restored = files.restore(&live);
         // Where somebody can be asked, nothing that is enforced is given up without.
         let live = if link.is_some() { live.with_losses(Losses::Refused) } else { live };
         let mut keeper = Self {
@@ -175,7 +177,7 @@ impl Keeper {
             lacking: None,
             vouched: None,
         };
-        if let Some(Restored { installed, is_extended }) = keeper.files.restore(&keeper.live) {
+        if let Some(Restored { installed, is_extended }) = restored {
             keeper.is_extended = is_extended;
             keeper.learn_delta(&installed);
             // After a crash, more may be on the disk than was settled.
