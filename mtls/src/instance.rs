@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     files::{self, Access, FileError},
     random,
-    revocation::{Barrier, LiveSet},
+    revocation::{Barrier, EndReason, LiveSet},
 };
 
 /// The file beside the lists.
@@ -185,7 +185,7 @@ impl Instance {
 
     /// It admits nobody any more, whatever the authority has heard.
     pub(crate) fn end(&self) {
-        self.0.live.bar(Barrier::Unregistered);
+        self.0.live.shut(Barrier::Unregistered, EndReason::Unregistered);
     }
 
     /// Looks all the time whether clients may be admitted.
@@ -204,7 +204,7 @@ impl Instance {
             if self.0.live.unbar(|barrier| *barrier == Barrier::Unregistered) {
                 info!("registered with the authority: clients are let in");
             }
-        } else if self.0.live.bar(Barrier::Unregistered) {
+        } else if self.0.live.shut(Barrier::Unregistered, EndReason::Unregistered) {
             info!("clients are let in once the authority has registered this relying party");
         }
     }

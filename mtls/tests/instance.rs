@@ -9,14 +9,16 @@ use mtls::{
     revocation::{Barrier, LiveSet, NotReady},
 };
 use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
+use rustls::AlertDescription;
 use tokio::task::JoinSet;
 use url::Url;
 
 use crate::common::{
-    Authority, DAY, Surroundings, eventually,
+    Authority, Client, DAY, Http, Service, Surroundings, eventually,
     example::{crl_files, enrolled},
     feed::FeedServer,
     publisher::Publisher,
+    raw::{Frame, RawHttp2},
     start,
 };
 
@@ -156,6 +158,40 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     assert!(!run.is_unregistered(), "until then it may");
     surroundings.clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
     eventually("it is not registered any more", || run.is_unregistered()).await;
+}
+
+/// Polls may go on bringing newer lists, which say nothing of how long the authority expects a service.
+#[tokio::test]
+async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_more() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let (authority, clock) = (publisher.authority(), surroundings.clock.clone());
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let options = Options { feed: Some(server.url()), ..surroundings.options() };
+    let identity = authority.server("service0").identity();
+    let mut service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
+    let _tasks = service.relying_party.keep_current();
+    let alice = authority.client("alice");
+    eventually("it has confirmed", || server.confirmed_last(&alice.info.crl_urls[0]) == Some(1)).await;
+    eventually("it is ready", || service.live().ready(start()).is_ok()).await;
+    let client = Client::new(&authority, &alice, Http::Two, &clock);
+    let mut streaming = RawHttp2::open(&client, service.address, 1 << 20).await;
+    streaming.start(1, "/endless").await;
+
+    drop(server);
+    let later = start().plus(DAY * 2);
+    publisher.publish(|published| {
+        published.issuing = authority.crl_between(2, start(), later, &[]);
+        published.root = authority.root_crl_between(2, start(), later, &[]);
+    });
+    eventually("newer lists are in force", || {
+        service.live().freshness().iter().all(|list| list.admits_until == Some(later))
+    })
+    .await;
+    clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
+    let said = streaming.rest().await;
+    let reason = "the authority does not expect this service any more";
+    assert_eq!(said.iter().map(Frame::farewell).collect::<Vec<_>>(), [Some(reason)], "{said:?}");
+    assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
 }
 
 /// Without it there is no feed, and no revocation waits for the service.

@@ -20,6 +20,8 @@ pub(crate) enum EndReason {
     NoFreshCrl,
     /// The service's own certificate is revoked.
     OwnCertificate,
+    /// The authority does not expect the service any more, so that a revocation would not wait for it.
+    Unregistered,
 }
 
 impl EndReason {
@@ -30,6 +32,7 @@ impl EndReason {
             Self::Expired => "the client's certificate, or one above it, has expired",
             Self::NoFreshCrl => "there is no current CRL to judge the client by",
             Self::OwnCertificate => "the service's own certificate, or one above it, is revoked",
+            Self::Unregistered => "the authority does not expect this service any more",
         }
     }
 }

@@ -379,6 +379,14 @@ impl LiveSet {
         self.barriers.raise(barrier)
     }
 
+    /// As [`Self::bar`], and ends every open connection, of whoever it is.
+    pub(crate) fn shut(&self, barrier: Barrier, reason: EndReason) -> bool {
+        let is_new = self.bar(barrier);
+        // After the bar: a connection that is not under the set yet will meet it.
+        self.connections.end_if(reason, |_| true);
+        is_new
+    }
+
     /// Ends the reasons that satisfy `is_over`. Whether there was one.
     pub(crate) fn unbar(&self, is_over: impl Fn(&Barrier) -> bool) -> bool {
         self.barriers.lift(is_over)
@@ -457,11 +465,9 @@ impl LiveSet {
         let is_revoked =
             |certificate: &VerifiedId| snapshot.of(&certificate.issuer).is_some_and(|lists| lists.revoke(certificate));
         let Some(revoked) = self.own.find(is_revoked) else { return false };
-        if self.bar(Barrier::OwnCertificate(revoked.id.clone())) {
+        if self.shut(Barrier::OwnCertificate(revoked.id.clone()), EndReason::OwnCertificate) {
             revoked.log();
         }
-        // After the bar: a connection that is not under the set yet will meet it.
-        self.connections.end_if(EndReason::OwnCertificate, |_| true);
         true
     }
 
