@@ -75,7 +75,10 @@ fn no_answer_begins_after_a_service_was_said_to_enforce_the_revocation() {
         Node::routes(&fleet, NAMES[2], None, &runtime),
     ];
     fleet.wait_connected(nodes.len());
-    let token = fs::read_to_string(fleet.ca_directory().join("bootstrap.token")).unwrap().parse().unwrap();
+    let uses = (rounds + 1).to_string();
+    let token = ["token", "create", "--name", "client_*", "--uses", &uses, "--out", "clients.token"];
+    let _ = fleet.ca_daemon(&token).success();
+    let token = fs::read_to_string(fleet.directory().join("clients.token")).unwrap().trim().parse().unwrap();
 
     let (mut dice, mut tally, mut failed, began) = (Dice::new(seed), Tally::default(), Vec::new(), Instant::now());
     for round in 0..rounds {
