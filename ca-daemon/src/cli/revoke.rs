@@ -48,7 +48,6 @@ struct Besides {
 }
 
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,

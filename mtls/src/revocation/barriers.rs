@@ -57,16 +57,13 @@ impl Barriers {
     /// Holds from now on. Whether it did not hold before.
     pub(super) fn raise(&self, barrier: Barrier) -> bool {
         let mut raised = self.lock();
-        let is_new = match raised.iter_mut().find(|known| barrier.replaces(known)) {
-            Some(known) => {
-                *known = barrier;
-                false
-            }
-            None => {
-                raised.push(barrier);
-                true
-            }
-        };
+        let known = raised.iter_mut().find(|known| barrier.replaces(known));
+        let is_new = known.is_none();
+        if let Some(known) = known {
+            *known = barrier;
+        } else {
+            raised.push(barrier);
+        }
         self.0.any.store(true, Ordering::Release);
         is_new
     }
