@@ -1,6 +1,11 @@
 //! The authority's database is an older copy, restored while services enforce what came after it.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use e2e::{Client, Fleet, Replay, run, wait_until};
 
@@ -20,6 +25,12 @@ fn restore(fleet: &mut Fleet, from: &Path) {
         let _ = fs::remove_file(fleet.ca_directory().join(name));
     }
     fs::copy(from, fleet.ca_directory().join("ca.db")).expect("the copy can be put in place");
+}
+
+/// What the service keeps beside each other: its CRLs, what it knows of them, and who it is.
+fn kept(fleet: &Fleet) -> Vec<PathBuf> {
+    let files = fs::read_dir(fleet.directory().join("service0/crl")).expect("the service keeps its CRLs there");
+    files.flatten().map(|file| file.path()).collect()
 }
 
 /// The newest CRL number of the issuing CA, complete or delta.
@@ -63,7 +74,10 @@ fn a_restored_authority_takes_back_what_it_forgot_and_no_revoked_client_is_let_i
 
     // Also in the next complete list, which a service loads that has nothing else.
     assert_eq!(alert(&known, &url).as_deref(), Some("certificate_revoked"));
-    fs::remove_dir_all(fleet.directory().join("service0/crl")).expect("the service keeps its CRLs there");
+    // What says whose place it takes stays: else the run before it would be expected, which has vanished.
+    for file in kept(&fleet).into_iter().filter(|file| !file.ends_with("instance")) {
+        fs::remove_file(file).expect("it is the service's");
+    }
     fleet.restart_service(0, &[]);
     for revoked in [&known, &stranger] {
         assert_eq!(alert(revoked, &url).as_deref(), Some("certificate_revoked"));
@@ -83,13 +97,13 @@ fn what_was_forgotten_is_taken_back_from_the_files_that_a_service_keeps() {
     copy(&fleet, &backup);
     let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
     // All that is left of it: the service is gone as well.
-    let kept = fleet.directory().join("service0/crl");
-    let files: Vec<_> = fs::read_dir(kept).expect("the service keeps its CRLs there").flatten().collect();
-    let files: Vec<_> = files.iter().map(|file| file.path().to_str().unwrap_or_default().to_owned()).collect();
+    let is_crl = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "crl");
+    let files: Vec<_> = kept(&fleet).into_iter().filter(is_crl).collect();
     fleet.service(0).process.kill();
     restore(&mut fleet, &backup);
 
-    let arguments: Vec<_> = ["crl", "--import"].into_iter().chain(files.iter().map(String::as_str)).collect();
+    let arguments: Vec<_> =
+        ["crl", "--import"].into_iter().chain(files.iter().filter_map(|file| file.to_str())).collect();
     let said = fleet.ca_daemon(&arguments).success();
     assert!(
         said.stdout.contains("1 revocations taken back") && said.stdout.contains("root CRL number 1: known"),

@@ -179,7 +179,7 @@ pub(crate) struct Newest {
     "this database is an older copy: by the mark beside it (ca.mark), {issuer} CRL numbers up to {number} were given, and number \
      {revoking} revoked something that is not known here. No {issuer} CRL is published by itself until this is mended. It is, when \
      a relying party that enforces number {revoking} or a later one hands it over, which it does as soon as it is on the feed. If \
-     none does: ca-daemon crl --import FILE... with the CRLs that a service keeps on its disk, or any copy of them. If there is \
+     none does: ca-daemon crl --import FILE... with the CRLs that a service keeps on its disk (*.crl), or any copy of them. If there is \
      none: revoke again what was revoked since the copy was made, and then, or if nothing was: ca-daemon crl{} --resign",
     .issuer.option()
 )]
