@@ -115,7 +115,10 @@ fn before_the_last_migration(database: &Path, old: &Path) {
             .collect()
     };
     let tables = sqlite3(old, "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'sqlite_sequence'");
-    let mut copy = format!("ATTACH '{}' AS new; PRAGMA foreign_keys = OFF; BEGIN;", database.display());
+    // Triggers would say in which order rows may come, and make rows that are copied as well.
+    let of_triggers = |what| sqlite3(old, &format!("SELECT {what} || ';' FROM sqlite_master WHERE type = 'trigger'"));
+    let (without, with) = (of_triggers("'DROP TRIGGER ' || name"), of_triggers("sql"));
+    let mut copy = format!("ATTACH '{}' AS new; PRAGMA foreign_keys = OFF; BEGIN; {without}", database.display());
     for table in tables.lines() {
         let new = columns(database, table);
         // Of so few revocations, what lies around the pages is the whole list, as the column held it before.
@@ -123,10 +126,10 @@ fn before_the_last_migration(database: &Path, old: &Path) {
         let common = columns(old, table).into_iter().map(|column| (renamed(&column), column));
         let (source, common): (Vec<_>, Vec<_>) = common.filter(|(source, _)| new.contains(source)).unzip();
         let (common, source) = (common.join(", "), source.join(", "));
-        // Tallies are kept by triggers, which fire here as well.
-        let insert = if table == "tallies" { "INSERT OR IGNORE" } else { "INSERT" };
-        let _ = write!(copy, "{insert} INTO main.{table} ({common}) SELECT {source} FROM new.{table};");
+        // Some rows are made with the schema.
+        let _ = write!(copy, "INSERT OR REPLACE INTO main.{table} ({common}) SELECT {source} FROM new.{table};");
     }
+    copy.push_str(&with);
     copy.push_str("CREATE TABLE _sqlx_migrations AS SELECT * FROM new._sqlx_migrations;");
     copy.push_str("DELETE FROM _sqlx_migrations WHERE version = (SELECT max(version) FROM _sqlx_migrations); COMMIT;");
     sqlite3(old, &copy);
