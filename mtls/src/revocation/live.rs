@@ -558,16 +558,25 @@ impl LiveSet {
     /// Whether every trusted issuer's list is there and not stale: whether clients should be sent here. A stale list is reason
     /// enough to send them elsewhere, also while some grace is left.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
-        if let Some(barrier) = self.barriers.first() {
-            return Err(NotReady::Barred(barrier));
+        match (self.barriers.first(), self.stale(now)) {
+            // Whoever was off the feed for too long is not expected any more; which list ran out says since when, and what to mend.
+            (None | Some(Barrier::Unregistered), Some(stale)) => return Err(stale),
+            (Some(barrier), _) => return Err(NotReady::Barred(barrier)),
+            (None, None) => {}
         }
-        for Freshness { issuer, list, .. } in self.freshness() {
-            let Some((_, _, next_update, _)) = list else { return Err(self.missing(issuer)) };
-            if let Some(clients) = self.on_stale_crl.stale(next_update, now) {
-                return Err(NotReady::StaleCrl { issuer, since: next_update, clients });
-            }
+        match self.freshness().into_iter().find(|freshness| freshness.list.is_none()) {
+            Some(Freshness { issuer, .. }) => Err(self.missing(issuer)),
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    /// The first list that is stale.
+    fn stale(&self, now: Timestamp) -> Option<NotReady> {
+        self.freshness().into_iter().find_map(|Freshness { issuer, list, .. }| {
+            let (_, _, next_update, _) = list?;
+            let clients = self.on_stale_crl.stale(next_update, now)?;
+            Some(NotReady::StaleCrl { issuer, since: next_update, clients })
+        })
     }
 
     /// Why there is no list in force of this issuer.
