@@ -154,6 +154,17 @@ pub(crate) struct Progress {
     pub(crate) enforced: Option<Enforced>,
 }
 
+/// Whose number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum History {
+    /// This database has given it: a list with a higher one that it has given contains what this one revokes.
+    Ours,
+    /// It was given after the copy was made that this database was restored from, and taken back. It says nothing of numbers that were
+    /// given here, whichever is higher.
+    TakenBack,
+    Unknown,
+}
+
 /// Why what an instance says is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfirmError {
@@ -247,10 +258,14 @@ impl Feed {
         let mut claimed = None;
         for issuer in Issuer::ALL {
             let Some(number) = confirmation.crls.get(self.0.urls.of(issuer)).copied() else { continue };
-            if self.is_known(issuer, number).await? {
-                known.insert(issuer.as_str(), number);
-            } else {
-                claimed = Some((issuer, number));
+            match self.history(issuer, number).await? {
+                History::Ours => {
+                    known.insert(issuer.as_str(), number);
+                }
+                // It enforces something that is known, and nothing that was given a number here since this database was copied, however
+                // low: what that is, the next list says.
+                History::TakenBack => {}
+                History::Unknown => claimed = Some((issuer, number)),
             }
         }
         let word = Word {
@@ -285,10 +300,15 @@ impl Feed {
         claimed.map_or(Ok(()), |(_, number)| Err(ConfirmError::Unknown { number }))
     }
 
-    /// Whether this database has given this number, or taken it back.
-    async fn is_known(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        let is_newest = number == self.0.announced.borrow().of(issuer).number;
-        Ok(is_newest || self.0.store.knows_number(issuer, number).await?)
+    async fn history(&self, issuer: Issuer, number: CrlNumber) -> Result<History, StoreError> {
+        if number == self.0.announced.borrow().of(issuer).number {
+            return Ok(History::Ours);
+        }
+        Ok(match self.0.store.contained_from(issuer, number).await? {
+            None => History::Unknown,
+            Some(contained_from) if contained_from == number => History::Ours,
+            Some(_) => History::TakenBack,
+        })
     }
 
     /// Whose lists are announced under this distribution point.
