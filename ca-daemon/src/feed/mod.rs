@@ -353,18 +353,18 @@ impl Feed {
 
     /// All instances that are expected to enforce what is revoked, by name.
     pub(crate) fn relying_parties(&self) -> Vec<RelyingParty> {
-        let now = self.0.clock.now();
-        self.registry().expected(now).into_iter().map(|instance| instance.record.clone()).collect()
+        let (lists_end, now) = (self.0.lists_end, self.0.clock.now());
+        self.registry().expected(lists_end, now).into_iter().map(|it| it.record_at(lists_end, now)).collect()
     }
 
     /// Who enforces the issuer's CRL with this number, which was committed at this moment.
     pub(crate) fn progress(&self, issuer: Issuer, number: CrlNumber, committed: Instant) -> Vec<Progress> {
-        let now = self.0.clock.now();
+        let (lists_end, now) = (self.0.lists_end, self.0.clock.now());
         let progress = |instance: &Instance| Progress {
             enforced: instance.enforces(issuer, number, committed),
-            party: instance.record.clone(),
+            party: instance.record_at(lists_end, now),
         };
-        self.registry().expected(now).into_iter().map(progress).collect()
+        self.registry().expected(lists_end, now).into_iter().map(progress).collect()
     }
 
     /// Changes with each confirmation, and with whoever comes or goes.
