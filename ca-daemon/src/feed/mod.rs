@@ -51,6 +51,8 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Until when a list is good that was signed before this daemon began, at the latest.
     lists_end: Timestamp,
+    /// How long a list of the issuing CA is good.
+    list_lifetime: Duration,
     /// Counts the confirmations, and whoever came or went.
     confirmed: watch::Sender<u64>,
     is_closed: watch::Sender<bool>,
@@ -203,6 +205,7 @@ impl Feed {
         Ok(Self(Arc::new(Shared {
             registry: Mutex::new(registry),
             lists_end: clock.now().plus(settings.crl_lifetime),
+            list_lifetime: settings.crl_lifetime,
             announced: watch::Sender::new(announced),
             confirmed: watch::Sender::new(0),
             is_closed: watch::Sender::new(false),

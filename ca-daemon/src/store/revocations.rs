@@ -230,11 +230,6 @@ impl Store {
         Ok(taken)
     }
 
-    /// Whether everything is known here that was revoked up to this number.
-    pub(crate) async fn knows_number(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        knows_number(&mut *self.reader.acquire().await?, issuer, number).await
-    }
-
     /// From which number on every list contains what the list with this number revoked, but for certificates that have ended: from
     /// itself on, or, if it was taken back, from the next one that was given after that. None: the number is not known here.
     pub(crate) async fn contained_from(

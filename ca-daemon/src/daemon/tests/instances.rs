@@ -465,3 +465,23 @@ async fn one_that_was_not_heard_since_the_start_is_expected_while_a_list_from_be
     assert_eq!(relying_parties(&fixture).await, []);
     daemon.stop().await;
 }
+
+/// It is the last thing that a daemon says who did not confirm; one that was killed before that says nothing of who came meanwhile.
+#[tokio::test]
+async fn a_daemon_that_goes_away_during_a_wait_has_not_said_that_nobody_came() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let fixture = Fixture::new().await;
+    let _ = fixture.issue("client_1", 20).await;
+    let listener = tokio::net::UnixListener::bind(fixture.directory.socket()).unwrap();
+    let killed = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        BufReader::new(&mut stream).read_line(&mut String::new()).await.unwrap();
+        for answer in [Answer::Told, Answer::RelyingParties(Vec::new())] {
+            let line = serde_json::to_string(&answer).unwrap() + "\n";
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    });
+    let revoke = ["--json", "revoke", "client_1", "--wait", "1m"];
+    assert_eq!(execute(&fixture.directory, &Clock::manual(now()), &revoke).await, 5);
+    killed.await.unwrap();
+}
