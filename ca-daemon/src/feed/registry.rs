@@ -3,10 +3,7 @@
 //!
 //! It never asks what time it is, never writes anything down, and never takes one's word for the other's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pki::{instance::InstanceId, serial::Serial, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -221,6 +218,8 @@ fn is_gone(instance: &Instance, lists_end: Timestamp, now: Timestamp) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
