@@ -100,7 +100,8 @@ pub(crate) enum Answer {
         /// What it says.
         answer: RollCallAnswer,
     },
-    /// The wait is over; these do not enforce it, or have not answered.
+    /// The wait is over; these do not enforce it, or have not answered. Among them is whoever had its own certificate revoked
+    /// meanwhile.
     Missing(Vec<RelyingParty>),
     /// What became of the order to forget.
     Forgotten(Forgotten),
@@ -221,9 +222,12 @@ impl Asker {
         let arrived = Instant::now();
         match serde_json::from_str(&line) {
             Ok(Question::Published { wait }) => {
-                let told = feed.refresh().await.map_or_else(|error| failed(&error), |()| Answer::Told);
+                let refreshed = feed.refresh().await;
+                // Who enforces what in numbers of another file, nobody here can say.
+                let is_replaced = refreshed.as_ref().is_err_and(StoreError::is_replaced);
+                let told = refreshed.map_or_else(|error| failed(&error), |()| Answer::Told);
                 self.say(&told).await?;
-                match wait {
+                match wait.filter(|_| !is_replaced) {
                     Some(wait) => self.follow(feed, wait, arrived).await,
                     None => Ok(()),
                 }
@@ -248,16 +252,19 @@ impl Asker {
         let deadline = arrived + Duration::from_millis(wait.timeout_millis);
         let mut confirmations = feed.confirmations();
         let mut is_closed = feed.is_closed();
-        self.say(&Answer::RelyingParties(feed.relying_parties())).await?;
+        let parties = feed.relying_parties();
+        let revoked_before: BTreeSet<_> =
+            parties.iter().filter(|party| party.certificate_revoked).map(RelyingParty::key).collect();
+        self.say(&Answer::RelyingParties(parties)).await?;
         let mut said = BTreeSet::new();
         loop {
             confirmations.mark_unchanged();
-            let mut missing = Vec::new();
+            let (mut missing, mut dismissed) = (Vec::new(), Vec::new());
             for progress in feed.progress(wait.issuer, wait.number, committed) {
                 let Progress { party, enforced } = progress;
                 match enforced {
                     // It is on its way out, and not waited for.
-                    _ if party.certificate_revoked => {}
+                    _ if party.certificate_revoked => dismissed.push(party),
                     Some(enforced) if said.insert(party.key()) => {
                         self.say(&Answer::Enforced { party, enforced }).await?;
                     }
@@ -268,6 +275,10 @@ impl Asker {
             }
             let is_over = Instant::now() >= deadline || *is_closed.borrow();
             if missing.is_empty() || is_over {
+                // Whoever was revoked meanwhile is not to disappear.
+                let is_news =
+                    |party: &RelyingParty| !said.contains(&party.key()) && !revoked_before.contains(&party.key());
+                missing.extend(dismissed.into_iter().filter(is_news));
                 return self.say(&Answer::Missing(missing)).await;
             }
             let mut rest = [0; 1];

@@ -186,7 +186,9 @@ impl Rows {
         let width = self.width();
         let Some(row) = rows.first() else { return String::new() };
         if row.certificate_revoked {
-            let until = rows.iter().filter_map(|row| row.admits_until).max();
+            // Of one that has never said it, nobody knows it; what the others said is not its word.
+            let until = rows.iter().map(|row| row.admits_until).collect::<Option<Vec<_>>>();
+            let until = until.into_iter().flatten().max();
             let until = until.map_or_else(|| "it is not known".to_owned(), |until| until.to_string());
             return format!(
                 "  {label:<width$}         its own certificate is revoked: it stops serving when it hears of it, clients refuse it; may \
@@ -364,6 +366,13 @@ mod tests {
 1 of 2 relying parties enforce it
 "
         );
+        let revoked = |octet, admits_until| RelyingParty {
+            certificate_revoked: true,
+            admits_until,
+            ..party("service0", octet, Some(41), false)
+        };
+        let of_revoked = said(&[revoked(0x20, Some(end())), revoked(0x21, None)], &[]);
+        assert!(of_revoked.contains("may admit until it is not known"), "{of_revoked}");
         let many: Vec<_> = (0..100).map(|octet| party("service0", octet, Some(41), false)).collect();
         let said = said(&many, &[]);
         assert!(said.lines().count() == LISTED + 4 && said.contains("... and 80 more; --json names them"), "{said}");

@@ -68,7 +68,7 @@ impl Waiting<'_> {
             timeout_millis: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         });
         let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
-        let (mut is_told, mut is_heard) = (false, false);
+        let (mut is_told, mut is_heard, mut is_complete) = (false, false, false);
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
         let mut asked = match daemon {
@@ -107,6 +107,7 @@ impl Waiting<'_> {
                     self.say(&lines);
                 }
                 Some(Answer::Missing(parties)) => {
+                    is_complete = true;
                     rows.update(parties);
                     break;
                 }
@@ -129,7 +130,9 @@ impl Waiting<'_> {
         }
         self.say(&rows.rest(self.clock.now()));
         self.say(&rows.summary());
-        Ok(if is_heard { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
+        // Who came while it waited, a daemon says last; one that went away before that says nothing of them.
+        let is_answered = is_heard && (is_complete || rows.all.iter().any(Row::is_missing));
+        Ok(if is_answered { Heard::OfEverybody(rows.all) } else { Heard::Silence(rows.all) })
     }
 
     /// No daemon: says who has yet to hear of it.

@@ -118,6 +118,21 @@ impl Instance {
         self.streams.is_empty() && self.record.admits_until.is_some_and(|until| until.plus(CLOCK_SKEW) < now)
     }
 
+    /// Until when it can admit somebody by a list from before the daemon's start, the last of which is good until `lists_end`.
+    pub(super) fn latest(&self, lists_end: Timestamp) -> Timestamp {
+        lists_end.plus(Duration::from_secs(self.record.grace))
+    }
+
+    /// What is known of it, and what is to be said of it while it is expected: that it would be over by now is not known if it was not
+    /// heard since the daemon's start.
+    pub(super) fn record_at(&self, lists_end: Timestamp, now: Timestamp) -> RelyingParty {
+        let mut record = self.record.clone();
+        if self.is_over(now) {
+            record.admits_until = record.admits_until.max(Some(self.latest(lists_end)));
+        }
+        record
+    }
+
     pub(super) fn change(&mut self) {
         self.unwritten = Unwritten::Change;
     }

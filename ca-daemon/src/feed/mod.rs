@@ -51,6 +51,8 @@ struct Shared {
     registry: Mutex<Registry>,
     /// Until when a list is good that was signed before this daemon began, at the latest.
     lists_end: Timestamp,
+    /// How long a list of the issuing CA is good.
+    list_lifetime: Duration,
     /// Counts the confirmations, and whoever came or went.
     confirmed: watch::Sender<u64>,
     is_closed: watch::Sender<bool>,
@@ -154,6 +156,17 @@ pub(crate) struct Progress {
     pub(crate) enforced: Option<Enforced>,
 }
 
+/// Whose number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum History {
+    /// This database has given it: a list with a higher one that it has given contains what this one revokes.
+    Ours,
+    /// It was given after the copy was made that this database was restored from, and taken back. It says nothing of numbers that were
+    /// given here, whichever is higher.
+    TakenBack,
+    Unknown,
+}
+
 /// Why what an instance says is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfirmError {
@@ -192,6 +205,7 @@ impl Feed {
         Ok(Self(Arc::new(Shared {
             registry: Mutex::new(registry),
             lists_end: clock.now().plus(settings.crl_lifetime),
+            list_lifetime: settings.crl_lifetime,
             announced: watch::Sender::new(announced),
             confirmed: watch::Sender::new(0),
             is_closed: watch::Sender::new(false),
@@ -247,10 +261,14 @@ impl Feed {
         let mut claimed = None;
         for issuer in Issuer::ALL {
             let Some(number) = confirmation.crls.get(self.0.urls.of(issuer)).copied() else { continue };
-            if self.is_known(issuer, number).await? {
-                known.insert(issuer.as_str(), number);
-            } else {
-                claimed = Some((issuer, number));
+            match self.history(issuer, number).await? {
+                History::Ours => {
+                    known.insert(issuer.as_str(), number);
+                }
+                // It enforces something that is known, and nothing that was given a number here since this database was copied, however
+                // low: what that is, the next list says.
+                History::TakenBack => {}
+                History::Unknown => claimed = Some((issuer, number)),
             }
         }
         let word = Word {
@@ -285,10 +303,15 @@ impl Feed {
         claimed.map_or(Ok(()), |(_, number)| Err(ConfirmError::Unknown { number }))
     }
 
-    /// Whether this database has given this number, or taken it back.
-    async fn is_known(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        let is_newest = number == self.0.announced.borrow().of(issuer).number;
-        Ok(is_newest || self.0.store.knows_number(issuer, number).await?)
+    async fn history(&self, issuer: Issuer, number: CrlNumber) -> Result<History, StoreError> {
+        if number == self.0.announced.borrow().of(issuer).number {
+            return Ok(History::Ours);
+        }
+        Ok(match self.0.store.contained_from(issuer, number).await? {
+            None => History::Unknown,
+            Some(contained_from) if contained_from == number => History::Ours,
+            Some(_) => History::TakenBack,
+        })
     }
 
     /// Whose lists are announced under this distribution point.
@@ -333,18 +356,18 @@ impl Feed {
 
     /// All instances that are expected to enforce what is revoked, by name.
     pub(crate) fn relying_parties(&self) -> Vec<RelyingParty> {
-        let now = self.0.clock.now();
-        self.registry().expected(now).into_iter().map(|instance| instance.record.clone()).collect()
+        let (lists_end, now) = (self.0.lists_end, self.0.clock.now());
+        self.registry().expected(lists_end, now).into_iter().map(|it| it.record_at(lists_end, now)).collect()
     }
 
     /// Who enforces the issuer's CRL with this number, which was committed at this moment.
     pub(crate) fn progress(&self, issuer: Issuer, number: CrlNumber, committed: Instant) -> Vec<Progress> {
-        let now = self.0.clock.now();
+        let (lists_end, now) = (self.0.lists_end, self.0.clock.now());
         let progress = |instance: &Instance| Progress {
             enforced: instance.enforces(issuer, number, committed),
-            party: instance.record.clone(),
+            party: instance.record_at(lists_end, now),
         };
-        self.registry().expected(now).into_iter().map(progress).collect()
+        self.registry().expected(lists_end, now).into_iter().map(progress).collect()
     }
 
     /// Changes with each confirmation, and with whoever comes or goes.

@@ -3,10 +3,7 @@
 //!
 //! It never asks what time it is, never writes anything down, and never takes one's word for the other's.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use pki::{instance::InstanceId, serial::Serial, time::Timestamp};
 use serde::{Deserialize, Serialize};
@@ -72,9 +69,9 @@ impl Registry {
         self.instances.values_mut()
     }
 
-    /// Who is expected, by name. Whoever cannot admit anybody any more is not.
-    pub(super) fn expected(&self, now: Timestamp) -> Vec<&Instance> {
-        let mut expected: Vec<_> = self.all().filter(|instance| !instance.is_over(now)).collect();
+    /// Who is expected, by name. Whoever cannot admit anybody any more is not, as [`Self::expire`] sees it.
+    pub(super) fn expected(&self, lists_end: Timestamp, now: Timestamp) -> Vec<&Instance> {
+        let mut expected: Vec<_> = self.all().filter(|instance| !is_gone(instance, lists_end, now)).collect();
         expected.sort_by_cached_key(|Instance { record, .. }| (record.name.clone(), record.first_seen, record.key()));
         expected
     }
@@ -83,11 +80,13 @@ impl Registry {
     pub(super) fn enter(
         &mut self,
         member: &Member,
+        predecessors: &[InstanceId],
         lifeline: oneshot::Sender<()>,
         now: Timestamp,
     ) -> Result<(), TooMany> {
         let key = member.key();
-        if !self.instances.contains_key(&key) && self.of_certificate(&key.serial) >= MOST_OF_A_CERTIFICATE {
+        if !self.instances.contains_key(&key) && self.of_certificate(&key.serial, predecessors) >= MOST_OF_A_CERTIFICATE
+        {
             return Err(TooMany);
         }
         let instance = self.instances.entry(key).or_insert_with(|| Instance::new(member.first_record(now)));
@@ -175,11 +174,8 @@ impl Registry {
     /// Removes whoever cannot admit anybody any more. This database may be an older copy, and not know how somebody went on whom this
     /// daemon has not heard; but no list from before its start is good for longer than until `lists_end`.
     pub(super) fn expire(&mut self, lists_end: Timestamp, now: Timestamp) -> Vec<RelyingParty> {
-        let is_over = |instance: &&Instance| {
-            let latest = lists_end.plus(Duration::from_secs(instance.record.grace));
-            instance.is_over(now) && (instance.has_confirmed() || latest < now)
-        };
-        let over: Vec<_> = self.all().filter(is_over).map(|instance| instance.record.clone()).collect();
+        let is_gone = |instance: &&Instance| is_gone(instance, lists_end, now);
+        let over: Vec<_> = self.all().filter(is_gone).map(|instance| instance.record.clone()).collect();
         for record in &over {
             self.remove(&record.key());
         }
@@ -207,13 +203,23 @@ impl Registry {
         self.gone.extend(gone.into_iter().filter(|key| !self.instances.contains_key(key)));
     }
 
-    fn of_certificate(&self, serial: &Serial) -> usize {
-        self.instances.keys().filter(|key| key.serial == *serial).count()
+    /// How many there are, but for those whose place another one is about to take.
+    fn of_certificate(&self, serial: &Serial, replaced: &[InstanceId]) -> usize {
+        let is_replaced =
+            |instance: &Instance| instance.streams.is_empty() && replaced.contains(&instance.record.instance);
+        self.all().filter(|instance| instance.record.serial == *serial && !is_replaced(instance)).count()
     }
+}
+
+/// Whether it cannot admit anybody any more, and that does not rest on what an older copy may say.
+fn is_gone(instance: &Instance, lists_end: Timestamp, now: Timestamp) -> bool {
+    instance.is_over(now) && (instance.has_confirmed() || instance.latest(lists_end) < now)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -230,9 +236,19 @@ mod tests {
         let record = RelyingParty { admits_until: Some(at(1)), grace: 3600, ..member.first_record(start) };
         let mut registry = Registry::new(vec![record.clone()]);
         let lists_end = at(24);
-        assert_eq!(registry.expected(at(1)).len(), 1);
-        assert_eq!(registry.expected(at(2)).len(), 0, "as far as is known it refuses everybody");
+        let said = |registry: &Registry, now| {
+            let said = registry.expected(lists_end, now).first().map(|instance| instance.record_at(lists_end, now));
+            said.map(|record| record.admits_until)
+        };
+        assert_eq!(said(&registry, at(1)), Some(Some(at(1))));
+        assert_eq!(
+            said(&registry, at(2)),
+            Some(Some(at(25))),
+            "what an older copy says of it may be over for it alone"
+        );
         assert_eq!(registry.expire(lists_end, at(25)), [], "an hour of grace is left");
+        assert_eq!(said(&registry, at(25)), Some(Some(at(25))));
+        assert_eq!(said(&registry, at(26)), None);
         assert_eq!(registry.expire(lists_end, at(26)), [record]);
         assert_eq!(registry.take_unwritten(Unwritten::Change), (Vec::new(), vec![member.key()]));
         assert_eq!(registry.forget("service0", None), Forgotten::Unknown);

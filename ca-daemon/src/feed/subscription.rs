@@ -39,7 +39,7 @@ impl Feed {
         let (lifeline, dismissed) = oneshot::channel();
         let fates = {
             let mut registry = self.registry();
-            registry.enter(member, lifeline, now).map(|()| registry.succeed(&member.key(), predecessors))
+            registry.enter(member, predecessors, lifeline, now).map(|()| registry.succeed(&member.key(), predecessors))
         };
         let fates = fates.map_err(|TooMany| {
             warn!(relying_party = %member.name, serial = %member.serial, "refused: too many instances with one certificate");

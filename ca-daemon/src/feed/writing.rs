@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use pki::time::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info};
 
 use super::{Feed, instance::Unwritten};
@@ -17,6 +18,8 @@ const LOOK_OUT: Duration = Duration::from_millis(100);
 const WRITE_SOON: Duration = Duration::from_secs(1);
 /// ... and that somebody is still there: a sync of the disk for each heartbeat would be a waste.
 const WRITE_LATE: Duration = Duration::from_secs(30);
+/// By how much more than the time that passed the clock may go forward between two looks.
+const JUMP: Duration = Duration::from_mins(1);
 
 impl Feed {
     /// Writes down every change before it returns. Whoever stops waiting does not stop the writing, and those who wait at the same time
@@ -45,8 +48,11 @@ impl Feed {
         written
     }
 
-    /// Expects nothing more of those who cannot admit anybody any more.
-    fn expire(&self) {
+    /// Removes those who cannot admit anybody any more, for good: not by a clock that may be set back.
+    fn expire(&self, steadiness: &mut Steadiness) {
+        if !steadiness.is_steady(self.0.clock.now(), Instant::now(), self.0.list_lifetime) {
+            return;
+        }
         for gone in self.registry().expire(self.0.lists_end, self.0.clock.now()) {
             let until = gone.admits_until.map(tracing::field::display);
             info!(
@@ -54,6 +60,26 @@ impl Feed {
                 "a relying party that is gone can admit nobody any more, and is not expected to confirm anything"
             );
         }
+    }
+}
+
+/// Whether the clock has gone as time passes. One that jumps ahead is believed once it has held for as long as a list lives; until then
+/// it could be set back, and whoever was removed by it would admit clients with nobody expecting it.
+#[derive(Debug, Default)]
+struct Steadiness {
+    last: Option<(Timestamp, Instant)>,
+    jumped_at: Option<Instant>,
+}
+
+impl Steadiness {
+    fn is_steady(&mut self, now: Timestamp, at: Instant, list_lifetime: Duration) -> bool {
+        if let Some((before, looked_at)) = self.last.replace((now, at))
+            && now.since(before) > at.duration_since(looked_at) + JUMP
+        {
+            self.jumped_at = Some(at);
+        }
+        self.jumped_at.take_if(|jumped_at| at.duration_since(*jumped_at) > list_lifetime);
+        self.jumped_at.is_none()
     }
 }
 
@@ -71,7 +97,7 @@ pub(crate) async fn keep_told(feed: Feed) {
     for interval in [&mut looking, &mut soon, &mut late] {
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
-    let mut look_out = None;
+    let (mut look_out, mut steadiness) = (None, Steadiness::default());
     loop {
         tokio::select! {
             _ = looking.tick() => {
@@ -90,9 +116,31 @@ pub(crate) async fn keep_told(feed: Feed) {
             }
             _ = soon.tick() => report(feed.write(Unwritten::Change).await),
             _ = late.tick() => {
-                feed.expire();
+                feed.expire(&mut steadiness);
                 report(feed.flush().await);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_is_believed_when_it_has_held_for_the_life_of_a_list() {
+        let (start, began, life) = (Timestamp::from_unix(1_795_510_800), Instant::now(), Duration::from_hours(24));
+        let mut steadiness = Steadiness::default();
+        let mut looks = |passed: u64, clock: u64| {
+            let [passed, clock] = [passed, clock].map(Duration::from_secs);
+            steadiness.is_steady(start.plus(clock), began + passed, life)
+        };
+        assert!(looks(0, 0) && looks(30, 30) && looks(60, 115), "set right by a little");
+        let day = 86_400;
+        assert!(!looks(90, 2 * day), "ahead by two days");
+        assert!(!looks(120, 2 * day + 30));
+        assert!(!looks(150, 150), "and right again");
+        assert!(!looks(day, day));
+        assert!(looks(day + 120, day + 120));
     }
 }

@@ -436,6 +436,20 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
     Ok(Newest { number, complete: records::number(&row, "complete")?, complete_contents, delta, ahead, is_overtaken })
 }
 
+/// Whether revocations are recorded that no list has yet, because they were taken back.
+pub(super) async fn lacks_revocations(connection: &mut SqliteConnection, issuer: Issuer) -> Result<bool, StoreError> {
+    // Everything is in what was published last, unless a number was passed over since.
+    if !newest(connection, issuer).await?.is_overtaken {
+        return Ok(false);
+    }
+    let query = sqlx::query_scalar(
+        "SELECT complete_to < CASE issuer WHEN 'root' THEN (SELECT coalesce(max(id), 0) FROM revoked_authorities)
+                                          ELSE (SELECT coalesce(max(id), 0) FROM revocations) END
+         FROM crl_sequences WHERE issuer = ?",
+    );
+    Ok(query.bind(issuer.as_str()).fetch_one(connection).await?)
+}
+
 fn contents(row: &SqliteRow, size: &'static str, sha256: &'static str) -> Result<Option<Contents>, StoreError> {
     let Some(length) = row.try_get::<Option<i64>, _>(size)? else { return Ok(None) };
     let length = u64::try_from(length).map_err(|error| StoreError::damaged(size, &error))?;

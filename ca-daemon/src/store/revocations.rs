@@ -17,7 +17,7 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{
     CrlSigner, Period, Revocation, Store, StoreError,
-    crls::{begin_publication, newest, note_number, note_revoking, put_complete, put_delta},
+    crls::{begin_publication, lacks_revocations, newest, note_number, note_revoking, put_complete, put_delta},
     records, servers,
     strays::{adopt, revoke_unknown},
     tokens,
@@ -130,15 +130,21 @@ impl Store {
             WithTokens::Revoke => tokens::revoke_usable(&mut tx, &serials, target.tokens, period.this_update).await?,
         };
         let outlasting = outcomes.iter().map(|(_, outcome)| outcome.outlasting(before, period)).max().unwrap_or(before);
-        if outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New) {
+        let has_news = outcomes.iter().any(|(_, outcome)| *outcome == Revocation::New);
+        // What was taken back is revoked already and in no list yet: whoever enforces the newest one may still admit it.
+        let is_unpublished = lacks_revocations(&mut tx, Issuer::Issuing).await?;
+        if has_news || is_unpublished {
             let next = begin_publication(&mut tx, Issuer::Issuing, period, self.coalesced_above).await?;
-            note_revoking(&mut tx, Issuer::Issuing).await?;
+            if has_news {
+                note_revoking(&mut tx, Issuer::Issuing).await?;
+            }
             put_delta(&mut tx, &next, period, &signer).await?;
             servers::put_if_revoked(&mut tx, &next, period, &signer).await?;
             if next.is_whole() {
                 put_complete(&mut tx, &next, period, &signer).await?;
             }
             self.commit_numbers(tx).await?;
+            let outlasting = if is_unpublished { before } else { outlasting };
             return Ok(Revoked { outcomes, crl: next.number, outlasting, tokens });
         }
         let crl = newest(&mut tx, Issuer::Issuing).await?.number;
@@ -171,6 +177,13 @@ impl Store {
         let row = row.bind(serial.magnitude()).fetch_one(&mut *tx).await?;
         let at = records::time(&row, "revoked_at")?;
         let outcome = Revocation::AlreadyRevoked { at, reason: records::reason(&row)? };
+        if lacks_revocations(&mut tx, Issuer::Root).await? {
+            let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
+            put_complete(&mut tx, &next, period, &root).await?;
+            self.commit_numbers(tx).await?;
+            let outcomes = vec![(serial, outcome)];
+            return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
+        }
         let outlasting = outcome.outlasting(before, period);
         let crl = newest(&mut tx, Issuer::Root).await?.number;
         Ok(Revoked { outcomes: vec![(serial, outcome)], crl, outlasting, tokens: Vec::new() })
@@ -215,11 +228,6 @@ impl Store {
         }
         self.commit_numbers(tx).await?;
         Ok(taken)
-    }
-
-    /// Whether everything is known here that was revoked up to this number.
-    pub(crate) async fn knows_number(&self, issuer: Issuer, number: CrlNumber) -> Result<bool, StoreError> {
-        knows_number(&mut *self.reader.acquire().await?, issuer, number).await
     }
 
     /// From which number on every list contains what the list with this number revoked, but for certificates that have ended: from

@@ -405,3 +405,83 @@ async fn a_claim_marks_whoever_makes_it_and_nothing_else() {
     assert!(daemon.operations("metrics").await.contains("\nca_relying_party_claims 0\n"));
     daemon.stop().await;
 }
+
+/// Its row is not gone with its stream: until it hears of it, it may admit whom it did.
+#[tokio::test]
+async fn one_whose_own_certificate_is_revoked_during_a_wait_is_said_to_be() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let one = service(&fixture, "service0", 30).await;
+    let (peer, _feed) = settled(&daemon, &fixture, &one).await;
+    let client = fixture.issue("client_1", 20).await;
+    let number = revoke_elsewhere(&fixture, client).await;
+    let mut answers = ask(&fixture, wait(number, 60_000)).await;
+    assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
+    assert!(matches!(answers.answer().await.unwrap(), Some(Answer::RelyingParties(parties)) if parties.len() == 1));
+    revoke_elsewhere(&fixture, one.info().id.serial).await;
+    let Some(Answer::Missing(missing)) = answers.answer().await.unwrap() else { panic!("nobody confirms") };
+    let [missing] = missing.as_slice() else { panic!("{missing:?}") };
+    assert!(missing.certificate_revoked && missing.instance == peer.id());
+    daemon.stop().await;
+}
+
+/// Whoever proves that it takes a place needs none that is free.
+#[tokio::test]
+async fn one_of_too_many_that_crashed_comes_back() {
+    let fixture = Fixture::new().await;
+    let daemon = Running::start(&fixture).await;
+    let one = service(&fixture, "service0", 30).await;
+    let mut crashed = Vec::new();
+    for _ in 0..32 {
+        let (peer, feed) = settled(&daemon, &fixture, &one).await;
+        drop(feed);
+        crashed.push(peer.secret);
+    }
+    until_connected(&fixture, 0).await;
+    let mut another = daemon.connect(&one, &fixture).await;
+    assert_eq!(another.feed().await.err().unwrap().0, StatusCode::TOO_MANY_REQUESTS);
+    another.predecessors = vec![crashed[7].clone()];
+    assert!(another.feed().await.is_ok());
+    daemon.stop().await;
+}
+
+/// What an older copy says of an instance may be long over, though the instance has gone on with later lists.
+#[tokio::test]
+async fn one_that_was_not_heard_since_the_start_is_expected_while_a_list_from_before_may_be_good() {
+    let fixture = Fixture::new().await;
+    let one = service(&fixture, "service0", 30).await;
+    let secret = Secret::from_octets([1; 32]);
+    let (record, _) = super::restored::known(&one, 1);
+    let until = now().minus(Duration::from_hours(48));
+    let record = RelyingParty { admits_until: Some(until), instance: InstanceId::of(&secret), ..record };
+    fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
+    let daemon = Running::start(&fixture).await;
+    let client = fixture.issue("client_1", 20).await;
+    let revoke = ["--json", "revoke", "client_1", "--wait", "0s"];
+    let _ = client;
+    assert_eq!(execute(&fixture.directory, &daemon.clock, &revoke).await, 5);
+    assert_eq!(relying_parties(&fixture).await[0].admits_until, Some(now().plus(Duration::from_hours(24))));
+    daemon.clock.set(now().plus(Duration::from_hours(25)));
+    assert_eq!(relying_parties(&fixture).await, []);
+    daemon.stop().await;
+}
+
+/// It is the last thing that a daemon says who did not confirm; one that was killed before that says nothing of who came meanwhile.
+#[tokio::test]
+async fn a_daemon_that_goes_away_during_a_wait_has_not_said_that_nobody_came() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    let fixture = Fixture::new().await;
+    let _ = fixture.issue("client_1", 20).await;
+    let listener = tokio::net::UnixListener::bind(fixture.directory.socket()).unwrap();
+    let killed = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        BufReader::new(&mut stream).read_line(&mut String::new()).await.unwrap();
+        for answer in [Answer::Told, Answer::RelyingParties(Vec::new())] {
+            let line = serde_json::to_string(&answer).unwrap() + "\n";
+            stream.write_all(line.as_bytes()).await.unwrap();
+        }
+    });
+    let revoke = ["--json", "revoke", "client_1", "--wait", "1m"];
+    assert_eq!(execute(&fixture.directory, &Clock::manual(now()), &revoke).await, 5);
+    killed.await.unwrap();
+}

@@ -248,3 +248,53 @@ async fn what_was_taken_back_is_vouched_for_from_the_next_number_on() {
     assert_eq!(peer.ask_known(large).await.status(), StatusCode::PAYLOAD_TOO_LARGE);
     daemon.stop().await;
 }
+
+/// Numbers run ahead of the clock where revocations are many, and the mark is gone: then a number of the lost history is higher than one
+/// that was given since, and says nothing of it.
+#[tokio::test]
+async fn a_list_that_was_taken_back_is_not_taken_to_contain_what_was_revoked_here_since() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let service = service(&fixture, "service0", 30).await;
+    let [lost, client] = [fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await];
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    let ahead = now().plus(Duration::from_hours(1));
+    let number = fixture.authority.revoke(&[lost], RevocationReason::Unspecified, ahead).await.unwrap().crl.get();
+    let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
+    std::fs::remove_file(fixture.directory.mark()).unwrap();
+    let fixture = fixture.restored_from(&copy).await;
+    let daemon = Running::start(&fixture).await;
+    let mut peer = daemon.connect(&service, &fixture).await;
+    let _feed = peer.feed().await.unwrap();
+    let since = revoke_elsewhere(&fixture, client).await;
+    assert!(since < number);
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT);
+    let mut answers = ask(&fixture, wait(since, 0)).await;
+    loop {
+        match answers.answer().await.unwrap().unwrap() {
+            Answer::Missing(missing) => break assert_eq!(missing.len(), 1),
+            Answer::Enforced { .. } => panic!("its list does not have client_2"),
+            _ => {}
+        }
+    }
+    daemon.stop().await;
+}
+
+/// A command opens the file that lies there; the daemon still has the one from before.
+#[tokio::test]
+async fn a_daemon_whose_files_were_replaced_says_nothing_of_who_enforces_what() {
+    let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
+    let daemon = Running::start(&fixture).await;
+    let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
+    let _feed = peer.feed().await.unwrap();
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
+    let copy = before.path().join("ca.db");
+    fixture.copy_database(&copy).await;
+    std::fs::rename(&copy, fixture.directory.database()).unwrap();
+    let mut answers = ask(&fixture, wait(1, 0)).await;
+    assert!(matches!(answers.answer().await.unwrap(), Some(Answer::Failed(_))));
+    assert_eq!(answers.answer().await.unwrap(), None);
+    daemon.kill().await;
+}

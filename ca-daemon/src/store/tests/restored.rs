@@ -172,3 +172,38 @@ async fn a_copy_over_the_file_in_use_is_noticed_by_its_numbers() {
     assert!(store.newest(Issuer::Issuing).await.unwrap_err().is_replaced());
     assert!(store.begin().await.is_err());
 }
+
+/// What was taken back waits for others to hand over before it is published; whoever orders it to be revoked meanwhile is not told of a
+/// list that lacks it.
+#[tokio::test]
+async fn what_was_taken_back_and_not_published_is_published_by_an_order_to_revoke_it() {
+    let (fixture, [client, other], numbers) = restored().await;
+    let store = fixture.authority.store();
+    let entry = |serial| RevokedEntry { serial, revoked_at: now(), reason: RevocationReason::Unspecified };
+    let number = CrlNumber::new(numbers[0]).unwrap();
+    let list = SignedList { issuer: Issuer::Issuing, number, base: None, revoked: vec![entry(client)] };
+    store.take_back(&[list], later(9_999)).await.unwrap();
+    let revoked = fixture.authority.revoke(&[client], RevocationReason::Unspecified, now()).await.unwrap();
+    assert!(matches!(revoked.outcomes[0].1, Revocation::AlreadyRevoked { .. }));
+    assert_eq!(fixture.published().await, (revoked.crl, vec![client]), "the list that is waited for has it");
+    assert_eq!(ahead(store).await, Some((numbers[2], numbers[1])), "and what else is missing is missing still");
+    let again = fixture.authority.revoke(&[client], RevocationReason::Unspecified, now()).await.unwrap();
+    assert_eq!(again.crl, revoked.crl, "once");
+    let new = fixture.authority.revoke(&[other], RevocationReason::Unspecified, now()).await.unwrap();
+    assert_eq!(fixture.published().await, (new.crl, vec![client, other]));
+}
+
+#[tokio::test]
+async fn an_issuing_ca_whose_revocation_was_taken_back_is_in_the_list_that_is_waited_for() {
+    let fixture = Fixture::new().await;
+    let authority = &fixture.authority;
+    let condemned = CertificateInfo::from_der(authority.certificate(Issuer::Issuing)).unwrap().id.serial;
+    let entry = RevokedEntry { serial: condemned, revoked_at: now(), reason: RevocationReason::KeyCompromise };
+    let number = CrlNumber::new(now().unix() + 7).unwrap();
+    let list = SignedList { issuer: Issuer::Root, number, base: None, revoked: vec![entry] };
+    authority.store().take_back(&[list], later(9_999)).await.unwrap();
+    let root = authority.root_signer().unwrap();
+    let (_, revoked) = authority.revoke_issuing(RevocationReason::KeyCompromise, root, now()).await.unwrap();
+    assert!(revoked.crl > number, "not the list from before");
+    assert_eq!(authority.store().crl_head(Issuer::Root).await.unwrap().number, revoked.crl);
+}
