@@ -17,17 +17,19 @@ use pki::{
     certificate::{Fingerprint, IssuerId, VerifiedId},
     crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
     time::Timestamp,
-    wire::{KNOWN_NUMBERS, Listing},
+    wire::Listing,
 };
 
 use super::{
     barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
     end::EndReason,
+    list::{Base, IssuerList, TooMany},
     own::{self, OwnChain},
     serials::SerialSet,
     snapshot::{Lists, Snapshot, Source, Withheld},
     staleness::{OnStaleCrl, Stale},
+    verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
@@ -67,240 +69,6 @@ pub(crate) enum Losses {
         /// The first number that it vouches for.
         from: CrlNumber,
     },
-}
-
-/// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
-#[derive(Debug)]
-pub(super) struct IssuerList {
-    number: CrlNumber,
-    this_update: Timestamp,
-    pub(super) next_update: Timestamp,
-    base: Arc<Base>,
-    /// What deltas brought whose own base is not here; mostly there is none.
-    earlier: Option<Arc<Earlier>>,
-    /// What the last delta says.
-    since_base: SerialSet,
-    /// How many it revokes: what is in the base and in the delta counts once.
-    pub(super) revoked: usize,
-}
-
-/// What was in force when a delta moved on to a later base: the delta does not repeat it.
-#[derive(Debug)]
-struct Earlier {
-    /// Of the deltas.
-    numbers: Vec<CrlNumber>,
-    revoked: SerialSet,
-}
-
-/// More deltas have moved on without their bases than the authority can be asked about.
-#[derive(Debug)]
-struct TooMany;
-
-/// A complete CRL; shared by every list that a delta makes of it.
-#[derive(Debug)]
-struct Base {
-    number: CrlNumber,
-    revoked: SerialSet,
-    delta_url: Option<String>,
-    /// The same number must be the same list.
-    signature: Box<[u8]>,
-}
-
-impl Base {
-    fn of(crl: &VerifiedCrl<'_>) -> Arc<Self> {
-        let delta_url = crl.delta_urls().first().cloned();
-        let signature = crl.signature().into();
-        Arc::new(Self { number: crl.number(), revoked: crl.serials().collect(), delta_url, signature })
-    }
-}
-
-/// Why a peer is not let in, as far as revocation goes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Nobody is let in at present.
-    #[error("nobody is let in: {0}")]
-    Barred(Barrier),
-    /// A certificate in its chain is revoked.
-    #[error("certificate {} is revoked", .0.serial)]
-    Revoked(VerifiedId),
-    /// There is no CRL for the issuer of a certificate in its chain.
-    #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
-    NoCrl(IssuerId),
-    /// What was in force for the issuer of a certificate in its chain before the restart is lost, and nothing that says as much has
-    /// arrived since.
-    #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
-    Withheld {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// What became of it.
-        why: Arc<str>,
-    },
-    /// The CRL for the issuer of a certificate in its chain is stale, and any grace is over.
-    #[error("the CRL of {issuer} is stale since {since}, so nobody with its certificates is let in")]
-    StaleCrl {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// Its nextUpdate.
-        since: Timestamp,
-    },
-}
-
-/// Why a service should not be sent clients, as far as revocation goes.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotReady {
-    /// Nobody is let in at present.
-    #[error("nobody is let in: {0}")]
-    Barred(Barrier),
-    /// There is no CRL for an issuer that is trusted.
-    #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
-    NoCrl(IssuerId),
-    /// What was in force for an issuer that is trusted before the restart is lost, and nothing that says as much has
-    /// arrived since.
-    #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
-    Withheld {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// What became of it.
-        why: Arc<str>,
-    },
-    /// The CRL of an issuer that is trusted is stale.
-    #[error("the CRL of {issuer} is stale since {since}; clients are {clients}")]
-    StaleCrl {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// Its nextUpdate.
-        since: Timestamp,
-        /// What happens to clients.
-        clients: Stale,
-    },
-}
-
-/// What became of a CRL that was believed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Installed {
-    /// It is in force now.
-    Replaced {
-        /// Whose it is.
-        issuer: IssuerId,
-        /// Its number.
-        number: CrlNumber,
-        /// How many certificates it revokes.
-        revoked: usize,
-        /// How many open connections that ended.
-        ended: usize,
-        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
-        delta_url: Option<String>,
-    },
-    /// It is believed, and not in force: what was in force before the restart said more, and is lost.
-    Withheld {
-        /// Its number.
-        number: CrlNumber,
-        /// The number that is needed.
-        settled: CrlNumber,
-        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
-        delta_url: Option<String>,
-    },
-    /// A delta that moved on to a later base than the one that is here: it is in force together with what deltas before it brought
-    /// (RFC 5280 section 5.2.4). Only with its own complete CRL it can be restored.
-    WithoutItsBase {
-        /// Its number.
-        number: CrlNumber,
-        /// How many certificates are revoked now.
-        revoked: usize,
-        /// How many open connections that ended.
-        ended: usize,
-    },
-    /// It is the one that was in force already.
-    Unchanged,
-}
-
-/// Why a CRL was not believed; what was in force stays in force.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum InstallError {
-    /// Not a CRL of a trusted issuer.
-    #[error(transparent)]
-    Verify(#[from] CrlVerifyError),
-    /// A CRL that was in force before is played again (or the authority was restored from an old backup).
-    #[error("CRL number {offered} of {issuer} is lower than {in_force}, which is in force")]
-    LowerNumber {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// The number that arrived.
-        offered: CrlNumber,
-        /// The number that is in force.
-        in_force: CrlNumber,
-    },
-    /// Two lists with one number: the authority was restored from an old backup and has counted again.
-    #[error(
-        "CRL number {number} of {issuer} is another list than the one with that number that is in force; \
-         sign a CRL with a higher number at the authority: ca-daemon crl --resign"
-    )]
-    OtherList {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// The number of both.
-        number: CrlNumber,
-    },
-    /// It lacks something that is enforced, and the authority has not vouched for that.
-    #[error(
-        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the authority does not \
-         say that it knows them; was its database restored from an older copy?"
-    )]
-    Lacks {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// The number that arrived.
-        offered: CrlNumber,
-        /// The number that is in force.
-        in_force: CrlNumber,
-    },
-    /// The authority has announced another list with this number.
-    #[error("CRL number {number} of {issuer} is not the list that the authority has announced with that number")]
-    NotAnnounced {
-        /// Whose CRL.
-        issuer: IssuerId,
-        /// The number of both.
-        number: CrlNumber,
-    },
-    /// A delta to a complete CRL that is newer than the one in force, or to none; the complete CRL has to be fetched.
-    #[error("the delta of {issuer} is based on CRL number {base}, and that complete CRL, or a later one, is not here")]
-    MissingBase {
-        /// Whose delta.
-        issuer: IssuerId,
-        /// The number of its base.
-        base: CrlNumber,
-    },
-    /// Its nextUpdate has passed.
-    #[error(
-        "CRL number {number} was stale when it arrived: its nextUpdate was {next_update}; \
-         check this machine's clock, and whether the authority still signs"
-    )]
-    Stale {
-        /// Its number.
-        number: CrlNumber,
-        /// Its nextUpdate.
-        next_update: Timestamp,
-    },
-    /// Its thisUpdate is ahead by more than clocks may differ.
-    #[error("CRL number {number} is not valid before {this_update}; check this machine's clock and the authority's")]
-    NotYetValid {
-        /// Its number.
-        number: CrlNumber,
-        /// Its thisUpdate.
-        this_update: Timestamp,
-    },
-}
-
-/// How current the list of one issuer is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Freshness {
-    /// Whose list.
-    pub issuer: IssuerId,
-    /// The list in force, if one ever arrived: its number, thisUpdate, nextUpdate and how many it revokes.
-    pub list: Option<(CrlNumber, Timestamp, Timestamp, usize)>,
-    /// Until when clients are judged by that list: its nextUpdate, or later where a stale list has some grace. Since then they
-    /// are refused.
-    pub admits_until: Option<Timestamp>,
 }
 
 impl LiveSet {
@@ -743,77 +511,6 @@ impl LiveSet {
             Some(settled) => Installed::Withheld { number, settled, delta_url },
             None => Installed::Replaced { issuer: issuer.clone(), number, revoked: list.revoked, ended, delta_url },
         })
-    }
-}
-
-impl IssuerList {
-    fn new(list: &VerifiedList<'_>, base: Arc<Base>, earlier: Option<Arc<Earlier>>, since_base: SerialSet) -> Self {
-        let earlier_set = earlier.iter().map(|earlier| &earlier.revoked);
-        let before_delta: Vec<_> = [&base.revoked].into_iter().chain(earlier_set.clone()).collect();
-        let beside_base: usize = earlier_set.map(|set| set.count_outside(&[&base.revoked])).sum();
-        let revoked = base.revoked.len() + beside_base + since_base.count_outside(&before_delta);
-        Self {
-            number: list.number(),
-            this_update: list.this_update(),
-            next_update: list.next_update(),
-            base,
-            earlier,
-            since_base,
-            revoked,
-        }
-    }
-
-    pub(super) fn revokes(&self, certificate: &VerifiedId) -> bool {
-        self.sets().any(|set| set.contains(&certificate.serial))
-    }
-
-    /// What it revokes, but for what its last delta says.
-    fn before_delta(&self) -> impl Iterator<Item = &SerialSet> {
-        self.earlier.as_ref().map(|earlier| &earlier.revoked).into_iter().chain([&self.base.revoked])
-    }
-
-    /// Whether the other revokes everything that this one does. A base that they share is not looked through.
-    fn is_within(&self, other: &Self) -> bool {
-        let others: Vec<_> = other.sets().collect();
-        let shared = Arc::ptr_eq(&self.base, &other.base).then_some(&self.base.revoked);
-        let mut sets = self.sets().filter(|set| shared.is_none_or(|shared| !std::ptr::eq(*set, shared)));
-        sets.all(|set| set.is_within(&others))
-    }
-
-    /// What stays in force beside a delta that moves on to a base that is not here.
-    fn with_delta_before(&self, next: &SerialSet) -> Result<Option<Arc<Earlier>>, TooMany> {
-        let known: Vec<_> = self.before_delta().chain([next]).collect();
-        if self.since_base.is_within(&known) {
-            return Ok(self.earlier.clone());
-        }
-        let (mut numbers, revoked) = match &self.earlier {
-            Some(earlier) => (earlier.numbers.clone(), earlier.revoked.union(&self.since_base)),
-            None => (Vec::new(), self.since_base.union(&SerialSet::default())),
-        };
-        numbers.push(self.number);
-        // The base and the number in force are asked about together with them, and what was settled before a restart.
-        if numbers.len() + 3 > KNOWN_NUMBERS {
-            return Err(TooMany);
-        }
-        Ok(Some(Arc::new(Earlier { numbers, revoked })))
-    }
-
-    /// The numbers of the lists whose revocations it has, its own last.
-    fn made_of(&self) -> Vec<CrlNumber> {
-        let earlier = self.earlier.iter().flat_map(|earlier| earlier.numbers.iter().copied());
-        let mut numbers: Vec<_> = [self.base.number].into_iter().chain(earlier).chain([self.number]).collect();
-        numbers.dedup();
-        numbers
-    }
-
-    /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
-    fn may_revoke_more(&self, before: &Self) -> bool {
-        !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&before.sets().collect::<Vec<_>>())
-    }
-
-    /// What it revokes, the smallest sets first.
-    pub(super) fn sets(&self) -> impl Iterator<Item = &SerialSet> {
-        [&self.since_base].into_iter().chain(self.before_delta())
     }
 }
 

@@ -9,6 +9,7 @@ mod deadlines;
 mod end;
 mod keeper;
 mod kept;
+mod list;
 mod live;
 mod location;
 mod own;
@@ -16,12 +17,14 @@ mod serials;
 mod settling;
 mod snapshot;
 mod staleness;
+mod verdicts;
 
 pub use self::{
     barriers::Barrier,
-    live::{Freshness, InstallError, Installed, LiveSet, NotReady, Refusal},
+    live::LiveSet,
     location::Location,
     staleness::{OnStaleCrl, Stale},
+    verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
 pub(crate) use self::{
     connections::Registration,

@@ -11,7 +11,7 @@ use pki::{
     time::Timestamp,
 };
 
-use super::{live::IssuerList, serials::SerialSet};
+use super::{list::IssuerList, serials::SerialSet};
 
 /// Where lists are taken from. Each place has a sequence of numbers of its own: if two places have two lists of one issuer with one
 /// number, what either says counts, and not what was read first.
