@@ -137,13 +137,10 @@ impl Fetcher {
             None => self.fetch_from_location().await,
         };
         match fetched? {
-            Fetched::News(text) if pem::is_crl(&text) => {
-                let der = spawn_blocking(move || pem::read_crl(&text)).await.expect("reading PEM does not panic");
+            Fetched::News(list) if pem::is_crl(&list) => {
+                let der = spawn_blocking(move || der_of(list)).await.expect("reading PEM does not panic");
                 // Somebody may be writing it at this moment.
-                der.map(Fetched::News).map_err(|error| {
-                    self.forget();
-                    FetchError(error.to_string())
-                })
+                der.map(Fetched::News).inspect_err(|_| self.forget())
             }
             fetched => Ok(fetched),
         }
@@ -233,7 +230,8 @@ impl Fetcher {
     }
 }
 
-fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Result<Request<B>, FetchError> {
+/// A request for a list, if it is another one than that with this entity tag.
+pub(crate) fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Result<Request<B>, FetchError> {
     let mut request = Request::get(uri);
     if let Some(tag) = tag {
         request = request.header(header::IF_NONE_MATCH, tag);
@@ -241,8 +239,9 @@ fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Result<Reques
     request.body(body).map_err(|error| failed(&error))
 }
 
-/// The entity tag is for whoever has the whole body: one that broke off must be asked for again.
-async fn read_answer(response: Response<Incoming>) -> Result<(Option<HeaderValue>, Fetched), FetchError> {
+/// What a request for a list came to, as it was sent. The entity tag is for whoever has the whole body: one that broke off must be asked
+/// for again.
+pub(crate) async fn read_answer(response: Response<Incoming>) -> Result<(Option<HeaderValue>, Fetched), FetchError> {
     match response.status() {
         StatusCode::NOT_MODIFIED => Ok((None, Fetched::Unchanged)),
         StatusCode::OK => {
@@ -262,6 +261,14 @@ async fn read_answer(response: Response<Incoming>) -> Result<(Option<HeaderValue
         }
         status => Err(FetchError(format!("the server answered {status}"))),
     }
+}
+
+/// A list in DER, whichever form it was sent in.
+pub(crate) fn der_of(list: Vec<u8>) -> Result<Vec<u8>, FetchError> {
+    if !pem::is_crl(&list) {
+        return Ok(list);
+    }
+    pem::read_crl(&list).map_err(|error| failed(&error))
 }
 
 fn failed(error: &dyn std::error::Error) -> FetchError {

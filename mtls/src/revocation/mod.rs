@@ -32,7 +32,7 @@ pub(crate) use self::{
     end::{End, EndReason},
     keeper::{Channels, Keeper, Progress},
     kept::ListFiles,
-    location::Origin,
+    location::{Fetched, Origin, conditional, der_of, read_answer},
     settling::Settling,
     snapshot::Source,
     staleness::StalenessLog,

@@ -8,13 +8,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use http::{HeaderValue, Uri, header};
+use http_body_util::Full;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::{CrlIssuer, ISSUING_CRL_PATH, ROOT_CRL_PATH, SERVERS_CRL_PATH, servers_crl_url},
-    pem,
     time::Timestamp,
 };
 use tokio::{
@@ -31,11 +29,9 @@ use crate::{
     errors::error_chain,
     files::{self, Access, FileError},
     relying_party::{Issuer, RelyingPartyError},
-    revocation::{InstallError, Installed, LiveSet},
+    revocation::{Fetched, InstallError, Installed, LiveSet, conditional, der_of, read_answer},
 };
 
-/// The largest list that is taken, as everywhere: another CA's complete list may be what there is.
-const MAX_CRL: usize = 256 * 1024 * 1024;
 /// How long it may take to connect, and for how long nothing may be acknowledged.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long it may take to ask for all lists at the start, where those that are kept would do ...
@@ -218,40 +214,30 @@ impl List {
 
     /// Asks for it, if it is another one than that in force.
     pub(super) async fn refresh(&mut self, contact: &mut Contact, now: Timestamp) -> Result<(), RefreshError> {
-        let mut request = Request::get(self.uri.clone());
-        if let Some(tag) = &self.entity_tag {
-            request = request.header(header::IF_NONE_MATCH, tag);
-        } else if let Some(since) = self.this_update() {
+        let request = conditional(self.uri.clone(), self.entity_tag.as_ref(), Full::default());
+        let mut request = request.map_err(|error| self.unfetched(&error))?;
+        if self.entity_tag.is_none()
+            && let Some(since) = self.this_update()
+            && let Ok(since) = HeaderValue::from_str(&httpdate::fmt_http_date(since))
+        {
             // The list that was restored: our authority says of each when it was issued.
-            request = request.header(header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(since));
+            request.headers_mut().insert(header::IF_MODIFIED_SINCE, since);
         }
-        let request = request.body(Full::default()).map_err(|error| self.unfetched(&error))?;
         let response = contact.send(request).await.map_err(|error| self.unfetched(&error))?;
-        let status = response.status();
-        let entity_tag = response.headers().get(header::ETAG).cloned();
-        let body = Limited::new(response.into_body(), MAX_CRL).collect().await;
-        let body: Bytes = body.map_err(|error| self.unfetched(error.as_ref()))?.to_bytes();
-        match status {
-            StatusCode::NOT_MODIFIED => Ok(()),
-            StatusCode::OK => {
-                self.install(body, now).await?;
-                self.entity_tag = entity_tag;
-                Ok(())
-            }
-            status => Err(RefreshError::Fetch { url: self.uri.to_string(), cause: format!("the answer is {status}") }),
+        let (entity_tag, fetched) = read_answer(response).await.map_err(|error| self.unfetched(&error))?;
+        if let Fetched::News(list) = fetched {
+            self.install(list, now).await?;
+            self.entity_tag = entity_tag;
         }
+        Ok(())
     }
 
     /// A signature over a long list, and writing it, do not belong on an async thread.
-    async fn install(&self, body: Bytes, now: Timestamp) -> Result<(), RefreshError> {
+    async fn install(&self, list: Vec<u8>, now: Timestamp) -> Result<(), RefreshError> {
         let (live, file, url) = (self.live.clone(), self.file.clone(), self.uri.to_string());
         let install = move || {
-            let der = if pem::is_crl(&body) {
-                pem::read_crl(&body)
-                    .map_err(|error| RefreshError::Fetch { url: url.clone(), cause: error.to_string() })?
-            } else {
-                body.into()
-            };
+            let der =
+                der_of(list).map_err(|error| RefreshError::Fetch { url: url.clone(), cause: error.to_string() })?;
             let installed =
                 live.install(&der, now).map_err(|source| RefreshError::Install { url: url.clone(), source })?;
             if let Installed::Replaced { number, revoked, ended, .. } = installed {
