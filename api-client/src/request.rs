@@ -86,7 +86,7 @@ async fn identities(arguments: &RequestArguments) -> anyhow::Result<Identities> 
             known.push((above, standing.clone()));
             standing
         };
-        configurations.push((standing.tls(&identity, &root)?, standing));
+        configurations.push((standing.tls(&identity)?, standing));
     }
     Ok(Identities { configurations, _keeping: keeping })
 }

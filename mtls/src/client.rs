@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use pki::certificate::{CertificateInfo, Fingerprint};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
-        ResolvesClientCert, Resumption,
+        ResolvesClientCert, Resumption, WantsClientCert,
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
@@ -21,6 +21,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
     clock::Clock,
+    errors::refused,
     identity::{Identity, IdentityError},
     servers::ServerVerifier,
     standing::{AuthorityStanding, ServerStanding},
@@ -36,48 +37,31 @@ pub fn mutual_tls(
     root: &CertificateDer<'static>,
     clock: &Clock,
 ) -> Result<ClientConfig, IdentityError> {
-    asking(identity, root, clock, None)
-}
-
-/// The same, which asks this standing about every server.
-pub(crate) fn asking(
-    identity: &Identity,
-    root: &CertificateDer<'static>,
-    clock: &Clock,
-    standing: Option<ServerStanding>,
-) -> Result<ClientConfig, IdentityError> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
-    let verifier = ServerVerifier::new(Arc::new(roots), clock.clone(), standing);
-    let resolver = Presented(Arc::new(identity.certified_key()?));
-    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(resolver)))
+    presenting(identity, ServerVerifier::new(Arc::new(roots), clock.clone()), clock)
+}
+
+/// One that trusts whom this standing trusts, and asks it about every server.
+pub(crate) fn asking(
+    identity: &Identity,
+    clock: &Clock,
+    standing: ServerStanding,
+) -> Result<ClientConfig, IdentityError> {
+    presenting(identity, ServerVerifier::asking(standing), clock)
 }
 
 /// A client for the first contact with an authority: it knows nothing of it but its root's fingerprint, and presents nobody.
 ///
 /// Whether the authority is revoked has to be asked afterwards.
 pub fn pinned(root: Fingerprint, clock: &Clock) -> Result<ClientConfig, Error> {
-    anonymous(PinnedRoot { root, standing: None }, clock)
+    Ok(verifying(PinnedRoot { root, standing: None }, clock)?.with_no_client_auth())
 }
 
 /// A client that fetches lists from the authority: it presents nobody, and refuses an authority that is known to be revoked.
 pub(crate) fn to_list(root: Fingerprint, clock: &Clock, standing: AuthorityStanding) -> Result<ClientConfig, Error> {
-    let mut tls = anonymous(PinnedRoot { root, standing: Some(standing) }, clock)?;
-    // A resumed session would skip the question.
-    tls.resumption = Resumption::disabled();
-    Ok(tls)
-}
-
-fn anonymous(verifier: PinnedRoot, clock: &Clock) -> Result<ClientConfig, Error> {
-    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
-        .with_protocol_versions(&[&TLS13])?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    let tls = verifying(PinnedRoot { root, standing: Some(standing) }, clock)?;
+    Ok(asking_each_time(tls.with_no_client_auth()))
 }
 
 /// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only, unless that is
@@ -88,16 +72,32 @@ pub(crate) fn to_authority(
     clock: &Clock,
     standing: AuthorityStanding,
 ) -> Result<ClientConfig, IdentityError> {
+    presenting(identity, PinnedRoot { root, standing: Some(standing) }, clock).map(asking_each_time)
+}
+
+fn presenting(
+    identity: &Identity,
+    verifier: impl ServerCertVerifier + 'static,
+    clock: &Clock,
+) -> Result<ClientConfig, IdentityError> {
     let resolver = Presented(Arc::new(identity.certified_key()?));
-    let verifier = PinnedRoot { root, standing: Some(standing) };
-    let mut tls = ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+    Ok(verifying(verifier, clock)?.with_client_cert_resolver(Arc::new(resolver)))
+}
+
+fn verifying(
+    verifier: impl ServerCertVerifier + 'static,
+    clock: &Clock,
+) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
+    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_cert_resolver(Arc::new(resolver));
-    // A resumed session would skip the question.
+        .with_custom_certificate_verifier(Arc::new(verifier)))
+}
+
+/// A resumed session would skip the question.
+fn asking_each_time(mut tls: ClientConfig) -> ClientConfig {
     tls.resumption = Resumption::disabled();
-    Ok(tls)
+    tls
 }
 
 /// The server is not the authority that was expected. Nothing was sent to it.
@@ -145,8 +145,7 @@ impl ServerCertVerifier for PinnedRoot {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let refuse = |why| Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
-        let other_root = || refuse(NotTheAuthority::OtherRoot { expected: self.root });
+        let other_root = || refused(NotTheAuthority::OtherRoot { expected: self.root });
         let root = intermediates
             .iter()
             .find(|certificate| Fingerprint::of(certificate) == self.root)
@@ -166,7 +165,7 @@ impl ServerCertVerifier for PinnedRoot {
         // The root vouches for every server of the fleet; a token is for the authority alone.
         match CertificateInfo::from_der(end_entity) {
             Ok(info) if info.is_of_authority() => {}
-            _ => return Err(refuse(NotTheAuthority::OtherServer)),
+            _ => return Err(refused(NotTheAuthority::OtherServer)),
         }
         if let Some(standing) = &self.standing {
             standing.admit(&presented)?;

@@ -31,7 +31,7 @@ use crate::{
     client::{self, NotTheAuthority},
     clock::Clock,
     contact::{self, Contact},
-    errors::{error_chain, find},
+    errors::{error_chain, find, refusal},
     files::{self, Access, FileError},
     identity::{Identity, IdentityError, load_key},
     standing::{self, FirstContactError, ServerRefusal},
@@ -473,6 +473,5 @@ async fn send(
 }
 
 fn not_the_authority(error: &rustls::Error) -> Option<NotTheAuthority> {
-    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error else { return None };
-    other.0.downcast_ref().copied()
+    refusal(error)?.downcast_ref().copied()
 }

@@ -1,6 +1,7 @@
-//! Reads what is inside of wrapped errors: the whole chain as one line, and the TLS error beneath the HTTP ones.
+//! Reads what is inside of wrapped errors: the whole chain as one line, the TLS error beneath the HTTP ones, and why one of our own
+//! verifiers refused a certificate, which is written here as well.
 
-use std::{error::Error, fmt::Write as _, io};
+use std::{error::Error, fmt::Write as _, io, sync::Arc};
 
 use rustls::{CertificateError, OtherError};
 
@@ -20,8 +21,13 @@ pub fn error_chain(error: &dyn Error) -> String {
     text
 }
 
+/// In the form in which a TLS verifier says no; [`refusal`] reads it.
+pub(crate) fn refused(why: impl Error + Send + Sync + 'static) -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
+}
+
 /// Why one of our own verifiers refused a certificate: rustls would write that in the form for debugging.
-fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + Send + Sync + 'static)> {
+pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + Send + Sync + 'static)> {
     match find(error)? {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(&**why),
         _ => None,
@@ -46,8 +52,6 @@ pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -56,8 +60,7 @@ mod tests {
 
     #[test]
     fn says_why_our_own_verifier_refused_in_words() {
-        let why = OtherError(Arc::new(crate::client::NotTheAuthority::OtherServer));
-        let refused = rustls::Error::InvalidCertificate(CertificateError::Other(why));
+        let refused = refused(crate::client::NotTheAuthority::OtherServer);
         let text = error_chain(&Failed(io::Error::other(refused)));
         let words = "the connection failed: the server's certificate is of the right root, but not the authority's own";
         assert_eq!(text, words);

@@ -3,24 +3,21 @@
 //! It never skips the proof that the server holds its key, and whether the chain is valid at this moment is asked each time, and so is
 //! the standing of the server where there is somebody to ask.
 
-use std::{iter, sync::Arc};
+use std::sync::Arc;
 
 use rustls::{
     DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
-    server::ParsedCertificate,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
     clock::Clock,
-    paths::{ChainDigest, VerifiedPaths},
+    errors::refused,
+    paths::{Chain, NoPath, VerifiedPaths},
     peer::Presented,
-    standing::{ServerStanding, refused},
+    standing::ServerStanding,
     validation::PathValidator,
 };
 
@@ -28,65 +25,24 @@ use crate::{
 /// where there is somebody to ask, is not revoked.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
-    validator: PathValidator,
     algorithms: WebPkiSupportedAlgorithms,
-    paths: VerifiedPaths,
-    clock: Clock,
+    paths: Arc<VerifiedPaths>,
     standing: Option<ServerStanding>,
 }
 
 impl ServerVerifier {
-    pub(crate) fn new(roots: Arc<RootCertStore>, clock: Clock, standing: Option<ServerStanding>) -> Self {
-        Self {
-            validator: PathValidator::of_servers(roots),
-            algorithms: crate::provider().signature_verification_algorithms,
-            paths: VerifiedPaths::default(),
-            clock,
-            standing,
-        }
+    /// One that asks nobody.
+    pub(crate) fn new(roots: Arc<RootCertStore>, clock: Clock) -> Self {
+        Self::with(Arc::new(VerifiedPaths::new(PathValidator::of_servers(roots), clock)), None)
     }
 
-    /// The path of a chain under this name, validated now or earlier, of a server that may be talked to.
-    fn path(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        now: UnixTime,
-    ) -> Result<Arc<Presented>, Error> {
-        let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
-        let named = digest.map(|digest| digest.under(server_name));
-        // Everything that the validation came to was said by the same bytes under the same name, but for the time.
-        let known = named.and_then(|named| self.paths.recall_valid(&named, self.clock.now()));
-        let known = if let Some(presented) = known {
-            presented
-        } else {
-            let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, |_| true)?);
-            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-            self.remember(digest, named, &presented);
-            presented
-        };
-        let Some(standing) = &self.standing else { return Ok(known) };
-        let Err(refusal) = standing.check(&known.ids) else { return Ok(known) };
-        // What is refused may be a cross-certificate that there is no need of.
-        if intermediates.len() >= known.ids.len() {
-            let is_good = |presented: &Presented| standing.check(&presented.ids).is_ok();
-            if let Ok(other) = self.validator.validate(end_entity, intermediates, now, is_good) {
-                let other = Arc::new(other);
-                self.remember(digest, named, &other);
-                return Ok(other);
-            }
-        }
-        Err(refused(refusal))
+    /// One that trusts whom this standing trusts, and asks it.
+    pub(crate) fn asking(standing: ServerStanding) -> Self {
+        Self::with(standing.paths(), Some(standing))
     }
 
-    fn remember(&self, digest: Option<ChainDigest>, named: Option<ChainDigest>, presented: &Arc<Presented>) {
-        if let (Some(digest), Some(named)) = (digest, named) {
-            self.paths.remember(named, Arc::clone(presented));
-            if let Some(standing) = &self.standing {
-                standing.remember(digest, presented);
-            }
-        }
+    fn with(paths: Arc<VerifiedPaths>, standing: Option<ServerStanding>) -> Self {
+        Self { algorithms: crate::provider().signature_verification_algorithms, paths, standing }
     }
 }
 
@@ -99,8 +55,12 @@ impl ServerCertVerifier for ServerVerifier {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        self.path(end_entity, intermediates, server_name, now)?;
-        Ok(ServerCertVerified::assertion())
+        let check = |presented: &Presented| self.standing.as_ref().map_or(Ok(()), |it| it.check(&presented.ids));
+        match self.paths.find(Chain { end_entity, above: intermediates, name: Some(server_name) }, now, check) {
+            Ok(_) => Ok(ServerCertVerified::assertion()),
+            Err(NoPath::Invalid(error)) => Err(error),
+            Err(NoPath::Refused { why, .. }) => Err(refused(why)),
+        }
     }
 
     fn verify_tls12_signature(

@@ -3,7 +3,7 @@
 //! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
 //! why the acceptor asks the live set again after each handshake.
 
-use std::{cell::RefCell, iter, sync::Arc};
+use std::{cell::RefCell, sync::Arc};
 
 use pki::certificate::CertificateInfo;
 use rustls::{
@@ -11,13 +11,12 @@ use rustls::{
     client::danger::HandshakeSignatureValid,
     crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
-    time_provider::TimeProvider as _,
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
     clock::Clock,
-    paths::{ChainDigest, VerifiedPaths},
+    paths::{Chain, NoPath, VerifiedPaths},
     peer::Presented,
     revocation::{LiveSet, Refusal},
     validation::PathValidator,
@@ -53,7 +52,6 @@ fn without_key(seen: &mut Seen) {
 /// Accepts clients whose certificate chains to a trusted root, is for clients, is valid now, and is not revoked.
 #[derive(Debug)]
 pub(crate) struct LiveClientVerifier {
-    validator: PathValidator,
     algorithms: WebPkiSupportedAlgorithms,
     hints: Vec<DistinguishedName>,
     paths: VerifiedPaths,
@@ -65,68 +63,34 @@ impl LiveClientVerifier {
     pub(crate) fn new(roots: RootCertStore, live: LiveSet, clock: Clock) -> Self {
         Self {
             hints: roots.subjects(),
-            validator: PathValidator::of_clients(Arc::new(roots)),
             algorithms: crate::provider().signature_verification_algorithms,
-            paths: VerifiedPaths::default(),
+            paths: VerifiedPaths::new(PathValidator::of_clients(Arc::new(roots)), clock.clone()),
             live,
             clock,
         }
     }
 
-    /// The path of a session that was resumed: its first handshake was a full one, and mostly its path is remembered. Whether it is valid
-    /// still, and revoked by now, is for the caller to ask.
+    /// The path of a session that was resumed, as [`VerifiedPaths::of_earlier`] has it.
     pub(crate) fn path_of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, Error> {
-        let digest = ChainDigest::of(chain.iter());
-        if let Some(presented) = digest.and_then(|digest| self.paths.recall(&digest)) {
-            return Ok(presented);
-        }
-        let (end_entity, intermediates) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-        let now = self.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
-        self.validate(end_entity, intermediates, digest, now, |_| true)
+        self.paths.of_earlier(chain)
     }
 
-    /// The path of a chain, validated now or earlier.
-    fn path(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<Arc<Presented>, Error> {
-        let digest = ChainDigest::of(iter::once(end_entity).chain(intermediates));
-        // Everything that the validation came to was said by the same bytes, but for the time.
-        let known = match digest.and_then(|digest| self.paths.recall_valid(&digest, self.clock.now())) {
-            Some(presented) => presented,
-            None => self.validate(end_entity, intermediates, digest, now, |_| true).inspect_err(|_| {
-                note(|seen| seen.client = CertificateInfo::from_der(end_entity).map(Arc::new).ok());
-            })?,
-        };
-        note(|seen| seen.client = Some(Arc::clone(&known.info)));
-        let Err(refusal) = self.live.check(&known.ids, self.clock.now()) else { return Ok(known) };
-        // What is refused may be a cross-certificate that there is no need of.
-        if intermediates.len() >= known.ids.len() {
-            let is_good = |presented: &Presented| self.live.check(&presented.ids, self.clock.now()).is_ok();
-            if let Ok(other) = self.validate(end_entity, intermediates, digest, now, is_good) {
-                return Ok(other);
+    fn path(&self, chain: Chain<'_>, now: UnixTime) -> Result<Arc<Presented>, Error> {
+        match self.paths.find(chain, now, |presented| self.live.check(&presented.ids, self.clock.now())) {
+            Ok(presented) => {
+                note(|seen| seen.client = Some(Arc::clone(&presented.info)));
+                Ok(presented)
+            }
+            Err(NoPath::Invalid(error)) => {
+                note(|seen| seen.client = CertificateInfo::from_der(chain.end_entity).map(Arc::new).ok());
+                Err(error)
+            }
+            Err(NoPath::Refused { presented, why }) => {
+                let error = why.as_certificate_error();
+                note(|seen| (seen.client, seen.refusal) = (Some(Arc::clone(&presented.info)), Some(why)));
+                Err(error.into())
             }
         }
-        let error = refusal.as_certificate_error();
-        note(|seen| seen.refusal = Some(refusal));
-        Err(error.into())
-    }
-
-    fn validate(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        digest: Option<ChainDigest>,
-        now: UnixTime,
-        is_good: impl Fn(&Presented) -> bool,
-    ) -> Result<Arc<Presented>, Error> {
-        let presented = Arc::new(self.validator.validate(end_entity, intermediates, now, is_good)?);
-        if let Some(digest) = digest {
-            self.paths.remember(digest, Arc::clone(&presented));
-        }
-        Ok(presented)
     }
 }
 
@@ -149,7 +113,7 @@ impl ClientCertVerifier for LiveClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let presented = self.path(end_entity, intermediates, now)?;
+        let presented = self.path(Chain { end_entity, above: intermediates, name: None }, now)?;
         note(|seen| seen.presented = Some(presented));
         Ok(ClientCertVerified::assertion())
     }

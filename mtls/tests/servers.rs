@@ -106,7 +106,7 @@ impl Machine {
     }
 
     fn tls(&self, standing: &ServerStanding) -> ClientConfig {
-        standing.tls(&self.own.identity(), self.authority.root.certificate()).unwrap()
+        standing.tls(&self.own.identity()).unwrap()
     }
 }
 

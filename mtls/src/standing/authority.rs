@@ -14,17 +14,17 @@ use rustls_pki_types::CertificateDer;
 use url::Url;
 
 use super::{
-    ServerRefusal,
+    ServerRefusal, judge,
     lists::{self, List, RefreshError},
-    refused,
 };
 use crate::{
     clock::Clock,
     contact::Contact,
+    errors::refused,
     identity::IdentityError,
     peer::Presented,
     relying_party::{RelyingPartyError, issuers},
-    revocation::{LiveSet, Refusal},
+    revocation::LiveSet,
     validation::PathValidator,
 };
 
@@ -51,12 +51,10 @@ impl AuthorityStanding {
     /// Whether the authority that was talked to last is revoked by now.
     pub(crate) fn check(&self) -> Result<(), ServerRefusal> {
         let chain = Arc::clone(&self.lock());
-        for certificate in chain.chunks(1) {
-            if let Err(refusal @ Refusal::Revoked(_)) = self.live.check(certificate, self.clock.now()) {
-                return Err(ServerRefusal::Revoked(refusal));
-            }
+        match judge(&self.live, &chain, self.clock.now()) {
+            Err(ServerRefusal::Unknown(_)) => Ok(()),
+            judged => judged,
         }
-        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<[VerifiedId]>> {
@@ -106,9 +104,5 @@ pub(crate) async fn first_contact(
     let now = clock.current_time().ok_or(Error::FailedToGetCurrentTime).map_err(RelyingPartyError::from)?;
     let presented = PathValidator::of_servers(Arc::new(roots)).validate(own, above, now, |_| true);
     let presented = presented.map_err(RelyingPartyError::from)?;
-    live.check(&presented.ids, clock.now()).map_err(|refusal| match refusal {
-        Refusal::Revoked(_) => ServerRefusal::Revoked(refusal),
-        _ => ServerRefusal::Unknown(refusal),
-    })?;
-    Ok(())
+    Ok(judge(&live, &presented.ids, clock.now())?)
 }

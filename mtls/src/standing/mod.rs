@@ -19,10 +19,7 @@ use pki::{
     certificate::{Fingerprint, VerifiedId},
     time::Timestamp,
 };
-use rustls::{
-    CertificateError, ClientConfig, Error, OtherError, RootCertStore, client::Resumption,
-    time_provider::TimeProvider as _,
-};
+use rustls::{ClientConfig, Error, RootCertStore, client::Resumption};
 use rustls_pki_types::CertificateDer;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -37,10 +34,9 @@ use self::{sessions::ClientSessions, watched::Watch};
 use crate::{
     client,
     clock::Clock,
-    errors::find,
+    errors::{find, refusal, refused},
     identity::{Identity, IdentityError},
-    paths::{ChainDigest, VerifiedPaths},
-    peer::Presented,
+    paths::VerifiedPaths,
     relying_party::{RelyingPartyError, issuers},
     revocation::{LiveSet, Refusal},
     validation::PathValidator,
@@ -102,10 +98,7 @@ impl ServerRefusal {
     /// The refusal that an error is about, if it is one: of a handshake, or of a connection that has ended.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a Self> {
-        find(error).or_else(|| match find(error)? {
-            Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => why.downcast_ref(),
-            _ => None,
-        })
+        find(error).or_else(|| refusal(error)?.downcast_ref())
     }
 }
 
@@ -118,9 +111,8 @@ struct Parts {
     live: LiveSet,
     on_missing_crl: OnMissingCrl,
     clock: Clock,
-    /// The chains that a verifier found a path for.
-    paths: VerifiedPaths,
-    validator: PathValidator,
+    /// Those of the verifier, too.
+    paths: Arc<VerifiedPaths>,
     /// Ends the open connections when the lists are not current any more.
     lapse: Mutex<CancellationToken>,
 }
@@ -138,18 +130,17 @@ impl ServerStanding {
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
-        let validator = PathValidator::of_servers(Arc::new(roots));
-        let (paths, lapse) = (VerifiedPaths::default(), Mutex::default());
-        let standing = Self(Arc::new(Parts { live, on_missing_crl, clock, paths, validator, lapse }));
+        let paths = Arc::new(VerifiedPaths::new(PathValidator::of_servers(Arc::new(roots)), clock.clone()));
+        let standing = Self(Arc::new(Parts { live, on_missing_crl, clock, paths, lapse: Mutex::default() }));
         let lists = Lists::new(&standing, &issuers, Fingerprint::of(root), authority.as_ref(), &crl_directory)?;
         Ok((standing, lists.every(crl_refresh)))
     }
 
-    /// A client that presents `identity`, trusts servers beneath `root`, and asks about each of them in the handshake. TLS sessions are
-    /// forgotten when somebody is revoked. Connections that stay open need [`Self::connector`] as well, and so do those that resume a
-    /// session.
-    pub fn tls(&self, identity: &Identity, root: &CertificateDer<'static>) -> Result<ClientConfig, IdentityError> {
-        let mut tls = client::asking(identity, root, &self.0.clock, Some(self.clone()))?;
+    /// A client that presents `identity`, trusts servers beneath the root of this standing, and asks about each of them in the handshake.
+    /// TLS sessions are forgotten when somebody is revoked. Connections that stay open need [`Self::connector`] as well, and so do those
+    /// that resume a session.
+    pub fn tls(&self, identity: &Identity) -> Result<ClientConfig, IdentityError> {
+        let mut tls = client::asking(identity, &self.0.clock, self.clone())?;
         tls.resumption = Resumption::store(Arc::new(ClientSessions::new(self.0.live.clone())));
         Ok(tls)
     }
@@ -173,38 +164,21 @@ impl ServerStanding {
 
     /// Whether a server with these certificates may be talked to at this moment.
     pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
-        let now = self.0.clock.now();
-        let mut unknown = None;
-        // Each by itself: where nothing is known of one of them, another one may be revoked all the same.
-        for certificate in chain.chunks(1) {
-            match self.0.live.check(certificate, now) {
-                Ok(()) => {}
-                Err(refusal @ Refusal::Revoked(_)) => return Err(ServerRefusal::Revoked(refusal)),
-                Err(refusal) => unknown = unknown.or(Some(refusal)),
-            }
-        }
-        match (unknown, self.0.on_missing_crl) {
-            (Some(refusal), OnMissingCrl::Refuse) => Err(ServerRefusal::Unknown(refusal)),
-            _ => Ok(()),
+        match judge(&self.0.live, chain, self.0.clock.now()) {
+            Err(ServerRefusal::Unknown(_)) if self.0.on_missing_crl == OnMissingCrl::Accept => Ok(()),
+            judged => judged,
         }
     }
 
-    /// A path was found for this chain.
-    pub(crate) fn remember(&self, chain: ChainDigest, presented: &Arc<Presented>) {
-        self.0.paths.remember(chain, Arc::clone(presented));
+    /// The paths of the servers that were met.
+    pub(crate) fn paths(&self) -> Arc<VerifiedPaths> {
+        Arc::clone(&self.0.paths)
     }
 
     /// Puts a connection under the standing, if its server may be talked to. Under it first and asked second, so that whichever
     /// revocation the question misses finds the connection.
     fn watch(&self, chain: &[CertificateDer<'static>]) -> Result<Watch, Error> {
-        let known = ChainDigest::of(chain.iter()).and_then(|digest| self.0.paths.recall(&digest));
-        let presented = if let Some(presented) = known {
-            presented
-        } else {
-            let (end_entity, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-            let now = self.0.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
-            Arc::new(self.0.validator.validate(end_entity, above, now, |_| true)?)
-        };
+        let presented = self.0.paths.of_earlier(chain)?;
         let lapse = self.lapse().child_token();
         let (ids, not_after) = (Arc::clone(&presented.ids), presented.validity.not_after);
         let registration = self.0.live.watch(Arc::clone(&ids), not_after);
@@ -229,7 +203,16 @@ impl ServerStanding {
     }
 }
 
-/// In the form in which a TLS verifier says no.
-pub(crate) fn refused(refusal: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))
+/// What a live set says of a server with these certificates. Each is asked about by itself: where nothing is known of one of them,
+/// another one may be revoked all the same.
+fn judge(live: &LiveSet, chain: &[VerifiedId], now: Timestamp) -> Result<(), ServerRefusal> {
+    let mut judged = Ok(());
+    for certificate in chain.chunks(1) {
+        match live.check(certificate, now) {
+            Ok(()) => {}
+            Err(refusal @ Refusal::Revoked(_)) => return Err(ServerRefusal::Revoked(refusal)),
+            Err(refusal) => judged = judged.and(Err(ServerRefusal::Unknown(refusal))),
+        }
+    }
+    judged
 }
