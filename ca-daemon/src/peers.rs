@@ -4,15 +4,15 @@
 
 use std::sync::Arc;
 
-use pki::certificate::{CertificateInfo, Fingerprint};
+use mtls::validation::PathValidator;
+use pki::certificate::CertificateInfo;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 /// Accepts whoever presents nothing, and every certificate that the issuing CA has signed and that is valid now, of either profile.
 ///
@@ -21,11 +21,12 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 /// A relying party comes as the server that it is; rustls's own verifier would ask for `clientAuth` in its certificate.
 #[derive(Debug)]
 pub(crate) struct FleetVerifier {
-    roots: RootCertStore,
+    servers: PathValidator,
+    clients: PathValidator,
     /// SHA-256 of the issuing CA's `SubjectPublicKeyInfo`.
     issuing: [u8; 32],
     hints: Vec<DistinguishedName>,
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl FleetVerifier {
@@ -33,7 +34,14 @@ impl FleetVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
         let issuing = CertificateInfo::from_der(issuing).map_err(|_| CertificateError::BadEncoding)?.spki_sha256;
-        Ok(Self { hints: roots.subjects(), roots, issuing, provider: mtls::provider() })
+        let (hints, roots) = (roots.subjects(), Arc::new(roots));
+        Ok(Self {
+            servers: PathValidator::of_servers(Arc::clone(&roots)),
+            clients: PathValidator::of_clients(roots),
+            issuing,
+            hints,
+            algorithms: mtls::provider().signature_verification_algorithms,
+        })
     }
 }
 
@@ -52,19 +60,8 @@ impl ClientCertVerifier for FleetVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let certificate = EndEntityCert::try_from(end_entity).map_err(|error| refusal(&error))?;
-        let algorithms = self.provider.signature_verification_algorithms.all;
-        let is_of_issuing = |path: &VerifiedPath<'_>| match Fingerprint::of(&path.issuer_spki()) {
-            Fingerprint(key) if key == self.issuing => Ok(()),
-            _ => Err(webpki::Error::UnknownIssuer),
-        };
-        let verify = |usage| {
-            let (roots, judge) = (&self.roots.roots, &is_of_issuing);
-            certificate.verify_for_usage(algorithms, roots, intermediates, now, usage, None, Some(judge)).map(drop)
-        };
-        verify(KeyUsage::server_auth())
-            .or_else(|_| verify(KeyUsage::client_auth()))
-            .map_err(|error| refusal(&error))?;
+        let verify = |of: &PathValidator| of.verify_issued_by(&self.issuing, end_entity, intermediates, now);
+        verify(&self.servers).or_else(|_| verify(&self.clients))?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -74,7 +71,7 @@ impl ClientCertVerifier for FleetVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -83,25 +80,12 @@ impl ClientCertVerifier for FleetVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
-}
-
-/// The reason as rustls puts it into an alert.
-fn refusal(error: &webpki::Error) -> Error {
-    match error {
-        webpki::Error::BadDer => CertificateError::BadEncoding,
-        webpki::Error::CertExpired { .. } => CertificateError::Expired,
-        webpki::Error::CertNotValidYet { .. } => CertificateError::NotValidYet,
-        webpki::Error::UnknownIssuer => CertificateError::UnknownIssuer,
-        webpki::Error::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
-        _ => CertificateError::BadSignature,
-    }
-    .into()
 }
 
 #[cfg(test)]
@@ -120,42 +104,80 @@ mod tests {
 
     use super::*;
 
-    /// Two CAs beneath one root, and of one name, have each given the same serial number.
-    #[test]
-    fn a_certificate_of_another_ca_beneath_the_root_is_not_taken_for_one_of_ours() {
-        let now = Timestamp::from_unix(1_795_510_800);
-        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
-        let publication = || Publication {
+    fn now() -> Timestamp {
+        Timestamp::from_unix(1_795_510_800)
+    }
+
+    fn root(name: &str) -> CertificateAuthority {
+        let serial = Serial::from_random([1; 16]);
+        CertificateAuthority::new_root(&subject(name), KeyPair::generate().unwrap(), serial, now(), publication())
+            .unwrap()
+    }
+
+    fn issuing(root: &CertificateAuthority, serial: u8) -> CertificateAuthority {
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([serial; 16]));
+        root.new_issuing(&subject("Fleet"), key, serial, now(), publication()).unwrap()
+    }
+
+    fn subject(name: &str) -> AuthoritySubject {
+        AuthoritySubject { organization: "Tests".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    fn publication() -> Publication {
+        Publication {
             crl_url: String::new(),
             delta_crl_url: None,
             servers_crl_url: None,
             certificate_url: String::new(),
+        }
+    }
+
+    fn issue(authority: &CertificateAuthority, profile: Profile) -> CertificateDer<'static> {
+        let order = OperatorOrder {
+            profile,
+            subject: "service0".parse().unwrap(),
+            organization: None,
+            hosts: if profile == Profile::Server { Host::local() } else { Vec::new() },
+            public_key: PublicKey::from_spki(&KeyPair::generate().unwrap().spki()).unwrap(),
+            lifetime: Duration::from_hours(1),
         };
-        let key = || KeyPair::generate().unwrap();
-        let serial = |number| Serial::from_random([number; 16]);
-        let root = CertificateAuthority::new_root(&subject, key(), serial(1), now, publication()).unwrap();
-        let [ours, other] =
-            [2, 3].map(|number| root.new_issuing(&subject, key(), serial(number), now, publication()).unwrap());
-        let policy = Policy { trust_domain: "fleet.example".parse().unwrap() };
-        let issue = |authority: &CertificateAuthority, profile| {
-            let order = OperatorOrder {
-                profile,
-                subject: "service0".parse().unwrap(),
-                organization: None,
-                hosts: if profile == Profile::Server { Host::local() } else { Vec::new() },
-                public_key: PublicKey::from_spki(&key().spki()).unwrap(),
-                lifetime: Duration::from_hours(1),
-            };
-            let order = policy.by_operator(order).unwrap();
-            authority.issue(&order, serial(4), now).unwrap().der
-        };
+        let order = Policy { trust_domain: "fleet.example".parse().unwrap() }.by_operator(order).unwrap();
+        authority.issue(&order, Serial::from_random([4; 16]), now()).unwrap().der
+    }
+
+    fn verify(
+        verifier: &FleetVerifier,
+        certificate: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+    ) -> Result<ClientCertVerified, Error> {
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(now().unix().unsigned_abs()));
+        verifier.verify_client_cert(certificate, above, at)
+    }
+
+    /// Two CAs beneath one root, and of one name, have each given the same serial number.
+    #[test]
+    fn a_certificate_of_another_ca_beneath_the_root_is_not_taken_for_one_of_ours() {
+        let root = root("Fleet");
+        let [ours, other] = [2, 3].map(|serial| issuing(&root, serial));
         let verifier = FleetVerifier::new(root.certificate(), ours.certificate()).unwrap();
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(now.unix().unsigned_abs()));
         let above = [other.certificate().clone(), ours.certificate().clone()];
         for profile in [Profile::Client, Profile::Server] {
-            verifier.verify_client_cert(&issue(&ours, profile), &above, at).unwrap();
-            assert!(verifier.verify_client_cert(&issue(&other, profile), &above, at).is_err(), "{profile:?}");
+            verify(&verifier, &issue(&ours, profile), &above).unwrap();
+            assert!(verify(&verifier, &issue(&other, profile), &above).is_err(), "{profile:?}");
         }
-        assert!(verifier.verify_client_cert(&issue(&root, Profile::Client), &above, at).is_err());
+        assert!(verify(&verifier, &issue(&root, Profile::Client), &above).is_err());
+    }
+
+    /// Whoever connects may present what they like, and every order of it would be tried: of 150 certificates of one name, for a second.
+    #[test]
+    fn no_more_certificates_are_looked_at_than_a_path_can_have() {
+        let root = root("Fleet");
+        let issuing = issuing(&root, 2);
+        let verifier = FleetVerifier::new(root.certificate(), issuing.certificate()).unwrap();
+        let certificate = issue(&issuing, Profile::Client);
+        let above = |count| vec![issuing.certificate().clone(); count];
+        verify(&verifier, &certificate, &above(6)).unwrap();
+        let error = verify(&verifier, &certificate, &above(7)).unwrap_err();
+        assert!(format!("{error:?}").contains("TooMany(7)"), "{error:?}");
     }
 }

@@ -71,6 +71,7 @@ pub mod random;
 pub mod relying_party;
 pub mod revocation;
 pub mod standing;
+pub mod validation;
 
 mod acceptor;
 mod at_once;
@@ -91,7 +92,6 @@ mod server;
 mod servers;
 mod sessions;
 mod tcp;
-mod validation;
 mod verifier;
 
 /// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first, and of the cipher suites

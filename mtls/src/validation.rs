@@ -6,18 +6,18 @@
 use std::{cell::Cell, sync::Arc};
 
 use pki::certificate::{CertificateInfo, IssuerId};
-use rustls::{CertificateError, Error, OtherError, RootCertStore, crypto::WebPkiSupportedAlgorithms};
+use rustls::{CertificateError, Error, RootCertStore, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use crate::peer::Presented;
+use crate::{errors::refused, peer::Presented};
 
 /// So many certificates may stand above a peer's own: as many as webpki lets a path have. It tries every order of more, for seconds.
 const MOST_ABOVE: usize = 6;
 
-/// Validates paths to these trust anchors.
+/// Validates paths to trust anchors.
 #[derive(Debug)]
-pub(crate) struct PathValidator {
+pub struct PathValidator {
     roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
     /// Who they have certificates for: clients or servers.
@@ -30,16 +30,33 @@ pub(crate) struct PathValidator {
 struct TooMany(usize);
 
 impl PathValidator {
-    pub(crate) fn of_clients(roots: Arc<RootCertStore>) -> Self {
+    /// For clients' certificates beneath these roots.
+    #[must_use]
+    pub fn of_clients(roots: Arc<RootCertStore>) -> Self {
         Self::new(roots, KeyUsage::client_auth)
     }
 
-    pub(crate) fn of_servers(roots: Arc<RootCertStore>) -> Self {
+    /// For servers' certificates beneath these roots.
+    #[must_use]
+    pub fn of_servers(roots: Arc<RootCertStore>) -> Self {
         Self::new(roots, KeyUsage::server_auth)
     }
 
     fn new(roots: Arc<RootCertStore>, usage: fn() -> KeyUsage) -> Self {
         Self { roots, algorithms: crate::provider().signature_verification_algorithms, usage }
+    }
+
+    /// Accepts a certificate that the CA with this key has signed, and that leads to a root over a path that is valid now. `issuer` is the
+    /// SHA-256 of the CA's `SubjectPublicKeyInfo`.
+    pub fn verify_issued_by(
+        &self,
+        issuer: &[u8; 32],
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let is_issuer = |presented: &Presented| presented.ids[0].issuer.spki_sha256 == *issuer;
+        self.validate(end_entity, intermediates, now, is_issuer).map(drop)
     }
 
     /// What the certificates of a path say that is valid now. There may be several, as where a CA has been certified by an old root and
@@ -52,7 +69,7 @@ impl PathValidator {
         is_good: impl Fn(&Presented) -> bool,
     ) -> Result<Presented, Error> {
         if intermediates.len() > MOST_ABOVE {
-            return Err(CertificateError::Other(OtherError(Arc::new(TooMany(intermediates.len())))).into());
+            return Err(refused(TooMany(intermediates.len())));
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
         let accepted = Cell::new(None);
@@ -62,7 +79,7 @@ impl PathValidator {
                 accepted.set(Some(presented));
                 Ok(())
             }
-            Ok(_) => Err(webpki::Error::CertRevoked),
+            Ok(_) => Err(webpki::Error::UnknownIssuer),
             Err(_) => Err(webpki::Error::BadDer),
         };
         let (algorithms, anchors) = (self.algorithms.all, &self.roots.roots);
@@ -90,7 +107,6 @@ fn tls_error(error: webpki::Error) -> Error {
         Path::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         Path::InvalidCertValidity => CertificateError::Expired,
         Path::UnknownIssuer => CertificateError::UnknownIssuer,
-        Path::CertRevoked => CertificateError::Revoked,
         Path::InvalidSignatureForPublicKey => CertificateError::BadSignature,
         Path::UnsupportedSignatureAlgorithmContext(context) => CertificateError::UnsupportedSignatureAlgorithmContext {
             signature_algorithm_id: context.signature_algorithm_id,
@@ -103,7 +119,7 @@ fn tls_error(error: webpki::Error) -> Error {
             }
         }
         Path::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
-        error => CertificateError::Other(OtherError(Arc::new(error))),
+        error => return refused(error),
     }
     .into()
 }
