@@ -83,29 +83,46 @@ fn patience(text: &str) -> Result<Duration, humantime::DurationError> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Report {
-    pub(super) certificates: Vec<Outcome>,
+    certificates: Vec<Outcome>,
     /// The CRL that carries all of them.
-    pub(super) crl_number: CrlNumber,
+    crl_number: CrlNumber,
     /// Whether a daemon runs, which alone can tell relying parties.
-    pub(super) published: bool,
+    published: bool,
     /// The tokens that were revoked together with what they enrolled.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) revoked_tokens: Vec<TokenId>,
+    revoked_tokens: Vec<TokenId>,
     /// The tokens that enrolled some of it and can still enroll.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) usable_tokens: Vec<TokenId>,
+    usable_tokens: Vec<TokenId>,
     /// Certificates that are valid for a key that is compromised now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) same_key: Vec<SameKey>,
+    same_key: Vec<SameKey>,
     /// The authority's own certificates, which were not revoked because nobody named them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) left_out: Vec<Serial>,
+    left_out: Vec<Serial>,
     /// Absent where nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) relying_parties: Option<Vec<Row>>,
+    relying_parties: Option<Vec<Row>>,
     /// Who holds a valid server certificate of which nothing is known. Absent where nobody waited.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unknown_holders: Option<Holders>,
+    unknown_holders: Option<Holders>,
+}
+
+impl Report {
+    /// That these were revoked, and nothing besides.
+    pub(super) fn new(certificates: Vec<Outcome>, crl_number: CrlNumber, published: bool) -> Self {
+        Self {
+            certificates,
+            crl_number,
+            published,
+            revoked_tokens: Vec::new(),
+            usable_tokens: Vec::new(),
+            same_key: Vec::new(),
+            left_out: Vec::new(),
+            relying_parties: None,
+            unknown_holders: None,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -219,16 +236,12 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         Outcome { key_compromised: false, ..Outcome::new(*serial, name, *outcome, now, arguments.reason) }
     });
     let is_left = |token: &TokenId| !revoked.tokens.contains(token);
+    let certificates = certificates.chain(of_unknown).collect();
     let report = Report {
-        certificates: certificates.chain(of_unknown).collect(),
-        crl_number: revoked.crl,
-        published: matches!(daemon, Ok(Some(_))),
         usable_tokens: usable.iter().map(TokenRecord::id).filter(is_left).collect(),
         revoked_tokens: revoked.tokens,
-        same_key: Vec::new(),
         left_out,
-        relying_parties: None,
-        unknown_holders: None,
+        ..Report::new(certificates, revoked.crl, matches!(daemon, Ok(Some(_))))
     };
     let committed =
         Committed { issuer: Issuer::Issuing, number: revoked.crl, at: committed, outlasting: revoked.outlasting };
@@ -400,17 +413,7 @@ mod tests {
             already_revoked: false,
             key_compromised: false,
         };
-        let report = Report {
-            certificates: (0..100).map(outcome).collect(),
-            crl_number: CrlNumber::new(7).unwrap(),
-            published: true,
-            revoked_tokens: Vec::new(),
-            usable_tokens: Vec::new(),
-            same_key: Vec::new(),
-            left_out: Vec::new(),
-            relying_parties: None,
-            unknown_holders: None,
-        };
+        let report = Report::new((0..100).map(outcome).collect(), CrlNumber::new(7).unwrap(), true);
         let text = text(&report);
         assert_eq!(text.lines().count(), NAMED + 1);
         assert!(text.ends_with("... and 80 more, 100 altogether, all in CRL number 7; --json names them\n"), "{text}");

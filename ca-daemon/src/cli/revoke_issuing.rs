@@ -92,17 +92,7 @@ pub(super) async fn run(context: &Context, arguments: &Arguments, authority: &Au
     let outcomes = revoked.outcomes.into_iter();
     let certificates =
         outcomes.map(|(serial, outcome)| Outcome::new(serial, issuing.display_name(), outcome, now, arguments.reason));
-    let report = Report {
-        certificates: certificates.collect(),
-        crl_number: revoked.crl,
-        published: matches!(daemon, Ok(Some(_))),
-        revoked_tokens: Vec::new(),
-        usable_tokens: Vec::new(),
-        same_key: Vec::new(),
-        left_out: Vec::new(),
-        relying_parties: None,
-        unknown_holders: None,
-    };
+    let report = Report::new(certificates.collect(), revoked.crl, matches!(daemon, Ok(Some(_))));
     let following = Following { store: authority.store(), daemon, committed, interrupt };
     conclude(context, arguments, following, report).await
 }

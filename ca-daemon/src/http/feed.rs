@@ -139,7 +139,7 @@ impl Presented {
         }
         // Not so once the issuing CA is revoked: whoever has its key makes certificates of any name, and would confirm for everybody
         // that it is.
-        if store.has_revoked_authority().await? {
+        if store.issuer_revocation().await?.is_some() {
             let record = store.by_serial(&serial, app.clock.now()).await?;
             if record.is_none_or(|record| *record.der != *self.der) {
                 return Err(HttpError::PeerUnknown { serial });

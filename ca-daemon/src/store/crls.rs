@@ -109,11 +109,7 @@ impl Store {
             CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await?,
             CrlKind::Delta => {
                 let query = sqlx::query("SELECT * FROM deltas WHERE issuer = ?").bind(issuer.as_str());
-                let row = query.fetch_optional(&self.reader).await?;
-                let read = |row: SqliteRow| {
-                    Ok::<_, StoreError>(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? })
-                };
-                row.map(read).transpose()?
+                query.fetch_optional(&self.reader).await?.map(|row| records::crl(&row, issuer)).transpose()?
             }
             CrlKind::Servers => servers::get(&mut *self.reader.acquire().await?, issuer).await?,
         };

@@ -306,6 +306,15 @@ pub(super) fn crl_head(row: &SqliteRow, issuer: Issuer) -> Result<CrlHead, Store
     })
 }
 
+/// A signed list that is kept in one piece.
+pub(super) fn crl(row: &SqliteRow, issuer: Issuer) -> Result<CrlRecord, StoreError> {
+    Ok(CrlRecord { head: crl_head(row, issuer)?, der: row.try_get("der")? })
+}
+
+pub(super) fn already_revoked(row: &SqliteRow) -> Result<Revocation, StoreError> {
+    Ok(Revocation::AlreadyRevoked { at: time(row, "revoked_at")?, reason: reason(row)? })
+}
+
 pub(super) fn number(row: &SqliteRow, column: &'static str) -> Result<CrlNumber, StoreError> {
     CrlNumber::new(row.try_get(column)?).ok_or_else(|| StoreError::damaged(column, &"below zero"))
 }

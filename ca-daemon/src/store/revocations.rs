@@ -93,6 +93,17 @@ pub(crate) struct TakenBack {
     pub(crate) revocations: usize,
 }
 
+/// What [`valid`] selects.
+macro_rules! valid_with {
+    ($column:literal) => {
+        concat!(
+            "SELECT serial FROM certificates c WHERE ",
+            $column,
+            " = ? AND not_after >= ? AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial) ORDER BY id"
+        )
+    };
+}
+
 impl Store {
     /// Revokes the target's certificates and publishes that, in one transaction. It is in there that a name becomes serial
     /// numbers: what is issued until then is not forgotten.
@@ -109,10 +120,10 @@ impl Store {
         }
         let mut serials = target.serials.to_vec();
         for name in target.names {
-            serials.extend(valid_with_name(&mut tx, name, period.this_update).await?);
+            serials.extend(valid(&mut tx, valid_with!("common_name"), name, period.this_update).await?);
         }
         for token in target.tokens {
-            serials.extend(valid_with_token(&mut tx, token, period.this_update).await?);
+            serials.extend(valid(&mut tx, valid_with!("token_id"), token.as_str(), period.this_update).await?);
         }
         let before = longest_good(&mut tx, Issuer::Issuing).await?;
         let mut seen = HashSet::new();
@@ -165,28 +176,26 @@ impl Store {
         let serial = condemned.serial;
         let entry = RevokedEntry { serial, revoked_at: period.this_update, reason };
         let before = longest_good(&mut tx, Issuer::Root).await?;
-        if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
+        let outcome = if insert(&mut tx, Issuer::Root, &entry, condemned.not_after).await? {
+            Revocation::New
+        } else {
+            let row = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities WHERE serial = ?");
+            records::already_revoked(&row.bind(serial.magnitude()).fetch_one(&mut *tx).await?)?
+        };
+        let (outcomes, tokens) = (vec![(serial, outcome)], Vec::new());
+        let is_news = outcome == Revocation::New;
+        if is_news || lacks_revocations(&mut tx, Issuer::Root).await? {
             let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
-            note_revoking(&mut tx, Issuer::Root).await?;
+            if is_news {
+                note_revoking(&mut tx, Issuer::Root).await?;
+            }
             put_complete(&mut tx, &next, period, &root).await?;
             self.commit_numbers(tx).await?;
-            let outcomes = vec![(serial, Revocation::New)];
-            return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
-        }
-        let row = sqlx::query("SELECT revoked_at, reason FROM revoked_authorities WHERE serial = ?");
-        let row = row.bind(serial.magnitude()).fetch_one(&mut *tx).await?;
-        let at = records::time(&row, "revoked_at")?;
-        let outcome = Revocation::AlreadyRevoked { at, reason: records::reason(&row)? };
-        if lacks_revocations(&mut tx, Issuer::Root).await? {
-            let next = begin_publication(&mut tx, Issuer::Root, period, self.coalesced_above).await?;
-            put_complete(&mut tx, &next, period, &root).await?;
-            self.commit_numbers(tx).await?;
-            let outcomes = vec![(serial, outcome)];
-            return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens: Vec::new() });
+            return Ok(Revoked { outcomes, crl: next.number, outlasting: before, tokens });
         }
         let outlasting = outcome.outlasting(before, period);
         let crl = newest(&mut tx, Issuer::Root).await?.number;
-        Ok(Revoked { outcomes: vec![(serial, outcome)], crl, outlasting, tokens: Vec::new() })
+        Ok(Revoked { outcomes, crl, outlasting, tokens })
     }
 
     /// Records what these lists revoke and this database does not know, all in one transaction, or nothing if one is a delta
@@ -256,11 +265,6 @@ impl Store {
         query.fetch_optional(&self.reader).await?.map(|row| records::time(&row, "revoked_at")).transpose()
     }
 
-    /// Whether the root has revoked an issuing CA.
-    pub(crate) async fn has_revoked_authority(&self) -> Result<bool, StoreError> {
-        Ok(sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM revoked_authorities)").fetch_one(&self.reader).await?)
-    }
-
     /// What was revoked after the revocation with this id, and the id of the last one.
     pub(crate) async fn revoked_after(&self, id: i64) -> Result<(Vec<Serial>, i64), StoreError> {
         let rows = sqlx::query("SELECT id, serial FROM revocations WHERE id > ? ORDER BY id").bind(id);
@@ -296,33 +300,14 @@ async fn longest_good(connection: &mut SqliteConnection, issuer: Issuer) -> Resu
     until.map(Timestamp::from_unix).ok_or(StoreError::NoAuthority)
 }
 
-async fn valid_with_name(
+/// The valid certificates that have this in this column.
+async fn valid(
     connection: &mut SqliteConnection,
-    name: &str,
+    select: &'static str,
+    value: &str,
     now: Timestamp,
 ) -> Result<Vec<Serial>, StoreError> {
-    let query = sqlx::query(
-        "SELECT serial FROM certificates c
-         WHERE common_name = ? AND not_after >= ?
-           AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
-         ORDER BY id",
-    );
-    let rows = query.bind(name).bind(now.unix()).fetch_all(connection).await?;
-    rows.iter().map(records::serial).collect()
-}
-
-async fn valid_with_token(
-    connection: &mut SqliteConnection,
-    token: &TokenId,
-    now: Timestamp,
-) -> Result<Vec<Serial>, StoreError> {
-    let query = sqlx::query(
-        "SELECT serial FROM certificates c
-         WHERE token_id = ? AND not_after >= ?
-           AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
-         ORDER BY id",
-    );
-    let rows = query.bind(token.as_str()).bind(now.unix()).fetch_all(connection).await?;
+    let rows = sqlx::query(select).bind(value).bind(now.unix()).fetch_all(connection).await?;
     rows.iter().map(records::serial).collect()
 }
 
@@ -345,15 +330,21 @@ async fn revoke(
     if inserted.rows_affected() == 1 {
         return Ok(Revocation::New);
     }
-    let row = sqlx::query("SELECT revoked_at, reason FROM revocations WHERE serial = ?")
-        .bind(serial.magnitude())
-        .fetch_one(&mut *connection)
-        .await?;
+    let known = revocation(connection, serial).await?.ok_or(sqlx::Error::RowNotFound)?;
     if reason.is_compromise() {
         // The reason that was published stays; the key is not certified again all the same.
         compromise_key(connection, serial, now).await?;
     }
-    Ok(Revocation::AlreadyRevoked { at: records::time(&row, "revoked_at")?, reason: records::reason(&row)? })
+    Ok(known)
+}
+
+/// The revocation with this serial number, if there is one.
+pub(super) async fn revocation(
+    connection: &mut SqliteConnection,
+    serial: &Serial,
+) -> Result<Option<Revocation>, StoreError> {
+    let query = sqlx::query("SELECT revoked_at, reason FROM revocations WHERE serial = ?").bind(serial.magnitude());
+    query.fetch_optional(connection).await?.as_ref().map(records::already_revoked).transpose()
 }
 
 /// Numbers from before they were written down are not held against anybody.

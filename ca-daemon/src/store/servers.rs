@@ -9,7 +9,7 @@ use pki::{
     crl::{CrlDraft, RevokedEntry},
     time::Timestamp,
 };
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::SqliteConnection;
 
 use super::{
     CrlHead, CrlRecord, StoreError,
@@ -21,8 +21,7 @@ use crate::settings::Issuer;
 /// The issuer's current list.
 pub(super) async fn get(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Option<CrlRecord>, StoreError> {
     let query = sqlx::query("SELECT * FROM servers_lists WHERE issuer = ?").bind(issuer.as_str());
-    let row = query.fetch_optional(connection).await?;
-    row.map(|row| Ok(CrlRecord { head: records::crl_head(&row, issuer)?, der: row.try_get("der")? })).transpose()
+    query.fetch_optional(connection).await?.map(|row| records::crl(&row, issuer)).transpose()
 }
 
 /// Signs the next list, if a server is revoked that is not in the current one.

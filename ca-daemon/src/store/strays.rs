@@ -11,7 +11,11 @@ use pki::{
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
-use super::{Revocation, Store, StoreError, records, revocations::insert, uncertifiable::compromise_key};
+use super::{
+    Revocation, Store, StoreError, records,
+    revocations::{insert, revocation},
+    uncertifiable::compromise_key,
+};
 use crate::settings::Issuer;
 
 /// How many are read at a time.
@@ -102,12 +106,5 @@ pub(super) async fn revoke_unknown(
     if insert(connection, Issuer::Issuing, entry, until).await? {
         return Ok(Revocation::New);
     }
-    let known = revocation(connection, &entry.serial).await?;
-    known.ok_or_else(|| StoreError::damaged("revocations", &"one has disappeared"))
-}
-
-async fn revocation(connection: &mut SqliteConnection, serial: &Serial) -> Result<Option<Revocation>, StoreError> {
-    let query = sqlx::query("SELECT revoked_at, reason FROM revocations WHERE serial = ?").bind(serial.magnitude());
-    let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
-    Ok(Some(Revocation::AlreadyRevoked { at: records::time(&row, "revoked_at")?, reason: records::reason(&row)? }))
+    Ok(revocation(connection, &entry.serial).await?.ok_or(sqlx::Error::RowNotFound)?)
 }
