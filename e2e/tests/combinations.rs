@@ -1,12 +1,7 @@
 //! Faults that come together. Whatever they are: where `revoke` says that a service enforces the revocation, the client gets no answer
 //! there any more, and a service that may still answer is named.
 
-use std::{
-    process::Command,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
+use std::{process::Command, thread, time::Duration};
 
 use e2e::{Client, Fleet, Network, Process, binary, run, run_in, wait_until};
 use rustix::process::Signal;
@@ -191,24 +186,8 @@ fn an_issuing_ca_is_revoked_though_a_service_is_slow() {
     let clients = [fleet.enroll("client_1"), fleet.enroll("client_2")];
     assert!(is_answered_unasked(&clients[1], &slow.url()), "what is refused later is not refused yet");
     let _busy = clients[0].keep_asking(&slow.url());
-    let is_over = &AtomicBool::new(false);
-    let (said, slow) = thread::scope(|scope| {
-        // It gets a tenth of its time.
-        let slowing = scope.spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                slow.process.signal(Signal::STOP);
-                thread::sleep(Duration::from_millis(90));
-                slow.process.signal(Signal::CONT);
-                thread::sleep(Duration::from_millis(10));
-            }
-            slow
-        });
-        let said =
-            fleet.ca_daemon(&["revoke", "--issuing", "--yes", "--reason", "ca-compromise", "--wait", "1m", "--json"]);
-        is_over.store(true, Ordering::Relaxed);
-        (said, slowing.join().unwrap())
-    });
-    let _ = said.success();
+    let order = ["revoke", "--issuing", "--yes", "--reason", "ca-compromise", "--wait", "1m", "--json"];
+    let _ = slow.process.slowed(|| fleet.ca_daemon(&order)).success();
     for client in &clients {
         for url in [&well, &slow.url()] {
             assert!(!is_answered(client, url), "the services are revoked to clients that ask");

@@ -1,12 +1,6 @@
 //! Services that are slow, paused or killed, and an authority that is killed while it revokes: `revoke` tells the truth
 //! meanwhile, and everybody catches up.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::Duration,
-};
-
 use e2e::{Client, Fleet, Process, Service, binary, wait_until};
 use rustix::process::Signal;
 
@@ -44,22 +38,7 @@ fn a_slow_service_is_waited_for_and_confirms() {
     let (_, slow) = services(&mut fleet);
     let client = fleet.enroll("client_1");
     let url = slow.url();
-    let is_over = &AtomicBool::new(false);
-    let (report, _slow) = thread::scope(|scope| {
-        // It gets a tenth of its time.
-        let slowing = scope.spawn(move || {
-            while !is_over.load(Ordering::Relaxed) {
-                slow.process.signal(Signal::STOP);
-                thread::sleep(Duration::from_millis(90));
-                slow.process.signal(Signal::CONT);
-                thread::sleep(Duration::from_millis(10));
-            }
-            slow
-        });
-        let report = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m", "--json"]);
-        is_over.store(true, Ordering::Relaxed);
-        (report, slowing.join())
-    });
+    let report = slow.process.slowed(|| fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m", "--json"]));
     let report = report.success().json();
     assert_eq!(report["relyingParties"][1]["enforced"], true, "{report}");
     assert!(is_refused(&client, &url), "it has returned, so it is enforced");

@@ -129,6 +129,18 @@ async fn visit(machine: &Machine, standing: &ServerStanding, server: &Server) ->
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
+/// The error that an answer without end ends with.
+async fn end_of(streaming: &mut Incoming) -> hyper::Error {
+    let ended = async {
+        loop {
+            if let Err(error) = streaming.frame().await.expect("it ends with an error") {
+                break error;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ended).await.expect("the connection ends")
+}
+
 /// What one of ours says in a failed handshake, or after it.
 #[track_caller]
 fn refusal(failed: &Failed) -> ServerRefusal {
@@ -282,14 +294,7 @@ async fn an_open_connection_ends_when_its_server_is_revoked_and_no_other() {
     assert_eq!(standing.live_set().open_connections(), 2);
 
     list_server.lists.give(|given| given.servers = Some(authority.servers_crl(2, &[&one])));
-    let ended = async {
-        loop {
-            if let Err(error) = streaming.frame().await.expect("it ends with an error") {
-                break error;
-            }
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_mins(1), ended).await.expect("the connection ends");
+    let ended = end_of(&mut streaming).await;
     assert!(error_chain(&ended).contains("the server is revoked"), "{ended:?}");
     eventually("it is gone", || standing.live_set().open_connections() == 1).await;
     assert!(unaffected.frame().await.unwrap().is_ok(), "nobody else notices");
@@ -310,14 +315,7 @@ async fn open_connections_end_when_the_lists_are_not_current_any_more() {
     let mut streaming = ask(&http, server.url("/endless")).await.unwrap().into_body();
     assert!(streaming.frame().await.unwrap().is_ok());
     machine.clock.set(start().plus(DAY * 2));
-    let ended = async {
-        loop {
-            if let Err(error) = streaming.frame().await.expect("it ends with an error") {
-                break error;
-            }
-        }
-    };
-    let ended = tokio::time::timeout(Duration::from_mins(1), ended).await.expect("the connection ends");
+    let ended = end_of(&mut streaming).await;
     assert!(error_chain(&ended).contains("whether the server is revoked is not known"), "{ended:?}");
     polling.abort();
 }
