@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
+    memory::MemoryLimit,
     network::Network,
     process::{Output, Process, binary, interrupt_when, run, wait_until},
 };
@@ -127,8 +128,18 @@ impl Fleet {
 
     /// `ca-daemon serve`.
     pub fn start_ca(&mut self) {
+        self.start_ca_as(Command::new(binary("ca-daemon")));
+    }
+
+    /// The same within a bound on memory, in place of the one that runs.
+    pub fn restart_ca_within(&mut self, limit: &MemoryLimit) {
+        drop(self.ca.take());
+        self.start_ca_as(limit.command(binary("ca-daemon")));
+    }
+
+    fn start_ca_as(&mut self, program: Command) {
         let (https, http) = (format!("{}:8440", self.address), format!("{}:8480", self.address));
-        let process = Process::start(binary("ca-daemon"), &self.directory().join("ca.log"), |command| {
+        let process = Process::launch(program, &self.directory().join("ca.log"), |command| {
             command.current_dir(self.directory()).env_remove("CA_DIR").args([
                 "serve",
                 "--json",
@@ -160,6 +171,12 @@ impl Fleet {
     #[must_use]
     pub fn launch_service(&self, name: &str, arguments: &[&str]) -> Service {
         self.launch(Command::new(binary("api-server")), self.address, name, arguments)
+    }
+
+    /// The same within a bound on memory.
+    #[must_use]
+    pub fn launch_service_within(&self, limit: &MemoryLimit, name: &str, arguments: &[&str]) -> Service {
+        self.launch(limit.command(binary("api-server")), self.address, name, arguments)
     }
 
     /// The same at the other side of a network.

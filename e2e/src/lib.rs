@@ -4,12 +4,14 @@
 //! it types what a person would type.
 
 mod fleet;
+mod memory;
 mod network;
 mod process;
 mod replay;
 
 pub use self::{
     fleet::{Client, Fleet, Service, enforcing},
+    memory::{CONTAINER_MEMORY, MemoryLimit},
     network::{Network, run_in},
     process::{Output, PATIENCE, Process, binary, example, run, wait_until},
     replay::Replay,
