@@ -20,7 +20,7 @@ stop() {
 trap stop EXIT
 trap 'exit 130' INT TERM
 
-for port in 8440 8443 8450 8451 8452 8480 8081 8082 8083; do
+for port in 8440 8443 8450 8451 8452 8480 8481 8081 8082 8083; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
         echo "port $port is in use, and the demo needs it; stop what listens there first" >&2
         exit 1

@@ -9,6 +9,7 @@ declare -A packages=(
     [haproxy]=haproxy
     [ip]=iproute2
     [openssl]=openssl
+    [promtool]=prometheus
     [setpriv]=util-linux
     [certtool]=gnutls-bin
     [python3]=python3

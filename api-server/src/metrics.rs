@@ -9,11 +9,13 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
+    http::{HeaderMap, HeaderValue},
     response::Response,
 };
-use mtls::{clock::Clock, revocation::LiveSet};
+use mtls::{clock::Clock, metrics::scrape, revocation::LiveSet};
+use pki::time::Timestamp;
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text},
+    encoding::EncodeLabelSet,
     metrics::{family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
@@ -37,6 +39,11 @@ struct CrlLabels {
     key: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CertificateLabels {
+    certificate: String,
+}
+
 /// The service's metrics; clones count together.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
@@ -55,49 +62,50 @@ struct Counted {
 }
 
 impl Metrics {
-    pub(crate) fn new(connections: &mtls::metrics::Metrics, live: LiveSet, clock: Clock, has_feed: bool) -> Self {
-        let mut registry = Registry::with_prefix("api_server");
-        connections.register(&mut registry);
-        let requests = Family::new_with_constructor(request_durations as fn() -> Histogram);
-        let open_connections = Gauge::default();
-        let (crl_number, crl_entries) = (Family::default(), Family::default());
-        let (crl_seconds_left, crl_seconds_to_refusal) = (Family::default(), Family::default());
-        registry.register("request_duration_seconds", "Time to answer a request", requests.clone());
-        registry.register("crl_number", "Number of the CRL in force", crl_number.clone());
-        registry.register(
-            "crl_seconds_to_next_update",
-            "Seconds until the CRL in force is stale and the service is not ready; negative since then",
-            crl_seconds_left.clone(),
-        );
-        registry.register(
-            "crl_seconds_to_refusal",
-            "Seconds until clients are refused because the CRL in force is stale and any grace is over; negative since then",
-            crl_seconds_to_refusal.clone(),
-        );
-        registry.register("open_connections", "Authenticated connections that are open", open_connections.clone());
-        let feed = Gauge::<i64>::default();
-        feed.set(i64::from(has_feed));
-        registry.register(
-            "feed",
-            "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
-            feed,
-        );
-        registry.register("crl_entries", "Certificates that the CRL in force revokes", crl_entries.clone());
-        Self(Arc::new(Counted {
-            registry,
-            requests,
-            crl_number,
-            crl_seconds_left,
-            crl_seconds_to_refusal,
-            crl_entries,
-            open_connections,
+    /// Of a service with these counters of its connections, and certificates that end then.
+    pub(crate) fn new(
+        connections: &mtls::metrics::Metrics,
+        certificates: &[(String, Timestamp)],
+        live: LiveSet,
+        clock: Clock,
+        has_feed: bool,
+    ) -> Self {
+        let mut counted = Counted {
+            registry: Registry::default(),
+            requests: Family::new_with_constructor(request_durations as fn() -> Histogram),
+            crl_number: Family::default(),
+            crl_seconds_left: Family::default(),
+            crl_seconds_to_refusal: Family::default(),
+            crl_entries: Family::default(),
+            open_connections: Gauge::default(),
             live,
             clock,
-        }))
+        };
+        counted.registry = mtls::metrics::registry("api_server", env!("CARGO_PKG_VERSION"), |registry| {
+            connections.register(registry);
+            counted.register(registry);
+            let feed = Gauge::<i64>::default();
+            feed.set(i64::from(has_feed));
+            registry.register(
+                "feed",
+                "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
+                feed,
+            );
+            let not_after = Family::<CertificateLabels, Gauge>::default();
+            for (certificate, end) in certificates {
+                not_after.get_or_create(&CertificateLabels { certificate: certificate.clone() }).set(end.unix());
+            }
+            registry.register(
+                "certificate_not_after_seconds",
+                "When a certificate ends, in Unix time: the service's own, and those above it by their names",
+                not_after,
+            );
+        });
+        Self(Arc::new(counted))
     }
 
-    /// Everything in the Prometheus text format.
-    pub(crate) fn encode(&self) -> String {
+    /// The body of a scrape and its Content-Type, for a request with these headers.
+    pub(crate) fn encode(&self, headers: &HeaderMap) -> (HeaderValue, String) {
         let now = self.0.clock.now();
         self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
         for freshness in self.0.live.freshness() {
@@ -111,9 +119,26 @@ impl Metrics {
                 self.0.crl_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
             }
         }
-        let mut text = String::new();
-        text::encode(&mut text, &self.0.registry).expect("writing to a string does not fail");
-        text
+        scrape(&self.0.registry, headers)
+    }
+}
+
+impl Counted {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("request_duration_seconds", "Time to answer a request", self.requests.clone());
+        registry.register("crl_number", "Number of the CRL in force", self.crl_number.clone());
+        registry.register(
+            "crl_seconds_to_next_update",
+            "Seconds until the CRL in force is stale and the service is not ready; negative since then",
+            self.crl_seconds_left.clone(),
+        );
+        registry.register(
+            "crl_seconds_to_refusal",
+            "Seconds until clients are refused because the CRL in force is stale and any grace is over; negative since then",
+            self.crl_seconds_to_refusal.clone(),
+        );
+        registry.register("crl_entries", "Certificates that the CRL in force revokes", self.crl_entries.clone());
+        registry.register("open_connections", "Authenticated connections that are open", self.open_connections.clone());
     }
 }
 

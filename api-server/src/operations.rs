@@ -8,7 +8,7 @@ use std::sync::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -53,9 +53,9 @@ async fn readyz(State(operations): State<Operations>) -> Response {
     }
 }
 
-async fn metrics(State(operations): State<Operations>) -> Response {
-    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, content_type)], operations.metrics.encode()).into_response()
+async fn metrics(State(operations): State<Operations>, headers: HeaderMap) -> Response {
+    let (content_type, text) = operations.metrics.encode(&headers);
+    ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
 #[cfg(test)]
@@ -93,7 +93,7 @@ mod tests {
         let live = live.on_stale_crl(OnStaleCrl::Grace(HOUR));
         live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
         let clock = Clock::manual(now);
-        let metrics = Metrics::new(&mtls::metrics::Metrics::default(), live.clone(), clock.clone(), true);
+        let metrics = Metrics::new(&mtls::metrics::Metrics::default(), &[], live.clone(), clock.clone(), true);
         Operations { live, clock, metrics, not_after: Timestamp::MAX, draining: Arc::default() }
     }
 
@@ -117,7 +117,7 @@ mod tests {
             operations.clock.set(now.plus(after));
             let answer = ask(&operations).await;
             assert!(answer.0 == status && answer.1.contains(text), "{after:?}: {answer:?}");
-            let metrics = operations.metrics.encode();
+            let metrics = operations.metrics.encode(&HeaderMap::new()).1;
             let gauge = |name: &str| {
                 let line = metrics.lines().find(|line| line.starts_with(&format!("api_server_{name}{{"))).unwrap();
                 line.rsplit(' ').next().unwrap().parse::<i64>().unwrap()

@@ -20,7 +20,7 @@ use mtls::{
     notify::{State, notify},
     relying_party::{Options, RelyingParty, RelyingPartyError},
 };
-use pki::{csr::Proposal, name::CommonName, profile::Profile, time::Timestamp};
+use pki::{certificate::CertificateInfo, csr::Proposal, name::CommonName, profile::Profile, time::Timestamp};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -46,6 +46,8 @@ pub struct Server {
     addresses: (SocketAddr, SocketAddr),
     relying_party: RelyingParty,
     not_after: Timestamp,
+    /// What they are called in metrics, and when they end: the service's own, and those above it.
+    certificates: Vec<(String, Timestamp)>,
     drain_delay: Duration,
     clock: Clock,
     has_feed: bool,
@@ -105,9 +107,21 @@ impl Server {
         let options = Options { feed: authority, ..config.options };
         let relying_party = RelyingParty::new(&identity, &root, options)?;
         let not_after = identity.info().validity.not_after;
+        let certificates = ends(&identity.path_to(&root)?);
         let addresses = (address, operations_address);
         let Config { name, drain_delay, .. } = config;
-        Ok(Self { name, clients, operators, addresses, relying_party, not_after, drain_delay, clock, has_feed })
+        Ok(Self {
+            name,
+            clients,
+            operators,
+            addresses,
+            relying_party,
+            not_after,
+            certificates,
+            drain_delay,
+            clock,
+            has_feed,
+        })
     }
 
     /// The service's name.
@@ -133,7 +147,13 @@ impl Server {
     /// goodbye, and it returns.
     pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let live = self.relying_party.live_set().clone();
-        let metrics = Metrics::new(self.relying_party.metrics(), live.clone(), self.clock.clone(), self.has_feed);
+        let metrics = Metrics::new(
+            self.relying_party.metrics(),
+            &self.certificates,
+            live.clone(),
+            self.clock.clone(),
+            self.has_feed,
+        );
         let draining = Arc::new(AtomicBool::new(false));
 
         let operator_handle = Handle::new();
@@ -173,6 +193,12 @@ impl Server {
             _ = keepers.join_next() => Err(ServerError::KeeperEnded),
         }
     }
+}
+
+/// The service's own certificate and those above it, by what they are called in metrics, with their ends.
+fn ends(path: &[CertificateInfo]) -> Vec<(String, Timestamp)> {
+    let name = |place: usize, info: &CertificateInfo| if place == 0 { "own".to_owned() } else { info.display_name() };
+    path.iter().enumerate().map(|(place, info)| (name(place, info), info.validity.not_after)).collect()
 }
 
 /// What is on disk, or what a token gets.

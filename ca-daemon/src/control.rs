@@ -78,6 +78,13 @@ pub(crate) struct Wait {
     pub(crate) timeout_millis: u64,
 }
 
+impl Wait {
+    /// When it was committed, by the clock of the process that the question arrived at.
+    fn committed(&self, arrived: Instant) -> Instant {
+        arrived.checked_sub(Duration::from_micros(self.committed_micros_ago)).unwrap_or(arrived)
+    }
+}
+
 /// What the daemon answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -223,6 +230,9 @@ impl Asker {
         match serde_json::from_str(&line) {
             Ok(Question::Published { wait }) => {
                 let refreshed = feed.refresh().await;
+                if let Some(wait) = &wait {
+                    feed.note_committed(wait.issuer, wait.number, wait.committed(arrived));
+                }
                 // Who enforces what in numbers of another file, nobody here can say.
                 let is_replaced = refreshed.as_ref().is_err_and(StoreError::is_replaced);
                 let told = refreshed.map_or_else(|error| failed(&error), |()| Answer::Told);
@@ -247,8 +257,7 @@ impl Asker {
 
     /// Says who enforces the CRL as they confirm it, and in the end who does not.
     async fn follow(&mut self, feed: &Feed, wait: Wait, arrived: Instant) -> io::Result<()> {
-        let ago = Duration::from_micros(wait.committed_micros_ago);
-        let committed = arrived.checked_sub(ago).unwrap_or(arrived);
+        let committed = wait.committed(arrived);
         let deadline = arrived + Duration::from_millis(wait.timeout_millis);
         let mut confirmations = feed.confirmations();
         let mut is_closed = feed.is_closed();

@@ -1,4 +1,4 @@
-//! The running authority: two listeners, the routes behind them, and what happens by the clock.
+//! The running authority: three listeners, the routes behind them, and what happens by the clock.
 //!
 //! It never decides anything about certificates; it puts together those who do.
 
@@ -15,6 +15,7 @@ use axum_server::{
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
 use mtls::{bounded::Bounded, clock::Clock, identity::ServerIdentity, limits};
+use pki::certificate::CertificateInfo;
 use rustls::{ServerConfig, version::TLS13};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -35,8 +36,10 @@ use crate::{
 pub struct Listen {
     /// For enrollment, over TLS.
     pub https: SocketAddr,
-    /// For CRLs, authority certificates, health and metrics, in plain HTTP.
+    /// For CRLs and authority certificates, in plain HTTP for everybody.
     pub http: SocketAddr,
+    /// For health and metrics, in plain HTTP for operators.
+    pub operations: SocketAddr,
 }
 
 /// A daemon that holds its ports and is ready to serve.
@@ -45,6 +48,7 @@ pub struct Daemon {
     app: App,
     https: TcpListener,
     http: TcpListener,
+    operations: TcpListener,
     addresses: Listen,
     tls: Arc<ServerConfig>,
     control: Control,
@@ -97,6 +101,7 @@ impl Daemon {
         // The ports first: a start that fails for want of one leaves no certificate behind.
         let https = bind(listen.https, "--listen")?;
         let http = bind(listen.http, "--http-listen")?;
+        let operations = bind(listen.operations, "--ops-listen")?;
         let now = clock.now();
         let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.map_err(failed)?;
         upkeep::warn_of_loss(&authority).await.map_err(failed)?;
@@ -106,19 +111,34 @@ impl Daemon {
         upkeep::warn_of_absent_keys(&authority).await.map_err(failed)?;
         let identity = upkeep::own_identity(&authority, now).await.map_err(failed)?;
         let presented = Presented::new(&identity).map_err(failed)?;
+        let app = App::new(Arc::clone(&authority), feed.clone(), clock.clone());
+        for issuer in Issuer::ALL {
+            let info = CertificateInfo::from_der(authority.certificate(issuer)).map_err(failed)?;
+            app.metrics.issuer_ends(issuer, info.validity.not_after);
+        }
         let [root, issuing] = [Issuer::Root, Issuer::Issuing].map(|issuer| authority.certificate(issuer));
         let peers = FleetVerifier::new(root, issuing).map_err(failed)?;
         let tls = tls_config(peers, presented.identity.clone(), &clock).map_err(failed)?;
         let mut tasks = JoinSet::new();
         tasks.spawn(upkeep::keep_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
-        tasks.spawn(upkeep::keep_presentable(Arc::clone(&authority), feed.clone(), presented, clock.clone(), pace));
-        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock.clone(), pace));
-        tasks.spawn(feed::keep_told(feed.clone()));
+        let metrics = Arc::clone(&app.metrics);
+        tasks.spawn(upkeep::keep_presentable(
+            Arc::clone(&authority),
+            feed.clone(),
+            presented,
+            clock.clone(),
+            pace,
+            metrics,
+        ));
+        tasks.spawn(upkeep::catch_up(Arc::clone(&authority), feed.clone(), clock, pace));
+        tasks.spawn(upkeep::keep_writable(authority));
+        tasks.spawn(feed::keep_told(feed));
         Ok(Self {
-            app: App::new(authority, feed, clock),
-            addresses: Listen { https: https.1, http: http.1 },
+            app,
+            addresses: Listen { https: https.1, http: http.1, operations: operations.1 },
             https: https.0,
             http: http.0,
+            operations: operations.0,
             tls,
             control,
             tasks,
@@ -136,14 +156,22 @@ impl Daemon {
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
         self.tasks.spawn(self.control.serve(feed.clone()));
-        let controls = [Handle::new(), Handle::new()];
+        let controls = [Handle::new(), Handle::new(), Handle::new()];
         let acceptor =
             RustlsAcceptor::new(RustlsConfig::from_config(self.tls)).handshake_timeout(limits::HANDSHAKE_TIMEOUT);
         let https = axum_server::from_tcp(self.https)?.acceptor(acceptor).handle(controls[0].clone());
         let http = axum_server::from_tcp(self.http)?.handle(controls[1].clone());
+        let operations = axum_server::from_tcp(self.operations)?.handle(controls[2].clone());
         let private = http::private_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
         let public = http::public_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = async { tokio::try_join!(guarded(https).serve(private), guarded(http).serve(public)) };
+        let operators = http::operations_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
+        let serving = async {
+            tokio::try_join!(
+                guarded(https).serve(private),
+                guarded(http).serve(public),
+                guarded(operations).serve(operators)
+            )
+        };
         tokio::pin!(serving);
         let served = tokio::select! {
             served = &mut serving => served,

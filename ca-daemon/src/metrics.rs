@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use mtls::metrics::scrape;
 use pki::time::Timestamp;
 use prometheus_client::{
-    encoding::text,
     metrics::{
         counter::Counter,
         family::{Family, MetricConstructor},
@@ -18,7 +18,10 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::store::{CrlHead, RelyingParty, Tallies};
+use crate::{
+    settings::Issuer,
+    store::{CrlHead, RelyingParty, Tallies},
+};
 
 /// Seconds. A commit on a fast disk is in the first, a request that waits for a busy database in the last.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
@@ -40,6 +43,21 @@ pub(crate) struct Metrics {
     connected: Gauge,
     claims: Gauge,
     lag: Family<Labels<1>, Gauge>,
+    connected_instances: Family<Labels<1>, Gauge>,
+    last_seen: Family<Labels<1>, Gauge>,
+    not_after: Family<Labels<1>, Gauge>,
+    failed_writes: Counter,
+}
+
+/// What is read for a scrape.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) tallies: Tallies,
+    pub(crate) crls: [CrlHead; 2],
+    pub(crate) parties: Vec<RelyingParty>,
+    /// Of each of them, in the same order.
+    pub(crate) lags: Vec<u64>,
+    pub(crate) failed_writes: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -51,10 +69,11 @@ impl MetricConstructor<Histogram> for Buckets {
     }
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        let metrics = Self {
-            registry: Registry::with_prefix("ca"),
+impl Metrics {
+    /// Of a daemon whose feed measures how long confirmations take.
+    pub(crate) fn new(confirmations: Histogram) -> Self {
+        let mut metrics = Self {
+            registry: Registry::default(),
             issued: Family::default(),
             revoked: Counter::default(),
             denied: Family::default(),
@@ -66,14 +85,23 @@ impl Default for Metrics {
             connected: Gauge::default(),
             claims: Gauge::default(),
             lag: Family::default(),
+            connected_instances: Family::default(),
+            last_seen: Family::default(),
+            not_after: Family::default(),
+            failed_writes: Counter::default(),
         };
-        metrics.registered()
+        metrics.registry = mtls::metrics::registry("ca", env!("CARGO_PKG_VERSION"), |registry| {
+            metrics.register(registry);
+            registry.register(
+                "confirmation_seconds",
+                "Time from the commit of a CRL until an instance confirmed that it enforces it, of the newest CRL at that moment",
+                confirmations,
+            );
+        });
+        metrics
     }
-}
 
-impl Metrics {
-    fn registered(mut self) -> Self {
-        let registry = &mut self.registry;
+    fn register(&self, registry: &mut Registry) {
         registry.register("certificates_issued", "Certificates issued, by profile", self.issued.clone());
         registry.register("certificates_revoked", "Certificates revoked", self.revoked.clone());
         registry.register("enrollments_denied", "Enrollments denied since the start, by reason", self.denied.clone());
@@ -109,7 +137,40 @@ impl Metrics {
             "CRLs that came after the one that a relying party enforces, by relying party: of its instances, the one that is furthest behind",
             self.lag.clone(),
         );
-        self
+        registry.register(
+            "relying_party_connected_instances",
+            "Instances of a relying party that are on the feed now, by relying party",
+            self.connected_instances.clone(),
+        );
+        registry.register(
+            "relying_party_last_seen_seconds",
+            "When a relying party was last heard, in Unix time: of its instances, the one that is silent for longest",
+            self.last_seen.clone(),
+        );
+        registry.register(
+            "certificate_not_after_seconds",
+            "When a certificate ends, in Unix time: of the root, of the issuing CA, and the one that the daemon presents",
+            self.not_after.clone(),
+        );
+        registry.register(
+            "database_writes_failed",
+            "Writes that failed for want of space or because of the disk, since the start",
+            self.failed_writes.clone(),
+        );
+    }
+
+    /// The daemon presents a certificate that ends then.
+    pub(crate) fn presents(&self, not_after: Timestamp) {
+        self.ends("own", not_after);
+    }
+
+    /// The certificate of an authority ends then.
+    pub(crate) fn issuer_ends(&self, issuer: Issuer, not_after: Timestamp) {
+        self.ends(issuer.as_str(), not_after);
+    }
+
+    fn ends(&self, certificate: &str, not_after: Timestamp) {
+        self.not_after.get_or_create(&[("certificate", certificate.to_owned())]).set(not_after.unix());
     }
 
     /// An enrollment was denied.
@@ -123,18 +184,14 @@ impl Metrics {
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// The text of a scrape.
-    pub(crate) fn render(
-        &self,
-        tallies: &Tallies,
-        crls: &[CrlHead],
-        (parties, lags): (&[RelyingParty], &[u64]),
-        now: Timestamp,
-    ) -> String {
+    /// The body of a scrape and its Content-Type, for a request with these headers.
+    pub(crate) fn render(&self, reading: &Reading, now: Timestamp, headers: &HeaderMap) -> (HeaderValue, String) {
+        let Reading { tallies, crls, parties, lags, failed_writes } = reading;
         let set = |counter: &Counter, value| counter.inner().store(value, std::sync::atomic::Ordering::Relaxed);
         set(&self.issued.get_or_create(&[("profile", "client".to_owned())]), tallies.client);
         set(&self.issued.get_or_create(&[("profile", "server".to_owned())]), tallies.server);
         set(&self.revoked, tallies.revoked);
+        set(&self.failed_writes, *failed_writes);
         for crl in crls {
             let issuer = [("issuer", crl.issuer.to_string())];
             self.crl_number.get_or_create(&issuer).set(crl.number.get());
@@ -147,13 +204,19 @@ impl Metrics {
         self.claims.set(count(parties.iter().filter(|party| party.claims.is_some()).count()));
         // Those that were forgotten are not to be shown for ever.
         self.lag.clear();
+        self.connected_instances.clear();
+        self.last_seen.clear();
         for (party, lag) in parties.iter().zip(lags) {
             let lag = i64::try_from(*lag).unwrap_or(i64::MAX);
-            let known = self.lag.get_or_create(&[("relying_party", party.name.clone())]);
+            let name = [("relying_party", party.name.clone())];
+            let known = self.lag.get_or_create(&name);
             known.set(known.get().max(lag));
+            self.connected_instances.get_or_create(&name).inc_by(i64::from(party.connected_since.is_some()));
+            let earliest = self.last_seen.get_or_create(&name);
+            // Zero is one that was just made.
+            let before = if earliest.get() == 0 { i64::MAX } else { earliest.get() };
+            earliest.set(before.min(party.last_seen.unix()));
         }
-        let mut rendered = String::new();
-        text::encode(&mut rendered, &self.registry).expect("writing to a string does not fail");
-        rendered
+        scrape(&self.registry, headers)
     }
 }

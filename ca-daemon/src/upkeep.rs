@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use crate::{
     authority::{Authority, IssueError, PublishError},
     feed::{Announced, Feed},
+    metrics::Metrics,
     settings::{CrlKind, Issuer},
     store::{CrlHead, Newest, Status, StoreError},
 };
@@ -200,6 +201,7 @@ pub(crate) async fn keep_presentable(
     mut presented: Presented,
     clock: Clock,
     pace: Pace,
+    metrics: Arc<Metrics>,
 ) {
     let mut announced = feed.announced();
     loop {
@@ -210,6 +212,7 @@ pub(crate) async fn keep_presentable(
         {
             error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
         }
+        metrics.presents(presented.validity.not_after);
         let pause = presented.replace_at.since(clock.now()).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -218,16 +221,26 @@ pub(crate) async fn keep_presentable(
     }
 }
 
+/// Tries again and again to write once that has failed, as nobody else may come to do so. Runs until it is dropped.
+pub(crate) async fn keep_writable(authority: Arc<Authority>) {
+    let mut is_unwritable = authority.store().is_unwritable();
+    while is_unwritable.wait_for(|is_off| *is_off).await.is_ok() {
+        tokio::time::sleep(PAUSE).await;
+        // What came of it is noted where it is written.
+        let _ = authority.store().try_to_write().await;
+    }
+}
+
 /// Runs until it is dropped.
 pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
     let mut said = None;
-    Contact::made(&feed, pace).await;
+    make_contact(&authority, &feed, &clock, pace).await;
     loop {
         let mut contact = Contact::now(&feed);
         if contact == Contact::Full && said != Some(contact) {
             // Whoever was heard last may have something to hand over.
-            contact = Contact::made(&feed, pace).await;
+            contact = make_contact(&authority, &feed, &clock, pace).await;
         }
         if said != Some(contact) {
             say(&feed, contact);
@@ -244,7 +257,26 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock,
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             // Others may enforce more than the one who came first: everybody hands over before anything is published.
-            _ = taken_back.changed() => drop(Contact::made(&feed, pace).await),
+            _ = taken_back.changed() => drop(make_contact(&authority, &feed, &clock, pace).await),
+        }
+    }
+}
+
+/// Waits for those who are known, and publishes meanwhile what is so near its end that it waits for nobody.
+async fn make_contact(authority: &Authority, feed: &Feed, clock: &Clock, pace: Pace) -> Contact {
+    let made = Contact::made(feed, pace);
+    tokio::pin!(made);
+    loop {
+        let now = clock.now();
+        let next = next_due(authority, Contact::Starting, now).await.unwrap_or(now);
+        tokio::select! {
+            contact = &mut made => return contact,
+            () = tokio::time::sleep(next.since(now).max(PAUSE).min(pace.look)) => {}
+        }
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = publish_due(authority, Contact::Starting, clock.now()).await
+        {
+            error!(%error, "no new CRL could be published; it is tried again");
         }
     }
 }

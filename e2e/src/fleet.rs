@@ -106,6 +106,18 @@ impl Fleet {
         format!("http://{}:8480", self.address)
     }
 
+    /// The authority's plain HTTP address for operators.
+    #[must_use]
+    pub fn ca_operations_url(&self) -> String {
+        format!("http://{}:8481", self.address)
+    }
+
+    /// What a path of the authority's operations listener says: status and text; status 0 if there is no answer.
+    #[must_use]
+    pub fn ca_operations(&self, path: &str) -> (u16, String) {
+        http_get(&format!("{}/{path}", self.ca_operations_url()))
+    }
+
     /// Where clients reach the balancer.
     #[must_use]
     pub fn balancer_url(&self) -> String {
@@ -138,7 +150,7 @@ impl Fleet {
     }
 
     fn start_ca_as(&mut self, program: Command) {
-        let (https, http) = (format!("{}:8440", self.address), format!("{}:8480", self.address));
+        let [https, http, operations] = [8440, 8480, 8481].map(|port| format!("{}:{port}", self.address));
         let process = Process::launch(program, &self.directory().join("ca.log"), |command| {
             command.current_dir(self.directory()).env_remove("CA_DIR").args([
                 "serve",
@@ -147,6 +159,8 @@ impl Fleet {
                 &https,
                 "--http-listen",
                 &http,
+                "--ops-listen",
+                &operations,
             ]);
         });
         let ready: Value = serde_json::from_str(&process.line()).expect("the ready line is JSON");

@@ -255,7 +255,8 @@ fn a_full_disk_loses_nothing() {
 
     // No file of this process may grow beyond 512 KiB: to SQLite that is a disk on which writes fail.
     let limited = format!(
-        "trap '' XFSZ; ulimit -S -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480",
+        "trap '' XFSZ; ulimit -S -f 1024; exec {} serve --json --listen {address}:8440 --http-listen {address}:8480 \
+         --ops-listen {address}:8481",
         binary("ca-daemon").display()
     );
     let mut daemon = Process::start("sh", &fleet.directory().join("limited.log"), |command| {
@@ -273,9 +274,15 @@ fn a_full_disk_loses_nothing() {
         assert!(enrolled.len() < 90, "the disk never got full");
     };
     says(&refused, 1, &["50"]);
+    let ready = fleet.ca_operations("readyz");
+    assert!(ready.0 == 503 && ready.1.contains("/problems/database-unwritable"), "{ready:?}");
+    let metrics = fleet.ca_operations("metrics").1;
+    let failed = metrics.lines().find_map(|line| line.strip_prefix("ca_database_writes_failed_total "));
+    assert!(failed.is_some_and(|count| count != "0"), "{metrics}");
     // There is room again, and nobody has to restart anything.
     let Rlimit { maximum, .. } = getrlimit(Resource::Fsize);
     prlimit(Some(daemon.pid()), Resource::Fsize, Rlimit { current: maximum, maximum }).unwrap();
+    wait_until("the authority is ready by itself", || (fleet.ca_operations("readyz").0 == 200).then_some(()));
     let _ = fleet.enroll("meanwhile");
     enrolled.push("meanwhile".to_owned());
     daemon.kill();
@@ -301,7 +308,8 @@ fn what_cannot_be_logged_stops_nobody() {
         command
     };
     let start = |command| Process::launch(command, &fleet.directory().join("log"), |_| {});
-    let listen = format!("serve --listen {address}:8440 --http-listen {address}:8480 >/dev/full");
+    let listen =
+        format!("serve --listen {address}:8440 --http-listen {address}:8480 --ops-listen {address}:8481 >/dev/full");
     let _daemon = start(mute("ca-daemon", &listen));
     wait_until("the authority listens", || TcpStream::connect((address, 8440)).ok());
     let listen = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
@@ -322,7 +330,15 @@ fn what_cannot_be_logged_stops_nobody() {
 #[test]
 fn a_port_in_use_is_named() {
     let mut fleet = Fleet::new();
-    let second = fleet.ca_daemon(&["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"]);
+    let second = fleet.ca_daemon(&[
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--http-listen",
+        "127.0.0.1:0",
+        "--ops-listen",
+        "127.0.0.1:0",
+    ]);
     assert!(second.code() != 0 && second.stderr.contains("daemon"), "one daemon for a directory: {second:?}");
     let client = fleet.enroll("client_1");
     fleet.ca().stop();
@@ -330,7 +346,11 @@ fn a_port_in_use_is_named() {
     let listener = TcpListener::bind(taken).unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let free = format!("{}:0", fleet.address());
-    says(&fleet.ca_daemon(&["serve", "--listen", &address, "--http-listen", &free]), 1, &[&address, "in use"]);
+    says(
+        &fleet.ca_daemon(&["serve", "--listen", &address, "--http-listen", &free, "--ops-listen", &free]),
+        1,
+        &[&address, "in use"],
+    );
     let server = run(fleet.command("api-server").args(["--listen", &address, "--ops-listen", &free]));
     says(&server, 1, &[&address, "in use"]);
     assert!(!fleet.directory().join("service0").exists(), "a port in use costs no enrollment");

@@ -65,8 +65,12 @@ fn a_revoked_issuing_ca_takes_every_open_connection_and_every_new_one_along() {
         let refused = run(fleet.command("api-client").args(enroll));
         // The authority's own certificate is beneath that CA, so the token is not even sent.
         assert!(refused.code() == 1 && refused.stderr.contains("The token was not sent"), "{refused:?}");
-        let ready =
-            run(Command::new("curl").args(["-sS", "-w", "%{http_code}", &format!("{}/readyz", fleet.crl_url())]));
+        let ready = run(Command::new("curl").args([
+            "-sS",
+            "-w",
+            "%{http_code}",
+            &format!("{}/readyz", fleet.ca_operations_url()),
+        ]));
         assert!(ready.stdout.ends_with("503") && ready.stdout.contains(next), "{ready:?}");
         fleet.ca().kill();
         fleet.start_ca();

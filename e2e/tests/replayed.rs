@@ -25,10 +25,11 @@ fn a_service_that_lost_its_lists_takes_them_from_the_authority_and_not_from_yest
     fleet.ca().kill();
     fleet.service(0).process.kill();
     let plain = |port| SocketAddr::from((fleet.address(), port));
-    let (https, elsewhere) = (plain(8440).to_string(), plain(8481).to_string());
+    let (https, elsewhere) = (plain(8440).to_string(), plain(8482).to_string());
     let _replay = Replay::start(plain(8480), yesterday);
     let authority = Process::start(binary("ca-daemon"), &fleet.directory().join("elsewhere.log"), |command| {
-        let listen = ["serve", "--json", "--listen", &https, "--http-listen", &elsewhere];
+        let listen =
+            ["serve", "--json", "--listen", &https, "--http-listen", &elsewhere, "--ops-listen", "127.0.0.1:0"];
         command.current_dir(fleet.directory()).env_remove("CA_DIR").args(listen);
     });
     let _ = authority.line();

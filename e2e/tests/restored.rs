@@ -69,7 +69,7 @@ fn a_restored_authority_takes_back_what_it_forgot_and_no_revoked_client_is_let_i
     assert!(number(&fleet) > before, "nothing as low is published again");
     let shown = fleet.ca_daemon(&["show", "client_1", "--json"]).success().stdout;
     assert!(shown.contains("revoked"), "{shown}");
-    let ready = run(Command::new("curl").args(["-sS", &format!("{}/readyz", fleet.crl_url())])).success();
+    let ready = run(Command::new("curl").args(["-sS", &format!("{}/readyz", fleet.ca_operations_url())])).success();
     assert_eq!(ready.stdout, "ready\n");
 
     // Also in the next complete list, which a service loads that has nothing else.
@@ -121,7 +121,7 @@ fn what_was_forgotten_is_taken_back_from_the_files_that_a_service_keeps() {
 
 /// The answer's status and text.
 fn readiness(fleet: &Fleet) -> (String, String) {
-    let arguments = ["-sS", "-w", "%{stderr}%{http_code}", &format!("{}/readyz", fleet.crl_url())];
+    let arguments = ["-sS", "-w", "%{stderr}%{http_code}", &format!("{}/readyz", fleet.ca_operations_url())];
     let answer = run(Command::new("curl").args(arguments)).success();
     (answer.stderr, answer.stdout)
 }

@@ -63,6 +63,8 @@ fn an_authority_is_started_with_one_command_and_founded_once() {
                 "127.0.0.1:0",
                 "--http-listen",
                 "127.0.0.1:0",
+                "--ops-listen",
+                "127.0.0.1:0",
                 "--server-url",
                 "https://ca:8440",
                 "--server-token",
@@ -73,7 +75,7 @@ fn an_authority_is_started_with_one_command_and_founded_once() {
     let read = |file: &str| fs::read_to_string(directory.path().join(file)).unwrap();
     let mut first = start("first.log");
     assert_eq!(heard(&socket), "READY=1");
-    let http = first.line().rsplit_once("http://").and_then(|(_, rest)| Some(rest.split_once(' ')?.0.to_owned()));
+    let http = first.line().split_once("http://").and_then(|(_, rest)| Some(rest.split_once(' ')?.0.to_owned()));
     let healthcheck = |address: &str| {
         run(std::process::Command::new(binary("ca-daemon")).args(["healthcheck", "--http-listen", address]))
     };

@@ -34,6 +34,7 @@ use crate::{
     errors::{error_chain, find},
     files,
     instance::Instance,
+    metrics::Metrics,
     names::Names,
     random,
     revocation::{ListFiles, LiveSet, Progress},
@@ -107,6 +108,7 @@ pub(crate) struct Feed {
     backoff: Backoff,
     live: LiveSet,
     instance: Instance,
+    metrics: Metrics,
     leaving: CancellationToken,
     has_left: watch::Sender<bool>,
     /// Whether this connection has seen the CRLs handed over.
@@ -129,10 +131,12 @@ enum FeedError {
     Http(String),
     #[error("{0}")]
     Unreachable(String),
-    #[error("the authority answered {0}")]
-    Status(StatusCode),
-    #[error("the authority refuses: {0}")]
-    Refused(String),
+    #[error("the authority refuses ({status}): {detail}")]
+    Refused {
+        status: StatusCode,
+        /// Why, as it says.
+        detail: String,
+    },
     #[error("nothing was heard for {} s", SILENCE.as_secs())]
     Silent,
     #[error("the authority said something that is no announcement: {0}")]
@@ -179,11 +183,17 @@ impl Feed {
             backoff,
             live,
             instance,
+            metrics: Metrics::default(),
             leaving,
             has_left,
             has_handed_over: false,
             handed_over: None,
         }
+    }
+
+    /// The same, which says here whether it is open.
+    pub(crate) fn counted(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// What ends it while it runs.
@@ -225,7 +235,9 @@ impl Feed {
                     complained = false;
                     openings += 1;
                     self.opened.send_replace(Some(Opening { count: openings, client: self.client.clone() }));
+                    self.metrics.feed_is_open(true);
                     let error = self.listen(body).await;
+                    self.metrics.feed_is_open(false);
                     self.opened.send_replace(None);
                     self.instance.disconnected();
                     error
@@ -399,7 +411,7 @@ impl Feed {
         let word = serde_json::to_vec(&confirmation).map_err(|error| FeedError::Line(error.to_string()))?;
         self.instance.confirming(admits_until);
         match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
-            Err(FeedError::Status(StatusCode::CONFLICT)) if !self.has_handed_over => {
+            Err(error) if error.is_conflict() && !self.has_handed_over => {
                 // Once in a connection: whoever does not believe it then will not believe it later.
                 self.has_handed_over = true;
                 self.hand_over().await?;
@@ -407,7 +419,7 @@ impl Feed {
             }
             answered => answered,
         }
-        .or_else(|error| if matches!(error, FeedError::Status(StatusCode::CONFLICT)) { Ok(()) } else { Err(error) })?;
+        .or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
         self.instance.confirmed(admits_until).await;
         debug!(?confirmation, "confirmed");
         Ok(())
@@ -442,10 +454,8 @@ impl Feed {
 
     async fn post(&self, path: &str, media: &str, body: Vec<u8>, patience: Duration) -> Result<(), FeedError> {
         let response = timeout(patience, self.send(Method::POST, path, media, body.into()));
-        match response.await.map_err(|_| FeedError::Silent)??.status() {
-            status if status.is_success() => Ok(()),
-            status => Err(FeedError::Status(status)),
-        }
+        let response = response.await.map_err(|_| FeedError::Silent)??;
+        if response.status().is_success() { Ok(()) } else { Err(refusal(response).await) }
     }
 
     async fn send(
@@ -480,12 +490,20 @@ fn insert_secret(headers: &mut HeaderMap, name: &'static str, secret: &str) {
     }
 }
 
-/// Why the feed was not opened, as the authority says it.
+impl FeedError {
+    /// Whether the authority does not know what was confirmed.
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { status: StatusCode::CONFLICT, .. })
+    }
+}
+
+/// Why something was refused, as the authority says it.
 async fn refusal(response: http::Response<Incoming>) -> FeedError {
     let status = response.status();
     let body = timeout(CONFIRM_TIMEOUT, Limited::new(response.into_body(), MAX_REFUSAL).collect()).await;
     let problem = body.ok().and_then(Result::ok).and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
-    problem.map_or(FeedError::Status(status), |Problem { detail, .. }| FeedError::Refused(detail))
+    let detail = problem.map_or_else(|| "no reason was given".to_owned(), |Problem { detail, .. }| detail);
+    FeedError::Refused { status, detail }
 }
 
 /// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.

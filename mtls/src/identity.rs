@@ -118,7 +118,7 @@ impl Identity {
 
     /// The certificates from this identity's own to the root, each of which has signed the one before it. The chain may have others in it,
     /// such as a cross-certificate.
-    pub(crate) fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
+    pub fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
         path_of(&self.chain, root)
     }
 

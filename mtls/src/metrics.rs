@@ -1,10 +1,18 @@
-//! What a relying party counts: handshakes and refusals, for Prometheus.
+//! What a relying party counts, for Prometheus: handshakes and refusals, what was ended, and how its CRLs come. Beneath it, how a
+//! scrape is written, and what every process tells of itself.
+
+mod exposition;
+mod process;
 
 use prometheus_client::{
     encoding::{EncodeLabelSet, EncodeLabelValue},
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
+
+use crate::revocation::{EndReason, LiveSet};
+
+pub use self::{exposition::scrape, process::registry};
 
 /// Why a connection or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -63,15 +71,29 @@ struct Accepted {
     kind: Handshake,
 }
 
+/// Why connections were ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct EndLabels {
+    pub(crate) reason: EndReason,
+}
+
 /// The counters of one relying party; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     accepted: Family<Accepted, Counter>,
     handshakes_refused: Family<Refused, Counter>,
     requests_refused: Family<Refused, Counter>,
+    connections_ended: Family<EndLabels, Counter>,
+    fetches_failed: Counter,
+    feed_connected: Gauge,
 }
 
 impl Metrics {
+    /// Counters of the relying party that has this live set.
+    pub(crate) fn of(live: &LiveSet) -> Self {
+        Self { connections_ended: live.connections_ended(), ..Self::default() }
+    }
+
     /// Makes the counters part of a registry.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("tls_handshakes", "TLS handshakes completed with an accepted client", self.accepted.clone());
@@ -85,6 +107,13 @@ impl Metrics {
             "Requests refused on a connection that was open already",
             self.requests_refused.clone(),
         );
+        registry.register(
+            "connections_ended",
+            "Open connections that were ended before their peer did, because it may not be served any more",
+            self.connections_ended.clone(),
+        );
+        registry.register("crl_fetches_failed", "CRLs that could not be fetched", self.fetches_failed.clone());
+        registry.register("feed_connected", "1 while the authority's feed is open", self.feed_connected.clone());
     }
 
     pub(crate) fn accepted(&self, kind: Handshake) {
@@ -93,6 +122,14 @@ impl Metrics {
 
     pub(crate) fn handshake_refused(&self, reason: Reason) {
         self.handshakes_refused.get_or_create(&Refused { reason }).inc();
+    }
+
+    pub(crate) fn fetch_failed(&self) {
+        self.fetches_failed.inc();
+    }
+
+    pub(crate) fn feed_is_open(&self, is_open: bool) {
+        self.feed_connected.set(i64::from(is_open));
     }
 
     pub(crate) fn request_refused(&self, reason: Reason) {

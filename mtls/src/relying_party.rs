@@ -153,6 +153,7 @@ impl RelyingParty {
                 locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
             }
         };
+        let metrics = Metrics::of(&live);
         let server_identity = ServerIdentity::under(identity, root, &live)?;
         let authority = match feed {
             // Without lists there is nothing to hear of.
@@ -176,7 +177,8 @@ impl RelyingParty {
             settling.push(Settling::new(live.clone(), brought, settle));
             let files = ListFiles::new(&crl_directory, &location);
             announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
-            let channels = Channels { announced: hear, progress: tell, recovered: recovered.clone() };
+            let channels =
+                Channels { announced: hear, progress: tell, recovered: recovered.clone(), metrics: metrics.clone() };
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
@@ -186,14 +188,14 @@ impl RelyingParty {
             let origin = Origin { location, link };
             keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
-        let feed = feed
-            .map(|(end, standing, instance)| Feed::new(end, standing, announced, recoveries, live.clone(), instance));
+        let feed = feed.map(|(end, standing, instance)| {
+            Feed::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
+        });
 
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
         let verifier = Arc::new(LiveClientVerifier::new(roots, live.clone(), clock.clone()));
         let tls = server_config(server_identity.clone(), Arc::clone(&verifier), &live, &clock)?;
-        let metrics = Metrics::default();
         let acceptor = Acceptor::new(Parts {
             tls: Arc::new(tls),
             verifier,

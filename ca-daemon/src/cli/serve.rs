@@ -22,9 +22,12 @@ pub(super) struct Arguments {
     /// Where to serve enrollment over HTTPS; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8440")]
     listen: SocketAddr,
-    /// Where to serve CRLs, authority certificates, health and metrics over HTTP; port 0 takes a free one
+    /// Where to serve CRLs and authority certificates to everybody over HTTP; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     http_listen: SocketAddr,
+    /// Where to serve /readyz, /healthz and /metrics to operators over HTTP: they name your services; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8481")]
+    ops_listen: SocketAddr,
 }
 
 #[derive(Serialize)]
@@ -32,6 +35,7 @@ struct Started {
     ready: bool,
     https: SocketAddr,
     http: SocketAddr,
+    operations: SocketAddr,
 }
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
@@ -39,15 +43,17 @@ pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Res
     // Before anything can be waited for, so that an early signal is not lost.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listen = Listen { https: arguments.listen, http: arguments.http_listen };
+    let listen = Listen { https: arguments.listen, http: arguments.http_listen, operations: arguments.ops_listen };
     let daemon = Daemon::start(context.directory.path(), listen, context.clock.clone()).await?;
-    let Listen { https, http } = daemon.addresses();
-    let said = context.output.line(&Started { ready: true, https, http }, |_| {
-        format!("ca-daemon ready: https://{https} for enrollment, http://{http} for CRLs")
+    let Listen { https, http, operations } = daemon.addresses();
+    let said = context.output.line(&Started { ready: true, https, http, operations }, |_| {
+        format!(
+            "ca-daemon ready: https://{https} for enrollment, http://{http} for CRLs, http://{operations} for operators"
+        )
     });
     // Nobody may read along, or a full disk: no reason not to serve.
     if let Err(error) = said {
-        warn!(%error, %https, %http, "ready, which could not be written to standard output");
+        warn!(%error, %https, %http, %operations, "ready, which could not be written to standard output");
     }
     notify(State::Ready);
     let stop = async {

@@ -61,7 +61,7 @@ struct Running {
 
 fn any_port() -> Listen {
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    Listen { https: any, http: any }
+    Listen { https: any, http: any, operations: any }
 }
 
 impl Running {
@@ -122,7 +122,7 @@ impl Running {
 
     async fn operations(&self, path: &str) -> String {
         use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-        let mut stream = TcpStream::connect(self.addresses.http).await.unwrap();
+        let mut stream = TcpStream::connect(self.addresses.operations).await.unwrap();
         let request = format!("GET /{path} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();

@@ -2,6 +2,7 @@
 //!
 //! It never carries what is revoked, only that there is something to fetch; and it never knows HTTP.
 
+mod confirmation_times;
 mod instance;
 mod registry;
 mod roll_call;
@@ -23,15 +24,17 @@ use pki::{
     time::Timestamp,
     wire::{Confirmation, Current, FeedEvent, Listing},
 };
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::{sync::watch, time::Instant};
 use tracing::error;
 
-pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
 use self::{
+    confirmation_times::ConfirmationTimes,
     instance::{Instance, Unwritten, Word},
     registry::Registry,
     roll_call::RollCalls,
 };
+pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
 use crate::{
     settings::{CrlKind, Issuer, Settings},
     store::{Contents, InstanceKey, Newest, RelyingParty, Store, StoreError},
@@ -48,6 +51,7 @@ struct Shared {
     /// The distribution points, as certificates name them.
     urls: Urls,
     announced: watch::Sender<Announced>,
+    confirmation_times: ConfirmationTimes,
     registry: Mutex<Registry>,
     /// Until when a list is good that was signed before this daemon began, at the latest.
     lists_end: Timestamp,
@@ -129,7 +133,7 @@ impl Member {
     }
 
     /// What is known of it when it comes for the first time.
-    fn first_record(&self, now: Timestamp) -> RelyingParty {
+    pub(crate) fn first_record(&self, now: Timestamp) -> RelyingParty {
         RelyingParty {
             name: self.name.clone(),
             serial: self.serial,
@@ -206,6 +210,7 @@ impl Feed {
             registry: Mutex::new(registry),
             lists_end: clock.now().plus(settings.crl_lifetime),
             list_lifetime: settings.crl_lifetime,
+            confirmation_times: ConfirmationTimes::new(&announced),
             announced: watch::Sender::new(announced),
             confirmed: watch::Sender::new(0),
             is_closed: watch::Sender::new(false),
@@ -229,6 +234,7 @@ impl Feed {
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let mut looked_at = self.0.looked_at.lock().await;
         let (root, issuing) = read_newest(&self.0.store).await?;
+        self.0.confirmation_times.announced([root.number, issuing.number]);
         self.0.announced.send_if_modified(|known| {
             let fresh = Announced::new(&self.0.urls, root, issuing, known.roll_call);
             let is_news = *known != fresh;
@@ -284,6 +290,7 @@ impl Feed {
             let mut registry = self.registry();
             let now = self.0.clock.now();
             let instance = registry.connected(member, now).ok_or(ConfirmError::NotOnTheFeed)?;
+            self.0.confirmation_times.confirmed(&instance.record, &word, at);
             instance.confirm(&word, at);
             if std::mem::take(&mut instance.is_superseded) {
                 subscription::complain_of_copy(&member.name, member.instance);
@@ -368,6 +375,16 @@ impl Feed {
             party: instance.record_at(lists_end, now),
         };
         self.registry().expected(lists_end, now).into_iter().map(progress).collect()
+    }
+
+    /// How long confirmations took.
+    pub(crate) fn confirmation_times(&self) -> Histogram {
+        self.0.confirmation_times.histogram()
+    }
+
+    /// The newest CRL of the issuer was committed at this moment, by another process.
+    pub(crate) fn note_committed(&self, issuer: Issuer, number: CrlNumber, at: Instant) {
+        self.0.confirmation_times.committed(issuer, number, at);
     }
 
     /// Changes with each confirmation, and with whoever comes or goes.

@@ -67,6 +67,8 @@ pub(crate) enum HttpError {
     Store(#[from] StoreError),
     #[error("the database cannot be read: {0}")]
     Unready(#[source] StoreError),
+    #[error("the database cannot be written: {0}")]
+    Unwritable(#[source] StoreError),
     #[error(
         "the {issuer} CRL is stale since {since}; can the daemon write its database, and is the issuer's key there?"
     )]
@@ -124,6 +126,7 @@ impl HttpError {
             Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
             Self::Unready(error) if error.is_replaced() => classify_store(error),
             Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
+            Self::Unwritable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unwritable"),
             Self::Stale { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-stale"),
             Self::FromTheFuture { .. } => (StatusCode::SERVICE_UNAVAILABLE, "crl-from-the-future"),
             Self::IssuerRevoked(_) => (StatusCode::SERVICE_UNAVAILABLE, "issuer-revoked"),

@@ -1,4 +1,5 @@
-//! What is served: enrollment over TLS, and in plain HTTP what is public and signed, health and metrics.
+//! What is served: enrollment over TLS; in plain HTTP what is public and signed; and on a listener of their own, health and metrics for
+//! operators.
 //!
 //! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
 
@@ -55,7 +56,8 @@ pub(crate) struct App {
 impl App {
     pub(crate) fn new(authority: Arc<Authority>, feed: Feed, clock: Clock) -> Self {
         let published = Arc::new(Published::new(&authority));
-        Self { authority, clock, metrics: Arc::default(), feed, handing_over: Arc::default(), published }
+        let metrics = Arc::new(Metrics::new(feed.confirmation_times()));
+        Self { authority, clock, metrics, feed, handing_over: Arc::default(), published }
     }
 }
 
@@ -76,8 +78,7 @@ pub(crate) fn private_routes(app: App) -> Router {
 pub(crate) fn public_routes(app: App) -> Router {
     let mut router = crl_routes(Router::new())
         .route("/healthz", get(operations::health))
-        .route("/readyz", get(operations::readiness))
-        .route("/metrics", get(operations::metrics));
+        .route("/readyz", get(operations::readiness));
     for issuer in Issuer::ALL {
         router = router.route(
             issuer.certificate_path(),
@@ -86,6 +87,15 @@ pub(crate) fn public_routes(app: App) -> Router {
             }),
         );
     }
+    with_common_parts(router, app)
+}
+
+/// What is served to operators in plain HTTP: it names relying parties, which is nobody else's business.
+pub(crate) fn operations_routes(app: App) -> Router {
+    let router = Router::new()
+        .route("/healthz", get(operations::health))
+        .route("/readyz", get(operations::readiness_in_detail))
+        .route("/metrics", get(operations::metrics));
     with_common_parts(router, app)
 }
 

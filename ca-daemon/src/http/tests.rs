@@ -16,6 +16,7 @@ struct Served {
     clock: Clock,
     public: SocketAddr,
     private: SocketAddr,
+    operations: SocketAddr,
 }
 
 async fn serve(routes: Router) -> SocketAddr {
@@ -34,12 +35,18 @@ impl Served {
         let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.unwrap();
         let app = App::new(authority, feed, clock.clone());
         let public = serve(public_routes(app.clone())).await;
-        let private = serve(private_routes(app)).await;
-        Self { fixture, clock, public, private }
+        let private = serve(private_routes(app.clone())).await;
+        let operations = serve(operations_routes(app)).await;
+        Self { fixture, clock, public, private, operations }
     }
 
     async fn get(&self, path: &str, headers: &str) -> String {
         exchange(self.public, &format!("GET {path} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n{headers}\r\n")).await
+    }
+
+    async fn metrics(&self, headers: &str) -> String {
+        let head = format!("GET /metrics HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n{headers}\r\n");
+        exchange(self.operations, &head).await
     }
 
     async fn enroll(&self, headers: &str, body: &str) -> String {
@@ -168,7 +175,7 @@ async fn problems_are_documents() {
         exchange(served.private, &format!("GET {ENROLL_PATH} HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 405") && header(&answer, "allow") == "POST", "{answer}");
 
-    let metrics = served.get("/metrics", "").await;
+    let metrics = served.metrics("").await;
     for line in [
         "ca_certificates_issued_total{profile=\"client\"} 1",
         "ca_enrollments_denied_total{reason=\"token-unknown\"} 1",
@@ -177,6 +184,51 @@ async fn problems_are_documents() {
     ] {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
+}
+
+#[tokio::test]
+async fn relying_parties_are_named_to_operators_and_to_nobody_else() {
+    let served = Served::new().await;
+    let member = crate::feed::Member {
+        name: "secret-service".to_owned(),
+        serial: served.fixture.issue("secret-service", 20).await,
+        instance: pki::instance::InstanceId::of(&pki::token::Secret::from_octets([1; 32])),
+        address: "192.0.2.1".to_owned(),
+        not_after: now().plus(Duration::from_hours(24)),
+    };
+    let record = member.first_record(now());
+    served.fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
+    let authority = Arc::clone(&served.fixture.authority);
+    let feed = Feed::open(authority.store().clone(), authority.settings(), served.clock.clone()).await.unwrap();
+    let app = App::new(authority, feed, served.clock.clone());
+    let served = Served {
+        public: serve(public_routes(app.clone())).await,
+        operations: serve(operations_routes(app)).await,
+        ..served
+    };
+    let ready = served.get("/readyz", "").await;
+    assert!(ready.ends_with("\r\n\r\nready\n"), "{ready}");
+    assert!(served.get("/metrics", "").await.starts_with("HTTP/1.1 404"));
+    let head = "GET /readyz HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n";
+    let ready = exchange(served.operations, head).await;
+    assert!(ready.contains("ready\nnot heard since the start: secret-service; "), "{ready}");
+
+    let metrics = served.metrics("").await;
+    assert_eq!(header(&metrics, "content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let last_seen =
+        format!("ca_relying_party_last_seen_seconds{{relying_party=\"secret-service\"}} {}\n", now().unix());
+    for line in [
+        &last_seen,
+        "ca_relying_party_connected_instances{relying_party=\"secret-service\"} 0\n",
+        "# TYPE ca_certificates_issued_total counter\n",
+        "# TYPE ca_build_info gauge\n",
+        "\nprocess_open_fds ",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in {metrics}");
+    }
+    let metrics = served.metrics("accept: application/openmetrics-text; version=1.0.0\r\n").await;
+    assert_eq!(header(&metrics, "content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert!(metrics.contains("# TYPE ca_certificates_issued counter\n") && metrics.ends_with("# EOF\n"), "{metrics}");
 }
 
 #[tokio::test]

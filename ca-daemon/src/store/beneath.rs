@@ -1,4 +1,5 @@
-//! The files beneath the connections: whether the database and its write-ahead log are still those that were opened.
+//! The files beneath the connections: whether the database and its write-ahead log are still those that were opened, and whether
+//! they take writes.
 //!
 //! It never opens them: SQLite's locks on a file end when any descriptor of it in the process is closed.
 
@@ -11,7 +12,7 @@ use std::{
 
 use tracing::error;
 
-use super::StoreError;
+use super::{StoreError, writable::Writable};
 
 /// What the connections were opened on. Whoever removes or replaces one of these files takes what is committed from then on with
 /// it: the process goes on writing into a file that nobody will ever open again.
@@ -21,6 +22,7 @@ pub(super) struct Beneath {
     opened: [Option<Inode>; 2],
     /// Once and for all: what was committed in between may be lost.
     is_replaced: AtomicBool,
+    pub(super) writable: Writable,
 }
 
 /// Device and inode.
@@ -35,7 +37,7 @@ impl Beneath {
         let files = [database.to_owned(), PathBuf::from(log)];
         let [database, log] = &files;
         let opened = [inode(database)?, inode(log)?];
-        Ok(Self { files, opened, is_replaced: AtomicBool::new(false) })
+        Ok(Self { files, opened, is_replaced: AtomicBool::new(false), writable: Writable::default() })
     }
 
     /// Whether what is committed is still in the file that others open. That it is not is logged once.

@@ -101,9 +101,23 @@ impl StoreError {
         }
     }
 
+    /// Whether it is the disk, or what it holds, that does not take what is written.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Full | Self::ReadOnly => true,
+            Self::Database(source) => matches!(code(source), Some(IO_ERROR | CORRUPT | CANNOT_OPEN | NOT_A_DATABASE)),
+            Self::Together(error) => error.is_of_the_disk(),
+            _ => false,
+        }
+    }
+
     /// Whether a table refused a row.
     pub(super) fn is_constraint(&self) -> bool {
-        matches!(self, Self::Database(source) if code(source) == Some(CONSTRAINT))
+        match self {
+            Self::Database(source) => code(source) == Some(CONSTRAINT),
+            Self::Together(error) => error.is_constraint(),
+            _ => false,
+        }
     }
 
     /// Names the file in an error from opening it.
@@ -136,6 +150,7 @@ impl From<sqlx::Error> for StoreError {
 const BUSY: i32 = 5;
 const LOCKED: i32 = 6;
 const READ_ONLY: i32 = 8;
+const IO_ERROR: i32 = 10;
 const CORRUPT: i32 = 11;
 const FULL: i32 = 13;
 const CANNOT_OPEN: i32 = 14;

@@ -18,6 +18,7 @@ mod servers;
 mod strays;
 mod tokens;
 mod uncertifiable;
+mod writable;
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ use sqlx::{
     migrate::MigrateError,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous},
 };
+
+use tokio::sync::watch;
 
 use self::{
     beneath::Beneath,
@@ -228,6 +231,28 @@ impl Store {
         self.beneath.check()
     }
 
+    /// Whether the last write went well; if it did not for want of space or because of the disk, why.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        self.beneath.writable.check()
+    }
+
+    /// How many writes have failed since the start for want of space or because of the disk.
+    pub(crate) fn failed_writes(&self) -> u64 {
+        self.beneath.writable.failed()
+    }
+
+    /// Changes whenever it begins or ceases to be so that nothing can be written.
+    pub(crate) fn is_unwritable(&self) -> watch::Receiver<bool> {
+        self.beneath.writable.is_off()
+    }
+
+    /// Writes what is there already, to see whether anything can be written.
+    pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE authority SET id = id").execute(&mut *tx).await?;
+        tx.commit().await
+    }
+
     async fn begin(&self) -> Result<Writing, StoreError> {
         begin(&self.writer, &self.beneath).await
     }
@@ -282,7 +307,8 @@ struct Writing {
 impl Writing {
     /// Durable where others will find it, or an error.
     async fn commit(self) -> Result<(), StoreError> {
-        self.tx.commit().await?;
+        let committed = self.tx.commit().await.map_err(StoreError::from);
+        self.beneath.writable.note(committed)?;
         // The files may have gone since it began.
         self.beneath.check()
     }
@@ -306,7 +332,11 @@ impl DerefMut for Writing {
 /// "database is locked", whatever the busy timeout.
 async fn begin(writer: &SqlitePool, beneath: &Arc<Beneath>) -> Result<Writing, StoreError> {
     beneath.check()?;
-    Ok(Writing { tx: writer.begin_with("BEGIN IMMEDIATE").await?, beneath: Arc::clone(beneath) })
+    match writer.begin_with("BEGIN IMMEDIATE").await {
+        Ok(tx) => Ok(Writing { tx, beneath: Arc::clone(beneath) }),
+        // A transaction that could begin says nothing yet of whether it can end.
+        Err(error) => beneath.writable.note(Err(error.into())),
+    }
 }
 
 async fn check_library(pool: &SqlitePool) -> Result<(), StoreError> {

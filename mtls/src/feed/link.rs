@@ -148,7 +148,7 @@ impl Feed {
             self.handed_over = Some(Instant::now());
             match self.hand_over().await {
                 // What the authority does not take now it may take later; the list in force stays.
-                Err(FeedError::Status(status)) => debug!(%status, "the authority has not taken the CRLs"),
+                Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not taken the CRLs"),
                 handed_over => return handed_over,
             }
         }

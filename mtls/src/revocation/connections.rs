@@ -8,8 +8,10 @@ use std::{
 };
 
 use pki::{certificate::VerifiedId, time::Timestamp};
+use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::end::{End, EndReason};
+use crate::metrics::EndLabels;
 
 /// Every open connection, under the certificates of its peer; clones share one list.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +25,8 @@ struct Open {
     ending: HashMap<u64, End>,
     /// No entry expires before this.
     earliest: Timestamp,
+    /// How many were told to end so far.
+    ended: Family<EndLabels, Counter>,
 }
 
 #[derive(Debug)]
@@ -44,7 +48,13 @@ pub(crate) struct Registration {
 
 impl Default for Open {
     fn default() -> Self {
-        Self { next: 0, entries: HashMap::new(), ending: HashMap::new(), earliest: Timestamp::MAX }
+        Self {
+            next: 0,
+            entries: HashMap::new(),
+            ending: HashMap::new(),
+            earliest: Timestamp::MAX,
+            ended: Family::default(),
+        }
     }
 }
 
@@ -110,6 +120,11 @@ impl Connections {
         (tally.into_iter().map(|(certificate, count)| (certificate.clone(), count)).collect(), count)
     }
 
+    /// Counts those that were told to end.
+    pub(crate) fn ended(&self) -> Family<EndLabels, Counter> {
+        self.lock().ended.clone()
+    }
+
     pub(crate) fn len(&self) -> usize {
         let open = self.lock();
         open.entries.len() + open.ending.len()
@@ -129,7 +144,11 @@ impl Open {
             entry.end.begin(reason);
             (key, entry.end)
         }));
-        self.ending.len() - before
+        let ended = self.ending.len() - before;
+        if ended > 0 {
+            self.ended.get_or_create(&EndLabels { reason }).inc_by(u64::try_from(ended).unwrap_or(u64::MAX));
+        }
+        ended
     }
 }
 

@@ -7,10 +7,11 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use prometheus_client::encoding::EncodeLabelValue;
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends that was let in once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub(crate) enum EndReason {
     /// A certificate of the client's chain is revoked.
     Revoked,

@@ -25,7 +25,7 @@ use super::{
     live::Losses,
     location::{FetchError, Fetched, Fetcher},
 };
-use crate::{clock::Clock, feed::Link, files::FileError};
+use crate::{clock::Clock, feed::Link, files::FileError, metrics::Metrics};
 
 /// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);
@@ -59,6 +59,7 @@ pub(crate) struct Keeper {
     announced: watch::Receiver<Option<Current>>,
     progress: watch::Sender<Progress>,
     recovered: watch::Sender<u64>,
+    metrics: Metrics,
     in_force: watch::Sender<Option<CrlNumber>>,
     reach: Reach,
     /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
@@ -136,6 +137,7 @@ pub(crate) struct Channels {
     pub(crate) progress: watch::Sender<Progress>,
     /// Counts the outages that are over: who publishes can be reached again.
     pub(crate) recovered: watch::Sender<u64>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Keeper {
@@ -148,7 +150,7 @@ impl Keeper {
         clock: Clock,
         channels: Channels,
     ) -> Self {
-        let Channels { announced, progress, recovered } = channels;
+        let Channels { announced, progress, recovered, metrics } = channels;
         let link = origin.link.clone();
         // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
         let restored = files.restore(&live);
@@ -165,6 +167,7 @@ impl Keeper {
             announced,
             progress,
             recovered,
+            metrics,
             in_force: watch::Sender::new(None),
             reach: Reach::Everything,
             is_extended: false,
@@ -339,6 +342,9 @@ impl Keeper {
             Ok(Some(_)) => Reach::WithoutDelta,
             Err(_) => Reach::Nothing,
         };
+        if reach != Reach::Everything {
+            self.metrics.fetch_failed();
+        }
         let before = std::mem::replace(&mut self.reach, reach);
         if before == reach {
             return;

@@ -19,6 +19,7 @@ use pki::{
     time::Timestamp,
     wire::Listing,
 };
+use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::{
     barriers::{Barrier, Barriers},
@@ -31,6 +32,7 @@ use super::{
     staleness::{OnStaleCrl, Stale},
     verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
+use crate::metrics::EndLabels;
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
@@ -247,6 +249,11 @@ impl LiveSet {
     /// How many connections each certificate has at this moment, and how many there are altogether.
     pub(crate) fn tally(&self) -> (HashMap<VerifiedId, u64>, u64) {
         self.connections.tally()
+    }
+
+    /// Counts the connections that were told to end, by reason.
+    pub(crate) fn connections_ended(&self) -> Family<EndLabels, Counter> {
+        self.connections.ended()
     }
 
     /// How many connections are under the set at this moment.

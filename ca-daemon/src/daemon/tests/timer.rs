@@ -81,6 +81,21 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     daemon.stop().await;
 }
 
+/// One dead relying party that nobody forgot is waited for after a start, but not while a list becomes stale.
+#[tokio::test]
+async fn what_comes_near_its_end_while_somebody_is_waited_for_is_followed_by_the_next() {
+    let fixture = Fixture::new().await;
+    let service = service(&fixture, "service0", 30).await;
+    let (record, _) = restored::known(&service, 1);
+    fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
+    let authority = Authority::open(&fixture.directory).await.unwrap();
+    let pace = Pace { first_contact: Duration::from_hours(1), ..IMPATIENT };
+    let daemon = Running::start_with(authority, &fixture, hours(21), pace).await;
+    daemon.clock.set(hours(22));
+    until("the next one is published", async || fixture.published().await.0.get() == hours(22).unix()).await;
+    daemon.stop().await;
+}
+
 #[tokio::test]
 async fn with_nobody_heard_a_crl_is_followed_by_the_next_near_its_end() {
     let fixture = Fixture::new().await;
