@@ -18,7 +18,10 @@ use pki::{
     token::Secret,
     wire::MAX_PREDECESSORS,
 };
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep},
+};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
@@ -69,9 +72,17 @@ struct State {
     is_registered: bool,
     is_leaving: bool,
     /// Until when it may admit clients without the feed.
-    until: Option<Timestamp>,
+    until: Option<Until>,
     /// Those who ended without a goodbye and may still be in the account, the latest at the end.
     predecessors: Vec<Run>,
+}
+
+/// A moment that the authority was told. Its clock goes on where the one of this machine is set back, so how long it is until then is
+/// taken when that was learned, and measured.
+#[derive(Clone, Copy, Debug)]
+struct Until {
+    said: Timestamp,
+    latest: Instant,
 }
 
 /// A run that is over, as the file has it.
@@ -80,6 +91,17 @@ struct Run {
     secret: Secret,
     /// Until when it said that it admits clients; none if the authority may not have heard of it.
     until: Option<Timestamp>,
+}
+
+impl Until {
+    fn learned(said: Timestamp, clock: &Clock) -> Self {
+        // That second is included.
+        Self { said, latest: Instant::now() + said.since(clock.now()) + Duration::from_secs(1) }
+    }
+
+    fn is_over(self, clock: &Clock) -> bool {
+        clock.now() > self.said || Instant::now() > self.latest
+    }
 }
 
 impl Instance {
@@ -91,6 +113,7 @@ impl Instance {
         let mut predecessors = read(&file);
         predecessors.drain(..predecessors.len().saturating_sub(MAX_PREDECESSORS));
         let until = predecessors.iter().filter_map(|run| run.until).max();
+        let until = until.map(|said| Until::learned(said, &clock));
         let instance = Self(Arc::new(Shared {
             secret: Secret::from_octets(random::octets()),
             file,
@@ -143,16 +166,25 @@ impl Instance {
     /// It is about to say until when it admits clients; whether that arrives is not known yet.
     pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) {
         let mut state = self.state();
-        if let (Some(until), Some(said)) = (state.until, admits_until) {
-            state.until = Some(until.min(said));
+        if let (Some(until), Some(said)) = (state.until, admits_until)
+            && said < until.said
+        {
+            state.until = Some(Until::learned(said, &self.0.clock));
         }
     }
 
     /// The authority has heard until when it admits clients.
     pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>) {
         let Some(said) = admits_until else { return };
-        let before = self.state().until.replace(said);
-        if before != Some(said) {
+        let is_new = {
+            let mut state = self.state();
+            let is_new = state.until.is_none_or(|until| until.said != said);
+            if is_new {
+                state.until = Some(Until::learned(said, &self.0.clock));
+            }
+            is_new
+        };
+        if is_new {
             self.keep().await;
         }
     }
@@ -199,7 +231,7 @@ impl Instance {
     fn look(&self) {
         // Under the lock, so that the last look is what counts.
         let state = self.state();
-        let may_admit = state.is_connected || state.until.is_some_and(|until| self.0.clock.now() <= until);
+        let may_admit = state.is_connected || state.until.is_some_and(|until| !until.is_over(&self.0.clock));
         if may_admit && !state.is_leaving {
             if self.0.live.unbar(|barrier| *barrier == Barrier::Unregistered) {
                 info!("registered with the authority: clients are let in");
@@ -219,7 +251,10 @@ impl Instance {
         let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
             let state = self.state();
-            let own = Run { secret: self.0.secret.clone(), until: state.until.filter(|_| state.is_registered) };
+            let own = Run {
+                secret: self.0.secret.clone(),
+                until: state.until.filter(|_| state.is_registered).map(|until| until.said),
+            };
             let mut text = Zeroizing::new(String::new());
             for run in state.predecessors.iter().chain([&own]) {
                 text.push_str(&run.secret.to_bearer());

@@ -160,6 +160,27 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     eventually("it is not registered any more", || run.is_unregistered()).await;
 }
 
+/// The authority's clock goes on where this machine's was set back.
+#[tokio::test]
+async fn a_clock_that_is_set_back_lets_nobody_in_for_longer() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let until = start().plus(Duration::from_secs(3));
+    publisher.publish(|published| published.issuing = authority.crl_between(2, start(), until, &[]));
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let run = Run::begin(&authority, &surroundings, &server.url()).await;
+    let file = surroundings.crl_directory.path().join("instance");
+    eventually("it has said until when it admits clients", || {
+        fs::read_to_string(&file).is_ok_and(|text| text.trim_end().ends_with(&format!(" {}", until.unix())))
+    })
+    .await;
+    drop(server);
+    // This clock stands still: it is set back for as long as time passes.
+    eventually("it is not registered any more", || run.is_unregistered()).await;
+    surroundings.clock.set(start().minus(DAY));
+    assert!(!run.admits(&authority.client("client_1").id()));
+}
+
 /// Polls may go on bringing newer lists, which say nothing of how long the authority expects a service.
 #[tokio::test]
 async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_more() {
