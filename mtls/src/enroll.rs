@@ -34,7 +34,7 @@ use crate::{
     errors::{error_chain, find, refusal},
     files::{self, Access, FileError},
     identity::{Identity, IdentityError, load_key},
-    standing::{self, FirstContactError, ServerRefusal},
+    standing::{self, FirstContactError, Kept, ServerRefusal},
 };
 
 /// How long the authority may take to answer.
@@ -383,9 +383,11 @@ pub async fn enroll(
     let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
-    // A service keeps the complete lists, in files of its own.
-    let crl_directory = (profile == Profile::Client).then_some(&*files.crl_directory);
-    let answer = timeout(TIMEOUT, send(token, &request, crl_directory, clock)).await.unwrap_or_else(|_| {
+    let kept = match profile {
+        Profile::Client => Kept::OfClient(&files.crl_directory),
+        Profile::Server => Kept::OfService(&files.crl_directory),
+    };
+    let answer = timeout(TIMEOUT, send(token, &request, kept, clock)).await.unwrap_or_else(|_| {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
         Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
     });
@@ -415,7 +417,7 @@ pub async fn enroll(
 async fn send(
     token: &Token,
     request: &EnrollRequest,
-    crl_directory: Option<&Path>,
+    kept: Kept<'_>,
     clock: &Clock,
 ) -> Result<EnrollResponse, EnrollError> {
     let url = token.url.to_string();
@@ -448,7 +450,7 @@ async fn send(
             None => unreachable(error_chain(&error)),
         })?;
     // The secret is the last thing that is sent, and over the connection that was judged.
-    let judged = standing::first_contact(&mut contact, token.root, &token.url, crl_directory, clock).await;
+    let judged = standing::first_contact(&mut contact, token.root, &token.url, kept, clock).await;
     judged.map_err(|error| match error {
         FirstContactError::Refused(source @ ServerRefusal::Revoked(_)) => {
             EnrollError::Revoked { url: url.clone(), source }

@@ -325,7 +325,7 @@ impl Issuer {
         Ok(Self { signs, subject })
     }
 
-    fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
+    pub(crate) fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
         // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
         let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))

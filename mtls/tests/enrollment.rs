@@ -298,6 +298,60 @@ async fn the_secret_is_sent_to_no_authority_that_is_revoked_or_of_which_nothing_
     }
 }
 
+/// Whoever has enrolled here before knows who is revoked, and an older list, which is still current, makes nobody forget that.
+#[tokio::test]
+async fn an_older_list_brings_no_secret_to_an_authority_that_is_known_to_be_revoked() {
+    let authority = Arc::new(Authority::new());
+    let (stolen, replaced) = (authority.own().with_root(&authority), authority.own().with_root(&authority));
+    let presenting = async |own: &Issued, number, revoked: &[&Issued]| {
+        let lists = Lists::of(&authority);
+        lists.give(|given| given.servers = Some(authority.servers_crl(number, revoked)));
+        Server::presenting(own.chain.clone(), &own.key, lists, vec![certificate(&authority)]).await
+    };
+    let machine = Machine::new();
+    let server = presenting(&replaced, 2, &[&stolen]).await;
+    let Enrolled { identity, root, .. } = machine.enroll(&server.token(authority.fingerprint())).await.unwrap();
+    let thief = presenting(&stolen, 1, &[]).await;
+    let token = thief.token(authority.fingerprint());
+    for _ in 0..2 {
+        let error = machine.enroll(&token).await.unwrap_err();
+        assert!(thief.received().is_empty(), "it saw the request");
+        assert!(matches!(error, EnrollError::Revoked { .. }), "{error}");
+    }
+    let directory = machine.files.crl_directory().to_owned();
+    let options = Options { clock: Clock::manual(start()), ..Options::new(directory) };
+    let (standing, _) = ServerStanding::new(&identity, &root, options).unwrap();
+    let in_force: Vec<_> = standing.live_set().freshness().into_iter().filter_map(|known| known.list).collect();
+    assert!(in_force.iter().any(|(number, _, _, revoked)| (number.get(), *revoked) == (2, 1)), "{in_force:?}");
+}
+
+/// A service has the complete lists.
+#[tokio::test]
+async fn nor_does_it_bring_that_of_a_service() {
+    let authority = Arc::new(Authority::new());
+    let stolen = authority.own().with_root(&authority);
+    let thief =
+        Server::presenting(stolen.chain.clone(), &stolen.key, Lists::of(&authority), vec![certificate(&authority)]);
+    let thief = thief.await;
+    let token = thief.token(authority.fingerprint());
+    let proposal = Proposal { common_name: "service0".parse().unwrap(), organization: None, hosts: Vec::new() };
+    for (what, kind, list) in [
+        ("the complete list", "crl", authority.crl(2, &[&stolen])),
+        ("what was added to it", "delta.crl", authority.delta(3, 2, &[&stolen])),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let files = IdentityFiles::new(directory.path(), Profile::Server);
+        fs::create_dir(files.crl_directory()).unwrap();
+        let name = Fingerprint::of(stolen.info.complete_crl_url().unwrap().as_bytes()).short();
+        let file = |kind| files.crl_directory().join(format!("{name}.{kind}"));
+        fs::write(file("crl"), authority.crl(2, &[])).unwrap();
+        fs::write(file(kind), list).unwrap();
+        let error = enroll(&files, &token, Profile::Server, &proposal, &Clock::manual(start())).await.unwrap_err();
+        assert!(thief.received().is_empty(), "{what}: it saw the request");
+        assert!(matches!(error, EnrollError::Revoked { .. }), "{what}: {error}");
+    }
+}
+
 /// The first request needs no list that is not here.
 #[tokio::test]
 async fn whoever_enrolled_has_the_lists_already() {

@@ -27,7 +27,7 @@ use crate::common::{
     Authority, DAY, Issued,
     authority::Founding,
     eventually, listen,
-    lists::{ListServer, Lists},
+    lists::{Given, ListServer, Lists},
     publisher::Publisher,
     start,
     tls::Tls,
@@ -301,13 +301,36 @@ async fn an_open_connection_ends_when_its_server_is_revoked_and_no_other() {
     polling.abort();
 }
 
+/// What one list says does not depend on another one's being there, or being sent.
+#[tokio::test]
+async fn each_list_is_asked_for_whatever_becomes_of_another() {
+    for (what, change) in [
+        ("none", (|given| given.servers = None) as fn(&mut Given)),
+        ("junk", |given| given.servers = Some(b"<html>".to_vec())),
+        ("silence", |given| given.servers_never_come = true),
+    ] {
+        let machine = Machine::new();
+        let authority = &machine.authority;
+        let one = authority.server("one");
+        let (server, list_server) = (Server::presenting(&one).await, ListServer::of(authority).await);
+        let (standing, mut kept) = machine.start(machine.options(&list_server));
+        kept.refresh().await.unwrap();
+        let issuing = authority.issuing.info().id.serial;
+        list_server.lists.give(|given| given.root = Some(authority.root_crl(2, &[issuing])));
+        list_server.lists.give(change);
+        assert!(kept.refresh().await.is_err(), "{what}");
+        assert_revoked(visit(&machine, &standing, &server).await, what);
+    }
+}
+
 /// Where nothing is known any more of any server, what is open ends as well.
 #[tokio::test]
 async fn open_connections_end_when_the_lists_are_not_current_any_more() {
     let machine = Machine::new();
     let one = machine.authority.server("one");
     let (server, list_server) = (Server::presenting(&one).await, ListServer::of(&machine.authority).await);
-    let options = Options { crl_refresh: Duration::from_millis(10), ..machine.options(&list_server) };
+    // However seldom it asks.
+    let options = Options { crl_refresh: DAY, ..machine.options(&list_server) };
     let (standing, mut kept) = machine.start(options);
     kept.refresh().await.unwrap();
     let polling = tokio::spawn(kept.keep_current());

@@ -76,6 +76,13 @@ impl ListFiles {
         in_force.map_or(Ok(()), |in_force| self.settle(in_force))
     }
 
+    /// Puts in force what can be believed of these files, for whoever only wants to know who is revoked.
+    pub(crate) fn recall(&self, live: &LiveSet) {
+        // What is not here, or is damaged, revokes nobody.
+        let _ = restore_file(&self.complete, |der| live.restore(der));
+        let _ = restore_file(&self.delta, |der| live.restore_delta(der));
+    }
+
     /// Puts in force what was in force when this relying party last ran, if all of that is there and can be believed. Otherwise nothing of
     /// it is, and the live set says why until a list has come that says as much.
     pub(super) fn restore(&self, live: &LiveSet) -> Option<Restored> {

@@ -23,8 +23,8 @@ use crate::{
     errors::refused,
     identity::IdentityError,
     peer::Presented,
-    relying_party::{RelyingPartyError, issuers},
-    revocation::LiveSet,
+    relying_party::{Issuer, RelyingPartyError, issuers},
+    revocation::{ListFiles, LiveSet},
     validation::PathValidator,
 };
 
@@ -77,13 +77,23 @@ pub enum FirstContactError {
     Chain(#[from] RelyingPartyError),
 }
 
+/// Whose lists a machine keeps, from earlier runs and for later ones.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kept<'a> {
+    /// A client's in this directory, which are those that servers are judged by.
+    OfClient(&'a Path),
+    /// A service's in this directory, which are the complete ones; they say more, and nobody else writes them.
+    OfService(&'a Path),
+}
+
 /// Fetches the lists that cover the authority at the other end of this connection over this same connection, and judges it by them:
-/// they are signed by the chain that leads to its root, which is known. They are kept in the directory, if there is one.
+/// they are signed by the chain that leads to its root, which is known. Whoever is at the other end may have older lists that are still
+/// current, so what was known here before counts as well.
 pub(crate) async fn first_contact(
     contact: &mut Contact,
     root: Fingerprint,
     url: &Url,
-    directory: Option<&Path>,
+    kept: Kept<'_>,
     clock: &Clock,
 ) -> Result<(), FirstContactError> {
     let chain = contact.chain().to_vec();
@@ -92,17 +102,49 @@ pub(crate) async fn first_contact(
         .iter()
         .find(is_root)
         .ok_or_else(|| RelyingPartyError::from(IdentityError::MissingIssuer(root.to_string())))?;
-    let issuers = lists::scoped(issuers(&chain, root)?)?;
-    let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
-    for issuer in &issuers {
-        let mut list = List::new(&live, issuer, directory)?.at_authority(Some(url));
-        list.refresh(contact, clock.now()).await?;
-    }
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).map_err(RelyingPartyError::from)?;
     let (own, above) = chain.split_first().ok_or(Error::NoCertificatesPresented).map_err(RelyingPartyError::from)?;
     let now = clock.current_time().ok_or(Error::FailedToGetCurrentTime).map_err(RelyingPartyError::from)?;
     let presented = PathValidator::of_servers(Arc::new(roots)).validate(own, above, now, |_| true);
     let presented = presented.map_err(RelyingPartyError::from)?;
-    Ok(judge(&live, &presented.ids, clock.now())?)
+
+    let issuers = issuers(&chain, root)?;
+    let directory = match kept {
+        Kept::OfClient(directory) => Some(directory),
+        Kept::OfService(directory) => {
+            let known = complete_lists(&issuers, directory);
+            if let Err(revoked @ ServerRefusal::Revoked(_)) = judge(&known, &presented.ids, clock.now()) {
+                return Err(revoked.into());
+            }
+            None
+        }
+    };
+    let issuers = lists::scoped(issuers)?;
+    let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
+    let mut refreshed = Ok(());
+    for issuer in &issuers {
+        let mut list = List::new(&live, issuer, directory)?.at_authority(Some(url)).restored();
+        let asked = list.refresh(contact, clock.now()).await;
+        refreshed = refreshed.and(asked);
+    }
+    match judge(&live, &presented.ids, clock.now()) {
+        // Whatever could not be asked besides: it is known.
+        Err(revoked @ ServerRefusal::Revoked(_)) => Err(revoked.into()),
+        judged => {
+            refreshed?;
+            Ok(judged?)
+        }
+    }
+}
+
+/// What a service that ran with this directory knew of these authorities' certificates. The lists may be stale by now: who is revoked
+/// stays revoked.
+fn complete_lists(issuers: &[Issuer], directory: &Path) -> LiveSet {
+    let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
+    for issuer in issuers {
+        let Ok(location) = issuer.distribution_point() else { continue };
+        ListFiles::new(directory, &location).recall(&live.only(&issuer.signs));
+    }
+    live
 }

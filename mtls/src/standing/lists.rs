@@ -17,7 +17,7 @@ use pki::{
 };
 use tokio::{
     task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{info, warn};
 use url::Url;
@@ -128,17 +128,21 @@ impl Lists {
 
     /// Asks for every list once: for a second at most where those that are kept are current, as then they would do.
     pub async fn refresh(&mut self) -> Result<(), RefreshError> {
-        let patience = if self.standing.is_current() { WITH_CURRENT } else { WITHOUT_CURRENT };
-        timeout(patience, self.ask()).await.unwrap_or(Err(RefreshError::Slow(patience)))
+        self.ask(if self.standing.is_current() { WITH_CURRENT } else { WITHOUT_CURRENT }).await
     }
 
-    /// Asks for every list once an interval, for ever.
-    pub async fn keep_current(mut self) {
+    /// Asks for every list once an interval, for ever, and ends connections when the lists are not current any more.
+    pub async fn keep_current(self) {
+        let standing = self.standing.clone();
+        // However seldom is asked, and however long an answer takes.
+        tokio::join!(self.keep_asking(), standing.watch_age());
+    }
+
+    async fn keep_asking(mut self) {
         let mut complained = false;
         loop {
             sleep(self.interval).await;
-            let asked = timeout(WITHOUT_CURRENT, self.ask()).await;
-            match asked.unwrap_or(Err(RefreshError::Slow(WITHOUT_CURRENT))) {
+            match self.ask(WITHOUT_CURRENT).await {
                 Ok(()) => complained = false,
                 // One line when it begins, not one for each attempt.
                 Err(error) if !std::mem::replace(&mut complained, true) => {
@@ -146,29 +150,29 @@ impl Lists {
                 }
                 Err(_) => {}
             }
-            self.standing.end_if_lapsed();
         }
     }
 
-    /// One connection for all lists that lie on one host.
-    async fn ask(&mut self) -> Result<(), RefreshError> {
-        let mut contact: Option<(Uri, Contact)> = None;
-        for list in &mut self.all {
-            let open = match contact.take() {
-                Some((uri, contact))
-                    if (uri.scheme(), uri.authority()) == (list.uri.scheme(), list.uri.authority()) =>
-                {
-                    contact
-                }
-                _ => Contact::open(&self.connector, &list.uri).await.map_err(|error| list.unfetched(&error))?,
-            };
-            let (_, open) = contact.insert((list.uri.clone(), open));
-            list.refresh(open, self.standing.now()).await?;
+    /// One connection for all lists that lie on one host. A list that cannot be had, or does not come, says nothing of the next one: each
+    /// has its share of the time that is left, and the first error is told when all were asked for.
+    async fn ask(&mut self, patience: Duration) -> Result<(), RefreshError> {
+        let Self { standing, authority, connector, all, .. } = self;
+        let deadline = Instant::now() + patience;
+        let mut lists_left = u32::try_from(all.len()).unwrap_or(u32::MAX);
+        let (mut contact, mut asked) = (None, Ok(()));
+        for list in all {
+            let share = deadline.saturating_duration_since(Instant::now()) / lists_left;
+            lists_left -= 1;
+            let refreshed = timeout(share, list.refresh_over(contact.take(), connector, standing.now())).await;
+            match refreshed.unwrap_or(Err(RefreshError::Slow(patience))) {
+                Ok(open) => contact = Some(open),
+                Err(error) => asked = asked.and(Err(error)),
+            }
             // What the authority has just said may be of itself; then nothing more is asked of whoever that is.
-            let itself = self.authority.check();
+            let itself = authority.check();
             itself.map_err(|source| RefreshError::Authority { url: list.uri.to_string(), source })?;
         }
-        Ok(())
+        asked
     }
 }
 
@@ -202,7 +206,7 @@ impl List {
     }
 
     /// What was in force when a client last ran, if that can be believed.
-    fn restored(self) -> Self {
+    pub(super) fn restored(self) -> Self {
         let Some(file) = &self.file else { return self };
         match files::read(file).map(|der| self.live.restore(&der)) {
             Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
@@ -210,6 +214,22 @@ impl List {
             Ok(Ok(_)) | Err(_) => {}
         }
         self
+    }
+
+    /// Asks for it over this connection, if that is to its host, and over another one otherwise.
+    async fn refresh_over(
+        &mut self,
+        open: Option<(Uri, Contact)>,
+        connector: &Connector,
+        now: Timestamp,
+    ) -> Result<(Uri, Contact), RefreshError> {
+        let is_here = |uri: &Uri| (uri.scheme(), uri.authority()) == (self.uri.scheme(), self.uri.authority());
+        let mut contact = match open {
+            Some((uri, contact)) if is_here(&uri) => contact,
+            _ => Contact::open(connector, &self.uri).await.map_err(|error| self.unfetched(&error))?,
+        };
+        self.refresh(&mut contact, now).await?;
+        Ok((self.uri.clone(), contact))
     }
 
     /// Asks for it, if it is another one than that in force.

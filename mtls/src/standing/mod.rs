@@ -21,10 +21,11 @@ use pki::{
 };
 use rustls::{ClientConfig, Error, RootCertStore, client::Resumption};
 use rustls_pki_types::CertificateDer;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub(crate) use self::authority::{AuthorityStanding, first_contact};
+pub(crate) use self::authority::{AuthorityStanding, Kept, first_contact};
 pub use self::{
     authority::FirstContactError,
     lists::{Lists, RefreshError},
@@ -41,6 +42,9 @@ use crate::{
     revocation::{LiveSet, Refusal},
     validation::PathValidator,
 };
+
+/// How often it is looked whether the lists are current.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to a server of which no current CRL says anything. One that is revoked is refused in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -184,6 +188,14 @@ impl ServerStanding {
         let registration = self.0.live.watch(Arc::clone(&ids), not_after);
         let watch = Watch::new(self.clone(), ids, registration, lapse);
         self.check(&presented.ids).map(|()| watch).map_err(refused)
+    }
+
+    /// Ends the open connections soon after the lists are not current any more; for ever.
+    async fn watch_age(&self) {
+        loop {
+            sleep(LOOK).await;
+            self.end_if_lapsed();
+        }
     }
 
     /// Ends every open connection if the lists are not current any more: then nothing is known of any server.

@@ -29,6 +29,8 @@ pub(crate) struct Lists(Arc<Mutex<Given>>);
 pub(crate) struct Given {
     pub(crate) root: Option<Vec<u8>>,
     pub(crate) servers: Option<Vec<u8>>,
+    /// Whoever asks for the list of servers waits in vain.
+    pub(crate) servers_never_come: bool,
     /// What was asked for, and how it was answered.
     pub(crate) asked: Vec<(String, StatusCode)>,
 }
@@ -60,6 +62,10 @@ impl Lists {
 }
 
 async fn answer(State(lists): State<Lists>, uri: Uri, headers: HeaderMap) -> Response {
+    let is_silent = lists.0.lock().unwrap().servers_never_come && uri.path() == SERVERS_CRL_PATH;
+    if is_silent {
+        std::future::pending::<()>().await;
+    }
     let mut given = lists.0.lock().unwrap();
     let list = match uri.path() {
         ROOT_CRL_PATH => given.root.clone(),
