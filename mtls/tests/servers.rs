@@ -369,6 +369,30 @@ async fn a_session_with_a_revoked_server_is_not_resumed() {
     }
 }
 
+/// The verifier, which asks for the dates, sees neither what is open nor sessions that are resumed.
+#[tokio::test]
+async fn what_was_begun_with_a_server_ends_when_its_certificate_expires() {
+    let machine = Machine::new();
+    let (hour, one) = (Duration::from_hours(1), machine.authority.server_of("one", Duration::from_hours(1)));
+    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(&machine.authority).await);
+    let (standing, mut kept) = machine.start(machine.options(&list_server));
+    kept.refresh().await.unwrap();
+    let polling = tokio::spawn(kept.keep_current());
+    let tls = machine.tls(&standing);
+    assert_eq!(connect(&tls, &standing, &server).await.unwrap(), HandshakeKind::Full);
+    let http = http(&machine.tls(&standing), &standing);
+    let mut streaming = ask(&http, server.url("/endless")).await.unwrap().into_body();
+    machine.clock.set(start().plus(hour));
+    assert_eq!(connect(&tls, &standing, &server).await.unwrap(), HandshakeKind::Resumed, "its last second");
+
+    machine.clock.set(start().plus(hour + Duration::from_secs(1)));
+    let failed = connect(&tls, &standing, &server).await.unwrap_err();
+    assert!(error_chain(failed.as_ref()).contains("Expired"), "{failed:?}");
+    let ended = end_of(&mut streaming).await;
+    assert!(error_chain(&ended).contains("Expired"), "{ended:?}");
+    polling.abort();
+}
+
 /// Makes a connection, reads until the session's ticket has come, and says how hands were shaken.
 async fn connect(tls: &ClientConfig, standing: &ServerStanding, server: &Server) -> Result<HandshakeKind, Failed> {
     use hyper_rustls::MaybeHttpsStream;

@@ -19,7 +19,7 @@ use pki::{
     certificate::{Fingerprint, VerifiedId},
     time::Timestamp,
 };
-use rustls::{ClientConfig, Error, RootCertStore, client::Resumption};
+use rustls::{CertificateError, ClientConfig, Error, RootCertStore, client::Resumption};
 use rustls_pki_types::CertificateDer;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +39,11 @@ use crate::{
     identity::{Identity, IdentityError},
     paths::VerifiedPaths,
     relying_party::{RelyingPartyError, issuers},
-    revocation::{LiveSet, Refusal},
+    revocation::{EndReason, LiveSet, Refusal},
     validation::PathValidator,
 };
 
-/// How often it is looked whether the lists are current.
+/// How often it is looked whose time is over.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// What happens to a server of which no current CRL says anything. One that is revoked is refused in any case.
@@ -187,13 +187,16 @@ impl ServerStanding {
         let (ids, not_after) = (Arc::clone(&presented.ids), presented.validity.not_after);
         let registration = self.0.live.watch(Arc::clone(&ids), not_after);
         let watch = Watch::new(self.clone(), ids, registration, lapse);
-        self.check(&presented.ids).map(|()| watch).map_err(refused)
+        self.check(&presented.ids).map_err(refused)?;
+        // Nor did anybody ask that of a session that was resumed.
+        if self.now() > not_after { Err(CertificateError::Expired.into()) } else { Ok(watch) }
     }
 
-    /// Ends the open connections soon after the lists are not current any more; for ever.
+    /// Ends open connections soon after their server's chain has expired, or the lists are not current any more; for ever.
     async fn watch_age(&self) {
         loop {
             sleep(LOOK).await;
+            self.0.live.end_overdue(EndReason::Expired, self.now());
             self.end_if_lapsed();
         }
     }

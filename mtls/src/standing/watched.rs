@@ -1,4 +1,4 @@
-//! A connector whose connections end when their server is revoked, and which asks about a server after each handshake: a resumed
+//! A connector whose connections end when their server is revoked or its certificate expires, and which asks about a server after each handshake: a resumed
 //! session skips the verifier, and during a full one the lists may have changed.
 //!
 //! It never connects by itself.
@@ -18,11 +18,12 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use pki::certificate::VerifiedId;
+use rustls::CertificateError;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::{ServerRefusal, ServerStanding};
-use crate::revocation::{Refusal, Registration};
+use crate::revocation::{EndReason, Refusal, Registration};
 
 /// A connector over which servers are asked about; made by [`ServerStanding::connector`].
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ pub(super) struct Watch {
     standing: ServerStanding,
     chain: Arc<[VerifiedId]>,
     /// For as long as the connection is open.
-    _registration: Registration,
+    registration: Registration,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     has_ended: bool,
 }
@@ -90,7 +91,7 @@ impl Watch {
                 () = lapse.cancelled() => {}
             }
         });
-        Self { standing, chain, _registration: registration, end, has_ended: false }
+        Self { standing, chain, registration, end, has_ended: false }
     }
 
     /// An error once the connection has to end.
@@ -99,9 +100,14 @@ impl Watch {
         if !self.has_ended {
             return Ok(());
         }
-        // A newer list may have come since it lapsed; the connection ends all the same.
-        let ended = || ServerRefusal::Unknown(Refusal::NoCrl(self.chain[0].issuer.clone()));
-        Err(io::Error::other(self.standing.check(&self.chain).err().unwrap_or_else(ended)))
+        if let Err(refusal) = self.standing.check(&self.chain) {
+            return Err(io::Error::other(refusal));
+        }
+        Err(match self.registration.end().reason() {
+            Some(EndReason::Expired) => io::Error::other(rustls::Error::from(CertificateError::Expired)),
+            // A newer list may have come since it lapsed; the connection ends all the same.
+            _ => io::Error::other(ServerRefusal::Unknown(Refusal::NoCrl(self.chain[0].issuer.clone()))),
+        })
     }
 }
 

@@ -109,6 +109,11 @@ impl Authority {
         self.sign(Profile::Server, name, hosts, self.now, DAY * 60)
     }
 
+    /// One that is good for so long.
+    pub(crate) fn server_of(&self, name: &str, lifetime: Duration) -> Issued {
+        self.sign(Profile::Server, name, Host::local(), self.now, lifetime)
+    }
+
     /// What the authority itself presents.
     pub(crate) fn own(&self) -> Issued {
         let key = KeyPair::generate().unwrap();
