@@ -276,6 +276,29 @@ async fn an_older_list_is_not_believed_again() {
     assert_revoked(visit(&machine, &standing, &server).await, "an older list was played again");
 }
 
+/// Two that run at once keep their lists in one place, and one of them hears of older ones.
+#[tokio::test]
+async fn an_older_list_does_not_take_the_place_of_what_another_process_has_kept() {
+    let machine = Machine::new();
+    let authority = &machine.authority;
+    let revoked = authority.server("revoked");
+    let (server, list_server) = (Server::presenting(&revoked).await, ListServer::of(authority).await);
+    let give = |number, revoked: &[&Issued]| {
+        list_server.lists.give(|given| given.servers = Some(authority.servers_crl(number, revoked)));
+    };
+    let options = machine.options(&list_server);
+    let (standing, mut kept) = machine.start(options.clone());
+    kept.refresh().await.unwrap();
+    give(3, &[&revoked]);
+    machine.start(options.clone()).1.refresh().await.unwrap();
+    give(2, &[]);
+    let refreshed = kept.refresh().await;
+    assert!(matches!(refreshed, Err(RefreshError::Install { source: InstallError::LowerNumber { .. }, .. })));
+    assert_revoked(visit(&machine, &standing, &server).await, "what is on the disk is known");
+    let (standing, _) = machine.start(options);
+    assert_revoked(visit(&machine, &standing, &server).await, "the older list was kept");
+}
+
 #[tokio::test]
 async fn an_open_connection_ends_when_its_server_is_revoked_and_no_other() {
     let machine = Machine::new();

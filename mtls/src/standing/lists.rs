@@ -207,11 +207,8 @@ impl List {
 
     /// What was in force when a client last ran, if that can be believed.
     pub(super) fn restored(self) -> Self {
-        let Some(file) = &self.file else { return self };
-        match files::read(file).map(|der| self.live.restore(&der)) {
-            Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
-            Err(error) if !error.is_missing() => warn!(%error, "the stored CRL cannot be read"),
-            Ok(Ok(_)) | Err(_) => {}
+        if let Some(file) = &self.file {
+            restore(&self.live, file);
         }
         self
     }
@@ -258,6 +255,10 @@ impl List {
         let install = move || {
             let der =
                 der_of(list).map_err(|error| RefreshError::Fetch { url: url.clone(), cause: error.to_string() })?;
+            // Another process may have kept a newer one meanwhile.
+            if let Some(file) = &file {
+                restore(&live, file);
+            }
             let installed =
                 live.install(&der, now).map_err(|source| RefreshError::Install { url: url.clone(), source })?;
             if let Installed::Replaced { number, revoked, ended, .. } = installed {
@@ -278,6 +279,16 @@ impl List {
 
     fn unfetched(&self, error: &(dyn std::error::Error + 'static)) -> RefreshError {
         RefreshError::Fetch { url: self.uri.to_string(), cause: error_chain(error) }
+    }
+}
+
+fn restore(live: &LiveSet, file: &Path) {
+    match files::read(file).map(|der| live.restore(&der)) {
+        // What could not be kept is in force all the same.
+        Ok(Ok(_) | Err(InstallError::LowerNumber { .. })) => {}
+        Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
+        Err(error) if !error.is_missing() => warn!(%error, "the stored CRL cannot be read"),
+        Err(_) => {}
     }
 }
 
