@@ -6,14 +6,15 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # What is checked and tested is what ships: fully static programs. That takes a target of its own, because compiler plugins cannot be
 # static; and one build serves `check`, `test` and the images of the tests.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
-check test soak dist images bench bench-quick: export CARGO_BUILD_TARGET = $(HOST)
-check test soak dist images bench bench-quick: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
+check test test-fast soak dist images bench bench-quick: export CARGO_BUILD_TARGET = $(HOST)
+check test test-fast soak dist images bench bench-quick: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
 
-.PHONY: help setup build check test soak demo fuzz dist images bench bench-quick
+.PHONY: help setup build check test test-fast soak demo fuzz dist images bench bench-quick
 
 help:
 	@echo 'make demo    build everything and watch it work, with real processes'
 	@echo 'make test    everything that has to hold, make check included'
+	@echo 'make test-fast  the tests without containers, on what is installed'
 	@echo 'make soak    revoke busy clients in bad weather, SOAK_ROUNDS=500 times: no answer after "enforced"; SOAK_SEED repeats a run (root can cut services off)'
 	@echo 'make check   format, lints, dependency direction, documentation, balancer configuration'
 	@echo 'make dist    the three programs, static and stripped, in target/dist'
@@ -39,7 +40,14 @@ check: setup
 
 test: check build
 	@scripts/setup-linter.sh
-	cargo test --workspace --locked
+	cargo test --workspace --locked --no-run
+	scripts/test.sh
+
+# For every day: what is installed is taken as it is, and nothing runs in containers.
+test-fast:
+	cargo build --workspace --examples --locked
+	cargo test --workspace --locked --no-run
+	scripts/test.sh --fast
 
 # Not a part of `make test`: it takes ten minutes and more.
 soak: setup

@@ -30,7 +30,8 @@ struct Daemon(Child);
 
 impl Daemon {
     fn start(directory: &Path) -> Self {
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+        let any = "127.0.0.1:0";
+        let arguments = ["serve", "--listen", any, "--http-listen", any, "--ops-listen", any];
         let mut child = ca_daemon(directory, &arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut ready = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
@@ -110,7 +111,7 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
     run(directory, &["revoke", "--issued-after", "2020-01-01", "--issued-before", "2020-01-02"], 3, &["no valid"]);
     run(directory, &["revoke", "client_4", "--issued-before", "10h"], 3, &["no valid"]);
     run(directory, &["revoke", "--token", "00000000000a"], 3, &["there is no token"]);
-    run(directory, &["revoke", "client_4", "--issued-after", "1h"], 0, &["revoked client_4", "in CRL number "]);
+    let any = "127.0.0.1:0";
     let second = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
     run(directory, &second, 1, &["another ca-daemon already serves"]);
     // Killed, it leaves its socket behind.

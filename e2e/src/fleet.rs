@@ -1,10 +1,13 @@
 //! The fleet: which processes there are, and where they lie and listen.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use serde_json::Value;
@@ -15,6 +18,9 @@ use crate::{
     network::Network,
     process::{Output, Process, binary, interrupt_when, run, wait_until},
 };
+
+/// The port that says that an address is taken; nothing else listens there.
+const RESERVED: u16 = 8400;
 
 /// An authority, services, a balancer and clients in a directory of their own, on a loopback address of their own.
 ///
@@ -390,12 +396,20 @@ fn http_get(url: &str) -> (u16, String) {
     (status.parse().unwrap_or(0), body.to_owned())
 }
 
-/// A loopback address that no other fleet uses, in this process or another.
+/// A loopback address that no other fleet uses, in this process or another: whoever has it listens on a port of it until the process
+/// ends.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let index = NEXT.fetch_add(1, Ordering::Relaxed);
-    let process = std::process::id();
-    let [_, _, high, low] = process.to_be_bytes();
-    let number = u8::try_from(index % 250 + 2).expect("it is at most 251");
-    Ipv4Addr::new(127, 64 | high & 0x3f, low, number)
+    static TAKEN: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
+    // Processes begin at different ones, so that hardly anybody has to look twice.
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    loop {
+        let index = NEXT.fetch_add(1, Ordering::Relaxed);
+        let number = u8::try_from(index % 250 + 2).expect("it is at most 251");
+        let address = Ipv4Addr::new(127, 64 | high & 0x3f, low, number);
+        if let Ok(listener) = TcpListener::bind((address, RESERVED)) {
+            TAKEN.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+            return address;
+        }
+    }
 }

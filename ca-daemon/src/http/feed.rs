@@ -218,6 +218,8 @@ pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Bod
     let pem = pem.map_err(|_| HttpError::HandedOverTooLarge)?;
     let crls = authority::read_pem(&pem)?;
     drop(pem);
+    // Before it is committed as well: whoever finds these revocations in the database is to know where they came from.
+    app.feed.note_taken_back();
     app.authority.take_back(crls).await?;
     app.feed.note_taken_back();
     Ok(StatusCode::NO_CONTENT.into_response())
