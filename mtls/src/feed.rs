@@ -289,7 +289,8 @@ impl Feed {
             Ok(()) => info!(authority = %self.authority, "said goodbye to the authority"),
             Err(error) => warn!(
                 %error, authority = %self.authority,
-                "the authority did not hear the goodbye, and expects this relying party until the next one is started in its directory"
+                "the authority may not have heard the goodbye; then it expects this relying party until the next one is started in its \
+                 directory"
             ),
         }
         self.instance.left(said.is_ok()).await;

@@ -169,7 +169,8 @@ impl Instance {
         self.keep().await && is_registered
     }
 
-    /// Whether the goodbye has arrived. If not, the next run takes the place of this one.
+    /// Whether it is known that the goodbye has arrived. If not, the authority may expect this run all the same, or may not: the next run
+    /// takes its place, and lets nobody in before.
     pub(crate) async fn left(&self, has_arrived: bool) {
         if has_arrived {
             let file = self.0.file.clone();
@@ -177,9 +178,6 @@ impl Instance {
             if let Err(error) = removed {
                 warn!(%error, "the secret of a run that is over stays on the disk; it is of no use to anybody");
             }
-        } else {
-            self.state().is_leaving = false;
-            self.keep().await;
         }
     }
 

@@ -143,6 +143,31 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
     eventually("what was replaced is forgotten", || lines(1)).await;
 }
 
+/// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
+#[tokio::test]
+async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
+        .await;
+    eventually("it is ready", || first.is_ready(start())).await;
+    server.lose_goodbyes();
+    let (id, _) = server.opened_last().unwrap();
+    first.party.goodbye().await;
+    assert_eq!(server.goodbyes(), [id]);
+    assert!(first.is_unregistered());
+    first.kill().await;
+
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
+    assert!(second.has_lists() && second.is_unregistered());
+    second.kill().await;
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it is registered", || third.is_ready(start())).await;
+    assert!(server.opened_last().unwrap().1.contains(&id), "in the place of the first, if that is still expected");
+}
+
 /// Lists may still be had from elsewhere: that does not put it into the account.
 #[tokio::test]
 async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {

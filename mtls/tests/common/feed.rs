@@ -45,6 +45,8 @@ struct Heard {
     feeds: Vec<(InstanceId, Vec<InstanceId>)>,
     confirmations: Vec<Value>,
     goodbyes: Vec<InstanceId>,
+    /// Whether nobody hears that a goodbye has arrived.
+    loses_goodbyes: bool,
     /// Whether there is no feed to be had.
     is_closed: bool,
     /// What is served beside the feed, by path.
@@ -116,6 +118,11 @@ impl FeedServer {
     /// No feed is to be had until it is opened again; those that are open go on.
     pub(crate) fn close(&self, is_closed: bool) {
         self.heard.lock().unwrap().is_closed = is_closed;
+    }
+
+    /// Goodbyes arrive, and those who say them do not hear of it.
+    pub(crate) fn lose_goodbyes(&self) {
+        self.heard.lock().unwrap().loses_goodbyes = true;
     }
 
     /// Ends the feeds that are open.
@@ -229,8 +236,10 @@ fn instance(headers: &HeaderMap) -> InstanceId {
     InstanceId::of(&Secret::from_bearer(headers[INSTANCE_HEADER].to_str().unwrap()).unwrap())
 }
 
-async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) {
-    heard.lock().unwrap().goodbyes.push(instance(&headers));
+async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) -> StatusCode {
+    let mut heard = heard.lock().unwrap();
+    heard.goodbyes.push(instance(&headers));
+    if heard.loses_goodbyes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
 }
 
 async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) {
