@@ -448,7 +448,12 @@ impl Feed {
         warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
         let files: Vec<_> =
             self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
-        let read = move || files.iter().filter_map(|file| files::read(file).ok()).map(|der| pem::crl(&der)).collect();
+        // The authority takes all of them, or none: what is damaged, or of another authority, would keep the others away.
+        let live = self.live.clone();
+        let read = move || {
+            let lists = files.iter().filter_map(|file| files::read(file).ok());
+            lists.filter(|der| live.identify(der).is_ok()).map(|der| pem::crl(&der)).collect()
+        };
         let text: String = spawn_blocking(read).await.expect("reading files does not panic");
         self.post(HAND_OVER_PATH, PEM, text.into_bytes(), HAND_OVER_TIMEOUT).await
     }

@@ -93,6 +93,22 @@ async fn nothing_is_given_up_before_the_authority_knows_it() {
     assert_eq!(scene.log.lines(&["WARN", "lacks revocations"]).len(), 1, "{:?}", scene.log.lines(&["CRL"]));
 }
 
+/// The authority takes back all of what it gets, or none of it.
+#[tokio::test]
+async fn what_is_damaged_on_the_disk_does_not_keep_the_rest_from_being_handed_over() {
+    let (scene, _relying_party, _tasks) = Scene::with_feed(false).await;
+    let delta = pki::certificate::Fingerprint::of(scene.url().as_bytes()).short() + ".delta.crl";
+    let delta = scene.surroundings.crl_directory.path().join(delta);
+    eventually("the delta is kept", || delta.exists()).await;
+    std::fs::write(&delta, Authority::new().delta(6, 5, &[])).unwrap();
+    scene.server.vouch_from(None);
+    scene.publish(20, 20, &[], &[]);
+    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
+    let handed_over = &scene.server.handed_over()[0];
+    assert!(handed_over.contains(&pem::crl(&scene.signed[0])));
+    assert_eq!(handed_over.matches("BEGIN X509 CRL").count(), 2, "and the root's list");
+}
+
 #[tokio::test]
 async fn what_has_ended_leaves_the_list_at_the_authoritys_word() {
     let (scene, relying_party, _tasks) = Scene::with_feed(false).await;

@@ -378,7 +378,7 @@ impl LiveSet {
     }
 
     /// Whose list this is, and its number, be it complete or a delta.
-    pub(super) fn identify(&self, list: &[u8]) -> Result<(IssuerId, CrlNumber), CrlVerifyError> {
+    pub(crate) fn identify(&self, list: &[u8]) -> Result<(IssuerId, CrlNumber), CrlVerifyError> {
         let identity = |list: &VerifiedList<'_>| (list.issuer().clone(), list.number());
         self.verify(|issuer| match VerifiedCrl::verify(list, issuer) {
             // What a delta says in the place of a complete list.
