@@ -410,7 +410,7 @@ impl Feed {
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
         };
         let word = serde_json::to_vec(&confirmation).map_err(|error| FeedError::Line(error.to_string()))?;
-        self.instance.confirming(admits_until);
+        let lead = self.instance.confirming(admits_until);
         match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
             Err(error) if error.is_conflict() && !self.has_handed_over => {
                 // Once in a connection: whoever does not believe it then will not believe it later.
@@ -421,7 +421,7 @@ impl Feed {
             answered => answered,
         }
         .or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
-        self.instance.confirmed(admits_until).await;
+        self.instance.confirmed(admits_until, lead).await;
         debug!(?confirmation, "confirmed");
         Ok(())
     }

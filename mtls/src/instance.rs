@@ -23,7 +23,7 @@ use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Lead},
     files::{self, Access, FileError},
     random,
     revocation::{Barrier, EndReason, LiveSet},
@@ -70,6 +70,8 @@ struct State {
     is_leaving: bool,
     /// Until when it may admit clients without the feed.
     until: Option<Timestamp>,
+    /// That of the clock when it was said.
+    lead: Lead,
     /// Those who ended without a goodbye and may still be in the account, the latest at the end.
     predecessors: Vec<Run>,
 }
@@ -91,12 +93,13 @@ impl Instance {
         let mut predecessors = read(&file);
         predecessors.drain(..predecessors.len().saturating_sub(MAX_PREDECESSORS));
         let until = predecessors.iter().filter_map(|run| run.until).max();
+        let lead = clock.lead();
         let instance = Self(Arc::new(Shared {
             secret: Secret::from_octets(random::octets()),
             file,
             live,
             clock,
-            state: Mutex::new(State { until, predecessors, ..State::default() }),
+            state: Mutex::new(State { until, lead, predecessors, ..State::default() }),
             writing: Mutex::default(),
             _lock: lock,
         }));
@@ -140,19 +143,29 @@ impl Instance {
         self.look();
     }
 
-    /// It is about to say until when it admits clients; whether that arrives is not known yet.
-    pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) {
+    /// It is about to say until when it admits clients; whether that arrives is not known yet. The lead of the clock by which it is said.
+    pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) -> Lead {
+        let lead = self.0.clock.lead();
         let mut state = self.state();
         if let (Some(until), Some(said)) = (state.until, admits_until) {
             state.until = Some(until.min(said));
         }
+        lead
     }
 
     /// The authority has heard until when it admits clients.
-    pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>) {
+    pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>, lead: Lead) {
         let Some(said) = admits_until else { return };
-        let before = self.state().until.replace(said);
-        if before != Some(said) {
+        let is_new = {
+            let mut state = self.state();
+            let is_new = state.until.replace(said) != Some(said);
+            if is_new {
+                // Not where the same is said again: the clock may have been set back since.
+                state.lead = lead;
+            }
+            is_new
+        };
+        if is_new {
             self.keep().await;
         }
     }
@@ -197,7 +210,10 @@ impl Instance {
     fn look(&self) {
         // Under the lock, so that the last look is what counts.
         let state = self.state();
-        let may_admit = state.is_connected || state.until.is_some_and(|until| self.0.clock.now() <= until);
+        // What was said does not last longer because the clock was set back.
+        let set_back = self.0.clock.lead().set_back_since(state.lead);
+        let may_admit =
+            state.is_connected || state.until.is_some_and(|until| self.0.clock.now() <= until.minus(set_back));
         if may_admit && !state.is_leaving {
             if self.0.live.unbar(|barrier| *barrier == Barrier::Unregistered) {
                 info!("registered with the authority: clients are let in");

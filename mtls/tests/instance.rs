@@ -185,6 +185,36 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     eventually("it is not registered any more", || run.is_unregistered()).await;
 }
 
+/// The authority's clock goes on all the same.
+#[tokio::test]
+async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let run = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
+        .await;
+    eventually("it is ready", || run.is_ready(start())).await;
+    drop(server);
+    let hour = Duration::from_hours(1);
+    surroundings.clock.pass(hour * 23);
+    surroundings.clock.set(start());
+    // Newer lists come by polls, and are good for longer.
+    let later = start().plus(DAY * 2);
+    publisher.publish(|published| {
+        published.issuing = authority.crl_between(2, start(), later, &[]);
+        published.root = authority.root_crl_between(2, start(), later, &[]);
+    });
+    eventually("newer lists are in force", || {
+        run.live().freshness().iter().all(|list| list.admits_until == Some(later))
+    })
+    .await;
+    surroundings.clock.pass(hour);
+    assert!(run.is_ready(surroundings.clock.now()));
+    surroundings.clock.pass(Duration::from_secs(1));
+    eventually("it is not registered any more", || run.is_unregistered()).await;
+}
+
 /// Polls may go on bringing newer lists, which say nothing of how long the authority expects a service.
 #[tokio::test]
 async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_more() {

@@ -10,6 +10,7 @@ use std::sync::{
 use pki::{
     certificate::{IssuerId, VerifiedId},
     crl::CrlNumber,
+    time::Timestamp,
 };
 
 /// A reason to let nobody in.
@@ -28,6 +29,17 @@ pub enum Barrier {
         issuer: IssuerId,
         /// The number that exists.
         announced: CrlNumber,
+    },
+    /// The clock shows a time from before the list in force was signed.
+    #[error(
+        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the clock, and have it kept \
+         right"
+    )]
+    ClockBehind {
+        /// Whose list.
+        issuer: IssuerId,
+        /// When it was signed.
+        this_update: Timestamp,
     },
 }
 

@@ -153,6 +153,7 @@ impl Keeper {
         let Channels { announced, progress, recovered, metrics } = channels;
         let link = origin.link.clone();
         // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
+        live.note_lead(clock.lead());
         let restored = files.restore(&live);
         // Where somebody can be asked, nothing that is enforced is given up without.
         let live = if link.is_some() { live.with_losses(Losses::Refused) } else { live };
@@ -388,6 +389,7 @@ impl Keeper {
 
     /// Verifying a signature over a long list does not belong on an async thread, and nor does freeing one.
     async fn apart(&self, live: LiveSet, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
+        live.note_lead(self.clock.lead());
         let (announced, now) = (self.announced.borrow().clone(), self.clock.now());
         let install = move || (lists.put_in_force(&live, announced.as_ref(), now), lists);
         spawn_blocking(install).await.expect("installing a CRL does not panic")
