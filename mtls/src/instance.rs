@@ -91,7 +91,11 @@ impl Instance {
         let lock = files::lock_directory(directory)?.ok_or_else(|| InstanceError::Underway(directory.to_owned()))?;
         let file = directory.join(FILE);
         let mut predecessors = read(&file);
-        predecessors.drain(..predecessors.len().saturating_sub(MAX_PREDECESSORS));
+        while predecessors.len() > MAX_PREDECESSORS {
+            // The authority has mostly never heard of those that said nothing.
+            let place = predecessors.iter().position(|run| run.until.is_none()).unwrap_or_default();
+            predecessors.remove(place);
+        }
         let until = predecessors.iter().filter_map(|run| run.until).max();
         let lead = clock.lead();
         let instance = Self(Arc::new(Shared {

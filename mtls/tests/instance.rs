@@ -143,6 +143,31 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
     eventually("what was replaced is forgotten", || lines(1)).await;
 }
 
+/// It crashes again and again while the authority is down.
+#[tokio::test]
+async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
+    let file = surroundings.crl_directory.path().join("instance");
+    eventually("it has said until when it admits clients", || {
+        fs::read_to_string(&file).is_ok_and(|text| text.contains(' '))
+    })
+    .await;
+    eventually("it is ready", || first.is_ready(start())).await;
+    let (id, _) = server.opened_last().unwrap();
+    first.kill().await;
+    for _ in 0..20 {
+        Run::begin(&authority, &surroundings, &nowhere()).await.kill().await;
+    }
+    let last = Run::begin(&authority, &surroundings, &server.url()).await;
+    assert!(last.is_ready(start()), "as long as the first is expected");
+    eventually("it is registered", || server.requests().0 == 2).await;
+    let (_, predecessors) = server.opened_last().unwrap();
+    assert!(predecessors.contains(&id) && predecessors.len() == 16, "{predecessors:?}");
+}
+
 /// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
 #[tokio::test]
 async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
