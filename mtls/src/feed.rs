@@ -415,7 +415,13 @@ impl Feed {
             Err(error) if error.is_conflict() && !self.has_handed_over => {
                 // Once in a connection: whoever does not believe it then will not believe it later.
                 self.has_handed_over = true;
-                self.hand_over().await?;
+                match self.hand_over().await {
+                    // It would not take them in another connection either.
+                    Err(error @ FeedError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, .. }) => {
+                        warn!(%error, authority = %self.authority, "the authority does not take the CRLs back");
+                    }
+                    handed_over => handed_over?,
+                }
                 self.post(CONFIRM_PATH, JSON, word, CONFIRM_TIMEOUT).await
             }
             answered => answered,
