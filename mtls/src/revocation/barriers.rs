@@ -13,6 +13,8 @@ use pki::{
     time::Timestamp,
 };
 
+use super::Location;
+
 /// A reason to let nobody in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Barrier {
@@ -30,6 +32,9 @@ pub enum Barrier {
         /// The number that exists.
         announced: CrlNumber,
     },
+    /// A place that lists were said to come from has brought none yet.
+    #[error("no CRL has come from {0} yet, so it is not known whom that revokes")]
+    NothingFrom(Location),
     /// The clock shows a time from before the list in force was signed.
     #[error(
         "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the clock, and have it kept \
@@ -48,6 +53,7 @@ impl Barrier {
     fn replaces(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Behind { issuer: one, .. }, Self::Behind { issuer: other, .. }) => one == other,
+            (Self::NothingFrom(one), Self::NothingFrom(other)) => one == other,
             (Self::Unregistered, Self::Unregistered) | (Self::OwnCertificate(_), Self::OwnCertificate(_)) => true,
             _ => false,
         }
