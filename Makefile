@@ -45,6 +45,7 @@ test: check build
 
 # For every day: what is installed is taken as it is, and nothing runs in containers.
 test-fast:
+	@scripts/setup-linter.sh
 	cargo build --workspace --examples --locked
 	cargo test --workspace --locked --no-run
 	scripts/test.sh --fast

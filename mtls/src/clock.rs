@@ -4,15 +4,18 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use pki::time::Timestamp;
 use rustls::time_provider::TimeProvider;
 use rustls_pki_types::UnixTime;
+
+/// A moment of the clock that nobody can set.
+static STEADY: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A source of the current time; clones tell the same time.
 #[derive(Clone, Debug)]
@@ -21,8 +24,34 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    /// Seconds since 1970-01-01 UTC.
-    Manual(Arc<AtomicI64>),
+    Manual(Arc<Hands>),
+}
+
+#[derive(Debug)]
+struct Hands {
+    /// Since 1970-01-01 UTC.
+    seconds: AtomicI64,
+    /// By how many seconds it was ever set forward, and back.
+    lead: AtomicI64,
+}
+
+/// How far a clock is ahead of one that nobody can set, in milliseconds. Time that passes does not change it, and setting the clock does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lead(i64);
+
+impl Lead {
+    pub(crate) fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    pub(crate) fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// How far the clock was set back since it had the earlier lead.
+    pub(crate) fn set_back_since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(earlier.0.saturating_sub(self.0)).unwrap_or(0))
+    }
 }
 
 impl Clock {
@@ -35,7 +64,8 @@ impl Clock {
     /// A clock that stands still until it is [`set`](Self::set).
     #[must_use]
     pub fn manual(now: Timestamp) -> Self {
-        Self(Source::Manual(Arc::new(AtomicI64::new(now.unix()))))
+        let hands = Hands { seconds: AtomicI64::new(now.unix()), lead: AtomicI64::new(0) };
+        Self(Source::Manual(Arc::new(hands)))
     }
 
     /// The current time.
@@ -47,14 +77,36 @@ impl Clock {
                 let now = UnixTime::now().as_secs();
                 Timestamp::from_unix(i64::try_from(now).unwrap_or(i64::MAX))
             }
-            Source::Manual(seconds) => Timestamp::from_unix(seconds.load(Ordering::Relaxed)),
+            Source::Manual(hands) => Timestamp::from_unix(hands.seconds.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// How far it is ahead of a clock that nobody can set.
+    pub(crate) fn lead(&self) -> Lead {
+        match &self.0 {
+            Source::System => {
+                let steady = STEADY.elapsed();
+                #[expect(clippy::disallowed_methods, reason = "this is the edge at which time enters")]
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+                Lead(millis(now) - millis(steady))
+            }
+            Source::Manual(hands) => Lead(hands.lead.load(Ordering::Relaxed).saturating_mul(1000)),
         }
     }
 
     /// Sets a manual clock and all its clones; the system's clock is left alone.
     pub fn set(&self, now: Timestamp) {
-        if let Source::Manual(seconds) = &self.0 {
-            seconds.store(now.unix(), Ordering::Relaxed);
+        if let Source::Manual(hands) = &self.0 {
+            let before = hands.seconds.swap(now.unix(), Ordering::Relaxed);
+            hands.lead.fetch_add(now.unix() - before, Ordering::Relaxed);
+        }
+    }
+
+    /// Has time pass by a manual clock and all its clones, which sets none of them; the system's clock is left alone.
+    pub fn pass(&self, time: Duration) {
+        if let Source::Manual(hands) = &self.0 {
+            hands.seconds.store(self.now().plus(time).unix(), Ordering::Relaxed);
         }
     }
 }

@@ -289,7 +289,8 @@ impl Feed {
             Ok(()) => info!(authority = %self.authority, "said goodbye to the authority"),
             Err(error) => warn!(
                 %error, authority = %self.authority,
-                "the authority did not hear the goodbye, and expects this relying party until the next one is started in its directory"
+                "the authority may not have heard the goodbye; then it expects this relying party until the next one is started in its \
+                 directory"
             ),
         }
         self.instance.left(said.is_ok()).await;
@@ -409,18 +410,24 @@ impl Feed {
             open_connections: u64::try_from(self.live.open_connections()).unwrap_or(u64::MAX),
         };
         let word = serde_json::to_vec(&confirmation).map_err(|error| FeedError::Line(error.to_string()))?;
-        self.instance.confirming(admits_until);
+        let lead = self.instance.confirming(admits_until);
         match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
             Err(error) if error.is_conflict() && !self.has_handed_over => {
                 // Once in a connection: whoever does not believe it then will not believe it later.
                 self.has_handed_over = true;
-                self.hand_over().await?;
+                match self.hand_over().await {
+                    // It would not take them in another connection either.
+                    Err(error @ FeedError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, .. }) => {
+                        warn!(%error, authority = %self.authority, "the authority does not take the CRLs back");
+                    }
+                    handed_over => handed_over?,
+                }
                 self.post(CONFIRM_PATH, JSON, word, CONFIRM_TIMEOUT).await
             }
             answered => answered,
         }
         .or_else(|error| if error.is_conflict() { Ok(()) } else { Err(error) })?;
-        self.instance.confirmed(admits_until).await;
+        self.instance.confirmed(admits_until, lead).await;
         debug!(?confirmation, "confirmed");
         Ok(())
     }
@@ -447,7 +454,12 @@ impl Feed {
         warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
         let files: Vec<_> =
             self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
-        let read = move || files.iter().filter_map(|file| files::read(file).ok()).map(|der| pem::crl(&der)).collect();
+        // The authority takes all of them, or none: what is damaged, or of another authority, would keep the others away.
+        let live = self.live.clone();
+        let read = move || {
+            let lists = files.iter().filter_map(|file| files::read(file).ok());
+            lists.filter(|der| live.identify(der).is_ok()).map(|der| pem::crl(&der)).collect()
+        };
         let text: String = spawn_blocking(read).await.expect("reading files does not panic");
         self.post(HAND_OVER_PATH, PEM, text.into_bytes(), HAND_OVER_TIMEOUT).await
     }

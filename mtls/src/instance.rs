@@ -18,15 +18,12 @@ use pki::{
     token::Secret,
     wire::MAX_PREDECESSORS,
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep},
-};
+use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Lead},
     files::{self, Access, FileError},
     random,
     revocation::{Barrier, EndReason, LiveSet},
@@ -72,17 +69,11 @@ struct State {
     is_registered: bool,
     is_leaving: bool,
     /// Until when it may admit clients without the feed.
-    until: Option<Until>,
+    until: Option<Timestamp>,
+    /// That of the clock when it was said.
+    lead: Lead,
     /// Those who ended without a goodbye and may still be in the account, the latest at the end.
     predecessors: Vec<Run>,
-}
-
-/// A moment that the authority was told. Its clock goes on where the one of this machine is set back, so how long it is until then is
-/// taken when that was learned, and measured.
-#[derive(Clone, Copy, Debug)]
-struct Until {
-    said: Timestamp,
-    latest: Instant,
 }
 
 /// A run that is over, as the file has it.
@@ -93,17 +84,6 @@ struct Run {
     until: Option<Timestamp>,
 }
 
-impl Until {
-    fn learned(said: Timestamp, clock: &Clock) -> Self {
-        // That second is included.
-        Self { said, latest: Instant::now() + said.since(clock.now()) + Duration::from_secs(1) }
-    }
-
-    fn is_over(self, clock: &Clock) -> bool {
-        clock.now() > self.said || Instant::now() > self.latest
-    }
-}
-
 impl Instance {
     /// Begins a run in this directory. Nobody is let in before the authority knows of it, unless one that ran here before is still in the
     /// account.
@@ -111,15 +91,19 @@ impl Instance {
         let lock = files::lock_directory(directory)?.ok_or_else(|| InstanceError::Underway(directory.to_owned()))?;
         let file = directory.join(FILE);
         let mut predecessors = read(&file);
-        predecessors.drain(..predecessors.len().saturating_sub(MAX_PREDECESSORS));
+        while predecessors.len() > MAX_PREDECESSORS {
+            // The authority has mostly never heard of those that said nothing.
+            let place = predecessors.iter().position(|run| run.until.is_none()).unwrap_or_default();
+            predecessors.remove(place);
+        }
         let until = predecessors.iter().filter_map(|run| run.until).max();
-        let until = until.map(|said| Until::learned(said, &clock));
+        let lead = clock.lead();
         let instance = Self(Arc::new(Shared {
             secret: Secret::from_octets(random::octets()),
             file,
             live,
             clock,
-            state: Mutex::new(State { until, predecessors, ..State::default() }),
+            state: Mutex::new(State { until, lead, predecessors, ..State::default() }),
             writing: Mutex::default(),
             _lock: lock,
         }));
@@ -163,24 +147,25 @@ impl Instance {
         self.look();
     }
 
-    /// It is about to say until when it admits clients; whether that arrives is not known yet.
-    pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) {
+    /// It is about to say until when it admits clients; whether that arrives is not known yet. The lead of the clock by which it is said.
+    pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) -> Lead {
+        let lead = self.0.clock.lead();
         let mut state = self.state();
-        if let (Some(until), Some(said)) = (state.until, admits_until)
-            && said < until.said
-        {
-            state.until = Some(Until::learned(said, &self.0.clock));
+        if let (Some(until), Some(said)) = (state.until, admits_until) {
+            state.until = Some(until.min(said));
         }
+        lead
     }
 
     /// The authority has heard until when it admits clients.
-    pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>) {
+    pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>, lead: Lead) {
         let Some(said) = admits_until else { return };
         let is_new = {
             let mut state = self.state();
-            let is_new = state.until.is_none_or(|until| until.said != said);
+            let is_new = state.until.replace(said) != Some(said);
             if is_new {
-                state.until = Some(Until::learned(said, &self.0.clock));
+                // Not where the same is said again: the clock may have been set back since.
+                state.lead = lead;
             }
             is_new
         };
@@ -201,7 +186,8 @@ impl Instance {
         self.keep().await && is_registered
     }
 
-    /// Whether the goodbye has arrived. If not, the next run takes the place of this one.
+    /// Whether it is known that the goodbye has arrived. If not, the authority may expect this run all the same, or may not: the next run
+    /// takes its place, and lets nobody in before.
     pub(crate) async fn left(&self, has_arrived: bool) {
         if has_arrived {
             let file = self.0.file.clone();
@@ -209,9 +195,6 @@ impl Instance {
             if let Err(error) = removed {
                 warn!(%error, "the secret of a run that is over stays on the disk; it is of no use to anybody");
             }
-        } else {
-            self.state().is_leaving = false;
-            self.keep().await;
         }
     }
 
@@ -231,7 +214,10 @@ impl Instance {
     fn look(&self) {
         // Under the lock, so that the last look is what counts.
         let state = self.state();
-        let may_admit = state.is_connected || state.until.is_some_and(|until| !until.is_over(&self.0.clock));
+        // What was said does not last longer because the clock was set back.
+        let set_back = self.0.clock.lead().set_back_since(state.lead);
+        let may_admit =
+            state.is_connected || state.until.is_some_and(|until| self.0.clock.now() <= until.minus(set_back));
         if may_admit && !state.is_leaving {
             if self.0.live.unbar(|barrier| *barrier == Barrier::Unregistered) {
                 info!("registered with the authority: clients are let in");
@@ -251,10 +237,7 @@ impl Instance {
         let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
             let state = self.state();
-            let own = Run {
-                secret: self.0.secret.clone(),
-                until: state.until.filter(|_| state.is_registered).map(|until| until.said),
-            };
+            let own = Run { secret: self.0.secret.clone(), until: state.until.filter(|_| state.is_registered) };
             let mut text = Zeroizing::new(String::new());
             for run in state.predecessors.iter().chain([&own]) {
                 text.push_str(&run.secret.to_bearer());

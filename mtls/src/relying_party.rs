@@ -32,8 +32,8 @@ use crate::{
     metrics::Metrics,
     proxy::ProxyFrom,
     revocation::{
-        Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Settling, Source,
-        StalenessLog,
+        Barrier, Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Settling,
+        Source, StalenessLog,
     },
     server,
     sessions::Sessions,
@@ -150,6 +150,8 @@ impl RelyingParty {
                 issuers.iter().map(point).collect::<Result<_, RelyingPartyError>>()?
             }
             CrlLocations::Given(locations) => {
+                // Whose list a place has is not known before it comes, and it may revoke somebody whom the others do not.
+                locations.iter().cloned().map(Barrier::NothingFrom).for_each(|barrier| _ = live.bar(barrier));
                 locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
             }
         };

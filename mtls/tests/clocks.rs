@@ -99,3 +99,55 @@ async fn an_hour_behind_no_revocation_arrives_until_the_clock_is_set() {
     assert_eq!(client(&authority, &new).get(service.address).await.status, 200);
     assert_eq!(refused(), 1, "one line, however often it was asked for");
 }
+
+/// What time the clock shows does not tell how much of it has passed.
+#[tokio::test]
+async fn a_list_is_not_good_for_longer_because_the_clock_was_set_back() {
+    let (publisher, log) = (Publisher::start().await, Log::capture());
+    let authority = publisher.authority();
+    let (service, _tasks) = service(&authority, Clock::manual(start())).await;
+    let ready = |at| service.live().ready(at);
+    eventually("its CRLs are in force", || ready(start()).is_ok()).await;
+    publisher.goes_down().await;
+    let mut open = client(&authority, &authority.client("good_1")).open(service.address).await;
+    service.clock.pass(HOUR * 23);
+    service.clock.set(start());
+    let until = start().plus(HOUR);
+    eventually("it is noticed", || ready(until.plus(MINUTE)).is_err()).await;
+    assert!(ready(until).is_ok(), "an hour is left");
+    assert_eq!(open.get().await.unwrap().status, 200);
+    service.clock.pass(HOUR + Duration::from_secs(1));
+    eventually("its connection ends", || open.is_closed()).await;
+    eventually("it is logged", || log.has(&["WARN", "CRL stale", &format!("since={until}")])).await;
+    let alert = client(&authority, &authority.client("good_2")).refused(service.address).await.alert();
+    assert_eq!(alert, AlertDescription::AccessDenied);
+    let said = service.live().freshness()[0].admits_until;
+    assert_eq!(said, Some(start().plus(DAY)), "the authority's clock may be right");
+
+    // The next list is good for as long as it says.
+    service.install(&authority.crl(2, &[]));
+    service.install(&authority.root_crl(2, &[]));
+    assert_eq!(ready(start().plus(DAY)), Ok(()));
+}
+
+/// A certificate that had ended when the list was signed is not in it, and must not count as valid again.
+#[tokio::test]
+async fn nobody_is_let_in_by_a_list_from_the_future() {
+    let publisher = Publisher::start().await;
+    let authority = publisher.authority();
+    let ended = authority.client_from("ended_1", start(), HOUR);
+    let (service, _tasks) = service(&authority, Clock::manual(start())).await;
+    eventually("its CRLs are in force", || service.live().ready(start()).is_ok()).await;
+    service.install(&authority.crl(2, &[&ended]));
+    let later = start().plus(HOUR * 2);
+    service.clock.set(later);
+    service.install(&authority.crl_between(3, later, later.plus(DAY), &[]));
+    assert_eq!(service.live().ready(later), Ok(()));
+    service.clock.set(start());
+    let refused = client(&authority, &ended).refused(service.address).await;
+    assert_eq!(refused.alert(), AlertDescription::AccessDenied);
+    let said = service.live().ready(start()).unwrap_err().to_string();
+    assert!(said.contains("clock is behind") && said.contains(&later.to_string()), "{said}");
+    service.clock.set(later.minus(MINUTE));
+    assert_eq!(service.live().ready(service.clock.now()), Ok(()), "clocks differ by so much");
+}

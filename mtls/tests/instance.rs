@@ -143,6 +143,56 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
     eventually("what was replaced is forgotten", || lines(1)).await;
 }
 
+/// It crashes again and again while the authority is down.
+#[tokio::test]
+async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
+    let file = surroundings.crl_directory.path().join("instance");
+    eventually("it has said until when it admits clients", || {
+        fs::read_to_string(&file).is_ok_and(|text| text.contains(' '))
+    })
+    .await;
+    eventually("it is ready", || first.is_ready(start())).await;
+    let (id, _) = server.opened_last().unwrap();
+    first.kill().await;
+    for _ in 0..20 {
+        Run::begin(&authority, &surroundings, &nowhere()).await.kill().await;
+    }
+    let last = Run::begin(&authority, &surroundings, &server.url()).await;
+    assert!(last.is_ready(start()), "as long as the first is expected");
+    eventually("it is registered", || server.requests().0 == 2).await;
+    let (_, predecessors) = server.opened_last().unwrap();
+    assert!(predecessors.contains(&id) && predecessors.len() == 16, "{predecessors:?}");
+}
+
+/// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
+#[tokio::test]
+async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
+    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
+    let authority = publisher.authority();
+    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let first = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
+        .await;
+    eventually("it is ready", || first.is_ready(start())).await;
+    server.lose_goodbyes();
+    let (id, _) = server.opened_last().unwrap();
+    first.party.goodbye().await;
+    assert_eq!(server.goodbyes(), [id]);
+    assert!(first.is_unregistered());
+    first.kill().await;
+
+    let second = Run::begin(&authority, &surroundings, &nowhere()).await;
+    assert!(second.has_lists() && second.is_unregistered());
+    second.kill().await;
+    let third = Run::begin(&authority, &surroundings, &server.url()).await;
+    eventually("it is registered", || third.is_ready(start())).await;
+    assert!(server.opened_last().unwrap().1.contains(&id), "in the place of the first, if that is still expected");
+}
+
 /// Lists may still be had from elsewhere: that does not put it into the account.
 #[tokio::test]
 async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
@@ -160,25 +210,34 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     eventually("it is not registered any more", || run.is_unregistered()).await;
 }
 
-/// The authority's clock goes on where this machine's was set back.
+/// The authority's clock goes on all the same.
 #[tokio::test]
-async fn a_clock_that_is_set_back_lets_nobody_in_for_longer() {
+async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
-    let until = start().plus(Duration::from_secs(3));
-    publisher.publish(|published| published.issuing = authority.crl_between(2, start(), until, &[]));
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
-    let file = surroundings.crl_directory.path().join("instance");
-    eventually("it has said until when it admits clients", || {
-        fs::read_to_string(&file).is_ok_and(|text| text.trim_end().ends_with(&format!(" {}", until.unix())))
+    eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
+        .await;
+    eventually("it is ready", || run.is_ready(start())).await;
+    drop(server);
+    let hour = Duration::from_hours(1);
+    surroundings.clock.pass(hour * 23);
+    surroundings.clock.set(start());
+    // Newer lists come by polls, and are good for longer.
+    let later = start().plus(DAY * 2);
+    publisher.publish(|published| {
+        published.issuing = authority.crl_between(2, start(), later, &[]);
+        published.root = authority.root_crl_between(2, start(), later, &[]);
+    });
+    eventually("newer lists are in force", || {
+        run.live().freshness().iter().all(|list| list.admits_until == Some(later))
     })
     .await;
-    drop(server);
-    // This clock stands still: it is set back for as long as time passes.
+    surroundings.clock.pass(hour);
+    assert!(run.is_ready(surroundings.clock.now()));
+    surroundings.clock.pass(Duration::from_secs(1));
     eventually("it is not registered any more", || run.is_unregistered()).await;
-    surroundings.clock.set(start().minus(DAY));
-    assert!(!run.admits(&authority.client("client_1").id()));
 }
 
 /// Polls may go on bringing newer lists, which say nothing of how long the authority expects a service.

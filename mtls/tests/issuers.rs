@@ -64,6 +64,41 @@ fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
     Client::with(mtls::client::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
 }
 
+/// Whom a list revokes that has never come is not known.
+#[tokio::test]
+async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
+    let ca = ForeignCa::root(P256);
+    let directory = tempfile::tempdir().unwrap();
+    let [here, late] = ["here.crl", "late.crl"].map(|name| directory.path().join(name));
+    let (identity, bob) = (ca.issue("service", "server"), ca.issue("bob", "client"));
+    fs::write(&here, ca.crl()).unwrap();
+    ca.revoke("bob");
+    let surroundings = Surroundings { clock: Clock::system(), ..Surroundings::default() };
+    let crls = CrlLocations::Given([&here, &late].map(|path| Location::File(path.clone())).into());
+    let options = Options { crls: crls.clone(), ..surroundings.options() };
+    let top = &ca.certificate();
+    let mut service = Service::with(&identity, top, options, surroundings.clone()).await;
+    let mut tasks = service.relying_party.keep_current();
+    let ready = |service: &Service| service.live().ready(service.clock.now());
+    eventually("one list is in force", || service.live().freshness()[0].list.is_some()).await;
+    let said = ready(&service).unwrap_err().to_string();
+    assert!(said.contains("no CRL has come from") && said.contains("late.crl"), "{said}");
+    let refused = client(&bob, top).refused(service.address).await;
+    assert_eq!(refused.alert(), AlertDescription::AccessDenied);
+
+    fs::write(&late, ca.crl()).unwrap();
+    eventually("it is ready", || ready(&service).is_ok()).await;
+    let refused = client(&bob, top).refused(service.address).await;
+    assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
+    tasks.shutdown().await;
+
+    // Both were here, and are kept.
+    fs::remove_file(&late).unwrap();
+    let options = Options { crls, ..surroundings.options() };
+    let again = Service::with(&identity, top, options, surroundings).await;
+    assert_eq!(ready(&again), Ok(()));
+}
+
 /// Active Directory re-keys a CA under its name.
 #[tokio::test]
 async fn who_is_under_the_old_key_of_a_rekeyed_ca_is_not_judged_by_the_list_of_the_new_one() {

@@ -93,6 +93,40 @@ async fn nothing_is_given_up_before_the_authority_knows_it() {
     assert_eq!(scene.log.lines(&["WARN", "lacks revocations"]).len(), 1, "{:?}", scene.log.lines(&["CRL"]));
 }
 
+/// The authority takes back all of what it gets, or none of it.
+#[tokio::test]
+async fn what_is_damaged_on_the_disk_does_not_keep_the_rest_from_being_handed_over() {
+    let (scene, _relying_party, _tasks) = Scene::with_feed(false).await;
+    let delta = pki::certificate::Fingerprint::of(scene.url().as_bytes()).short() + ".delta.crl";
+    let delta = scene.surroundings.crl_directory.path().join(delta);
+    eventually("the delta is kept", || delta.exists()).await;
+    std::fs::write(&delta, Authority::new().delta(6, 5, &[])).unwrap();
+    scene.server.vouch_from(None);
+    scene.publish(20, 20, &[], &[]);
+    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
+    let handed_over = &scene.server.handed_over()[0];
+    assert!(handed_over.contains(&pem::crl(&scene.signed[0])));
+    assert_eq!(handed_over.matches("BEGIN X509 CRL").count(), 2, "and the root's list");
+}
+
+/// The authority does not take back what it gets, and says so. It is heard all the same, and expects the service.
+#[tokio::test]
+async fn the_feed_stays_open_though_what_is_handed_over_is_not_taken() {
+    let (scene, relying_party, _tasks) = Scene::with_feed(false).await;
+    eventually("it has confirmed", || scene.server.confirmed_last(scene.url()) == Some(6)).await;
+    scene.server.know_nothing();
+    for _ in 0..3 {
+        let before = scene.server.requests().1;
+        eventually("it confirms", || {
+            scene.server.announce(&[(scene.url(), 6)]);
+            scene.server.requests().1 > before
+        })
+        .await;
+    }
+    assert_eq!((scene.server.handed_over().len(), scene.server.requests().0), (1, 1));
+    assert_eq!(relying_party.live_set().ready(start()), Ok(()));
+}
+
 #[tokio::test]
 async fn what_has_ended_leaves_the_list_at_the_authoritys_word() {
     let (scene, relying_party, _tasks) = Scene::with_feed(false).await;

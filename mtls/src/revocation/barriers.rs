@@ -10,7 +10,10 @@ use std::sync::{
 use pki::{
     certificate::{IssuerId, VerifiedId},
     crl::CrlNumber,
+    time::Timestamp,
 };
+
+use super::Location;
 
 /// A reason to let nobody in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +32,20 @@ pub enum Barrier {
         /// The number that exists.
         announced: CrlNumber,
     },
+    /// A place that lists were said to come from has brought none yet.
+    #[error("no CRL has come from {0} yet, so it is not known whom that revokes")]
+    NothingFrom(Location),
+    /// The clock shows a time from before the list in force was signed.
+    #[error(
+        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the clock, and have it kept \
+         right"
+    )]
+    ClockBehind {
+        /// Whose list.
+        issuer: IssuerId,
+        /// When it was signed.
+        this_update: Timestamp,
+    },
 }
 
 impl Barrier {
@@ -36,6 +53,7 @@ impl Barrier {
     fn replaces(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Behind { issuer: one, .. }, Self::Behind { issuer: other, .. }) => one == other,
+            (Self::NothingFrom(one), Self::NothingFrom(other)) => one == other,
             (Self::Unregistered, Self::Unregistered) | (Self::OwnCertificate(_), Self::OwnCertificate(_)) => true,
             _ => false,
         }

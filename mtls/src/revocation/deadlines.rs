@@ -31,6 +31,7 @@ impl Deadlines {
     /// Looks for ever.
     pub(crate) async fn run(self) {
         loop {
+            self.live.note_lead(self.clock.lead());
             let now = self.clock.now();
             for reason in [EndReason::Expired, EndReason::NoFreshCrl] {
                 let ended = self.live.end_overdue(reason, now);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pki::{
     certificate::IssuerId,
-    crl::CrlNumber,
+    crl::{CrlNumber, CrlVerifyError},
     time::Timestamp,
     wire::{Current, Listing},
 };
@@ -19,7 +19,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    InstallError, Installed, LiveSet, Location, Origin,
+    Barrier, InstallError, Installed, LiveSet, Location, Origin,
     behind::Behind,
     kept::{ListFiles, Lists, Restored},
     live::Losses,
@@ -153,6 +153,7 @@ impl Keeper {
         let Channels { announced, progress, recovered, metrics } = channels;
         let link = origin.link.clone();
         // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
+        live.note_lead(clock.lead());
         let restored = files.restore(&live);
         // Where somebody can be asked, nothing that is enforced is given up without.
         let live = if link.is_some() { live.with_losses(Losses::Refused) } else { live };
@@ -181,6 +182,7 @@ impl Keeper {
             vouched: None,
         };
         if let Some(Restored { installed, is_extended }) = restored {
+            keeper.note_list();
             keeper.is_extended = is_extended;
             keeper.learn_delta(&installed);
             // After a crash, more may be on the disk than was settled.
@@ -388,6 +390,7 @@ impl Keeper {
 
     /// Verifying a signature over a long list does not belong on an async thread, and nor does freeing one.
     async fn apart(&self, live: LiveSet, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
+        live.note_lead(self.clock.lead());
         let (announced, now) = (self.announced.borrow().clone(), self.clock.now());
         let install = move || (lists.put_in_force(&live, announced.as_ref(), now), lists);
         spawn_blocking(install).await.expect("installing a CRL does not panic")
@@ -414,8 +417,15 @@ impl Keeper {
         }
     }
 
+    /// It is known whose list lies there.
+    fn note_list(&self) {
+        let location = self.complete.location();
+        self.live.unbar(|barrier| matches!(barrier, Barrier::NothingFrom(place) if place == location));
+    }
+
     /// Says what is in force, also what is not on the disk yet.
     fn note_in_force(&mut self) {
+        self.note_list();
         let number = self.live.number_in_force();
         self.in_force.send_if_modified(|in_force| std::mem::replace(in_force, number) != number);
         if let Some(lacking) = self.lacking.take_if(|lacking| Some(*lacking) <= number) {
@@ -561,6 +571,10 @@ impl Keeper {
                 );
             }
             return;
+        }
+        if let InstallError::Verify(CrlVerifyError::OtherIssuer { .. } | CrlVerifyError::Signature(_)) = error {
+            // Of an authority that nobody here is judged by, or of another key of one that somebody is.
+            self.note_list();
         }
         self.forget_what_was_fetched();
         if matches!(error, InstallError::OtherList { .. }) {

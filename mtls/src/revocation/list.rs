@@ -12,6 +12,7 @@ use pki::{
 };
 
 use super::serials::SerialSet;
+use crate::clock::Lead;
 
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(super) struct IssuerList {
     pub(super) number: CrlNumber,
     pub(super) this_update: Timestamp,
     pub(super) next_update: Timestamp,
+    /// That of the clock by which it was put in force.
+    pub(super) lead: Lead,
     pub(super) base: Arc<Base>,
     /// What deltas brought whose own base is not here; mostly there is none.
     pub(super) earlier: Option<Arc<Earlier>>,
@@ -64,6 +67,7 @@ impl IssuerList {
         base: Arc<Base>,
         earlier: Option<Arc<Earlier>>,
         since_base: SerialSet,
+        lead: Lead,
     ) -> Self {
         let earlier_set = earlier.iter().map(|earlier| &earlier.revoked);
         let before_delta: Vec<_> = [&base.revoked].into_iter().chain(earlier_set.clone()).collect();
@@ -73,11 +77,18 @@ impl IssuerList {
             number: list.number(),
             this_update: list.this_update(),
             next_update: list.next_update(),
+            lead,
             base,
             earlier,
             since_base,
             revoked,
         }
+    }
+
+    /// The last second in which it is fresh, by a clock with this lead: its nextUpdate, or as much earlier as the clock was set back since
+    /// the list came. It is not good for longer because of that.
+    pub(super) fn good_until(&self, lead: Lead) -> Timestamp {
+        self.next_update.minus(lead.set_back_since(self.lead))
     }
 
     pub(super) fn revokes(&self, certificate: &VerifiedId) -> bool {

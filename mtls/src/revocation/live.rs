@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,7 +32,7 @@ use super::{
     staleness::{OnStaleCrl, Stale},
     verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
-use crate::metrics::EndLabels;
+use crate::{clock::Lead, metrics::EndLabels};
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
@@ -54,6 +54,8 @@ pub struct LiveSet {
     barriers: Barriers,
     own: OwnChain,
     losses: Losses,
+    /// That of the clock, as it was noted last.
+    lead: Arc<AtomicI64>,
 }
 
 /// Whether a list with a higher number may lack something of what is enforced. What is revoked stays revoked, so only certificates
@@ -88,6 +90,7 @@ impl LiveSet {
             barriers: Barriers::default(),
             own: OwnChain::default(),
             losses: Losses::Allowed,
+            lead: Arc::default(),
         }
     }
 
@@ -162,11 +165,20 @@ impl LiveSet {
         self.barriers.lift(is_over)
     }
 
+    /// Notes the lead of the clock that says what time it is. A list is not good for longer because the clock was set back.
+    pub(crate) fn note_lead(&self, lead: Lead) {
+        self.lead.store(lead.millis(), Ordering::Relaxed);
+    }
+
+    fn lead(&self) -> Lead {
+        Lead::from_millis(self.lead.load(Ordering::Relaxed))
+    }
+
     /// Whether a peer with these certificates may be let in. Every certificate of its chain is asked for, so that a
     /// revoked issuing CA takes everything beneath it along.
     pub fn check(&self, chain: &[VerifiedId], now: Timestamp) -> Result<(), Refusal> {
         let snapshot = self.snapshot.load();
-        let barrier = self.barriers.first();
+        let (barrier, lead) = (self.barriers.first(), self.lead());
         for certificate in chain {
             let issuer = &certificate.issuer;
             let lists = snapshot.of(issuer).ok_or_else(|| Refusal::NoCrl(issuer.clone()))?;
@@ -177,9 +189,12 @@ impl LiveSet {
             if let Some(Withheld { why, .. }) = lists.withheld() {
                 return Err(Refusal::Withheld { issuer: issuer.clone(), why: Arc::clone(why) });
             }
-            let next_update = lists.next_update().ok_or_else(|| Refusal::NoCrl(issuer.clone()))?;
-            if self.on_stale_crl.stale(next_update, now) == Some(Stale::Refused) {
-                return Err(Refusal::StaleCrl { issuer: issuer.clone(), since: next_update });
+            let good_until = lists.good_until(lead).ok_or_else(|| Refusal::NoCrl(issuer.clone()))?;
+            if let Some(behind) = clock_behind(issuer, lists, now) {
+                return Err(Refusal::Barred(behind));
+            }
+            if self.on_stale_crl.stale(good_until, now) == Some(Stale::Refused) {
+                return Err(Refusal::StaleCrl { issuer: issuer.clone(), since: good_until });
             }
         }
         // Last: a peer that is revoked is told so.
@@ -203,19 +218,20 @@ impl LiveSet {
             return self.connections.end_expired(now);
         }
         let snapshot = self.snapshot.load();
-        let is_refused = |next_update| self.on_stale_crl.stale(next_update, now) == Some(Stale::Refused);
-        if !snapshot.next_updates().any(is_refused) {
+        let lead = self.lead();
+        let is_refused = |good_until| self.on_stale_crl.stale(good_until, now) == Some(Stale::Refused);
+        if !snapshot.good_until(lead).any(is_refused) {
             return 0;
         }
         self.connections.end_if(reason, |certificate| {
-            snapshot.of(&certificate.issuer).and_then(Lists::next_update).is_none_or(is_refused)
+            snapshot.of(&certificate.issuer).and_then(|lists| lists.good_until(lead)).is_none_or(is_refused)
         })
     }
 
     /// The next moment after which [`Self::end_overdue`] may have something to end.
     pub(crate) fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let snapshot = self.snapshot.load();
-        let stale = snapshot.next_updates().map(|next_update| self.on_stale_crl.admits_until(next_update));
+        let stale = snapshot.good_until(self.lead()).map(|good_until| self.on_stale_crl.admits_until(good_until));
         stale.chain([self.connections.earliest_expiry()]).filter(|deadline| *deadline >= now).min()
     }
 
@@ -313,6 +329,7 @@ impl LiveSet {
     #[must_use]
     pub fn freshness(&self) -> Vec<Freshness> {
         let snapshot = self.snapshot.load();
+        let lead = self.lead();
         let of = |issuer: &CrlIssuer| {
             let lists = snapshot.of(issuer.id()).filter(|lists| lists.withheld().is_none());
             let list = lists.and_then(Lists::stale_first);
@@ -320,6 +337,7 @@ impl LiveSet {
             Freshness {
                 issuer: issuer.id().clone(),
                 list: list.map(|list| (list.number, list.this_update, list.next_update, revoked)),
+                good_until: lists.and_then(|lists| lists.good_until(lead)),
                 admits_until: list.map(|list| self.on_stale_crl.admits_until(list.next_update)),
             }
         };
@@ -333,6 +351,11 @@ impl LiveSet {
     /// Whether every trusted issuer's list is there and not stale: whether clients should be sent here. A stale list is reason
     /// enough to send them elsewhere, also while some grace is left.
     pub fn ready(&self, now: Timestamp) -> Result<(), NotReady> {
+        let snapshot = self.snapshot.load();
+        let behind = self.issuers().find_map(|issuer| clock_behind(issuer, snapshot.of(issuer)?, now));
+        if let Some(behind) = behind {
+            return Err(NotReady::Barred(behind));
+        }
         match (self.barriers.first(), self.stale(now)) {
             // Whoever was off the feed for too long is not expected any more; which list ran out says since when, and what to mend.
             (None | Some(Barrier::Unregistered), Some(stale)) => return Err(stale),
@@ -347,10 +370,10 @@ impl LiveSet {
 
     /// The first list that is stale.
     fn stale(&self, now: Timestamp) -> Option<NotReady> {
-        self.freshness().into_iter().find_map(|Freshness { issuer, list, .. }| {
-            let (_, _, next_update, _) = list?;
-            let clients = self.on_stale_crl.stale(next_update, now)?;
-            Some(NotReady::StaleCrl { issuer, since: next_update, clients })
+        self.freshness().into_iter().find_map(|Freshness { issuer, good_until, .. }| {
+            let since = good_until?;
+            let clients = self.on_stale_crl.stale(since, now)?;
+            Some(NotReady::StaleCrl { issuer, since, clients })
         })
     }
 
@@ -378,7 +401,7 @@ impl LiveSet {
     }
 
     /// Whose list this is, and its number, be it complete or a delta.
-    pub(super) fn identify(&self, list: &[u8]) -> Result<(IssuerId, CrlNumber), CrlVerifyError> {
+    pub(crate) fn identify(&self, list: &[u8]) -> Result<(IssuerId, CrlNumber), CrlVerifyError> {
         let identity = |list: &VerifiedList<'_>| (list.issuer().clone(), list.number());
         self.verify(|issuer| match VerifiedCrl::verify(list, issuer) {
             // What a delta says in the place of a complete list.
@@ -411,7 +434,7 @@ impl LiveSet {
             if is_other {
                 return Err(InstallError::OtherList { issuer: crl.issuer().clone(), number: crl.number() });
             }
-            Ok((!is_here).then(|| IssuerList::new(crl, base, None, SerialSet::default())))
+            Ok((!is_here).then(|| IssuerList::new(crl, base, None, SerialSet::default(), self.lead())))
         })
     }
 
@@ -444,7 +467,7 @@ impl LiveSet {
                 }
                 (None, _) => return Err(missing()),
             };
-            Ok(Some(IssuerList::new(delta, Arc::clone(base), earlier, since_base)))
+            Ok(Some(IssuerList::new(delta, Arc::clone(base), earlier, since_base, self.lead())))
         })
         .map(|installed| match installed {
             Installed::Replaced { number, revoked, ended, .. } if !self.has_base_of(delta) => {
@@ -519,6 +542,13 @@ impl LiveSet {
             None => Installed::Replaced { issuer: issuer.clone(), number, revoked: list.revoked, ended, delta_url },
         })
     }
+}
+
+/// Why nobody is let in whom these lists say nothing of, if the clock shows a time from before they were signed: it was set back since they
+/// came, or while this relying party did not run. What had ended by then is not in them, and would count as valid.
+fn clock_behind(issuer: &IssuerId, lists: Lists<'_>, now: Timestamp) -> Option<Barrier> {
+    let this_update = lists.this_update().filter(|this_update| *this_update > now.plus(CLOCK_SKEW))?;
+    Some(Barrier::ClockBehind { issuer: issuer.clone(), this_update })
 }
 
 fn check_current(list: &VerifiedList<'_>, now: Timestamp) -> Result<(), InstallError> {

@@ -12,6 +12,7 @@ use pki::{
 };
 
 use super::{list::IssuerList, serials::SerialSet};
+use crate::clock::Lead;
 
 /// Where lists are taken from. Each place has a sequence of numbers of its own: if two places have two lists of one issuer with one
 /// number, what either says counts, and not what was read first.
@@ -67,9 +68,9 @@ impl Snapshot {
         self.find(issuer)?.slots.iter().find(|slot| slot.source == source)
     }
 
-    /// When the lists of each issuer are stale.
-    pub(super) fn next_updates(&self) -> impl Iterator<Item = Timestamp> {
-        self.0.iter().filter_map(|known| Lists(&known.slots).next_update())
+    /// When the lists of each issuer are stale, by a clock with this lead.
+    pub(super) fn good_until(&self, lead: Lead) -> impl Iterator<Item = Timestamp> {
+        self.0.iter().filter_map(move |known| Lists(&known.slots).good_until(lead))
     }
 
     /// Changes what this place has said of this issuer.
@@ -109,9 +110,14 @@ impl<'a> Lists<'a> {
         self.lists().min_by_key(|list| list.next_update)
     }
 
-    /// When the first of them is stale.
-    pub(super) fn next_update(self) -> Option<Timestamp> {
-        self.lists().map(|list| list.next_update).min()
+    /// When the first of them is stale, by a clock with this lead.
+    pub(super) fn good_until(self, lead: Lead) -> Option<Timestamp> {
+        self.lists().map(|list| list.good_until(lead)).min()
+    }
+
+    /// When the last of them was issued.
+    pub(super) fn this_update(self) -> Option<Timestamp> {
+        self.lists().map(|list| list.this_update).max()
     }
 
     fn lists(self) -> impl Iterator<Item = &'a IssuerList> {

@@ -89,24 +89,24 @@ impl StalenessLog {
 
     fn look(&mut self) {
         let now = self.clock.now();
-        for Freshness { issuer, list, .. } in self.live.freshness() {
-            let Some((number, _, next_update, _)) = list else { continue };
-            match self.live.policy().stale(next_update, now) {
+        for Freshness { issuer, list, good_until, .. } in self.live.freshness() {
+            let (Some((number, ..)), Some(good_until)) = (list, good_until) else { continue };
+            match self.live.policy().stale(good_until, now) {
                 None => {
                     if let Some(since) = self.reported.remove(&issuer) {
-                        info!(%issuer, %number, %since, until = %next_update, "CRL current again");
+                        info!(%issuer, %number, %since, until = %good_until, "CRL current again");
                     }
                 }
                 Some(clients) if !self.reported.contains_key(&issuer) => {
                     warn!(
                         %issuer,
                         %number,
-                        since = %next_update,
+                        since = %good_until,
                         %clients,
                         "CRL stale, so this service is not ready; is its authority running, can the CRL be fetched, is this \
                          machine's clock right?"
                     );
-                    self.reported.insert(issuer, next_update);
+                    self.reported.insert(issuer, good_until);
                 }
                 Some(_) => {}
             }

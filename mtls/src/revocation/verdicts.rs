@@ -196,6 +196,8 @@ pub struct Freshness {
     pub issuer: IssuerId,
     /// The list in force, if one ever arrived: its number, thisUpdate, nextUpdate and how many it revokes.
     pub list: Option<(CrlNumber, Timestamp, Timestamp, usize)>,
+    /// When that list is stale here: its nextUpdate, or as much earlier as the clock was set back since the list came.
+    pub good_until: Option<Timestamp>,
     /// Until when clients are judged by that list: its nextUpdate, or later where a stale list has some grace. Since then they
     /// are refused.
     pub admits_until: Option<Timestamp>,

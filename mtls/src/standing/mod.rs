@@ -157,7 +157,7 @@ impl ServerStanding {
     /// Whether every list is here and current.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.0.live.ready(self.0.clock.now()).is_ok()
+        self.0.live.ready(self.now()).is_ok()
     }
 
     /// What is revoked at this moment, as far as servers and CAs go.
@@ -168,7 +168,7 @@ impl ServerStanding {
 
     /// Whether a server with these certificates may be talked to at this moment.
     pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
-        match judge(&self.0.live, chain, self.0.clock.now()) {
+        match judge(&self.0.live, chain, self.now()) {
             Err(ServerRefusal::Unknown(_)) if self.0.on_missing_crl == OnMissingCrl::Accept => Ok(()),
             judged => judged,
         }
@@ -214,6 +214,7 @@ impl ServerStanding {
     }
 
     fn now(&self) -> Timestamp {
+        self.0.live.note_lead(self.0.clock.lead());
         self.0.clock.now()
     }
 }

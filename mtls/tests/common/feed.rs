@@ -45,6 +45,10 @@ struct Heard {
     feeds: Vec<(InstanceId, Vec<InstanceId>)>,
     confirmations: Vec<Value>,
     goodbyes: Vec<InstanceId>,
+    /// Whether numbers that are confirmed are unknown, and lists that are handed over are not taken.
+    knows_nothing: bool,
+    /// Whether nobody hears that a goodbye has arrived.
+    loses_goodbyes: bool,
     /// Whether there is no feed to be had.
     is_closed: bool,
     /// What is served beside the feed, by path.
@@ -116,6 +120,16 @@ impl FeedServer {
     /// No feed is to be had until it is opened again; those that are open go on.
     pub(crate) fn close(&self, is_closed: bool) {
         self.heard.lock().unwrap().is_closed = is_closed;
+    }
+
+    /// What is confirmed is unknown from now on, and what is handed over is not taken.
+    pub(crate) fn know_nothing(&self) {
+        self.heard.lock().unwrap().knows_nothing = true;
+    }
+
+    /// Goodbyes arrive, and those who say them do not hear of it.
+    pub(crate) fn lose_goodbyes(&self) {
+        self.heard.lock().unwrap().loses_goodbyes = true;
     }
 
     /// Ends the feeds that are open.
@@ -221,18 +235,24 @@ async fn known(State((_, heard)): State<Shared>, Json(question): Json<KnownQuest
     Json(KnownAnswer { crls })
 }
 
-async fn hand_over(State((_, heard)): State<Shared>, pem: Bytes) {
-    heard.lock().unwrap().handed_over.push(String::from_utf8(pem.to_vec()).unwrap());
+async fn hand_over(State((_, heard)): State<Shared>, pem: Bytes) -> StatusCode {
+    let mut heard = heard.lock().unwrap();
+    heard.handed_over.push(String::from_utf8(pem.to_vec()).unwrap());
+    if heard.knows_nothing { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::NO_CONTENT }
 }
 
 fn instance(headers: &HeaderMap) -> InstanceId {
     InstanceId::of(&Secret::from_bearer(headers[INSTANCE_HEADER].to_str().unwrap()).unwrap())
 }
 
-async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) {
-    heard.lock().unwrap().goodbyes.push(instance(&headers));
+async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) -> StatusCode {
+    let mut heard = heard.lock().unwrap();
+    heard.goodbyes.push(instance(&headers));
+    if heard.loses_goodbyes { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::NO_CONTENT }
 }
 
-async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) {
-    heard.lock().unwrap().confirmations.push(confirmation);
+async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) -> StatusCode {
+    let mut heard = heard.lock().unwrap();
+    heard.confirmations.push(confirmation);
+    if heard.knows_nothing { StatusCode::CONFLICT } else { StatusCode::NO_CONTENT }
 }
