@@ -173,11 +173,11 @@ impl Paced {
 
     pub(crate) fn size_hint(&self) -> SizeHint {
         let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        let upper = hint.upper();
-        hint.set_lower(hint.lower() + rest);
-        if let Some(upper) = upper {
+        // The upper one first, as the lower one may never be above it.
+        if let Some(upper) = hint.upper() {
             hint.set_upper(upper + rest);
         }
+        hint.set_lower(hint.lower() + rest);
         hint
     }
 }
