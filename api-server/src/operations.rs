@@ -1,8 +1,11 @@
 //! What the balancer and operators ask, over plain HTTP on a listener of its own.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use axum::{
@@ -12,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use mtls::{clock::Clock, revocation::LiveSet};
+use mtls::{clock::Clock, renderings::Renderings, revocation::LiveSet};
 use pki::time::Timestamp;
 
 use crate::metrics::Metrics;
@@ -23,6 +26,7 @@ pub(crate) struct Operations {
     pub(crate) live: LiveSet,
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
+    pub(crate) renderings: Renderings,
     /// The end of the service's own certificate.
     pub(crate) not_after: Timestamp,
     pub(crate) draining: Arc<AtomicBool>,
@@ -54,7 +58,8 @@ async fn readyz(State(operations): State<Operations>) -> Response {
 }
 
 async fn metrics(State(operations): State<Operations>, headers: HeaderMap) -> Response {
-    let (content_type, text) = operations.metrics.encode(&headers);
+    let scrape = operations.renderings.share(async || Ok::<_, Infallible>(operations.metrics.encode(&headers))).await;
+    let (content_type, text) = scrape.unwrap_or_else(|never| match never {});
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 
@@ -94,7 +99,8 @@ mod tests {
         live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
         let clock = Clock::manual(now);
         let metrics = Metrics::new(&mtls::metrics::Metrics::default(), &[], live.clone(), clock.clone(), true);
-        Operations { live, clock, metrics, not_after: Timestamp::MAX, draining: Arc::default() }
+        let renderings = Renderings::default();
+        Operations { live, clock, metrics, renderings, not_after: Timestamp::MAX, draining: Arc::default() }
     }
 
     async fn ask(operations: &Operations) -> (u16, String) {

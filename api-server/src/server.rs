@@ -10,15 +10,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum_server::Handle;
+use axum_server::accept::DefaultAcceptor;
 use mtls::{
     clock::Clock,
     enroll::{EnrollError, Enrolled, FindTokenError, enroll},
     files::{self, Access, FileError},
+    hosting::host,
     identity::IdentityError,
-    limits,
     notify::{State, notify},
     relying_party::{Options, RelyingParty, RelyingPartyError},
+    renderings::Renderings,
 };
 use pki::{certificate::CertificateInfo, csr::Proposal, name::CommonName, profile::Profile, time::Timestamp};
 use tokio::time::sleep;
@@ -156,17 +157,23 @@ impl Server {
         );
         let draining = Arc::new(AtomicBool::new(false));
 
-        let operator_handle = Handle::new();
         let clients_end = CancellationToken::new();
         let routes = hello::routes(self.name).layer(TimeRequests(metrics.clone()));
         self.clients.set_nonblocking(true)?;
         let clients = tokio::net::TcpListener::from_std(self.clients)?;
         let serve_clients = self.relying_party.serve(clients, routes, clients_end.clone());
-        let operations =
-            Operations { live, clock: self.clock, metrics, not_after: self.not_after, draining: Arc::clone(&draining) };
-        let serve_operators = limits::bounded(axum_server::from_tcp(self.operators)?)
-            .handle(operator_handle.clone())
-            .serve(operations::routes(operations).into_make_service());
+        let operations = Operations {
+            live,
+            clock: self.clock,
+            metrics,
+            renderings: Renderings::default(),
+            not_after: self.not_after,
+            draining: Arc::clone(&draining),
+        };
+        // It is never shut down, but cut off last.
+        let operators_end = CancellationToken::new();
+        let routes = operations::routes(operations);
+        let serve_operators = host(self.operators, DefaultAcceptor::new(), routes, operators_end);
         let mut keepers = self.relying_party.keep_current();
 
         let drain = async {
@@ -181,14 +188,10 @@ impl Server {
         let serve_clients = async {
             tokio::join!(serve_clients, drain);
             self.relying_party.goodbye().await;
-            operator_handle.shutdown();
-            Ok(())
         };
         tokio::select! {
-            result = async { tokio::try_join!(serve_clients, serve_operators) } => {
-                result?;
-                Ok(())
-            }
+            () = serve_clients => Ok(()),
+            served = serve_operators => Ok(served?),
             // They run for ever; one that ended has failed, and a service whose CRLs are not kept current must not go on.
             _ = keepers.join_next() => Err(ServerError::KeeperEnded),
         }

@@ -11,13 +11,14 @@ use std::{
 };
 
 use axum_server::{
-    Handle, Server,
+    accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use mtls::{bounded::Bounded, clock::Clock, identity::ServerIdentity, limits};
+use mtls::{clock::Clock, hosting::host, identity::ServerIdentity, limits};
 use pki::certificate::CertificateInfo;
 use rustls::{ServerConfig, version::TLS13};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
@@ -156,22 +157,15 @@ impl Daemon {
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
         self.tasks.spawn(self.control.serve(feed.clone()));
-        let controls = [Handle::new(), Handle::new(), Handle::new()];
         let acceptor =
             RustlsAcceptor::new(RustlsConfig::from_config(self.tls)).handshake_timeout(limits::HANDSHAKE_TIMEOUT);
-        let https = axum_server::from_tcp(self.https)?.acceptor(acceptor).handle(controls[0].clone());
-        let http = axum_server::from_tcp(self.http)?.handle(controls[1].clone());
-        let operations = axum_server::from_tcp(self.operations)?.handle(controls[2].clone());
-        let private = http::private_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let public = http::public_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let operators = http::operations_routes(self.app.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let serving = async {
-            tokio::try_join!(
-                guarded(https).serve(private),
-                guarded(http).serve(public),
-                guarded(operations).serve(operators)
-            )
-        };
+        let (private, public) = (http::private_routes(self.app.clone()), http::public_routes(self.app.clone()));
+        let operators = http::operations_routes(self.app.clone());
+        let end = CancellationToken::new();
+        let https = host(self.https, acceptor, private, end.clone());
+        let http = host(self.http, DefaultAcceptor::new(), public, end.clone());
+        let operations = host(self.operations, DefaultAcceptor::new(), operators, end.clone());
+        let serving = async { tokio::try_join!(https, http, operations) };
         tokio::pin!(serving);
         let served = tokio::select! {
             served = &mut serving => served,
@@ -179,9 +173,7 @@ impl Daemon {
                 info!("shutting down");
                 // A feed never ends by itself, so the drain would last its whole time.
                 feed.close();
-                for control in &controls {
-                    control.graceful_shutdown(Some(limits::DRAIN_TIMEOUT));
-                }
+                end.cancel();
                 serving.await
             }
         };
@@ -192,14 +184,6 @@ impl Daemon {
         self.app.authority.store().close().await;
         served.map(|_| ())
     }
-}
-
-/// Bounds what one connection may cost, and has one line logged for each that does not come about.
-fn guarded<A>(server: Server<SocketAddr, A>) -> Server<SocketAddr, Bounded<A>> {
-    limits::bounded(server).accept_error_handler(|peer: Option<&SocketAddr>, error| {
-        let peer = peer.map(tracing::field::display);
-        warn!(peer, %error, "connection refused");
-    })
 }
 
 fn bind(address: SocketAddr, option: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {

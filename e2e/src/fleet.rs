@@ -149,6 +149,11 @@ impl Fleet {
         self.start_ca_as(Command::new(binary("ca-daemon")));
     }
 
+    /// Kills the authority.
+    pub fn stop_ca(&mut self) {
+        drop(self.ca.take());
+    }
+
     /// The same within a bound on memory, in place of the one that runs.
     pub fn restart_ca_within(&mut self, limit: &MemoryLimit) {
         drop(self.ca.take());

@@ -16,20 +16,28 @@ use std::{
 use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 
-/// Runs a future until it first waits, and the rest of it as a task.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct AtOnce;
+use crate::stalls::{OfConnection, Watched};
+
+/// Runs a stream of a connection until it first waits, and the rest of it as a task. One whose answer nobody takes ends.
+#[derive(Clone, Debug)]
+pub(crate) struct AtOnce(OfConnection);
+
+impl AtOnce {
+    pub(crate) fn new(connection: OfConnection) -> Self {
+        Self(connection)
+    }
+}
 
 impl<F> Executor<F> for AtOnce
 where
     F: Future<Output = ()> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        let mut future = Box::pin(future);
+        let mut future = Watched::new(future, self.0.clone());
         // Nobody has to be woken: the task asks again before it waits.
         let mut context = Context::from_waker(Waker::noop());
         // A request that panics ends its stream and no other, as it would in a task.
-        let first = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut context)));
+        let first = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut context)));
         if matches!(first, Ok(Poll::Pending)) {
             tokio::spawn(future);
         }
@@ -106,6 +114,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::stalls::Patience;
 
     #[derive(Default)]
     struct Count(AtomicUsize);
@@ -172,8 +181,9 @@ mod tests {
     async fn what_panics_or_waits_is_no_harm_to_who_runs_it() {
         let (send, received) = tokio::sync::oneshot::channel::<()>();
         let (done, is_done) = tokio::sync::oneshot::channel();
-        AtOnce.execute(async { panic!("a request that panics") });
-        AtOnce.execute(async {
+        let here = AtOnce::new(Patience::for_listener().of_connection());
+        here.execute(async { panic!("a request that panics") });
+        here.execute(async {
             received.await.unwrap();
             done.send(()).unwrap();
         });

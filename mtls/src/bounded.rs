@@ -4,7 +4,6 @@
 //! Nothing here knows what is sent over a connection.
 
 use std::{
-    future::{Ready, ready},
     io::{self, IoSlice},
     pin::Pin,
     sync::{
@@ -15,8 +14,6 @@ use std::{
     time::Duration,
 };
 
-use axum_server::accept::Accept;
-use futures_util::future::Either;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -25,8 +22,13 @@ use tokio::{
 };
 use tracing::warn;
 
+use crate::memory;
+
 /// How long a peer may take to read anything of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a connection costs at most, in bytes of memory.
+const COST: u64 = 64 * 1024;
 
 /// How many connections a listener has open at once; a connection beyond that is closed at once.
 #[derive(Clone, Debug)]
@@ -38,10 +40,13 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    /// A third of the files that this process may open: two listeners cannot starve each other, nor the database.
+    /// A third of the files that this process may open: two listeners cannot starve each other, nor the database. No more than the memory
+    /// allows for.
     pub(crate) fn for_listener() -> Self {
         let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let slots = usize::try_from(files / 3).unwrap_or(usize::MAX).clamp(16, Semaphore::MAX_PERMITS);
+        let slots = usize::try_from((files / 3).min(memory::limit() / COST))
+            .unwrap_or(usize::MAX)
+            .clamp(16, Semaphore::MAX_PERMITS);
         Self::new(slots)
     }
 
@@ -60,54 +65,31 @@ impl Slots {
         if self.free.available_permits() > self.total / 2 {
             self.exhausted.store(false, Ordering::Relaxed);
         }
-        // Small answers are the rule here, and Nagle's algorithm would hold each back for the peer's delayed ACK.
-        let _ = stream.set_nodelay(true);
-        Some(BoundedStream { stream, stalled: None, _slot: slot })
+        Some(BoundedStream::new(stream, Some(slot)))
     }
 }
 
-/// An acceptor whose connections are bounded, around one that does the rest.
-#[derive(Clone, Debug)]
-pub struct Bounded<A> {
-    inner: A,
-    slots: Slots,
-}
-
-impl<A> Bounded<A> {
-    pub(crate) fn new(inner: A) -> Self {
-        Self { inner, slots: Slots::for_listener() }
-    }
-}
-
-impl<A, S> Accept<TcpStream, S> for Bounded<A>
-where
-    A: Accept<BoundedStream, S>,
-{
-    type Stream = A::Stream;
-    type Service = A::Service;
-    type Future = Either<A::Future, Ready<io::Result<(A::Stream, A::Service)>>>;
-
-    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        match self.slots.admit(stream) {
-            Some(stream) => Either::Left(self.inner.accept(stream, service)),
-            None => Either::Right(ready(Err(io::Error::new(
-                io::ErrorKind::QuotaExceeded,
-                "too many connections are open already",
-            )))),
-        }
-    }
-}
-
-/// A connection that holds a slot, and whose peer has to read.
+/// A connection that may hold a slot, and whose peer has to read.
 #[derive(Debug)]
 pub struct BoundedStream {
     stream: TcpStream,
     /// Runs while a write waits for the peer.
     stalled: Option<Pin<Box<Sleep>>>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl BoundedStream {
+    fn new(stream: TcpStream, slot: Option<OwnedSemaphorePermit>) -> Self {
+        // Small answers are the rule here, and Nagle's algorithm would hold each back for the peer's delayed ACK.
+        let _ = stream.set_nodelay(true);
+        Self { stream, stalled: None, _slot: slot }
+    }
+
+    /// One whose place is counted elsewhere.
+    pub(crate) fn unslotted(stream: TcpStream) -> Self {
+        Self::new(stream, None)
+    }
+
     /// From now on, whenever it is dropped, and if the process ends, what the peer has not acknowledged is not sent any more. Otherwise
     /// the operating system would go on sending it for minutes.
     pub(crate) fn take_unsent_along(&self) {

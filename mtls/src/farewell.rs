@@ -63,6 +63,8 @@ pub(crate) async fn linger(mut stream: TlsStream<Flights<BoundedStream>>, end: &
 async fn say(stream: &mut TlsStream<Flights<BoundedStream>>, sent: Sent, reason: EndReason) {
     if sent.is_whole() {
         let _ = stream.write_all(&frames::go_away(reason.as_str())).await;
+    }
+    if sent.says_its_length() {
         let _ = stream.shutdown().await;
     } else {
         // Without TLS's own end: an answer that was cut off must not look as if this were all of it (RFC 9112 section 9.8).

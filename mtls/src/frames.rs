@@ -65,6 +65,11 @@ impl Sent {
         }
     }
 
+    /// Whether nobody takes a part of it for the whole: a frame says how long it is, and a stream when it ends.
+    pub(crate) fn says_its_length(self) -> bool {
+        !matches!(self, Self::Other)
+    }
+
     /// Whether it is HTTP/2 and ends with a frame.
     pub(crate) fn is_whole(self) -> bool {
         self == Self::Frames(Missing::Payload(0))
@@ -93,6 +98,9 @@ mod tests {
 
     #[test]
     fn the_end_of_a_frame_is_known_however_it_was_cut() {
+        let mut cut = Sent::default();
+        cut.pass(&frame(SETTINGS, 6)[..12]);
+        assert!(!cut.is_whole() && cut.says_its_length());
         let frames = [frame(SETTINGS, 6), frame(1, 300), frame(0, 0), frame(0, 70_000)];
         let sent = frames.concat();
         let ends = frames.iter().scan(0, |end, frame| {
@@ -116,12 +124,12 @@ mod tests {
     #[test]
     fn what_is_not_http_2_never_ends_with_a_frame() {
         let mut sent = Sent::default();
-        assert!(!sent.is_whole());
+        assert!(!sent.is_whole() && sent.says_its_length());
         sent.pass(b"");
         assert_eq!(sent, Sent::Nothing);
         for part in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &frame(SETTINGS, 0)] {
             sent.pass(part);
-            assert!(!sent.is_whole());
+            assert!(!sent.is_whole() && !sent.says_its_length());
             assert_eq!(sent, Sent::Other);
         }
     }

@@ -10,11 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use axum::{Router, body::Body, response::Response, routing::future::RouteFuture};
+use axum::{Router, response::Response, routing::future::RouteFuture};
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
-use pki::wire::{PROBLEM_JSON, Problem};
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 use tracing::{debug, info};
@@ -23,7 +23,9 @@ use crate::{
     acceptor::Acceptor,
     metrics::Reason,
     peer::{Peer, PeerRefusal},
+    requests::{self, Rest, keep_rest, refuse_without_host},
     revocation::{End, EndReason},
+    stalls::Paced,
 };
 
 /// A connection's router behind the guard. Requests that pass carry the [`Peer`] as an extension.
@@ -57,18 +59,22 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
         if let Some(reason) = end.reason() {
             return Answer::Ended(reason);
         }
+        if let Some(refusal) = refuse_without_host(&request) {
+            return Answer::answered(refusal, None, end);
+        }
         let parts = acceptor.parts();
         match peer.check(&parts.live, parts.clock.now()) {
             Ok(()) => {
                 request.extensions_mut().insert(peer.clone());
+                let (request, rest) = keep_rest(request);
                 // A router is always ready.
-                Answer::Inner { answer: router.clone().call(request), end: end.clone() }
+                Answer::Inner { answer: router.clone().call(request), rest, end: end.clone() }
             }
             Err(refusal) => {
                 log(peer, &refusal);
                 parts.metrics.request_refused(refusal.reason());
                 let problem = problem(&refusal, request.version());
-                Answer::Refused(Some(problem.map(|body| GuardedBody { body, end: end.clone() })))
+                Answer::answered(problem, keep_rest(request).1, end)
             }
         }
     }
@@ -76,9 +82,26 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
 
 /// The answer to a request, unless the connection has to end before it is there.
 pub(crate) enum Answer<F> {
-    Inner { answer: F, end: End },
-    Refused(Option<Response<GuardedBody>>),
+    Inner {
+        answer: F,
+        rest: Option<Rest>,
+        end: End,
+    },
+    /// The answer is there, and waits until the rest of the request is.
+    Reading {
+        answer: Option<Response>,
+        reading: Option<BoxFuture<'static, ()>>,
+        end: End,
+    },
     Ended(EndReason),
+}
+
+impl<F> Answer<F> {
+    fn answered(answer: Response, rest: Option<Rest>, end: &End) -> Self {
+        let rest = rest.filter(|rest| !rest.is_over());
+        let reading = rest.map(|rest| rest.read().boxed());
+        Self::Reading { answer: Some(answer), reading, end: end.clone() }
+    }
 }
 
 impl<F> Future for Answer<F>
@@ -88,29 +111,34 @@ where
     type Output = Result<Response<GuardedBody>, Ended>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Self::Inner { answer, rest, end } = &mut *self {
+            if let Some(reason) = end.reason() {
+                return Poll::Ready(Err(Ended::in_flight(reason)));
+            }
+            let response = ready!(Pin::new(answer).poll(context)).unwrap_or_else(|never| match never {});
+            *self = Self::answered(response, rest.take(), &end.clone());
+        }
         match &mut *self {
-            Self::Inner { answer, end } => {
-                if let Some(reason) = end.reason() {
-                    return Poll::Ready(Err(Ended::in_flight(reason)));
+            Self::Reading { answer, reading, end } => {
+                if let Some(reading) = reading {
+                    ready!(reading.poll_unpin(context));
                 }
-                let response = ready!(Pin::new(answer).poll(context)).unwrap_or_else(|never| match never {});
                 // Whatever the handler has done meanwhile, it may have taken long.
                 if let Some(reason) = end.reason() {
                     return Poll::Ready(Err(Ended::in_flight(reason)));
                 }
-                Poll::Ready(Ok(response.map(|body| GuardedBody { body, end: end.clone() })))
-            }
-            Self::Refused(response) => {
-                Poll::Ready(Ok(response.take().expect("a future is not polled after it was ready")))
+                let response = answer.take().expect("a future is not polled after it was ready");
+                Poll::Ready(Ok(response.map(|body| GuardedBody { body: Paced::new(body), end: end.clone() })))
             }
             Self::Ended(reason) => Poll::Ready(Err(Ended::refused(*reason))),
+            Self::Inner { .. } => unreachable!("it was replaced above"),
         }
     }
 }
 
 /// A body that stops when the connection has to end. Its length is what it says of itself.
 pub(crate) struct GuardedBody {
-    body: Body,
+    body: Paced,
     end: End,
 }
 
@@ -122,11 +150,11 @@ impl http_body::Body for GuardedBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let frame = ready!(self.body.poll_frame(context));
         // Asked last: a body may take its time, too.
         match self.end.reason() {
             Some(reason) => Poll::Ready(Some(Err(Ended::in_flight(reason).into()))),
-            None => Poll::Ready(frame.map(|frame| frame.map_err(Into::into))),
+            None => Poll::Ready(frame),
         }
     }
 
@@ -184,16 +212,7 @@ fn problem(refusal: &PeerRefusal, version: Version) -> Response {
         Reason::Expired => (StatusCode::FORBIDDEN, "certificate-expired"),
         _ => (StatusCode::FORBIDDEN, "certificate-revoked"),
     };
-    let problem = Problem {
-        kind: format!("/problems/{kind}"),
-        title: refusal.reason().as_str().to_owned(),
-        status: status.as_u16(),
-        detail: refusal.to_string(),
-    };
-    let body = serde_json::to_vec(&problem).expect("a problem document is plain text and numbers");
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+    let mut response = requests::problem(status, kind, refusal.reason().as_str(), &refusal.to_string());
     // HTTP/2 has no such header (RFC 9113 section 8.2.2).
     if version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -205,7 +224,7 @@ fn problem(refusal: &PeerRefusal, version: Version) -> Response {
 mod tests {
     use std::{future::poll_fn, sync::Arc};
 
-    use futures_util::FutureExt as _;
+    use axum::body::Body;
     use http_body::Body as _;
     use http_body_util::BodyExt as _;
     use pki::time::Timestamp;
@@ -228,7 +247,7 @@ mod tests {
             end();
             Poll::Ready(Ok(Response::new(Body::from("secret"))))
         });
-        let answer = Answer::Inner { answer, end: registration.end() }.now_or_never();
+        let answer = Answer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
         let ended = answer.expect("it is ready").err().expect("it is none");
         assert_eq!(ended.to_string(), EndReason::Expired.as_str());
     }
@@ -239,7 +258,7 @@ mod tests {
             let (registration, end) = connection();
             let body = if empty { Body::empty() } else { Body::from("secret") };
             let answer = async move { Ok(Response::new(body)) }.boxed();
-            let answer = Answer::Inner { answer, end: registration.end() }.now_or_never();
+            let answer = Answer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
             let mut body = answer.expect("it is ready").expect("nothing has ended").into_body();
             assert_eq!(body.size_hint().exact(), Some(if empty { 0 } else { 6 }));
             assert_eq!(body.is_end_stream(), empty);

@@ -4,12 +4,9 @@
 
 use std::time::Duration;
 
-use axum_server::{Address, Server};
 use hyper_util::{rt::TokioTimer, server::conn::auto::Builder};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
-
-use crate::bounded::Bounded;
 
 /// How long a TLS handshake may take, a PROXY header before it included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,8 +21,18 @@ pub const MAX_BODY: usize = 64 * 1024;
 
 /// The most octets of header that one request may have.
 const MAX_HEADER: u32 = 16 * 1024;
-/// The most requests that one HTTP/2 connection may have open (RFC 9113 section 5.1.2).
-const MAX_STREAMS: u32 = 128;
+/// The most requests that one HTTP/2 connection of an authenticated peer may have open (RFC 9113 section 5.1.2) ...
+const MAX_STREAMS: u32 = 32;
+/// ... and of somebody who may be a stranger.
+const MAX_STREAMS_OF_STRANGERS: u32 = 8;
+/// How many bytes a peer may send on a stream, or on a connection, before somebody reads them: HTTP/2's own default.
+const WINDOW: u32 = 65_535;
+/// How many where a whole list is handed over.
+const LARGE_WINDOW: u32 = 1024 * 1024;
+/// How many bytes of an answer HTTP/2 takes before they can leave.
+const SEND_BUFFER: usize = 16 * 1024;
+/// How many streams that a peer has reset are remembered before that counts as an attack.
+const MAX_RESET_STREAMS: usize = 16;
 /// After so long without a frame, the peer is asked whether it is still there ...
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// ... and has so long to answer (RFC 9113 section 6.7).
@@ -43,28 +50,37 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Puts the bounds on a server, around the acceptor that it has.
-#[must_use]
-pub fn bounded<A: Address, Acceptor>(server: Server<A, Acceptor>) -> Server<A, Bounded<Acceptor>> {
-    let mut server = server.first_request_timeout(HEADER_TIMEOUT).map(Bounded::new);
-    bound(server.http_builder());
-    server
+/// Whom a connection may belong to, and what that allows for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// Few streams, and small.
+    Small,
+    /// Of a peer that is known, and asks for much at once.
+    Many,
+    /// Of a peer that hands over long lists.
+    Large,
 }
 
 /// A builder of HTTP connections with the bounds.
-pub(crate) fn http_builder<E: Clone>(executor: E) -> Builder<E> {
+pub(crate) fn http_builder<E>(executor: E, windows: Windows) -> Builder<E> {
+    let (streams, window) = match windows {
+        Windows::Small => (MAX_STREAMS_OF_STRANGERS, WINDOW),
+        Windows::Many => (MAX_STREAMS, WINDOW),
+        Windows::Large => (MAX_STREAMS * 2, LARGE_WINDOW),
+    };
     let mut builder = Builder::new(executor);
-    bound(&mut builder);
-    builder
-}
-
-fn bound<E>(builder: &mut Builder<E>) {
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(streams)
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(MAX_RESET_STREAMS)
+        .max_local_error_reset_streams(MAX_RESET_STREAMS)
         .max_header_list_size(MAX_HEADER)
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
 }

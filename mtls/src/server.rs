@@ -8,13 +8,12 @@ use std::{
     net::SocketAddr,
     panic::resume_unwind,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::Router;
-use hyper_util::{rt::TokioIo, server::conn::auto::Builder};
+use hyper_util::rt::TokioIo;
 use tokio::{
     io::AsyncWrite,
     net::{TcpListener, TcpStream},
@@ -31,7 +30,8 @@ use crate::{
     corked::{Cork, corked},
     farewell::{farewell, linger},
     guard::Guarded,
-    limits,
+    limits::{self, Windows},
+    stalls::Patience,
 };
 
 /// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
@@ -39,6 +39,8 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long who has come before a shutdown may take for a handshake, and then for its first request: in TLS 1.3 a client may have
 /// sent that before the server is done with the handshake, and it would be lost.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a silent peer may take to hear that its connection ends.
+const LEAVING: Duration = Duration::from_secs(1);
 /// The most connections that are taken out of the listener's queue when it is closed.
 const MAX_QUEUE: usize = 4096;
 
@@ -57,13 +59,12 @@ pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Rou
 }
 
 async fn serve_here(listener: TcpListener, acceptor: Acceptor, router: Router, shutdown: CancellationToken) {
-    let http = Arc::new(limits::http_builder(AtOnce));
-    let slots = Slots::for_listener();
+    let (slots, patience) = (Slots::for_listener(), Patience::for_listener());
     let mut connections = JoinSet::new();
     let start = |connections: &mut JoinSet<()>, stream: TcpStream, connected: SocketAddr| {
         let Some(stream) = slots.admit(stream) else { return };
-        let (acceptor, router, http, shutdown) =
-            (acceptor.clone(), router.clone(), Arc::clone(&http), shutdown.clone());
+        let (acceptor, router, patience, shutdown) =
+            (acceptor.clone(), router.clone(), patience.clone(), shutdown.clone());
         connections.spawn(async move {
             let accepted = tokio::select! {
                 biased;
@@ -71,7 +72,7 @@ async fn serve_here(listener: TcpListener, acceptor: Acceptor, router: Router, s
                 () = late(&shutdown) => None,
             };
             if let Some(accepted) = accepted {
-                serve_connection(accepted, acceptor, router, &http, &shutdown).await;
+                serve_connection(accepted, acceptor, router, &patience, &shutdown).await;
             }
         });
     };
@@ -128,7 +129,7 @@ async fn serve_connection(
     accepted: Accepted,
     acceptor: Acceptor,
     router: Router,
-    http: &Builder<AtOnce>,
+    patience: &Patience,
     shutdown: &CancellationToken,
 ) {
     let Accepted { stream, peer, registration } = accepted;
@@ -138,10 +139,14 @@ async fn serve_connection(
     let asked = CancellationToken::new();
     {
         let guarded = Guarded::new(router, peer, acceptor, end.clone(), asked.clone());
+        let http = limits::http_builder(AtOnce::new(patience.of_connection()), Windows::Many);
         let connection = http.serve_connection(TokioIo::new(stream), guarded);
         tokio::pin!(connection);
-        let silence = silence(&asked);
-        tokio::pin!(silence);
+        let is_silent = silence(&asked, limits::HEADER_TIMEOUT);
+        tokio::pin!(is_silent);
+        // What a silent peer does not hear then, it never will.
+        let left_alone = silence(&asked, limits::HEADER_TIMEOUT + LEAVING);
+        tokio::pin!(left_alone);
         let time_to_go = time_to_go(shutdown, &asked);
         tokio::pin!(time_to_go);
         let self_waking = SelfWaking::new();
@@ -154,7 +159,11 @@ async fn serve_connection(
                     drains = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = &mut silence => break,
+                () = &mut is_silent, if !drains => {
+                    drains = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = &mut left_alone => break,
                 () = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context)) => break,
             }
         }
@@ -191,9 +200,9 @@ fn poll_connection<C: Future, S: AsyncWrite + Unpin>(
     }
 }
 
-/// Resolves when a connection has been open for [`limits::HEADER_TIMEOUT`] without a request; never if there was one.
-async fn silence(asked: &CancellationToken) {
-    if timeout(limits::HEADER_TIMEOUT, asked.cancelled()).await.is_ok() {
+/// Resolves when a connection has been open for so long without a request; never if there was one.
+async fn silence(asked: &CancellationToken, patience: Duration) {
+    if timeout(patience, asked.cancelled()).await.is_ok() {
         std::future::pending::<()>().await;
     }
 }

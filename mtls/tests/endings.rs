@@ -69,6 +69,26 @@ async fn a_window_that_is_opened_after_goaway_lets_nothing_out() {
     }
 }
 
+/// However many streams wait for their windows, the client hears of it, and TLS ends as it should.
+#[tokio::test]
+async fn stalled_streams_do_not_keep_goaway_and_close_notify_from_a_revoked_client() {
+    let authority = Authority::new();
+    let service = Service::start(&authority).await;
+    for (number, window) in [(2, 0), (3, 1), (4, 1000)] {
+        let issued = authority.client("client_1");
+        let client = Client::new(&authority, &issued, Http::Two, &service.clock);
+        let mut connection = RawHttp2::open(&client, service.address, window).await;
+        for stream in 0..16 {
+            connection.start(2 * stream + 1, "/large").await;
+        }
+        service.install(&authority.crl(number, &[&issued]));
+        let frames = connection.rest().await;
+        assert_eq!(frames.last().and_then(raw::Frame::farewell), Some(REVOKED), "window {window}: {frames:?}");
+        assert!(connection.has_ended_properly().await, "window {window}");
+        eventually("it is gone", || service.live().open_connections() == 0).await;
+    }
+}
+
 /// A client with little room that reads only when it is told to.
 async fn with_little_room(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

@@ -16,7 +16,7 @@ use rustls_pki_types::CertificateDer;
 use tracing::info;
 
 use super::Authority;
-use crate::store::{Candidate, Enrollment, Refusal, StoreError, TokenRefusal, Uncertifiable};
+use crate::store::{Candidate, Enrollment, Refusal, StoreError, TokenRecord, TokenRefusal, Uncertifiable};
 
 /// Why somebody was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -97,6 +97,19 @@ impl EnrollDenial {
 }
 
 impl Authority {
+    /// Whether this secret is one of ours at all, before anything else is read of who presents it.
+    pub(crate) async fn check_token(&self, secret: &Secret) -> Result<(), EnrollError> {
+        self.token(secret).await.map(drop)
+    }
+
+    async fn token(&self, secret: &Secret) -> Result<TokenRecord, EnrollError> {
+        let hash = secret.hash();
+        match self.store.token_to_enroll(&hash.id()).await? {
+            Some(token) if token.hash.matches(&hash) => Ok(token),
+            _ => Err(Denied { token: hash.id(), why: EnrollDenial::UnknownToken }.into()),
+        }
+    }
+
     /// Enrolls whoever holds a token's secret and the key in the request; the answer is the certificate's chain.
     ///
     /// The same key with the same token and names gets the same certificate again, so that a lost answer costs nothing;
@@ -109,13 +122,9 @@ impl Authority {
         serial: Serial,
         now: Timestamp,
     ) -> Result<Vec<CertificateDer<'static>>, EnrollError> {
-        let hash = secret.hash();
-        let id = hash.id();
+        let token = self.token(secret).await?;
+        let id = token.id();
         let denied = |why| Denied { token: id.clone(), why };
-        let token = match self.store.token_to_enroll(&id).await? {
-            Some(token) if token.hash.matches(&hash) => token,
-            _ => return Err(denied(EnrollDenial::UnknownToken).into()),
-        };
         token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
         let request = read_request(csr).map_err(denied)?;
         let order = self.policy.approve(&token.grant, profile, request);

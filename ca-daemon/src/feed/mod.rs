@@ -114,6 +114,15 @@ impl Announced {
             Issuer::Issuing => &self.issuing,
         }
     }
+
+    /// How many bytes the lists have altogether, as far as that is known.
+    pub(crate) fn bytes(&self) -> u64 {
+        let of = |newest: &Newest| {
+            let lists = [newest.complete_contents, newest.delta.and_then(|(_, contents)| contents)];
+            lists.into_iter().flatten().map(|contents| contents.size).sum::<u64>()
+        };
+        of(&self.root) + of(&self.issuing)
+    }
 }
 
 /// An instance as its certificate and its secret name it.

@@ -2,19 +2,21 @@
 //!
 //! It never knows what the octets are.
 
-use std::time::{Duration, SystemTime};
-
-use axum::{
-    body::{Body, Bytes},
-    response::{IntoResponse as _, Response},
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
 };
+
+use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, StatusCode, header};
 use pki::time::Timestamp;
+
+use super::lists;
 
 /// Something public with a validator.
 #[derive(Clone, Debug)]
 pub(super) struct Representation {
-    pub(super) body: Bytes,
+    pub(super) body: Arc<Vec<u8>>,
     pub(super) media_type: &'static str,
     pub(super) cache_control: &'static str,
     /// A strong entity tag, with its quotes.
@@ -43,7 +45,7 @@ impl Representation {
         if self.is_known_to(request) {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        (headers, [(header::CONTENT_TYPE, self.media_type)], Body::from(self.body.clone())).into_response()
+        (headers, [(header::CONTENT_TYPE, self.media_type)], lists::body(&self.body)).into_response()
     }
 
     /// If-None-Match decides where it is given; a date is only asked without one (RFC 9110 section 13.2.2).
@@ -78,7 +80,7 @@ mod tests {
 
     fn answer(modified: Modified, header: HeaderName, value: &str) -> StatusCode {
         let representation = Representation {
-            body: Bytes::from_static(b"octets"),
+            body: Arc::new(b"octets".to_vec()),
             media_type: "application/pkix-crl",
             cache_control: "no-cache",
             etag: "\"7-abc\"".to_owned(),

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use axum::{
     Json,
-    extract::{ConnectInfo, State, rejection::JsonRejection},
+    extract::{ConnectInfo, Request, State},
 };
 use http::{HeaderMap, header};
-use mtls::random;
+use mtls::{limits, random};
 use pki::{
     pem,
     serial::Serial,
@@ -24,30 +24,34 @@ use crate::{authority::EnrollError, settings::Issuer};
 pub(super) async fn enroll(
     State(app): State<App>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    body: Result<Json<EnrollRequest>, JsonRejection>,
+    request: Request,
 ) -> Result<Json<EnrollResponse>, HttpError> {
-    let Some(secret) = bearer(&headers) else {
+    let Some(secret) = bearer(request.headers()) else {
         app.metrics.denied("token-missing");
         warn!(%peer, reason = "token-missing", "enrollment denied");
         return Err(HttpError::NoToken);
     };
-    let Json(request) = body?;
+    // Before the body is read, or waited for.
+    app.authority.check_token(&secret).await.map_err(|error| denied(&app, peer, error))?;
+    let read = app.strangers.json::<EnrollRequest>(request, limits::MAX_BODY, HttpError::Body).await?;
+    let request = &read.value;
     let serial = Serial::from_random(random::octets());
     match app.authority.enroll(&secret, request.profile, &request.csr, serial, app.clock.now()).await {
         Ok(chain) => Ok(Json(EnrollResponse {
             chain: pem::chain(&chain),
             root: pem::certificate(app.authority.certificate(Issuer::Root)),
         })),
-        Err(error) => {
-            if let EnrollError::Denied(denied) = &error {
-                let reason = denied.why.reason();
-                app.metrics.denied(reason);
-                warn!(%peer, token = %denied.token, reason, detail = %denied, "enrollment denied");
-            }
-            Err(error.into())
-        }
+        Err(error) => Err(denied(&app, peer, error)),
     }
+}
+
+fn denied(app: &App, peer: SocketAddr, error: EnrollError) -> HttpError {
+    if let EnrollError::Denied(denied) = &error {
+        let reason = denied.why.reason();
+        app.metrics.denied(reason);
+        warn!(%peer, token = %denied.token, reason, detail = %denied, "enrollment denied");
+    }
+    error.into()
 }
 
 /// The secret in `Authorization: Bearer SECRET` (RFC 6750 section 2.1; the scheme's name is in any case).

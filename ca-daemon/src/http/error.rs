@@ -28,11 +28,15 @@ pub(crate) enum HttpError {
     #[error("the request carries no enrollment token; send its secret as Authorization: Bearer SECRET")]
     NoToken,
     #[error(
-        "the request's body cannot be read: {}; send profile and csr as JSON, at most {} octets",
+        "the request's body cannot be read: {}; send profile and csr as JSON, at most {} bytes",
         .0.body_text(),
         limits::MAX_BODY
     )]
-    Body(#[from] JsonRejection),
+    Body(JsonRejection),
+    #[error("the request's body is longer than {most} bytes, and is not read")]
+    BodyTooLarge { most: usize },
+    #[error("the request's body broke off; send it again")]
+    BodyCutOff,
     #[error("what the relying party says cannot be read: {}", .0.body_text())]
     Word(JsonRejection),
     #[error("this is for relying parties; connect with a certificate of the profile server from this authority")]
@@ -57,8 +61,13 @@ pub(crate) enum HttpError {
     Confirm(#[from] ConfirmError),
     #[error("this relying party hands over CRLs already; wait for the answer")]
     HandingOver,
-    #[error("what is handed over is larger than any CRL of this authority")]
-    HandedOverTooLarge,
+    #[error("this authority has not asked for CRLs; say first what is enforced, and hand over what it does not know")]
+    NotAskedFor,
+    #[error(
+        "what is handed over is larger than this authority's lists can be, {most} bytes; give it the list yourself: \
+         ca-daemon crl --import FILE"
+    )]
+    HandedOverTooLarge { most: usize },
     #[error(transparent)]
     TakeBack(#[from] TakeBackError),
     #[error(transparent)]
@@ -96,10 +105,13 @@ impl HttpError {
         match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, "token-missing"),
             Self::Body(rejection) | Self::Word(rejection) => match rejection.status() {
-                status @ StatusCode::PAYLOAD_TOO_LARGE => (status, "body-too-large"),
                 status @ StatusCode::UNSUPPORTED_MEDIA_TYPE => (status, "media-type"),
                 _ => (StatusCode::BAD_REQUEST, "json-invalid"),
             },
+            Self::BodyTooLarge { .. } | Self::HandedOverTooLarge { .. } => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
+            }
+            Self::BodyCutOff => (StatusCode::BAD_REQUEST, "body-cut-off"),
             Self::NoCertificate => (StatusCode::FORBIDDEN, "certificate-missing"),
             Self::NotARelyingParty { .. } => (StatusCode::FORBIDDEN, "not-a-relying-party"),
             Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
@@ -113,7 +125,7 @@ impl HttpError {
             // By this status the relying party knows that it is to hand over what it enforces.
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
             Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
-            Self::HandedOverTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
+            Self::NotAskedFor => (StatusCode::FORBIDDEN, "not-asked-for"),
             Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")
             }

@@ -12,15 +12,15 @@ use std::{
 };
 
 use axum::{
-    Json,
-    body::{Body, to_bytes},
-    extract::{ConnectInfo, FromRequestParts, State, rejection::JsonRejection},
+    body::Body,
+    extract::{ConnectInfo, FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
 use axum_server::tls::TlsInfo;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header, request::Parts};
-use mtls::limits;
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use mtls::{limits, memory};
 use pki::{
     certificate::CertificateInfo,
     instance::{self, InstanceId},
@@ -31,14 +31,24 @@ use pki::{
 };
 use tokio::time::timeout;
 
-use super::{App, HttpError};
+use super::{
+    App, HttpError,
+    body::announced,
+    handed_over::{Armored, Unreadable},
+};
 use crate::{
-    authority,
+    authority::TakeBackError,
     feed::{ConfirmError, Member},
 };
 
-/// The largest handing-over: a list of a million entries, in PEM, and what was added to it.
-const MAX_HANDED_OVER: usize = 64 * 1024 * 1024;
+/// The largest confirmation: some of it is remembered for as long as the relying party is.
+const MAX_CONFIRMATION: usize = 8 * 1024;
+/// The largest answer to a roll call: all the certificates that one may name take less.
+const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
+/// How much more may be handed over than there is in the newest lists twice over, in bytes at least ...
+const MORE: u64 = 1024 * 1024;
+/// ... or this part of the memory: what was forgotten is not in them.
+const PART: u64 = 64;
 /// How long it may take to arrive: half of what a request has, so that the next one in turn has time left.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(limits::REQUEST_TIMEOUT.as_secs() / 2);
 
@@ -48,6 +58,8 @@ const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(limits::REQUEST_TIMEOUT.
 pub(super) struct Turns {
     turn: tokio::sync::Mutex<()>,
     waiting: Mutex<HashSet<Serial>>,
+    /// Who was asked to.
+    asked: Mutex<HashSet<Serial>>,
 }
 
 /// A place in the line, given up when it is dropped.
@@ -57,6 +69,16 @@ struct Place<'a> {
 }
 
 impl Turns {
+    /// Lets who has this certificate hand over once.
+    pub(super) fn ask_for(&self, serial: Serial) {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(serial);
+    }
+
+    /// Whether it was asked to; it has to be asked again for the next time.
+    fn take_asked(&self, serial: Serial) -> bool {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&serial)
+    }
+
     /// None if somebody with this certificate waits already.
     fn line_up(&self, serial: Serial) -> Option<Place<'_>> {
         let is_new = self.waiting().insert(serial);
@@ -102,6 +124,10 @@ impl FromRequestParts<App> for Presented {
 }
 
 impl Presented {
+    pub(super) fn serial(&self) -> Serial {
+        self.info.id.serial
+    }
+
     /// Which of those with this certificate asks, as its secret says.
     fn member(&self, headers: &HeaderMap) -> Result<Member, HttpError> {
         let secret = headers.get(INSTANCE_HEADER).and_then(|value| Secret::from_bearer(value.to_str().ok()?));
@@ -177,11 +203,15 @@ pub(super) async fn confirm(
     State(app): State<App>,
     peer: Presented,
     headers: HeaderMap,
-    body: Result<Json<Confirmation>, JsonRejection>,
+    request: Request,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let Json(confirmation) = body.map_err(HttpError::Word)?;
-    app.feed.confirm(&peer.member(&headers)?, &confirmation).await?;
+    let read = app.members.json::<Confirmation>(request, MAX_CONFIRMATION, HttpError::Word).await?;
+    let confirmed = app.feed.confirm(&peer.member(&headers)?, &read.value).await;
+    if matches!(confirmed, Err(ConfirmError::Unknown { .. })) {
+        app.handing_over.ask_for(peer.serial());
+    }
+    confirmed?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -189,11 +219,11 @@ pub(super) async fn answer_roll_call(
     State(app): State<App>,
     peer: Presented,
     headers: HeaderMap,
-    body: Result<Json<RollCallAnswer>, JsonRejection>,
+    request: Request,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let Json(answer) = body.map_err(HttpError::Word)?;
-    app.feed.answer_roll_call(&peer.member(&headers)?, answer)?;
+    let read = app.members.json::<RollCallAnswer>(request, MAX_ROLL_CALL_ANSWER, HttpError::Word).await?;
+    app.feed.answer_roll_call(&peer.member(&headers)?, read.value)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -210,19 +240,47 @@ pub(super) async fn goodbye(
     }
 }
 
-pub(super) async fn hand_over(State(app): State<App>, peer: Presented, body: Body) -> Result<Response, HttpError> {
+pub(super) async fn hand_over(
+    State(app): State<App>,
+    peer: Presented,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let _place = app.handing_over.line_up(peer.info.id.serial).ok_or(HttpError::HandingOver)?;
+    let serial = peer.serial();
+    let _place = app.handing_over.line_up(serial).ok_or(HttpError::HandingOver)?;
+    if !app.handing_over.take_asked(serial) {
+        return Err(HttpError::NotAskedFor);
+    }
+    let most = most_handed_over(&app);
+    let too_large = || HttpError::HandedOverTooLarge { most };
+    announced(&headers, most).map_err(|_| too_large())?;
     let _turn = app.handing_over.turn.lock().await;
-    let pem = timeout(HAND_OVER_TIMEOUT, to_bytes(body, MAX_HANDED_OVER)).await.map_err(|_| HttpError::TimedOut)?;
-    let pem = pem.map_err(|_| HttpError::HandedOverTooLarge)?;
-    let crls = authority::read_pem(&pem)?;
-    drop(pem);
+    let lists = async {
+        let (mut body, mut armored) = (Limited::new(body, most), Armored::default());
+        while let Some(frame) = body.frame().await {
+            let frame = frame
+                .map_err(|error| if error.is::<LengthLimitError>() { too_large() } else { HttpError::BodyCutOff })?;
+            if let Some(data) = frame.data_ref() {
+                armored.push(data).map_err(|Unreadable| TakeBackError::NoCrl)?;
+            }
+        }
+        Ok::<_, HttpError>(armored.finish().map_err(|Unreadable| TakeBackError::NoCrl)?)
+    };
+    let lists = timeout(HAND_OVER_TIMEOUT, lists).await.map_err(|_| HttpError::TimedOut)??;
     // Before it is committed as well: whoever finds these revocations in the database is to know where they came from.
     app.feed.note_taken_back();
-    app.authority.take_back(crls).await?;
+    app.authority.take_back(lists).await?;
     app.feed.note_taken_back();
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// How much a relying party may hand over, in bytes of PEM: what it has is not much more than what is published here.
+fn most_handed_over(app: &App) -> usize {
+    let published = app.feed.announced().borrow().bytes();
+    let most = published.saturating_mul(2) + MORE.max(memory::limit() / PART);
+    // Four characters for three bytes, and a line break for 64.
+    usize::try_from(most / 2 * 3).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,10 @@
 //!
 //! It never promises what the database does not say: a number that is not known gets none.
 
-use axum::{Json, extract::State, extract::rejection::JsonRejection};
+use axum::{
+    Json,
+    extract::{Request, State},
+};
 use pki::{
     crl::CrlNumber,
     wire::{KNOWN_NUMBERS, KnownAnswer, KnownQuestion},
@@ -14,18 +17,25 @@ use crate::store::StoreError;
 pub(super) async fn known(
     State(app): State<App>,
     peer: Presented,
-    body: Result<Json<KnownQuestion>, JsonRejection>,
+    request: Request,
 ) -> Result<Json<KnownAnswer>, HttpError> {
     peer.check_standing(&app).await?;
-    let Json(question) = body.map_err(HttpError::Word)?;
+    let question = app.members.json::<KnownQuestion>(request, MAX_QUESTION, HttpError::Word).await?;
     let mut answer = KnownAnswer::default();
     // Who asks about other distribution points than the two that there are gets no work done for it.
-    for (url, numbers) in question.crls {
+    for (url, numbers) in question.value.crls {
         let from = contained_from(&app, &url, &numbers).await?;
+        if from.is_none() {
+            // It wants the lists that have these numbers.
+            app.handing_over.ask_for(peer.serial());
+        }
         answer.crls.insert(url, from);
     }
     Ok(Json(answer))
 }
+
+/// The largest question about numbers.
+const MAX_QUESTION: usize = 4 * 1024;
 
 /// None where one of the numbers is not known here, and where there are none or too many.
 async fn contained_from(app: &App, url: &str, numbers: &[CrlNumber]) -> Result<Option<CrlNumber>, StoreError> {

@@ -3,11 +3,14 @@
 //!
 //! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
 
+mod body;
 mod conditional;
 mod enroll;
 mod error;
 mod feed;
+mod handed_over;
 mod known;
+mod lists;
 mod operations;
 mod publication;
 #[cfg(test)]
@@ -17,29 +20,22 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request, State},
+    extract::{MatchedPath, Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use http::{HeaderMap, Method, Uri, request::Parts};
-use mtls::{clock::Clock, limits};
+use mtls::{clock::Clock, limits, renderings::Renderings};
 use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH};
 
-use self::{error::HttpError, publication::Published};
+use self::{body::Bodies, error::HttpError, publication::Published};
 use crate::{
     authority::Authority,
     feed::Feed,
     metrics::Metrics,
     settings::{CrlKind, Issuer},
 };
-
-/// The largest confirmation: some of it is remembered for as long as the relying party is.
-const MAX_CONFIRMATION: usize = 8 * 1024;
-/// The largest question about numbers.
-const MAX_QUESTION: usize = 4 * 1024;
-/// The largest answer to a roll call: all the certificates that one may name take less.
-const MAX_ROLL_CALL_ANSWER: usize = 2 * 1024 * 1024;
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -50,6 +46,11 @@ pub(crate) struct App {
     pub(crate) feed: Feed,
     /// Who hands over CRLs.
     handing_over: Arc<feed::Turns>,
+    /// The bodies of those who have nothing but a token.
+    strangers: Bodies,
+    /// Those of relying parties.
+    members: Bodies,
+    renderings: Renderings,
     published: Arc<Published>,
 }
 
@@ -57,7 +58,17 @@ impl App {
     pub(crate) fn new(authority: Arc<Authority>, feed: Feed, clock: Clock) -> Self {
         let published = Arc::new(Published::new(&authority));
         let metrics = Arc::new(Metrics::new(feed.confirmation_times()));
-        Self { authority, clock, metrics, feed, handing_over: Arc::default(), published }
+        Self {
+            authority,
+            clock,
+            metrics,
+            feed,
+            handing_over: Arc::default(),
+            strangers: Bodies::default(),
+            members: Bodies::default(),
+            renderings: Renderings::default(),
+            published,
+        }
     }
 }
 
@@ -66,11 +77,11 @@ pub(crate) fn private_routes(app: App) -> Router {
     let router = crl_routes(Router::new())
         .route(ENROLL_PATH, post(enroll::enroll))
         .route(FEED_PATH, get(feed::feed))
-        .route(CONFIRM_PATH, post(feed::confirm).layer(DefaultBodyLimit::max(MAX_CONFIRMATION)))
+        .route(CONFIRM_PATH, post(feed::confirm))
         .route(GOODBYE_PATH, post(feed::goodbye))
         .route(HAND_OVER_PATH, post(feed::hand_over))
-        .route(KNOWN_PATH, post(known::known).layer(DefaultBodyLimit::max(MAX_QUESTION)))
-        .route(ROLL_CALL_PATH, post(feed::answer_roll_call).layer(DefaultBodyLimit::max(MAX_ROLL_CALL_ANSWER)));
+        .route(KNOWN_PATH, post(known::known))
+        .route(ROLL_CALL_PATH, post(feed::answer_roll_call));
     with_common_parts(router, app)
 }
 
@@ -126,7 +137,6 @@ fn with_common_parts(router: Router<App>, app: App) -> Router {
         .method_not_allowed_fallback(async |method: Method, uri: Uri| {
             HttpError::MethodNotAllowed(method, uri.path().to_owned())
         })
-        .layer(DefaultBodyLimit::max(limits::MAX_BODY))
         .layer(middleware::from_fn_with_state(app.clone(), observe))
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 //! It never changes anything.
 
 use axum::{extract::State, response::IntoResponse};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 use super::{App, HttpError};
 use crate::{metrics::Reading, settings::Issuer, upkeep::not_heard};
@@ -59,6 +59,11 @@ async fn check(app: &App) -> Result<(), HttpError> {
 
 /// What happened, for Prometheus.
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Result<impl IntoResponse, HttpError> {
+    let (content_type, text) = app.renderings.share(async || render(&app, &headers).await).await?;
+    Ok(([(header::CONTENT_TYPE, content_type)], text))
+}
+
+async fn render(app: &App, headers: &HeaderMap) -> Result<(HeaderValue, String), HttpError> {
     let store = app.authority.store();
     let parties = app.feed.relying_parties();
     let reading = Reading {
@@ -68,6 +73,5 @@ pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> Resul
         parties,
         failed_writes: store.failed_writes(),
     };
-    let (content_type, text) = app.metrics.render(&reading, app.clock.now(), &headers);
-    Ok(([(header::CONTENT_TYPE, content_type)], text))
+    Ok(app.metrics.render(&reading, app.clock.now(), headers))
 }

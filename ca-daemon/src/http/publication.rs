@@ -5,17 +5,18 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use axum::{body::Bytes, response::Response};
+use axum::response::Response;
 use http::HeaderMap;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::CrlNumber,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 
 use super::{
     App, HttpError,
     conditional::{Modified, Representation},
+    lists,
 };
 use crate::{
     authority::Authority,
@@ -44,11 +45,30 @@ struct Cached {
     crl: ArcSwapOption<(CrlNumber, Representation)>,
     /// Held while the next one is read: a thousand who ask at once are to have one copy, and not one each.
     reading: Mutex<()>,
+    /// The one before, while somebody is not done with it.
+    earlier: Arc<ArcSwapOption<(CrlNumber, Representation)>>,
 }
 
 impl Cached {
     fn with_number(&self, number: CrlNumber) -> Option<Arc<(CrlNumber, Representation)>> {
         self.crl.load_full().filter(|crl| crl.0 == number)
+    }
+
+    /// Keeps what was current until now for a while, if somebody is not done with it, and what was kept before no longer: however often
+    /// a list changes, and whoever does not read, two of them are in memory.
+    fn let_go(&self, earlier: Arc<(CrlNumber, Representation)>) {
+        if !lists::is_sent(&earlier.1.body) {
+            self.earlier.store(None);
+            return;
+        }
+        let (number, kept) = (earlier.0, Arc::downgrade(&self.earlier));
+        self.earlier.store(Some(earlier));
+        tokio::spawn(async move {
+            sleep(lists::GRACE).await;
+            if let Some(kept) = kept.upgrade() {
+                kept.rcu(|earlier| earlier.clone().filter(|earlier| earlier.0 != number));
+            }
+        });
     }
 }
 
@@ -93,7 +113,9 @@ impl Published {
         }
         let Some(crl) = store.signed(issuer, kind).await? else { return Ok(None) };
         let fresh = Arc::new((crl.head.number, crl_representation(crl)));
-        cached.crl.store(Some(Arc::clone(&fresh)));
+        if let Some(earlier) = cached.crl.swap(Some(Arc::clone(&fresh))) {
+            cached.let_go(earlier);
+        }
         Ok(Some(fresh))
     }
 }
@@ -123,7 +145,7 @@ fn crl_representation(crl: CrlRecord) -> Representation {
         } else {
             Modified::At(head.this_update)
         },
-        body: Bytes::from(crl.der),
+        body: Arc::new(crl.der),
         media_type: "application/pkix-crl",
         // A cache may keep it and has to ask every time: a revocation is not to wait for a cache.
         cache_control: "no-cache",
@@ -135,7 +157,7 @@ fn certificate_representation(der: &[u8]) -> Representation {
     Representation {
         etag: format!("\"{}\"", digest(der)),
         modified: Modified::At(since.expect("an authority's certificate was read when it was opened")),
-        body: Bytes::copy_from_slice(der),
+        body: Arc::new(der.to_vec()),
         media_type: "application/pkix-cert",
         cache_control: "max-age=3600",
     }

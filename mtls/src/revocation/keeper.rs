@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use super::{
     Barrier, InstallError, Installed, LiveSet, Location, Origin,
     behind::Behind,
+    bound,
     kept::{ListFiles, Lists, Restored},
     live::Losses,
     location::{FetchError, Fetched, Fetcher},
@@ -259,7 +260,7 @@ impl Keeper {
         let listing = self.announced.borrow().as_ref().and_then(|announced| announced.delta.clone());
         let delta = match &mut self.delta {
             None => return self.refresh_complete().await.map(|()| None),
-            Some(delta) => match delta.fetch(listing.as_ref()).await {
+            Some(delta) => match delta.fetch(listing.as_ref(), bound::of_delta(listing.as_ref())).await {
                 Ok(fetched) => fetched,
                 Err(error) => return self.refresh_without_delta(error).await.map(Some),
             },
@@ -312,7 +313,8 @@ impl Keeper {
 
     async fn fetch_complete(&mut self) -> Result<Fetched, FetchError> {
         let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
-        self.complete.fetch(listing.as_ref()).await
+        let most = bound::of_complete(listing.as_ref(), &self.live);
+        self.complete.fetch(listing.as_ref(), most).await
     }
 
     /// Fetches the complete CRL beneath a delta that is in force without it, beside everything else: it may be long, and nobody waits
@@ -323,8 +325,9 @@ impl Keeper {
         }
         let mut afresh = self.complete.afresh();
         let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
+        let most = bound::of_complete(listing.as_ref(), &self.live);
         self.bases.spawn(async move {
-            let fetched = afresh.fetch(listing.as_ref()).await;
+            let fetched = afresh.fetch(listing.as_ref(), most).await;
             (afresh, fetched)
         });
     }

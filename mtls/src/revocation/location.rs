@@ -7,16 +7,17 @@
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Full, Limited};
+use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
 use pki::{pem, wire::Listing};
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
+use super::bound;
 use crate::{
     errors::error_chain,
     feed::{AuthorityClient, Link},
@@ -24,8 +25,6 @@ use crate::{
     tcp,
 };
 
-/// The largest CRL that is taken: several million entries.
-const MAX_CRL: usize = 256 * 1024 * 1024;
 /// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would
 /// delay the next one, which may find it open.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -130,11 +129,11 @@ impl Fetcher {
     }
 
     /// Asks the authority, if the feed is open and has announced the list, and the location where it does not answer. A source that
-    /// answers the same as before says so. News are DER, or what the live set will refuse.
-    pub(crate) async fn fetch(&mut self, announced: Option<&Listing>) -> Result<Fetched, FetchError> {
-        let fetched = match self.fetch_from_authority(announced).await {
+    /// answers the same as before says so. News are DER, or what the live set will refuse, and have at most so many bytes.
+    pub(crate) async fn fetch(&mut self, announced: Option<&Listing>, most: u64) -> Result<Fetched, FetchError> {
+        let fetched = match self.fetch_from_authority(announced, most).await {
             Some(fetched) => Ok(fetched),
-            None => self.fetch_from_location().await,
+            None => self.fetch_from_location(most).await,
         };
         match fetched? {
             Fetched::News(list) if pem::is_crl(&list) => {
@@ -154,11 +153,11 @@ impl Fetcher {
     }
 
     /// None: it cannot be asked, or does not answer.
-    async fn fetch_from_authority(&mut self, announced: Option<&Listing>) -> Option<Fetched> {
+    async fn fetch_from_authority(&mut self, announced: Option<&Listing>, most: u64) -> Option<Fetched> {
         let link = self.origin.link.clone()?;
         let client = link.client()?;
         let uri = link.uri(&announced?.path)?;
-        let fetched = timeout(TIMEOUT, self.ask_authority(&client, uri)).await;
+        let fetched = timeout(TIMEOUT, self.ask_authority(&client, uri, most)).await;
         let fetched = fetched.unwrap_or_else(|_| Err(out_of_time(TIMEOUT)));
         match fetched {
             Ok(fetched) => {
@@ -177,11 +176,11 @@ impl Fetcher {
         }
     }
 
-    async fn ask_authority(&mut self, client: &AuthorityClient, uri: Uri) -> Result<Fetched, FetchError> {
+    async fn ask_authority(&mut self, client: &AuthorityClient, uri: Uri, most: u64) -> Result<Fetched, FetchError> {
         let request = conditional(uri, self.seen_at_authority.as_ref(), Full::default())?;
         let response = timeout(AUTHORITY_PATIENCE, client.request(request)).await;
         let response = response.map_err(|_| out_of_time(AUTHORITY_PATIENCE))?.map_err(|error| failed(&error))?;
-        let (tag, fetched) = read_answer(response).await?;
+        let (tag, fetched) = read_answer(response, most, &bound::FROM_AUTHORITY).await?;
         if let Fetched::News(_) = fetched {
             self.seen_at_authority.clone_from(&tag);
             // The URL serves the same list under the same tag.
@@ -190,23 +189,25 @@ impl Fetcher {
         Ok(fetched)
     }
 
-    async fn fetch_from_location(&mut self) -> Result<Fetched, FetchError> {
+    async fn fetch_from_location(&mut self, most: u64) -> Result<Fetched, FetchError> {
         match self.origin.location.clone() {
             Location::Url(uri) => {
-                timeout(TIMEOUT, self.ask_location(uri)).await.unwrap_or_else(|_| Err(out_of_time(TIMEOUT)))
+                timeout(TIMEOUT, self.ask_location(uri, most)).await.unwrap_or_else(|_| Err(out_of_time(TIMEOUT)))
             }
             Location::File(path) => self.read(path).await.map_err(|error| FetchError(error.to_string())),
         }
     }
 
-    async fn ask_location(&mut self, uri: Uri) -> Result<Fetched, FetchError> {
+    async fn ask_location(&mut self, uri: Uri, most: u64) -> Result<Fetched, FetchError> {
         let tag = match &self.seen {
             Some(Version::EntityTag(tag)) => Some(tag),
             _ => None,
         };
         let request = conditional(uri, tag, Empty::new())?;
         let response = self.client.request(request).await.map_err(|error| failed(&error))?;
-        let (tag, fetched) = read_answer(response).await?;
+        // It may be in PEM, which takes four bytes for three, and line breaks.
+        let most = most.saturating_add(most / 2);
+        let (tag, fetched) = read_answer(response, most, &bound::FROM_ELSEWHERE).await?;
         if let Fetched::News(_) = fetched {
             self.seen = tag.map(Version::EntityTag);
         }
@@ -239,21 +240,34 @@ pub(crate) fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Re
     request.body(body).map_err(|error| failed(&error))
 }
 
-/// What a request for a list came to, as it was sent. The entity tag is for whoever has the whole body: one that broke off must be asked
-/// for again.
-pub(crate) async fn read_answer(response: Response<Incoming>) -> Result<(Option<HeaderValue>, Fetched), FetchError> {
+/// What a request for a list came to, as it was sent: of at most so many bytes, and if it is long, when it is its turn. The entity tag is
+/// for whoever has the whole body: one that broke off must be asked for again.
+pub(crate) async fn read_answer(
+    response: Response<Incoming>,
+    most: u64,
+    turns: &Semaphore,
+) -> Result<(Option<HeaderValue>, Fetched), FetchError> {
     match response.status() {
         StatusCode::NOT_MODIFIED => Ok((None, Fetched::Unchanged)),
         StatusCode::OK => {
             let entity_tag = response.headers().get(header::ETAG).cloned();
-            let mut body = Limited::new(response.into_body(), MAX_CRL);
+            let mut body = response.into_body();
+            let too_long = || FetchError(format!("it is longer than such a list can be, which is {most} bytes"));
+            let claimed = body.size_hint();
+            if claimed.lower() > most {
+                return Err(too_long());
+            }
+            let is_short = claimed.upper().is_some_and(|length| length <= bound::SHORT);
+            let _turn = if is_short { None } else { turns.acquire().await.ok() };
             // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
             let mut der = Vec::new();
-            // Whoever answers may claim any length, and there may be no room for it.
-            der.try_reserve_exact(usize::try_from(body.size_hint().lower()).unwrap_or(0))
-                .map_err(|error| failed(&error))?;
+            // There may be no room for it.
+            der.try_reserve_exact(usize::try_from(claimed.lower()).unwrap_or(0)).map_err(|error| failed(&error))?;
             while let Some(frame) = body.frame().await {
-                if let Ok(bytes) = frame.map_err(|error| failed(error.as_ref()))?.into_data() {
+                if let Ok(bytes) = frame.map_err(|error| failed(&error))?.into_data() {
+                    if (der.len() + bytes.len()) as u64 > most {
+                        return Err(too_long());
+                    }
                     der.extend_from_slice(&bytes);
                 }
             }

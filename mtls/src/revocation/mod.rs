@@ -4,6 +4,7 @@
 
 mod barriers;
 mod behind;
+pub(crate) mod bound;
 mod connections;
 mod deadlines;
 mod end;

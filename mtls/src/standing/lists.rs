@@ -29,7 +29,7 @@ use crate::{
     errors::error_chain,
     files::{self, Access, FileError},
     relying_party::{Issuer, RelyingPartyError},
-    revocation::{Fetched, InstallError, Installed, LiveSet, conditional, der_of, read_answer},
+    revocation::{Fetched, InstallError, Installed, LiveSet, bound, conditional, der_of, read_answer},
 };
 
 /// How long it may take to connect, and for how long nothing may be acknowledged.
@@ -241,7 +241,9 @@ impl List {
             request.headers_mut().insert(header::IF_MODIFIED_SINCE, since);
         }
         let response = contact.send(request).await.map_err(|error| self.unfetched(&error))?;
-        let (entity_tag, fetched) = read_answer(response).await.map_err(|error| self.unfetched(&error))?;
+        let most = bound::of_complete(None, &self.live);
+        let (entity_tag, fetched) =
+            read_answer(response, most, &bound::FROM_ELSEWHERE).await.map_err(|error| self.unfetched(&error))?;
         if let Fetched::News(list) = fetched {
             self.install(list, now).await?;
             self.entity_tag = entity_tag;

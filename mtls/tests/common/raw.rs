@@ -75,6 +75,11 @@ impl RawHttp2 {
         }
     }
 
+    /// Whether the connection has ended with TLS's own end, after everything else was read.
+    pub(crate) async fn has_ended_properly(&mut self) -> bool {
+        matches!(self.stream.read(&mut [0]).await, Ok(0))
+    }
+
     /// What comes until the connection is over.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();

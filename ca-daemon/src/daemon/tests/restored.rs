@@ -84,15 +84,19 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
     let mut peer = Peer { secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party was heard");
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::FORBIDDEN, "nobody has asked");
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
 
     assert_eq!(peer.hand_over("no CRL").await, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::FORBIDDEN, "it was asked once");
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     let elsewhere = Fixture::new().await.authority.store().crl(Issuer::Issuing).await.unwrap().der;
     assert_eq!(
         peer.hand_over(&pem::crl(&elsewhere)).await,
         StatusCode::UNPROCESSABLE_ENTITY,
         "signed by somebody else"
     );
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
     // Somebody else may enforce more, and is heard first.
     let mut other = Peer { secret: others_secret, ..daemon.connect(&other, &fixture).await };
@@ -196,12 +200,13 @@ async fn a_relying_party_whose_revocation_only_a_crl_remembers_is_put_off_the_fe
     fixture.copy_database(&copy).await;
     // Neither its certificate nor its revocation is in the copy.
     let revoked = service(&fixture, "service0", 30).await;
-    revoke_elsewhere(&fixture, revoked.info().id.serial).await;
+    let number = revoke_elsewhere(&fixture, revoked.info().id.serial).await;
     let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
     let fixture = fixture.restored_from(&copy).await;
     let daemon = Running::start(&fixture).await;
     let mut peer = daemon.connect(&revoked, &fixture).await;
     let mut feed = peer.feed().await.unwrap();
+    assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
     while feed.next().await.is_some() {}
     assert_eq!(peer.feed().await.err().map(|(status, _)| status), Some(StatusCode::FORBIDDEN));
