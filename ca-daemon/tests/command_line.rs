@@ -112,7 +112,7 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
     run(directory, &["revoke", "client_4", "--issued-before", "10h"], 3, &["no valid"]);
     run(directory, &["revoke", "--token", "00000000000a"], 3, &["there is no token"]);
     let any = "127.0.0.1:0";
-    let second = ["serve", "--listen", "127.0.0.1:0", "--http-listen", "127.0.0.1:0"];
+    let second = ["serve", "--listen", any, "--http-listen", any, "--ops-listen", any];
     run(directory, &second, 1, &["another ca-daemon already serves"]);
     // Killed, it leaves its socket behind.
     drop(daemon);
