@@ -236,7 +236,7 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         ("another authority that carries the root along", with_root(other.own()), true),
         ("another authority of the same name", with_root(namesake.own()), true),
         ("a spliced chain", spliced(namesake.own()), true),
-        ("a self-signed root that carries the root along", with_root(self_signed), false),
+        ("a self-signed root that carries the root along", with_root(self_signed), true),
         ("the authority without its root", authority.own(), true),
         ("a server of the fleet at the authority's address", with_root(authority.server("localhost")), true),
         ("a client as an authority", with_root(usurper), false),
