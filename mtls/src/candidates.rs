@@ -133,3 +133,89 @@ impl Anchors {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pki::{
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::KeyPair,
+        serial::Serial,
+        time::Timestamp,
+    };
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        Timestamp::from_unix(1_795_510_800)
+    }
+
+    fn subject(name: &str) -> AuthoritySubject {
+        AuthoritySubject { organization: "Tests".parse().unwrap(), name: name.parse().unwrap() }
+    }
+
+    fn nowhere() -> Publication {
+        let nowhere = String::new;
+        Publication { crl_url: nowhere(), delta_crl_url: None, servers_crl_url: None, certificate_url: nowhere() }
+    }
+
+    fn root(name: &str) -> CertificateAuthority {
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([1; 16]));
+        CertificateAuthority::new_root(&subject(name), key, serial, now(), nowhere()).unwrap()
+    }
+
+    fn beneath(root: &CertificateAuthority, name: &str) -> CertificateAuthority {
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([2; 16]));
+        root.new_issuing(&subject(name), key, serial, now(), nowhere()).unwrap()
+    }
+
+    /// How many of these are left for a certificate that the last of them has signed by its name; none where there is no path.
+    fn left(
+        trusted: &[&CertificateAuthority],
+        of: &CertificateAuthority,
+        above: &[&CertificateAuthority],
+    ) -> Option<usize> {
+        let mut roots = RootCertStore::empty();
+        for root in trusted {
+            roots.add(root.certificate().clone()).unwrap();
+        }
+        let own = beneath(of, "Own");
+        let own = EndEntityCert::try_from(own.certificate()).unwrap();
+        let above: Vec<_> = above.iter().map(|authority| authority.certificate().clone()).collect();
+        let candidates = Anchors::new(&roots).candidates(&own, &above)?;
+        assert!(candidates.iter().all(|candidate| above.contains(candidate)));
+        Some(candidates.len())
+    }
+
+    #[test]
+    fn what_cannot_be_on_a_path_is_left_out() {
+        let (ours, namesake, other) = (root("Fleet"), root("Fleet"), root("Elsewhere"));
+        let [good, again] = [beneath(&ours, "Fleet"), beneath(&ours, "Fleet")];
+        let [false_one, elsewhere] = [beneath(&namesake, "Fleet"), beneath(&other, "Elsewhere")];
+        let left = |of, above| left(&[&ours], of, above);
+        assert_eq!(left(&good, &[&good]), Some(1));
+        assert_eq!(left(&good, &[&ours, &good, &elsewhere, &other]), Some(1), "trusted anyway; of another name");
+        assert_eq!(left(&good, &[&good, &good, &good]), Some(1), "the same again");
+        assert_eq!(
+            left(&good, &[&false_one, &again, &good, &false_one]),
+            Some(2),
+            "two of the name were signed by ours"
+        );
+        assert_eq!(left(&good, &[]), None, "the one that has signed it is lacking");
+        assert_eq!(left(&ours, &[]), Some(0), "signed by a root of ours itself");
+        assert_eq!(left(&elsewhere, &[&elsewhere, &other]), None);
+        // Of one name each, so they make one path, whose signatures are for webpki to check.
+        assert_eq!(left(&false_one, &[&false_one]), Some(1));
+    }
+
+    #[test]
+    fn more_than_any_path_has_is_too_much() {
+        let certificate = |bytes| CertificateDer::from(vec![0; bytes]);
+        let check = |own, above: &[usize]| {
+            Excess::check(&certificate(own), &above.iter().map(|bytes| certificate(*bytes)).collect::<Vec<_>>())
+        };
+        assert_eq!(check(MOST_BYTES, &[MOST_BYTES_ABOVE / MOST_ABOVE; MOST_ABOVE]), Ok(()));
+        assert_eq!(check(1, &[1; MOST_ABOVE + 1]), Err(Excess::Certificates(MOST_ABOVE + 1)));
+        assert_eq!(check(1, &[MOST_BYTES_ABOVE, 1]), Err(Excess::BytesAbove(MOST_BYTES_ABOVE + 1)));
+        assert_eq!(check(MOST_BYTES + 1, &[]), Err(Excess::Bytes(MOST_BYTES + 1)));
+    }
+}

@@ -21,7 +21,11 @@ use pki::{
     certificate::CertificateInfo,
     excerpt::{self, Excerpt},
 };
-use rustls::{CertificateError as Invalid, ServerConfig};
+use rustls::{
+    CertificateError as Invalid, DigitallySignedStruct, ServerConfig,
+    client::danger::HandshakeSignatureValid,
+    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
+};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -39,7 +43,7 @@ use crate::{
     flights::Flights,
     limits,
     metrics::Reason,
-    seen::{SEEN, Seen},
+    seen::{SEEN, Seen, note},
     unfinished::{Place, Unfinished},
 };
 
@@ -208,6 +212,17 @@ pub(crate) async fn linger(mut stream: Flights<BoundedStream>) {
         () = displaced.cancelled() => {}
         _ = timeout(PATIENCE, drain) => {}
     }
+}
+
+/// Whether the key of a certificate has signed the handshake: for verifiers of clients at a server, which says so if it has not.
+pub fn verify_signature(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    verify_tls13_signature(message, certificate, signature, algorithms)
+        .inspect_err(|_| note(|seen| seen.is_without_key = true))
 }
 
 /// An acceptor for `axum-server` that shakes hands as a service does. Every request carries the [`PeerCertificate`] of its connection.

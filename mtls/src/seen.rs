@@ -32,8 +32,3 @@ pub(crate) struct Seen {
 pub(crate) fn note(change: impl FnOnce(&mut Seen)) {
     let _ = SEEN.try_with(|seen| change(&mut seen.borrow_mut()));
 }
-
-/// The key of the certificate did not sign the handshake.
-pub(crate) fn without_key(_: &rustls::Error) {
-    note(|seen| seen.is_without_key = true);
-}

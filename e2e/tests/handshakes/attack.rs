@@ -67,10 +67,9 @@ impl Drop for Attack {
     }
 }
 
-/// A connection on which a ClientHello of the greatest size has begun that never ends.
-pub(crate) fn endless_hello(address: SocketAddr) -> io::Result<TcpStream> {
-    const HELLO: usize = 65_000;
-    let mut message = vec![0; HELLO];
+/// A connection on which a ClientHello of the greatest size has begun, so many bytes of it have come, and it never ends.
+pub(crate) fn endless_hello(address: SocketAddr, bytes: usize) -> io::Result<TcpStream> {
+    let mut message = vec![0; bytes];
     // The header of a ClientHello: its length is a little more than what comes.
     message[..4].copy_from_slice(&[1, 0, 0xff, 0xf0]);
     let mut stream = TcpStream::connect(address)?;
