@@ -191,7 +191,7 @@ mod tests {
         let (ours, namesake, other) = (root("Fleet"), root("Fleet"), root("Elsewhere"));
         let [good, again] = [beneath(&ours, "Fleet"), beneath(&ours, "Fleet")];
         let [false_one, elsewhere] = [beneath(&namesake, "Fleet"), beneath(&other, "Elsewhere")];
-        let left = |of, above| left(&[&ours], of, above);
+        let left = |of: &CertificateAuthority, above: &[&CertificateAuthority]| left(&[&ours], of, above);
         assert_eq!(left(&good, &[&good]), Some(1));
         assert_eq!(left(&good, &[&ours, &good, &elsewhere, &other]), Some(1), "trusted anyway; of another name");
         assert_eq!(left(&good, &[&good, &good, &good]), Some(1), "the same again");

@@ -35,6 +35,11 @@ pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn E
     }
 }
 
+/// Whether this is why one of our own verifiers refused a certificate.
+pub(crate) fn is_refusal<E: Error + 'static>(error: &rustls::Error) -> bool {
+    refusal(error).is_some_and(|why| why.downcast_ref::<E>().is_some())
+}
+
 /// What a TLS error says, in the words of our own verifier where it was one.
 pub(crate) fn in_words(error: &rustls::Error) -> String {
     refusal(error).map_or_else(|| error.to_string(), ToString::to_string)

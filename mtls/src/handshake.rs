@@ -39,7 +39,7 @@ use tower::Layer as _;
 use crate::{
     bounded::BoundedStream,
     candidates::Excess,
-    errors::{find, in_words, refusal},
+    errors::{find, in_words, is_refusal},
     flights::Flights,
     limits,
     metrics::Reason,
@@ -183,7 +183,7 @@ pub(crate) fn reason(error: &rustls::Error) -> Reason {
             Invalid::Expired | Invalid::ExpiredContext { .. } => Reason::Expired,
             Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => Reason::NotYetValid,
             Invalid::InvalidPurpose | Invalid::InvalidPurposeContext { .. } => Reason::WrongUsage,
-            _ if refusal(error).is_some_and(|why| why.is::<Excess>()) => Reason::Excess,
+            _ if is_refusal::<Excess>(error) => Reason::Excess,
             _ => Reason::Protocol,
         },
         _ => Reason::Protocol,

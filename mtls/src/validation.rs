@@ -15,7 +15,7 @@ use webpki::{
 use crate::{
     aside::aside,
     candidates::{Anchors, Excess},
-    errors::{in_words, refusal, refused},
+    errors::{in_words, is_refusal, refused},
     peer::Presented,
     seen::note,
 };
@@ -160,10 +160,10 @@ impl ExtendedKeyUsageValidator for Usage {
 
 /// An error as it is told to a client: with the alert that says most, and the rest in the log.
 pub(crate) fn told(error: Error, end_entity: &CertificateDer<'_>) -> Error {
-    let is_excess = refusal(&error).is_some_and(|why| why.is::<Excess>());
+    let is_excess = is_refusal::<Excess>(&error);
     // What is larger than any of ours is not read.
     let client = (!is_excess).then(|| aside(|| CertificateInfo::from_der(end_entity).ok())).flatten();
-    let is_misuse = refusal(&error).is_some_and(|why| why.is::<Misuse>());
+    let is_misuse = is_refusal::<Misuse>(&error);
     note(|seen| (seen.client, seen.why) = (client.map(Arc::new), Some(in_words(&error))));
     if is_misuse { CertificateError::InvalidPurpose.into() } else { error }
 }

@@ -284,6 +284,8 @@ fn most_handed_over(app: &App) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderValue;
     use mtls::clock::Clock;
     use pki::{crl::RevocationReason, serial::Serial};

@@ -67,7 +67,7 @@ impl Drop for Attack {
     }
 }
 
-/// A connection on which a ClientHello of the greatest size has begun, so many bytes of it have come, and it never ends.
+/// A connection on which a `ClientHello` of the greatest size has begun, so many bytes of it have come, and it never ends.
 pub(crate) fn endless_hello(address: SocketAddr, bytes: usize) -> io::Result<TcpStream> {
     let mut message = vec![0; bytes];
     // The header of a ClientHello: its length is a little more than what comes.

@@ -2,6 +2,7 @@
 //! neither is killed, and honest work goes on meanwhile.
 
 #![expect(clippy::unwrap_used, reason = "a test's helper functions may fail like the test itself")]
+#![expect(clippy::print_stdout, reason = "they also print what a test measures")]
 
 mod alerts;
 mod attack;
