@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
+use rustix::process::{Resource, getrlimit};
 use tokio_util::sync::CancellationToken;
 
 use crate::memory;
@@ -15,7 +16,10 @@ use crate::memory;
 /// The share of this process's memory that handshakes may hold.
 const SHARE: u64 = 4;
 /// What a handshake takes before its peer has sent anything, in bytes: a task, the state of TLS, the socket.
-const EACH: u64 = 16 * 1024;
+const EACH: u64 = 24 * 1024;
+/// The share of the files that this process may open: half of what a listener has slots for, so that there is always one for whoever
+/// comes next.
+const SHARE_OF_FILES: u64 = 6;
 
 /// Handshakes that are under way; clones share them.
 #[derive(Clone, Debug)]
@@ -49,7 +53,9 @@ impl Unfinished {
     /// Those of this process, whichever listener they have come to: it has one memory.
     pub(crate) fn here() -> Self {
         static HERE: OnceLock<Unfinished> = OnceLock::new();
-        HERE.get_or_init(|| Self::new(memory::limit() / SHARE)).clone()
+        let files = || getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let most = || (memory::limit() / SHARE).min((files() / SHARE_OF_FILES).saturating_mul(EACH));
+        HERE.get_or_init(|| Self::new(most())).clone()
     }
 
     fn new(most: u64) -> Self {
