@@ -10,11 +10,8 @@ use std::{
     sync::Arc,
 };
 
-use axum_server::{
-    accept::DefaultAcceptor,
-    tls_rustls::{RustlsAcceptor, RustlsConfig},
-};
-use mtls::{clock::Clock, hosting::host, identity::ServerIdentity, limits};
+use axum_server::accept::DefaultAcceptor;
+use mtls::{clock::Clock, handshake::Tls, hosting::host, identity::ServerIdentity};
 use pki::certificate::CertificateInfo;
 use rustls::{ServerConfig, version::TLS13};
 use tokio::task::JoinSet;
@@ -157,12 +154,10 @@ impl Daemon {
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
         self.tasks.spawn(self.control.serve(feed.clone()));
-        let acceptor =
-            RustlsAcceptor::new(RustlsConfig::from_config(self.tls)).handshake_timeout(limits::HANDSHAKE_TIMEOUT);
         let (private, public) = (http::private_routes(self.app.clone()), http::public_routes(self.app.clone()));
         let operators = http::operations_routes(self.app.clone());
         let end = CancellationToken::new();
-        let https = host(self.https, acceptor, private, end.clone());
+        let https = host(self.https, Tls::new(self.tls), private, end.clone());
         let http = host(self.http, DefaultAcceptor::new(), public, end.clone());
         let operations = host(self.operations, DefaultAcceptor::new(), operators, end.clone());
         let serving = async { tokio::try_join!(https, http, operations) };

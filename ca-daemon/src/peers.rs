@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use mtls::validation::PathValidator;
+use mtls::{handshake::verify_signature, validation::PathValidator};
 use pki::certificate::CertificateInfo;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -21,8 +21,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 /// A relying party comes as the server that it is; rustls's own verifier would ask for `clientAuth` in its certificate.
 #[derive(Debug)]
 pub(crate) struct FleetVerifier {
-    servers: PathValidator,
-    clients: PathValidator,
+    paths: PathValidator,
     /// SHA-256 of the issuing CA's `SubjectPublicKeyInfo`.
     issuing: [u8; 32],
     hints: Vec<DistinguishedName>,
@@ -34,12 +33,10 @@ impl FleetVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
         let issuing = CertificateInfo::from_der(issuing).map_err(|_| CertificateError::BadEncoding)?.spki_sha256;
-        let (hints, roots) = (roots.subjects(), Arc::new(roots));
         Ok(Self {
-            servers: PathValidator::of_servers(Arc::clone(&roots)),
-            clients: PathValidator::of_clients(roots),
+            hints: roots.subjects(),
+            paths: PathValidator::of_members(Arc::new(roots)),
             issuing,
-            hints,
             algorithms: mtls::provider().signature_verification_algorithms,
         })
     }
@@ -60,8 +57,7 @@ impl ClientCertVerifier for FleetVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verify = |of: &PathValidator| of.verify_issued_by(&self.issuing, end_entity, intermediates, now);
-        verify(&self.servers).or_else(|_| verify(&self.clients))?;
+        self.paths.verify_issued_by(&self.issuing, end_entity, intermediates, now)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -80,7 +76,7 @@ impl ClientCertVerifier for FleetVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+        verify_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -178,6 +174,6 @@ mod tests {
         let above = |count| vec![issuing.certificate().clone(); count];
         verify(&verifier, &certificate, &above(6)).unwrap();
         let error = verify(&verifier, &certificate, &above(7)).unwrap_err();
-        assert!(format!("{error:?}").contains("TooMany(7)"), "{error:?}");
+        assert!(format!("{error:?}").contains("Certificates(7)"), "{error:?}");
     }
 }

@@ -3,37 +3,39 @@
 //!
 //! It never decides about revocation itself.
 
-use std::{cell::RefCell, fmt, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
-use pki::certificate::CertificateInfo;
-use rustls::{CertificateError as Invalid, HandshakeKind, ServerConfig};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use rustls::{Error, HandshakeKind, ServerConfig};
+use tokio::{io::AsyncWriteExt as _, time::Instant};
 use tracing::{debug, info};
 
 use crate::{
     bounded::BoundedStream,
     clock::Clock,
-    errors::find,
-    flights::Flights,
+    errors::in_words,
+    handshake::{Failed, Handshakes, Secured, linger, reason},
     limits,
     metrics::{Handshake, Metrics, Reason},
-    peer::{Peer, PeerRefusal},
+    peer::{Peer, PeerRefusal, Presented},
     proxy::{ProxyError, ProxyFrom},
     revocation::{LiveSet, Refusal, Registration},
-    verifier::{LiveClientVerifier, SEEN, Seen},
+    seen::Seen,
+    unfinished::Place,
+    verifier::LiveClientVerifier,
 };
 
 /// Lets in whoever has a certificate that is not revoked, and nobody else.
 #[derive(Clone)]
-pub(crate) struct Acceptor(Arc<Parts>);
+pub(crate) struct Acceptor(Arc<Whole>);
+
+struct Whole {
+    parts: Parts,
+    handshakes: Handshakes,
+}
 
 /// A connection that was let in. It has to end when its registration says so.
 pub(crate) struct Accepted {
-    pub(crate) stream: TlsStream<Flights<BoundedStream>>,
+    pub(crate) stream: Secured,
     pub(crate) peer: Peer,
     pub(crate) registration: Registration,
 }
@@ -51,15 +53,14 @@ pub(crate) struct Parts {
 
 /// A connection that was not let in.
 struct Refused {
-    reason: Reason,
-    why: String,
-    client: Option<Arc<CertificateInfo>>,
+    failed: Failed,
     from: SocketAddr,
 }
 
 impl Acceptor {
     pub(crate) fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let handshakes = Handshakes::new(Arc::clone(&parts.tls));
+        Self(Arc::new(Whole { parts, handshakes }))
     }
 
     /// Lets the connection from `connected` in, or logs and counts why not.
@@ -68,69 +69,80 @@ impl Acceptor {
             Ok(accepted) => Some(accepted),
             Err(refused) => {
                 refused.log();
-                self.0.metrics.handshake_refused(refused.reason);
+                self.parts().metrics.handshake_refused(refused.failed.reason);
                 None
             }
         }
     }
 
     pub(crate) fn parts(&self) -> &Parts {
-        &self.0
+        &self.0.parts
     }
 
     async fn admit(&self, mut stream: BoundedStream, connected: SocketAddr) -> Result<Accepted, Refused> {
-        let deadline = tokio::time::Instant::now() + limits::HANDSHAKE_TIMEOUT;
-        let header = self.0.proxy_from.client_address(&mut stream, connected);
-        let from = match tokio::time::timeout_at(deadline, header).await {
-            Ok(address) => address.map_err(|error| Refused::proxy(&error, connected))?,
-            Err(_) => return Err(Refused::timeout(connected)),
+        let (place, deadline) = (self.0.handshakes.begin(), Instant::now() + limits::HANDSHAKE_TIMEOUT);
+        let displaced = place.displaced();
+        let header = self.parts().proxy_from.client_address(&mut stream, connected);
+        let from = tokio::select! {
+            biased;
+            () = displaced.cancelled() => Err(Failed::displaced()),
+            header = tokio::time::timeout_at(deadline, header) => match header {
+                Ok(address) => address.map_err(|error| proxy(&error)),
+                Err(_) => Err(Failed::timeout()),
+            }
         };
-        match tokio::time::timeout_at(deadline, self.shake_hands(stream, from)).await {
-            Ok(result) => result,
-            Err(_) => Err(Refused::timeout(from)),
+        let from = from.map_err(|failed| Refused { failed, from: connected })?;
+        self.shake_hands(stream, place, deadline, from).await.map_err(|failed| Refused { failed, from })
+    }
+
+    async fn shake_hands(
+        &self,
+        stream: BoundedStream,
+        place: Place,
+        deadline: Instant,
+        from: SocketAddr,
+    ) -> Result<Accepted, Failed> {
+        let (mut stream, (kind, presented)) =
+            self.0.handshakes.shake(stream, place, deadline, |stream, seen| self.presented(stream, seen)).await?;
+        let presented = presented.map_err(|error| {
+            let (reason, why) = (reason(&error), in_words(&error));
+            Failed { reason, why, client: None }
+        })?;
+        let peer = Peer::new(Arc::clone(&presented), from);
+        // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
+        match peer.admit(&self.parts().live, self.parts().clock.now()) {
+            Ok(registration) => {
+                self.parts().metrics.accepted(kind);
+                Ok(Accepted { stream, peer, registration })
+            }
+            Err(refusal) => {
+                let client = Some(Arc::clone(&presented.info));
+                let failed = Failed { reason: refusal.reason(), why: refusal.to_string(), client };
+                let _ = stream.shutdown().await;
+                tokio::spawn(linger(stream.into_inner().0));
+                Err(failed)
+            }
         }
     }
 
-    async fn shake_hands(&self, stream: BoundedStream, from: SocketAddr) -> Result<Accepted, Refused> {
-        let handshake = async {
-            let result = TlsAcceptor::from(Arc::clone(&self.0.tls)).accept(Flights::new(stream)).into_fallible().await;
-            (result, SEEN.with(RefCell::take))
-        };
-        let (result, seen) = SEEN.scope(RefCell::default(), handshake).await;
-        let mut stream = match result {
-            Ok(stream) => stream,
-            Err((error, stream)) => {
-                tokio::spawn(linger(stream));
-                return Err(Refused::handshake(&error, seen, from));
-            }
-        };
-        stream.get_mut().0.end_handshake();
-
+    /// Who has come, and how.
+    fn presented(&self, stream: &Secured, seen: Seen) -> (Handshake, Result<Arc<Presented>, Error>) {
         let connection = stream.get_ref().1;
         let kind = match connection.handshake_kind() {
             Some(HandshakeKind::Resumed) => Handshake::Resumed,
             _ => Handshake::Full,
         };
-        let presented = match seen.presented {
-            Some(presented) => Ok(presented),
-            None => self.0.verifier.path_of_earlier(connection.peer_certificates().unwrap_or_default()),
-        };
-        let presented = presented.map_err(|error| Refused::after_handshake(reason(&error), error.to_string(), from))?;
-        let peer = Peer::new(Arc::clone(&presented), from);
-        // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
-        match peer.admit(&self.0.live, self.0.clock.now()) {
-            Ok(registration) => {
-                self.0.metrics.accepted(kind);
-                Ok(Accepted { stream, peer, registration })
-            }
-            Err(refusal) => {
-                let client = Some(Arc::clone(&presented.info));
-                let refused = Refused { reason: refusal.reason(), why: refusal.to_string(), client, from };
-                let _ = stream.shutdown().await;
-                Err(refused)
-            }
-        }
+        let earlier = || self.parts().verifier.path_of_earlier(connection.peer_certificates().unwrap_or_default());
+        (kind, seen.presented.map_or_else(earlier, Ok))
     }
+}
+
+fn proxy(error: &ProxyError) -> Failed {
+    let reason = match error {
+        ProxyError::Io(_) => Reason::Disconnected,
+        ProxyError::Malformed | ProxyError::TooLong => Reason::ProxyHeader,
+    };
+    Failed { reason, why: error.to_string(), client: None }
 }
 
 impl fmt::Debug for Acceptor {
@@ -140,43 +152,14 @@ impl fmt::Debug for Acceptor {
 }
 
 impl Refused {
-    fn proxy(error: &ProxyError, from: SocketAddr) -> Self {
-        let reason = match error {
-            ProxyError::Io(_) => Reason::Disconnected,
-            ProxyError::Malformed | ProxyError::TooLong => Reason::ProxyHeader,
-        };
-        Self { reason, why: error.to_string(), client: None, from }
-    }
-
-    fn timeout(from: SocketAddr) -> Self {
-        let why = format!("not completed within {} s", limits::HANDSHAKE_TIMEOUT.as_secs());
-        Self { reason: Reason::Timeout, why, client: None, from }
-    }
-
-    fn after_handshake(reason: Reason, why: String, from: SocketAddr) -> Self {
-        Self { reason, why, client: None, from }
-    }
-
-    fn handshake(error: &io::Error, seen: Seen, from: SocketAddr) -> Self {
-        let reason = match (&seen.refusal, find::<rustls::Error>(error)) {
-            (Some(refusal), _) => refusal.reason(),
-            // The same error as for a chain whose signatures do not match, and a different thing to know of.
-            (None, Some(_)) if seen.is_without_key => Reason::NoKey,
-            (None, None) => Reason::Disconnected,
-            (None, Some(error)) => reason(error),
-        };
-        let why = seen.refusal.map_or_else(|| error.to_string(), |refusal| refusal.to_string());
-        Self { reason, why, client: seen.client, from }
-    }
-
     /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
     ///
     /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.
     fn log(&self) {
-        let Self { reason, why, client, from } = self;
+        let Self { failed: Failed { reason, why, client }, from } = self;
         match client {
             Some(client) => info!(
-                client = client.display_name(),
+                client = client.shown_name(),
                 serial = %client.id.serial,
                 %from,
                 reason = reason.as_str(),
@@ -186,21 +169,6 @@ impl Refused {
             None if *reason == Reason::Disconnected => debug!(%from, why, "handshake not completed"),
             None => info!(%from, reason = reason.as_str(), why, "handshake refused"),
         }
-    }
-}
-
-/// Why the TLS library, or path validation, lets a client not in.
-fn reason(error: &rustls::Error) -> Reason {
-    match error {
-        rustls::Error::NoCertificatesPresented => Reason::NoCertificate,
-        rustls::Error::InvalidCertificate(error) => match error {
-            Invalid::UnknownIssuer | Invalid::BadSignature => Reason::UnknownIssuer,
-            Invalid::Expired | Invalid::ExpiredContext { .. } => Reason::Expired,
-            Invalid::NotValidYet | Invalid::NotValidYetContext { .. } => Reason::NotYetValid,
-            Invalid::InvalidPurpose | Invalid::InvalidPurposeContext { .. } => Reason::WrongUsage,
-            _ => Reason::Protocol,
-        },
-        _ => Reason::Protocol,
     }
 }
 
@@ -221,22 +189,4 @@ impl PeerRefusal {
             Self::Expired(_) => Reason::Expired,
         }
     }
-}
-
-/// Ends a connection whose handshake failed so that the alert arrives: closing a socket that has unread octets resets
-/// the connection, and a reset discards what the client has not read yet.
-async fn linger(mut stream: Flights<BoundedStream>) {
-    const PATIENCE: Duration = Duration::from_secs(1);
-    const MOST: usize = 64;
-    let drain = async {
-        let _ = stream.shutdown().await;
-        let mut octets = [0; 1024];
-        for _ in 0..MOST {
-            match stream.read(&mut octets).await {
-                Ok(0) | Err(_) => break,
-                Ok(_) => {}
-            }
-        }
-    };
-    let _ = timeout(PATIENCE, drain).await;
 }

@@ -3,9 +3,10 @@
 
 use std::{error::Error, fmt::Write as _, io, sync::Arc};
 
+use pki::excerpt::{self, Excerpt};
 use rustls::{CertificateError, OtherError};
 
-/// An error and everything beneath it as one line.
+/// An error and everything beneath it as one line, of which no more is shown than of any text of a stranger.
 #[must_use]
 pub fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -18,7 +19,7 @@ pub fn error_chain(error: &dyn Error) -> String {
         }
         next = source.source();
     }
-    text
+    Excerpt(text, excerpt::TEXT).to_string()
 }
 
 /// In the form in which a TLS verifier says no; [`refusal`] reads it.
@@ -32,6 +33,16 @@ pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn E
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(&**why),
         _ => None,
     }
+}
+
+/// Whether this is why one of our own verifiers refused a certificate.
+pub(crate) fn is_refusal<E: Error + 'static>(error: &rustls::Error) -> bool {
+    refusal(error).is_some_and(|why| why.downcast_ref::<E>().is_some())
+}
+
+/// What a TLS error says, in the words of our own verifier where it was one.
+pub(crate) fn in_words(error: &rustls::Error) -> String {
+    refusal(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// The first error of type `E` in the chain. Looks into an [`io::Error`] too, whose `source` passes over what it wraps.

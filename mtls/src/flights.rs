@@ -11,14 +11,19 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::held::{self, Held};
+use crate::{
+    held::{self, Held},
+    unfinished::Place,
+};
 
 /// A stream over which a handshake is made, and then everything else.
 #[derive(Debug)]
-pub(crate) struct Flights<S> {
+pub struct Flights<S> {
     stream: S,
     phase: Phase,
     held: Held,
+    /// Of the handshake, until it is over.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,17 +35,18 @@ enum Phase {
 }
 
 impl<S> Flights<S> {
-    pub(crate) fn new(stream: S) -> Self {
-        Self { stream, phase: Phase::Handshake, held: Held::default() }
+    pub(crate) fn new(stream: S, place: Place) -> Self {
+        Self { stream, phase: Phase::Handshake, held: Held::default(), place: Some(place) }
     }
 
     pub(crate) fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// To be called when the handshake is done, by whoever writes or flushes afterwards.
-    pub(crate) fn end_handshake(&mut self) {
+    /// To be called when the handshake is done, by whoever writes or flushes afterwards. Gives its place back, the first time.
+    pub(crate) fn end_handshake(&mut self) -> Option<Place> {
         self.phase = Phase::Traffic;
+        self.place.take()
     }
 }
 
@@ -62,7 +68,11 @@ impl<S: AsyncWrite + Unpin> Flights<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Flights<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if let Some(place) = &self.place {
+            place.received(into.filled().len() - before);
+        }
         if read.is_pending() && self.phase == Phase::Handshake {
             ready!(self.poll_write_held(context))?;
         }
@@ -119,6 +129,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
+    use crate::unfinished::Unfinished;
 
     /// What a peer has received by now.
     async fn received(far: &mut DuplexStream) -> String {
@@ -145,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_flight_leaves_when_the_peer_has_to_answer_it_and_the_last_one_with_what_is_said_next() {
         let (near, mut far) = duplex(1024);
-        let mut near = Flights::new(near);
+        let mut near = Flights::new(near, Unfinished::here().begin());
         say(&mut near, &["hello, ", "certificate, ", "finished"]).await;
         assert_eq!(received(&mut far).await, "");
         wait_for_the_peer(&mut near).await;
@@ -164,13 +175,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_held_back_is_not_lost_when_nothing_follows_or_all_is_over() {
         let (near, mut far) = duplex(1024);
-        let mut near = Flights::new(near);
+        let mut near = Flights::new(near, Unfinished::here().begin());
         say(&mut near, &["ticket"]).await;
         near.end_handshake();
         near.flush().await.unwrap();
         assert_eq!(received(&mut far).await, "ticket");
         let (near, mut far) = duplex(1024);
-        let mut near = Flights::new(near);
+        let mut near = Flights::new(near, Unfinished::here().begin());
         say(&mut near, &["alert"]).await;
         near.shutdown().await.unwrap();
         assert_eq!(received(&mut far).await, "alert");
@@ -182,7 +193,7 @@ mod tests {
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let expected = [&sent[..], &sent].concat();
         let writing = async {
-            let mut near = Flights::new(near);
+            let mut near = Flights::new(near, Unfinished::here().begin());
             near.write_all(&sent).await.unwrap();
             near.end_handshake();
             near.write_all(&sent).await.unwrap();

@@ -9,6 +9,10 @@ use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 #[derive(Debug)]
 pub(crate) struct Generations<K, V> {
     bound: usize,
+    /// What an entry counts for: one, or its bytes.
+    weigh: fn(&V) -> usize,
+    /// All that was put into the young half.
+    weight: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
@@ -16,14 +20,24 @@ pub(crate) struct Generations<K, V> {
 impl<K: Eq + Hash, V> Generations<K, V> {
     /// Keeps at least the `bound` entries that were put in or asked for last, and at most twice as many altogether.
     pub(crate) fn new(bound: usize) -> Self {
-        Self { bound, young: HashMap::new(), old: HashMap::new() }
+        Self::weighing(bound, |_| 1)
+    }
+
+    /// Keeps no more than twice the `bound` altogether, of what is weighed.
+    pub(crate) fn weighing(bound: usize, weigh: fn(&V) -> usize) -> Self {
+        Self { bound, weigh, weight: 0, young: HashMap::new(), old: HashMap::new() }
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        if self.young.len() >= self.bound {
+        let weight = (self.weigh)(&value);
+        if self.weight + weight > self.bound {
             self.old = mem::take(&mut self.young);
+            self.weight = 0;
         }
-        self.young.insert(key, value);
+        self.weight += weight;
+        if let Some(before) = self.young.insert(key, value) {
+            self.weight -= (self.weigh)(&before);
+        }
     }
 
     pub(crate) fn take<Q: ?Sized + Eq + Hash>(&mut self, key: &Q) -> Option<V>
@@ -31,6 +45,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
         K: Borrow<Q>,
     {
         let young = self.young.remove(key);
+        self.weight -= young.as_ref().map_or(0, self.weigh);
         // What was put in twice must not come back.
         let old = self.old.remove(key);
         young.or(old)
@@ -62,6 +77,23 @@ mod tests {
         }
         assert_eq!((generations.recall(&1), generations.recall(&99)), (None, Some(99)));
         assert_eq!((generations.take(&99), generations.take(&99), generations.recall(&99)), (Some(99), None, None));
+    }
+
+    #[test]
+    fn what_is_weighed_is_bounded_by_its_weight() {
+        let mut generations = Generations::weighing(100, Vec::len);
+        let weigh = |half: &HashMap<usize, Vec<u8>>| half.values().map(Vec::len).sum::<usize>();
+        for number in 0..100 {
+            generations.insert(number, vec![0; number]);
+            if number % 3 == 0 {
+                assert_eq!(generations.take(&number).map(|value| value.len()), Some(number));
+            }
+            assert!(weigh(&generations.young) <= 100 && weigh(&generations.old) <= 100, "{number}");
+            assert_eq!(weigh(&generations.young), generations.weight, "{number}");
+        }
+        generations.insert(98, vec![0; 50]);
+        generations.insert(98, vec![0; 40]);
+        assert_eq!((generations.weight, generations.take(&98).map(|value| value.len())), (40, Some(40)));
     }
 
     #[test]

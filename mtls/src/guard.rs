@@ -191,11 +191,11 @@ fn log(peer: &Peer, refusal: &PeerRefusal) {
     let certificate = peer.certificate();
     if matches!(refusal.reason(), Reason::NoFreshCrl | Reason::Barred) {
         // It concerns everybody and every request, and the log has said so when it began.
-        debug!(client = certificate.display_name(), why = refusal.to_string(), "request refused");
+        debug!(client = certificate.shown_name(), why = refusal.to_string(), "request refused");
         return;
     }
     info!(
-        client = certificate.display_name(),
+        client = certificate.shown_name(),
         serial = %certificate.id.serial,
         from = %peer.address(),
         reason = refusal.reason().as_str(),

@@ -60,6 +60,7 @@ pub mod clock;
 pub mod enroll;
 pub mod errors;
 pub mod files;
+pub mod handshake;
 pub mod hosting;
 pub mod identity;
 pub mod limits;
@@ -77,8 +78,10 @@ pub mod standing;
 pub mod validation;
 
 mod acceptor;
+mod aside;
 mod at_once;
 mod backoff;
+mod candidates;
 mod contact;
 mod corked;
 mod farewell;
@@ -93,11 +96,13 @@ mod names;
 mod paths;
 mod places;
 mod requests;
+mod seen;
 mod server;
 mod servers;
 mod sessions;
 mod stalls;
 mod tcp;
+mod unfinished;
 mod verifier;
 
 /// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first, and of the cipher suites

@@ -20,6 +20,7 @@ pub use self::{exposition::scrape, process::registry};
 pub enum Reason {
     NoCertificate,
     UnknownIssuer,
+    Excess,
     NoKey,
     WrongUsage,
     NotYetValid,
@@ -29,6 +30,7 @@ pub enum Reason {
     Barred,
     ProxyHeader,
     Timeout,
+    Displaced,
     Disconnected,
     Protocol,
 }
@@ -40,6 +42,7 @@ impl Reason {
         match self {
             Self::NoCertificate => "no client certificate was presented",
             Self::UnknownIssuer => "the certificate was not issued by this fleet's authority",
+            Self::Excess => "more certificates were presented than any path has",
             Self::NoKey => "the client does not hold the certificate's key",
             Self::WrongUsage => "the certificate is not for clients",
             Self::NotYetValid => "the certificate is not valid yet",
@@ -49,6 +52,7 @@ impl Reason {
             Self::Barred => "the service lets nobody in at present",
             Self::ProxyHeader => "the balancer's PROXY header is missing or broken",
             Self::Timeout => "the handshake took too long",
+            Self::Displaced => "the handshake had to make room for newer ones",
             Self::Disconnected => "the client went away during the handshake",
             Self::Protocol => "the TLS handshake failed",
         }

@@ -10,8 +10,12 @@ use rustls::server::StoresServerSessions;
 
 use crate::{generations::Generations, revocation::LiveSet};
 
-/// How many sessions are kept, and at most twice as many, of less than two kilobytes each.
-const SESSIONS: usize = 4096;
+/// How many bytes of sessions are kept, and at most twice as many: those of four thousand clients, of less than two kilobytes each.
+const BYTES: usize = 8 * 1024 * 1024;
+/// The longest session that is kept, in bytes. A session has the whole chain in it that was presented, also what is on no path.
+const LONGEST: usize = 8 * 1024;
+/// What it takes to keep one, besides.
+const OVERHEAD: usize = 128;
 
 /// The sessions since the last revocation. rustls's own store looks through all of them to take one out.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ struct Kept {
 
 impl Sessions {
     pub(crate) fn new(live: LiveSet) -> Self {
-        let kept = Mutex::new(Kept { revocations: live.revocations(), sessions: Generations::new(SESSIONS) });
+        let kept = Mutex::new(Kept { revocations: live.revocations(), sessions: new_sessions() });
         Self { live, kept }
     }
 
@@ -38,14 +42,23 @@ impl Sessions {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let revocations = self.live.revocations();
         if kept.revocations != revocations {
-            *kept = Kept { revocations, sessions: Generations::new(SESSIONS) };
+            *kept = Kept { revocations, sessions: new_sessions() };
         }
         act(&mut kept.sessions)
     }
 }
 
+fn new_sessions() -> Generations<Vec<u8>, Vec<u8>> {
+    Generations::weighing(BYTES, |session| session.capacity() + OVERHEAD)
+}
+
 impl StoresServerSessions for Sessions {
-    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+    /// Of a session that is not kept, no ticket is sent.
+    fn put(&self, key: Vec<u8>, mut value: Vec<u8>) -> bool {
+        if value.len() > LONGEST {
+            return false;
+        }
+        value.shrink_to_fit();
         self.with_current(|sessions| sessions.insert(key, value));
         true
     }

@@ -3,51 +3,25 @@
 //! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
 //! why the acceptor asks the live set again after each handshake.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
-use pki::certificate::CertificateInfo;
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature},
+    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature},
     server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
     clock::Clock,
+    handshake::verify_signature,
     paths::{Chain, NoPath, VerifiedPaths},
     peer::Presented,
     revocation::{LiveSet, Refusal},
-    validation::PathValidator,
+    seen::note,
+    validation::{PathValidator, told},
 };
-
-tokio::task_local! {
-    /// What the verifier saw in the handshake that this task drives. rustls's errors say why a certificate was
-    /// refused, not whose it was; the acceptor's log line needs both.
-    pub(crate) static SEEN: RefCell<Seen>;
-}
-
-/// What the verifier saw.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// The certificate of whoever asks, verified or not.
-    pub(crate) client: Option<Arc<CertificateInfo>>,
-    /// What is on its verified path, if it has one and may come in.
-    pub(crate) presented: Option<Arc<Presented>>,
-    pub(crate) refusal: Option<Refusal>,
-    /// The certificate is good, and whoever presents it did not sign the handshake with its key.
-    pub(crate) is_without_key: bool,
-}
-
-/// Outside of an acceptor nobody collects this, and nothing depends on it.
-fn note(change: impl FnOnce(&mut Seen)) {
-    let _ = SEEN.try_with(|seen| change(&mut seen.borrow_mut()));
-}
-
-fn without_key(seen: &mut Seen) {
-    seen.is_without_key = true;
-}
 
 /// Accepts clients whose certificate chains to a trusted root, is for clients, is valid now, and is not revoked.
 #[derive(Debug)]
@@ -81,10 +55,7 @@ impl LiveClientVerifier {
                 note(|seen| seen.client = Some(Arc::clone(&presented.info)));
                 Ok(presented)
             }
-            Err(NoPath::Invalid(error)) => {
-                note(|seen| seen.client = CertificateInfo::from_der(chain.end_entity).map(Arc::new).ok());
-                Err(error)
-            }
+            Err(NoPath::Invalid(error)) => Err(told(error, chain.end_entity)),
             Err(NoPath::Refused { presented, why }) => {
                 let error = why.as_certificate_error();
                 note(|seen| (seen.client, seen.refusal) = (Some(Arc::clone(&presented.info)), Some(why)));
@@ -128,7 +99,7 @@ impl ClientCertVerifier for LiveClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms).inspect_err(|_| note(without_key))
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -137,7 +108,7 @@ impl ClientCertVerifier for LiveClientVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms).inspect_err(|_| note(without_key))
+        verify_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -157,9 +128,10 @@ mod tests {
         serial::Serial,
         time::Timestamp,
     };
-    use std::time::Duration;
+    use std::{cell::RefCell, time::Duration};
 
     use super::*;
+    use crate::seen::SEEN;
 
     /// Somebody else's certificate is public: to present it beside one's own does not make one look like them.
     #[tokio::test]

@@ -207,6 +207,11 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         issued.chain.push(root.clone());
         issued
     };
+    let with_more = |issued: Issued| {
+        let mut issued = with_root(issued);
+        issued.chain.extend((0..5).map(|_| authority.client("other").chain.swap_remove(0)));
+        issued
+    };
     // The leaf of another authority, below this one's own issuing certificate.
     let spliced = |issued: Issued| Issued {
         chain: vec![issued.chain[0].clone(), authority.issuing.certificate().clone(), root.clone()],
@@ -236,10 +241,11 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         ("another authority that carries the root along", with_root(other.own()), true),
         ("another authority of the same name", with_root(namesake.own()), true),
         ("a spliced chain", spliced(namesake.own()), true),
-        ("a self-signed root that carries the root along", with_root(self_signed), false),
+        ("a self-signed root that carries the root along", with_root(self_signed), true),
         ("the authority without its root", authority.own(), true),
         ("a server of the fleet at the authority's address", with_root(authority.server("localhost")), true),
         ("a client as an authority", with_root(usurper), false),
+        ("more certificates than any path has", with_more(authority.own()), false),
         ("a client as a server", with_root(authority.client("client_1")), false),
         (
             "a server of another name",

@@ -68,8 +68,8 @@ async fn everybody_else_is_refused_with_the_alert_that_says_why() {
         (&future, AlertDescription::CertificateExpired, "NotYetValid", "future_1", "is not valid yet"),
         (&server, AlertDescription::UnsupportedCertificate, "WrongUsage", "server_1", "is not for clients"),
         (&stranger, AlertDescription::UnknownCA, "UnknownIssuer", "stranger_1", "was not issued by"),
-        (&namesake, AlertDescription::DecryptError, "UnknownIssuer", "namesake_1", "was not issued by"),
-        (&forged, AlertDescription::DecryptError, "UnknownIssuer", "forged_1", "was not issued by"),
+        (&namesake, AlertDescription::UnknownCA, "UnknownIssuer", "namesake_1", "was not issued by"),
+        (&forged, AlertDescription::UnknownCA, "UnknownIssuer", "forged_1", "was not issued by"),
     ];
     for (issued, alert, reason, name, why) in table {
         assert_refused(&service, &log, &present(issued), Expected { alert, reason, name, why }).await;

@@ -189,6 +189,29 @@ async fn a_server_is_talked_to_unless_it_or_its_ca_is_revoked() {
     assert_revoked(visit(&machine, &standing, &server).await, "its CA");
 }
 
+/// Whoever is in the middle may present what they like: nothing of it is looked at that is more than a path has.
+#[tokio::test]
+async fn a_server_that_presents_more_than_any_path_has_is_not_talked_to() {
+    let machine = Machine::new();
+    let list_server = ListServer::of(&machine.authority).await;
+    let (standing, mut kept) = machine.start(machine.options(&list_server));
+    kept.refresh().await.unwrap();
+    for (more, why) in [(5, None), (6, Some("7 certificates were presented above the peer's own"))] {
+        let mut server = machine.authority.server("one");
+        server.chain.extend((0..more).map(|_| machine.authority.client("other").chain.swap_remove(0)));
+        let server = Server::presenting(&server).await;
+        let visited = visit(&machine, &standing, &server).await;
+        match (visited, why) {
+            (Ok(answer), None) => assert_eq!(answer, "answered"),
+            (Err(failed), Some(why)) => {
+                let text = error_chain(failed.as_ref());
+                assert!(text.contains(why), "{text}");
+            }
+            (visited, why) => panic!("{why:?}: {visited:?}"),
+        }
+    }
+}
+
 #[tokio::test]
 async fn only_the_lists_of_servers_and_cas_are_ever_asked_for() {
     let machine = Machine::new();

@@ -11,6 +11,7 @@ use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedEx
 use crate::{
     crl::servers_crl_url,
     der::{self, DerError, Reader},
+    excerpt::{self, Excerpt},
     key::KeyPair,
     name::TrustDomain,
     profile::Profile,
@@ -37,7 +38,8 @@ impl DistinguishedName {
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match X509Name::from_der(&self.0) {
-            Ok((_, name)) => name.fmt(f),
+            // Anybody can write any name into a certificate.
+            Ok((_, name)) => Excerpt(name, excerpt::NAME).fmt(f),
             Err(_) => f.write_str("(unreadable name)"),
         }
     }
@@ -187,7 +189,33 @@ pub struct CertificateInfo {
     pub(crate) spki: Vec<u8>,
     /// The subject key identifier (RFC 5280 section 4.2.1.2), if it has one.
     pub(crate) key_id: Option<Vec<u8>>,
-    pub(crate) may_sign_crls: bool,
+    /// What its key may sign.
+    pub may_sign: MaySign,
+}
+
+/// What a certificate's key may sign: all of it, if the certificate does not say (RFC 5280 section 4.2.1.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MaySign {
+    /// Handshakes and other passing things (`digitalSignature`).
+    pub handshakes: bool,
+    /// Certificates (`keyCertSign`).
+    pub certificates: bool,
+    /// CRLs (`cRLSign`).
+    pub crls: bool,
+}
+
+impl MaySign {
+    fn read(certificate: &X509Certificate<'_>) -> Self {
+        match certificate.key_usage() {
+            Ok(Some(usage)) => Self {
+                handshakes: usage.value.digital_signature(),
+                certificates: usage.value.key_cert_sign(),
+                crls: usage.value.crl_sign(),
+            },
+            Ok(None) => Self { handshakes: true, certificates: true, crls: true },
+            Err(_) => Self { handshakes: false, certificates: false, crls: false },
+        }
+    }
 }
 
 /// Why a certificate cannot be read.
@@ -230,12 +258,7 @@ impl CertificateInfo {
                 ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_owned()),
                 _ => None,
             }),
-            // RFC 5280 section 6.3.3 (f): if a key usage extension is present, it must allow it.
-            may_sign_crls: match certificate.key_usage() {
-                Ok(Some(usage)) => usage.value.crl_sign(),
-                Ok(None) => true,
-                Err(_) => false,
-            },
+            may_sign: MaySign::read(&certificate),
         })
     }
 
@@ -268,11 +291,29 @@ impl CertificateInfo {
         self.profile == Some(Profile::Server) && self.names.iter().any(|name| TrustDomain::is_authority_uri(name))
     }
 
-    /// The common name, or the whole subject where there is none: what a person is shown.
+    /// The common name, or the whole subject where there is none, in the length in which a stranger's is shown.
+    #[must_use]
+    pub fn shown_name(&self) -> String {
+        Excerpt(self.display_name(), excerpt::NAME).to_string()
+    }
+
+    /// The common name, or the whole subject where there is none: what a certificate is known by that an authority of ours has signed.
     #[must_use]
     pub fn display_name(&self) -> String {
         self.common_name.clone().unwrap_or_else(|| self.subject.to_string())
     }
+}
+
+/// The `SubjectPublicKeyInfo` of a trust anchor that is given as its contents, as webpki keeps it.
+#[must_use]
+pub fn spki_of_anchor(contents: &[u8]) -> Vec<u8> {
+    der::encode(der::SEQUENCE, contents)
+}
+
+/// Whether the key in this `SubjectPublicKeyInfo` has signed that certificate. What it may sign is not asked.
+#[must_use]
+pub fn has_signed(spki: &[u8], certificate: &[u8]) -> bool {
+    signature::verify(certificate, spki).is_ok()
 }
 
 fn first_text<'a, 'b: 'a>(

@@ -210,7 +210,7 @@ impl CertificateAuthority {
     }
 
     fn crl_signer(&self) -> Result<write::Signer<'_>, IssuingError> {
-        if !self.info.may_sign_crls {
+        if !self.info.may_sign.crls {
             return Err(rcgen::Error::IssuerNotCrlSigner.into());
         }
         // RFC 5280 section 4.2.1.2 leaves open how the identifier is derived, so it is taken from the certificate;

@@ -8,6 +8,7 @@
 pub mod certificate;
 pub mod crl;
 pub mod csr;
+pub mod excerpt;
 pub mod instance;
 pub mod issuing;
 pub mod key;

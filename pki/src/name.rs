@@ -7,6 +7,8 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::excerpt::{self, Excerpt};
+
 /// Why something is not a name. Each message says what is wrong, with which name, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -438,7 +440,7 @@ fn check_printable(what: &'static str, expected: &'static str, text: &str, limit
 }
 
 fn malformed(what: &'static str, expected: &'static str, text: &str) -> NameError {
-    NameError::Malformed { what, name: text.to_owned(), expected }
+    NameError::Malformed { what, name: Excerpt(text, excerpt::NAME).to_string(), expected }
 }
 
 #[cfg(test)]

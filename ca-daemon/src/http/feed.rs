@@ -7,7 +7,7 @@ use std::{
     collections::HashSet,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,11 +16,10 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
-use axum_server::tls::TlsInfo;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mtls::{limits, memory};
+use mtls::{handshake, limits, memory};
 use pki::{
     certificate::CertificateInfo,
     instance::{self, InstanceId},
@@ -107,11 +106,11 @@ impl FromRequestParts<App> for Presented {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpError> {
-        let tls = parts.extensions.get::<Arc<TlsInfo>>();
-        let der = tls.and_then(|tls| tls.peer_certificates.first()).ok_or(HttpError::NoCertificate)?.clone();
+        let presented = parts.extensions.get().and_then(|handshake::PeerCertificate(certificate)| certificate.as_ref());
+        let der = presented.ok_or(HttpError::NoCertificate)?.to_vec();
         let info = CertificateInfo::from_der(&der).map_err(|_| HttpError::NoCertificate)?;
         if info.profile != Some(Profile::Server) {
-            return Err(HttpError::NotARelyingParty { name: info.display_name() });
+            return Err(HttpError::NotARelyingParty { name: info.shown_name() });
         }
         // The handshake was a while ago, or resumed from one that was.
         if !info.validity.contains(app.clock.now()) {
@@ -285,6 +284,8 @@ fn most_handed_over(app: &App) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::HeaderValue;
     use mtls::clock::Clock;
     use pki::{crl::RevocationReason, serial::Serial};

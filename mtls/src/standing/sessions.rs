@@ -12,8 +12,8 @@ use rustls_pki_types::ServerName;
 
 use crate::revocation::LiveSet;
 
-/// For so many servers at most.
-const SERVERS: usize = 256;
+/// So many at most, eight of a server. Each has the chain in it that was presented, which the verifier has bounded.
+const SESSIONS: usize = 256;
 
 /// The sessions since the last revocation.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct ClientSessions {
 
 impl ClientSessions {
     pub(super) fn new(live: LiveSet) -> Self {
-        let kept = Mutex::new((live.revocations(), Arc::new(ClientSessionMemoryCache::new(SERVERS))));
+        let kept = Mutex::new((live.revocations(), Arc::new(ClientSessionMemoryCache::new(SESSIONS))));
         Self { live, kept }
     }
 
@@ -33,7 +33,7 @@ impl ClientSessions {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let revocations = self.live.revocations();
         if kept.0 != revocations {
-            *kept = (revocations, Arc::new(ClientSessionMemoryCache::new(SERVERS)));
+            *kept = (revocations, Arc::new(ClientSessionMemoryCache::new(SESSIONS)));
         }
         Arc::clone(&kept.1)
     }

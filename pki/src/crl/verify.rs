@@ -39,7 +39,7 @@ impl CrlIssuer {
     /// The authority that this certificate names, if it may sign CRLs (RFC 5280 section 6.3.3 (f)).
     #[must_use]
     pub fn from_certificate(certificate: &CertificateInfo) -> Option<Self> {
-        certificate.may_sign_crls.then(|| Self {
+        certificate.may_sign.crls.then(|| Self {
             id: IssuerId::of(certificate),
             spki: certificate.spki.clone(),
             scope: Scope::Everything,
