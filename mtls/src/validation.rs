@@ -5,7 +5,10 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use pki::certificate::{CertificateInfo, IssuerId};
+use pki::{
+    certificate::{CertificateInfo, IssuerId},
+    key::{Weakness, is_of_small_order},
+};
 use rustls::{CertificateError, Error, RootCertStore, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
@@ -72,6 +75,10 @@ impl PathValidator {
             return Err(refused(TooMany(intermediates.len())));
         }
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
+        // Whoever signs the handshake need not have the key.
+        if is_of_small_order(&certificate.subject_public_key_info()) {
+            return Err(refused(Weakness::SmallOrder));
+        }
         let accepted = Cell::new(None);
         // What webpki is told of a path that is not good is not what becomes of it: it looks for another.
         let judge = |path: &VerifiedPath<'_>| match read(path) {

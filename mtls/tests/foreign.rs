@@ -1,7 +1,7 @@
 //! Services that rely on a CA of somebody else's, made with the `openssl` program: its CRLs lie in a file or at a URL, and there is no
 //! feed.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use mtls::{
     client::mutual_tls,
@@ -9,10 +9,11 @@ use mtls::{
     identity::Identity,
     relying_party::{CrlLocations, Options},
     revocation::Location,
+    validation::PathValidator,
 };
-use pki::pem;
-use rustls::AlertDescription;
-use rustls_pki_types::CertificateDer;
+use pki::{certificate::CertificateInfo, pem};
+use rustls::{AlertDescription, RootCertStore};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -174,4 +175,24 @@ async fn a_file_with_two_crls_is_refused_with_what_to_do() {
     file.replace(&[ca.crl(), ca.crl()].concat());
     eventually("it is logged", || log.has(&["WARN", "put each into a file of its own", "list.crl"])).await;
     assert_eq!(service.live().freshness()[0].list.unwrap().0.get(), 1);
+}
+
+#[test]
+fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
+    // The neutral element of the curve of Ed25519, and its base point.
+    const NEUTRAL: &str = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const BASE: &str = "MCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=";
+    let ca = ForeignCa::root(P256);
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.certificate()).unwrap();
+    let validator = PathValidator::of_clients(Arc::new(roots));
+    let issuer = CertificateInfo::from_der(&ca.certificate()).unwrap().spki_sha256;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(Clock::system().now().unix().unsigned_abs()));
+    let verdict = |name, key| {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n");
+        validator.verify_issued_by(&issuer, &ca.certify_key(name, &pem), &[], now)
+    };
+    assert!(verdict("client_1", BASE).is_ok());
+    let error = verdict("client_2", NEUTRAL).unwrap_err();
+    assert!(format!("{error:?}").contains("SmallOrder"), "{error:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! It never judges whether a certificate is trusted; that takes a verifier with a trust anchor and a time.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
@@ -12,7 +12,7 @@ use crate::{
     crl::servers_crl_url,
     der::{self, DerError, Reader},
     key::KeyPair,
-    name::TrustDomain,
+    name::{TrustDomain, Visible},
     profile::Profile,
     serial::{Serial, SerialError},
     signature,
@@ -37,7 +37,7 @@ impl DistinguishedName {
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match X509Name::from_der(&self.0) {
-            Ok((_, name)) => name.fmt(f),
+            Ok((_, name)) => Visible(&name.to_string()).fmt(f),
             Err(_) => f.write_str("(unreadable name)"),
         }
     }
@@ -268,10 +268,10 @@ impl CertificateInfo {
         self.profile == Some(Profile::Server) && self.names.iter().any(|name| TrustDomain::is_authority_uri(name))
     }
 
-    /// The common name, or the whole subject where there is none: what a person is shown.
+    /// The common name, or the whole subject where there is none: what a person is shown, with what cannot be seen escaped.
     #[must_use]
     pub fn display_name(&self) -> String {
-        self.common_name.clone().unwrap_or_else(|| self.subject.to_string())
+        self.common_name.as_ref().map_or_else(|| self.subject.to_string(), |name| Visible(name).to_string())
     }
 }
 
@@ -286,16 +286,18 @@ fn subject_alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     extension.value.general_names.iter().filter_map(name_text).collect()
 }
 
-pub(crate) fn name_text(name: &GeneralName<'_>) -> Option<String> {
+fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(octets) => match octets.len() {
-            4 => Some(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(*octets).ok()?).to_string()),
-            16 => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*octets).ok()?).to_string()),
-            _ => None,
-        },
+        GeneralName::IPAddress(octets) => address(octets).map(|address| address.to_string()),
         _ => None,
     }
+}
+
+/// An `iPAddress` of a certificate (RFC 5280 section 4.2.1.6).
+pub(crate) fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn profile(certificate: &X509Certificate<'_>) -> Option<Profile> {

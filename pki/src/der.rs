@@ -12,6 +12,7 @@ pub(crate) const ENUMERATED: u8 = 0x0a;
 pub(crate) const UTC_TIME: u8 = 0x17;
 pub(crate) const GENERALIZED_TIME: u8 = 0x18;
 pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
 
 /// Constructed, context-specific tag `number` (below 31).
 pub(crate) const fn context(number: u8) -> u8 {

@@ -2,16 +2,16 @@
 //!
 //! It never writes a key anywhere; a private key leaves only as [`Zeroizing`] PEM for the file that will hold it.
 
+mod weak;
+
 use std::fmt;
 
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use zeroize::Zeroizing;
 
-use crate::{
-    certificate::sha256,
-    der::{self, Reader},
-};
+pub use self::weak::{Weakness, is_of_small_order};
+use crate::certificate::sha256;
 
 /// An ECDSA P-256 key pair.
 pub struct KeyPair(rcgen::KeyPair);
@@ -95,6 +95,9 @@ pub enum PublicKeyError {
         /// The modulus's length.
         bits: usize,
     },
+    /// It has the right form and protects nothing.
+    #[error("the key protects nothing: {0}; draw another, best on P-256")]
+    Weak(#[from] Weakness),
 }
 
 impl PublicKey {
@@ -103,16 +106,18 @@ impl PublicKey {
         let parsed = SubjectPublicKeyInfo::from_der(spki).map_err(|_| PublicKeyError::Unsupported)?;
         let algorithm = parsed.algorithm();
         if [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_RSA_SHA384, &rcgen::PKCS_RSA_SHA512].contains(&algorithm) {
-            let bits = rsa_modulus_bits(parsed.der_bytes()).ok_or(PublicKeyError::Unsupported)?;
+            let key = weak::Rsa::read(parsed.der_bytes()).map_err(|_| PublicKeyError::Unsupported)?;
+            let bits = key.bits();
             if !(2048..=4096).contains(&bits) {
                 return Err(PublicKeyError::RsaSize { bits });
             }
-        } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
-            .contains(&algorithm)
-        {
+            key.check()?;
+        } else if algorithm == &rcgen::PKCS_ED25519 {
+            weak::check_ed25519(parsed.der_bytes())?;
+        } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].contains(&algorithm) {
             // rcgen reads more (P-521), which not every TLS library verifies.
             return Err(PublicKeyError::Unsupported);
-        } else if algorithm != &rcgen::PKCS_ED25519 && parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
+        } else if parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
             return Err(PublicKeyError::Compressed);
         }
         Ok(Self { spki: spki.to_owned(), parsed })
@@ -137,14 +142,6 @@ impl PublicKey {
 
 /// What an elliptic curve point in the uncompressed form begins with (SEC 1 section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
-
-/// The length of the modulus in an `RSAPublicKey` (RFC 8017 appendix A.1.1).
-fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
-    let modulus = Reader::new(key).sequence().ok()?.expect(der::INTEGER).ok()?;
-    let first = modulus.iter().position(|octet| *octet != 0)?;
-    let significant = &modulus[first..];
-    Some(significant.len() * 8 - significant[0].leading_zeros() as usize)
-}
 
 #[cfg(test)]
 mod tests {
@@ -197,17 +194,5 @@ mod tests {
         assert_eq!(PublicKey::from_spki(&encoded(point)).unwrap().spki(), spki);
         assert_eq!(PublicKey::from_spki(&encoded(&[&[2 | sign], x].concat())), Err(PublicKeyError::Compressed));
         assert_eq!(PublicKey::from_spki(&encoded(&[&[6 | sign], x, y].concat())), Err(PublicKeyError::Compressed));
-    }
-
-    #[test]
-    fn an_rsa_modulus_is_measured_without_its_leading_zeros() {
-        let key = |modulus: &[u8]| {
-            let integers = [der::encode(der::INTEGER, modulus), der::encode(der::INTEGER, &[3])].concat();
-            der::encode(der::SEQUENCE, &integers)
-        };
-        assert_eq!(rsa_modulus_bits(&key(&[&[0x00, 0x80][..], &[1; 127]].concat())), Some(1024));
-        assert_eq!(rsa_modulus_bits(&key(&[0x01, 0xff])), Some(9));
-        assert_eq!(rsa_modulus_bits(&key(&[0x00])), None);
-        assert_eq!(rsa_modulus_bits(&[0x30, 0x00]), None);
     }
 }

@@ -192,6 +192,18 @@ async fn a_lost_answer_is_given_again_and_another_key_is_denied() {
 }
 
 #[tokio::test]
+async fn the_authoritys_own_keys_are_certified_for_nobody() {
+    let fixture = Fixture::new().await;
+    for issuer in Issuer::ALL {
+        let key = mtls::identity::load_key(&fixture.directory.key(issuer)).unwrap();
+        let csr = request(&key, "client_1", Vec::new());
+        assert_eq!(reason(fixture.enroll(&fixture.bootstrap, &csr, 10, now()).await), "authority-key");
+    }
+    let record = fixture.authority.store().token(&fixture.bootstrap.hash().id()).await.unwrap().unwrap();
+    assert_eq!(record.uses.used, 0);
+}
+
+#[tokio::test]
 async fn the_same_key_with_another_name_is_another_enrollment() {
     let fixture = Fixture::new().await;
     let secret = fixture.single_use_token().await;

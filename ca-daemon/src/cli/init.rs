@@ -2,6 +2,8 @@
 //!
 //! It never changes an authority that exists.
 
+use std::net::IpAddr;
+
 use anyhow::Context as _;
 use clap::Args;
 use mtls::random;
@@ -98,8 +100,8 @@ pub(super) async fn found(context: &Context, plan: Plan) -> anyhow::Result<Setti
 pub(super) fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
     let host: Host = match arguments.url.host().context("the URL has a host")? {
         url::Host::Domain(name) => name.parse()?,
-        url::Host::Ipv4(address) => Host::Ip(address.into()),
-        url::Host::Ipv6(address) => Host::Ip(address.into()),
+        url::Host::Ipv4(address) => IpAddr::from(address).into(),
+        url::Host::Ipv6(address) => IpAddr::from(address).into(),
     };
     let trust_domain = match arguments.trust_domain {
         Some(domain) => domain,

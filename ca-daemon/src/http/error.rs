@@ -154,7 +154,7 @@ fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
 fn denial_status(denial: &EnrollDenial) -> StatusCode {
     match denial {
         EnrollDenial::UnknownToken => StatusCode::UNAUTHORIZED,
-        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) => StatusCode::FORBIDDEN,
+        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) | EnrollDenial::AuthorityKey => StatusCode::FORBIDDEN,
         EnrollDenial::Pem(_) | EnrollDenial::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
         EnrollDenial::Policy(denial) => match denial {
             pki::policy::Denial::Profile { .. }

@@ -134,6 +134,18 @@ impl ForeignCa {
         self.presenting(name, above.as_slice())
     }
 
+    /// A client's certificate for the public key in this PEM text, whoever has the private one.
+    pub(crate) fn certify_key(&self, name: &str, public_key: &str) -> CertificateDer<'static> {
+        fs::write(self.path("public.pem"), public_key).unwrap();
+        drop(self.issue(name, "client"));
+        let (csr, certificate) = (format!("{name}.csr"), format!("{name}.pem"));
+        let sign =
+            ["x509", "-req", "-days", "30", "-in", &csr, "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "77"];
+        let extensions = ["-extfile", "ca.cnf", "-extensions", "client", "-force_pubkey", "public.pem"];
+        self.openssl(&[&sign[..], &extensions, &["-out", &certificate]].concat());
+        self.certificates(&certificate).swap_remove(0)
+    }
+
     /// What was issued under this name, presented with these certificates above it.
     pub(crate) fn presenting(&self, name: &str, above: &[CertificateDer<'static>]) -> Identity {
         let chain = [&self.certificates(&format!("{name}.pem")), above].concat();
