@@ -18,7 +18,7 @@ use crate::{
 // The contents of the OBJECT IDENTIFIERs of the attributes that carry requested extensions, and of the extension that is read.
 /// id-pkcs9-extensionRequest 1.2.840.113549.1.9.14 (RFC 2985 section 5.4.2)
 const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
-/// szOID_CERT_EXTENSIONS 1.3.6.1.4.1.311.2.1.14, the same thing in requests of older Windows
+/// `szOID_CERT_EXTENSIONS` 1.3.6.1.4.1.311.2.1.14, the same thing in requests of older Windows
 const MICROSOFT_EXTENSION_REQUEST: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
 /// id-ce-subjectAltName 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
@@ -156,7 +156,7 @@ fn hosts(names: &[u8]) -> Result<Vec<String>, CsrError> {
         let name = rest.any().map_err(unreadable)?;
         match name.tag {
             DNS_NAME => {
-                hosts.push(std::str::from_utf8(name.contents).map_err(|_| CsrError::UnreadableName)?.to_owned())
+                hosts.push(std::str::from_utf8(name.contents).map_err(|_| CsrError::UnreadableName)?.to_owned());
             }
             IP_ADDRESS => hosts.push(address(name.contents).ok_or(CsrError::UnreadableName)?.to_string()),
             // Other names, mail addresses, X.400 addresses, directory names, EDI party names, URIs, registered identifiers.

@@ -7,11 +7,15 @@ mod weak;
 use std::fmt;
 
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 pub use self::weak::{Weakness, is_of_small_order};
-use crate::certificate::sha256;
+use crate::{
+    certificate::sha256,
+    der::{self, DerError, Reader},
+    pem,
+};
 
 /// An ECDSA P-256 key pair.
 pub struct KeyPair(rcgen::KeyPair);
@@ -23,8 +27,14 @@ pub enum KeyError {
     #[error("no key could be generated: {0}")]
     Generate(rcgen::Error),
     /// Not a PEM private key of a kind that is supported.
-    #[error("not a PEM private key of a supported kind (PKCS#8; ECDSA P-256 or P-384, Ed25519, RSA)")]
+    #[error("not a PEM private key of a supported kind (ECDSA P-256 or P-384, Ed25519, RSA)")]
     Unreadable,
+    /// It takes a passphrase to read it, and there is nobody to ask.
+    #[error("the private key is encrypted; write it without a passphrase: openssl pkey -in OLD -out NEW")]
+    Encrypted,
+    /// Nobody says which one is meant.
+    #[error("there are several private keys; put each into a file of its own")]
+    Several,
 }
 
 impl KeyPair {
@@ -34,9 +44,24 @@ impl KeyPair {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Generate)
     }
 
-    /// Reads a PKCS#8 private key from PEM.
-    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        rcgen::KeyPair::from_pem(pem).map(Self).map_err(|_| KeyError::Unreadable)
+    /// Reads the only private key out of PEM text: PKCS#8, SEC 1 (RFC 5915) or PKCS#1 (RFC 8017).
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let pem = pem::plain(pem.as_ref());
+        // PKCS#8, and what OpenSSL wrote before (RFC 1421 section 4.6.1.1).
+        let is_encrypted = |line: &[u8]| {
+            line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+                || line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED")
+        };
+        if pem.split(|octet| *octet == b'\n').any(is_encrypted) {
+            return Err(KeyError::Encrypted);
+        }
+        let mut keys = PrivateKeyDer::pem_slice_iter(&pem);
+        let key = keys.next().ok_or(KeyError::Unreadable)?.map_err(|_| KeyError::Unreadable)?;
+        if keys.next().is_some() {
+            return Err(KeyError::Several);
+        }
+        let key = to_pkcs8(&key).ok_or(KeyError::Unreadable)?;
+        rcgen::KeyPair::try_from(&key).map(Self).map_err(|_| KeyError::Unreadable)
     }
 
     /// The private key as PKCS#8 PEM, wiped from memory when dropped.
@@ -64,6 +89,31 @@ impl KeyPair {
     pub(crate) fn into_inner(self) -> rcgen::KeyPair {
         self.0
     }
+}
+
+/// The key in the form in which it is handed on. The other two name the kind of key in the label or inside only.
+fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Option<PrivatePkcs8KeyDer<'static>> {
+    /// rsaEncryption 1.2.840.113549.1.1.1, with the NULL that belongs to it
+    const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 0x05, 0];
+    /// id-ecPublicKey 1.2.840.10045.2.1
+    const ELLIPTIC: &[u8] = &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+    let (algorithm, key) = match key {
+        PrivateKeyDer::Pkcs8(key) => return Some(key.clone_key()),
+        PrivateKeyDer::Pkcs1(key) => (RSA.to_vec(), key.secret_pkcs1_der()),
+        PrivateKeyDer::Sec1(key) => ([ELLIPTIC, curve(key.secret_sec1_der()).ok()??].concat(), key.secret_sec1_der()),
+        _ => return None,
+    };
+    let key = Zeroizing::new(der::encode(der::OCTET_STRING, key));
+    let info = Zeroizing::new([&[der::INTEGER, 1, 0], &der::encode(der::SEQUENCE, &algorithm)[..], &key].concat());
+    Some(der::encode(der::SEQUENCE, &info).into())
+}
+
+/// The OBJECT IDENTIFIER of the curve in an `ECPrivateKey`, as it is encoded.
+fn curve(key: &[u8]) -> Result<Option<&[u8]>, DerError> {
+    let mut fields = Reader::new(key).sequence()?;
+    fields.expect(der::INTEGER)?;
+    fields.expect(der::OCTET_STRING)?;
+    fields.optional(der::context(0))
 }
 
 impl fmt::Debug for KeyPair {

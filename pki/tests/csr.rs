@@ -101,6 +101,18 @@ fn an_exponent_that_others_cannot_use_is_refused() {
 }
 
 #[test]
+fn a_request_of_javas_keytool_is_read() {
+    let text = include_bytes!("../../fuzz/corpus/pem/keytool.csr");
+    assert!(text.starts_with(b"-----BEGIN NEW CERTIFICATE REQUEST-----"));
+    let request = CertificateRequest::from_der(&pki::pem::read_csr(text).unwrap()).unwrap();
+    let issued = Fleet::new().issue(Profile::Server, "keytool", request, 3);
+    assert_eq!(
+        (issued.info.display_name().as_str(), &issued.info.names[..]),
+        ("client_1", &["db.fleet".to_owned()][..])
+    );
+}
+
+#[test]
 fn a_weak_signature_proves_nothing() {
     let error = named(&["RSA", "-pkeyopt", "rsa_keygen_bits:2048"], "-sha1").unwrap_err();
     assert!(matches!(error, CsrError::NotProven(_)), "{error:?}");

@@ -150,7 +150,7 @@ fn small_factor(number: &BigUint) -> Option<u32> {
     SMALL_PRIMES.chunks(4).find_map(|primes| {
         let product: u64 = primes.iter().copied().map(u64::from).product();
         let rest = remainder(number, product);
-        primes.iter().copied().find(|prime| rest % u64::from(*prime) == 0)
+        primes.iter().copied().find(|prime| rest.is_multiple_of(u64::from(*prime)))
     })
 }
 
@@ -166,24 +166,16 @@ fn has_roca_form(number: &BigUint) -> bool {
     PRIMES.into_iter().all(|prime| {
         let rest = remainder(number, prime);
         std::iter::successors(Some(1), |power| Some(power * 65_537 % prime))
-            .take(prime as usize)
-            .any(|power| power == rest)
+            .zip(0..prime)
+            .any(|(power, _)| power == rest)
     })
 }
 
 /// Fermat's method: `n = a² - b²` for an `a` not far above the root of `n`.
 fn has_close_factors(number: &BigUint) -> bool {
     let root = number.sqrt();
-    let mut a = if &root * &root == *number { root } else { root + 1u32 };
-    let mut square = &a * &a - number;
-    for _ in 0..FERMAT_STEPS {
-        if is_square(&square) {
-            return true;
-        }
-        square += &a * 2u32 + 1u32;
-        a += 1u32;
-    }
-    false
+    let least = if &root * &root == *number { root } else { root + 1u32 };
+    (0..FERMAT_STEPS).map(|step| &least + step).any(|a| is_square(&(&a * &a - number)))
 }
 
 fn is_square(number: &BigUint) -> bool {
