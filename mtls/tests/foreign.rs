@@ -7,11 +7,11 @@ use mtls::{
     client::mutual_tls,
     clock::Clock,
     identity::Identity,
-    relying_party::{CrlLocations, Options},
+    relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
     revocation::Location,
     validation::PathValidator,
 };
-use pki::{certificate::CertificateInfo, pem};
+use pki::{certificate::CertificateInfo, pem, time::Timestamp};
 use rustls::{AlertDescription, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use tempfile::TempDir;
@@ -195,4 +195,31 @@ fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
     assert!(verdict("client_1", BASE).is_ok());
     let error = verdict("client_2", NEUTRAL).unwrap_err();
     assert!(format!("{error:?}").contains("SmallOrder"), "{error:?}");
+}
+
+/// A service beneath this root at this time.
+fn at(ca: &ForeignCa, now: Timestamp) -> Result<RelyingParty, RelyingPartyError> {
+    let surroundings = Surroundings { clock: Clock::manual(now), ..Surroundings::default() };
+    let options = Options { crls: CrlLocations::Given(Vec::new()), ..surroundings.options() };
+    RelyingParty::new(&ca.issue("service", "server"), &ca.certificate(), options)
+}
+
+#[tokio::test]
+async fn a_root_that_has_ended_is_an_error_at_the_start() {
+    let (ca, now) = (ForeignCa::root(P256), Clock::system().now());
+    assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
+    for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
+        let error = at(&ca, wrong).unwrap_err();
+        assert!(matches!(error, RelyingPartyError::RootNotValid { .. }), "{error}");
+        assert!(error.to_string().contains("Foreign Root"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start() {
+    let log = Log::capture();
+    at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
+    assert!(!log.has(&["is let in"]));
+    at(&ForeignCa::constrained_root(), Clock::system().now()).unwrap();
+    assert!(log.has(&["WARN", "Foreign Root", "name constraints on URIs"]));
 }

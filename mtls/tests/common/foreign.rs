@@ -34,6 +34,9 @@ CN = nobody
 [authority]
 basicConstraints = critical, CA:TRUE
 subjectKeyIdentifier = hash
+[constrained]
+basicConstraints = critical, CA:TRUE
+nameConstraints = critical, permitted;URI:.example
 [server]
 extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost
@@ -61,8 +64,17 @@ pub(crate) const RSA: Key = &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 
 impl ForeignCa {
     pub(crate) fn root(key: Key) -> Self {
+        Self::root_with("authority", key)
+    }
+
+    /// A root by which no client is let in that has a URI for a name.
+    pub(crate) fn constrained_root() -> Self {
+        Self::root_with("constrained", P256)
+    }
+
+    fn root_with(extensions: &str, key: Key) -> Self {
         let ca = Self::prepare(key);
-        let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", "authority", "-days", "300"];
+        let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", extensions, "-days", "300"];
         ca.openssl(&[&request[..], &["-subj", ROOT, "-key", "ca.key", "-out", "ca.pem"]].concat());
         Self { is_root: true, ..ca }
     }
@@ -89,7 +101,7 @@ impl ForeignCa {
         if other.is_root {
             other.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", ROOT, "-key", "ca.key", "-out", "ca.csr"]);
         }
-        pem::read_chain(&self.certify(other, "cross")).unwrap().swap_remove(0)
+        pem::read_chain(self.certify(other, "cross")).unwrap().swap_remove(0)
     }
 
     /// `NAME.pem` for another CA.
@@ -170,7 +182,7 @@ impl ForeignCa {
     }
 
     fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
-        pem::read_chain(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
+        pem::read_chain(fs::read(self.path(name)).unwrap()).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {
