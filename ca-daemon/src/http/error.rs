@@ -114,7 +114,7 @@ impl HttpError {
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
             Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
             Self::HandedOverTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large"),
-            Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => {
+            Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl | TakeBackError::LastNumber(_)) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")
             }
             Self::Enroll(EnrollError::Denied(denied)) => (denial_status(&denied.why), denied.why.reason()),
