@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
 use http::Uri;
 use mtls::{
     enroll::{TokenSources, TokenText},
     standing::{self, OnMissingCrl},
 };
-use pki::name::{CommonName, Organization};
+use pki::{
+    csr::Proposal,
+    name::{CommonName, Host, Organization},
+    profile::Profile,
+};
 use url::Url;
 
 use crate::{
@@ -62,11 +66,23 @@ enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArguments {
-    /// The name in the certificate
-    #[arg(long)]
-    pub(crate) name: CommonName,
+    /// The name in the certificate [default: of a server, its first host]
+    #[arg(long, required_unless_present_any = ["server", "profile"])]
+    name: Option<CommonName>,
 
-    /// Where client.crt, client.key and ca.crt are written
+    /// What the certificate is for [default: client]; server is for one that nginx, PostgreSQL or another program presents
+    #[arg(long, value_name = "client|server", value_parser = parse_profile, conflicts_with = "server")]
+    profile: Option<Profile>,
+
+    /// The same as --profile server
+    #[arg(long)]
+    server: bool,
+
+    /// A DNS name or address that a server is reached by; may be repeated
+    #[arg(long = "host", value_name = "HOST")]
+    pub(crate) hosts: Vec<Host>,
+
+    /// Where client.crt and client.key (server.crt and server.key) and ca.crt are written
     #[arg(long, default_value = ".")]
     pub(crate) dir: PathBuf,
 
@@ -92,6 +108,36 @@ pub(crate) struct EnrollArguments {
 }
 
 impl EnrollArguments {
+    /// What the certificate is for.
+    pub(crate) fn profile(&self) -> Profile {
+        if self.server { Profile::Server } else { self.profile.unwrap_or(Profile::Client) }
+    }
+
+    /// What it asks for.
+    pub(crate) fn proposal(&self) -> Result<Proposal, clap::Error> {
+        let wrong = |kind, message: &str| Err(Arguments::command().error(kind, message));
+        let hosts = match (self.profile(), self.hosts.as_slice()) {
+            (Profile::Client, [_, ..]) => {
+                return wrong(
+                    ErrorKind::ArgumentConflict,
+                    "--host is for servers: a client is known by its name; see --server",
+                );
+            }
+            (Profile::Server, []) => {
+                return wrong(
+                    ErrorKind::MissingRequiredArgument,
+                    "give the server's names or addresses, each with --host HOST",
+                );
+            }
+            (_, hosts) => hosts.to_vec(),
+        };
+        let first_host = || hosts.first().and_then(|host| host.to_string().parse().ok());
+        match self.name.clone().or_else(first_host) {
+            Some(common_name) => Ok(Proposal { common_name, organization: self.org.clone(), hosts }),
+            None => wrong(ErrorKind::MissingRequiredArgument, "give a name with --name"),
+        }
+    }
+
     pub(crate) fn token_sources(&self) -> TokenSources {
         TokenSources {
             text: self.token.clone(),
@@ -278,6 +324,14 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     }
 }
 
+fn parse_profile(text: &str) -> Result<Profile, String> {
+    match text {
+        "client" => Ok(Profile::Client),
+        "server" => Ok(Profile::Server),
+        _ => Err("give client or server".to_owned()),
+    }
+}
+
 fn parse_on_missing_crl(text: &str) -> Result<OnMissingCrl, String> {
     match text {
         "refuse" => Ok(OnMissingCrl::Refuse),
@@ -298,5 +352,41 @@ fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
         _ => Err("give a number of requests per second between 0.001 and 10000000".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proposal(line: &[&str]) -> Result<(Profile, Proposal), String> {
+        let arguments = Arguments::try_parse_from([&["api-client", "enroll"], line].concat());
+        let Command::Enroll(arguments) = arguments.map_err(|error| error.to_string())?.command else { unreachable!() };
+        let proposal = arguments.proposal().map_err(|error| error.to_string())?;
+        Ok((arguments.profile(), proposal))
+    }
+
+    #[test]
+    fn a_server_is_named_by_its_hosts_and_a_client_by_its_name() {
+        let (profile, asked) = proposal(&["--server", "--host", "db.fleet", "--host", "10.0.0.1"]).unwrap();
+        assert_eq!((profile, asked.common_name.as_str()), (Profile::Server, "db.fleet"));
+        assert_eq!(asked.hosts, ["db.fleet".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        let (profile, asked) = proposal(&["--profile", "server", "--host", "::1", "--name", "db"]).unwrap();
+        assert_eq!((profile, asked.common_name.as_str()), (Profile::Server, "db"));
+        let (profile, asked) = proposal(&["--name", "client_1", "--profile", "client"]).unwrap();
+        assert_eq!((profile, asked.common_name.as_str(), asked.hosts.len()), (Profile::Client, "client_1", 0));
+
+        for (line, expected) in [
+            (&[][..], "--name"),
+            (&["--profile", "client"], "--name"),
+            (&["--server"], "--host HOST"),
+            (&["--server", "--host", "::1"], "--name"),
+            (&["--name", "a", "--host", "a.example"], "--server"),
+            (&["--server", "--profile", "client"], "cannot be used with"),
+            (&["--profile", "both", "--name", "a"], "client or server"),
+        ] {
+            let error = proposal(line).unwrap_err();
+            assert!(error.contains(expected), "{line:?}: {error}");
+        }
     }
 }

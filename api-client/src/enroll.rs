@@ -6,13 +6,13 @@ use mtls::{
     enroll::{EnrollError, IdentityFiles, enroll},
     identity::IdentityError,
 };
-use pki::{csr::Proposal, profile::Profile};
 use serde_json::json;
 
 use crate::cli::{EnrollArguments, Exit, Print, complain, say};
 
 pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Result<Exit> {
-    let files = IdentityFiles::new(&arguments.dir, Profile::Client);
+    let (profile, proposal) = (arguments.profile(), arguments.proposal().unwrap_or_else(|error| error.exit()));
+    let files = IdentityFiles::new(&arguments.dir, profile);
     let existing = match files.load() {
         Err(IdentityError::Mismatch(_)) if files.is_interrupted() => None,
         result if arguments.force => result.unwrap_or_default(),
@@ -30,9 +30,7 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
         ));
     }
     let token = arguments.token_sources().find()?;
-    let proposal =
-        Proposal { common_name: arguments.name.clone(), organization: arguments.org.clone(), hosts: Vec::new() };
-    let enrolled = match enroll(&files, &token, Profile::Client, &proposal, &Clock::system()).await {
+    let enrolled = match enroll(&files, &token, profile, &proposal, &Clock::system()).await {
         Err(error @ EnrollError::Denied(_)) => return refused(error),
         result => result?,
     };
@@ -40,6 +38,8 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
     match print {
         Print::Json => say(json!({
             "name": info.common_name,
+            "profile": profile,
+            "names": info.names,
             "serial": info.id.serial,
             "notAfter": info.validity.not_after,
             "certificate": files.chain(),

@@ -106,7 +106,7 @@ pub struct Config {
     pub files: IdentityFiles,
     /// Where a token is found, if it has to enroll.
     pub tokens: TokenSources,
-    /// What clients reach it by.
+    /// What clients reach it by; none: what [`Host::local`] says.
     pub hosts: Vec<Host>,
     /// Where clients connect.
     pub listen: SocketAddr,
@@ -131,7 +131,7 @@ impl Arguments {
                 ca_directory: self.ca_dir,
                 environment: TokenText::from_environment(),
             },
-            hosts: if self.hosts.is_empty() { Host::local() } else { self.hosts },
+            hosts: self.hosts,
             listen: self.listen,
             ops_listen: self.ops_listen,
             drain_delay: self.drain_delay,

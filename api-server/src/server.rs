@@ -21,7 +21,13 @@ use mtls::{
     relying_party::{Options, RelyingParty, RelyingPartyError},
     renderings::Renderings,
 };
-use pki::{certificate::CertificateInfo, csr::Proposal, name::CommonName, profile::Profile, time::Timestamp};
+use pki::{
+    certificate::CertificateInfo,
+    csr::Proposal,
+    name::{CommonName, Host},
+    profile::Profile,
+    time::Timestamp,
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -207,10 +213,14 @@ fn ends(path: &[CertificateInfo]) -> Vec<(String, Timestamp)> {
 /// What is on disk, or what a token gets.
 async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     if let Some(enrolled) = on_disk(config)? {
+        for difference in differences(config, enrolled.identity.info()) {
+            warn!("{difference}; it is used as it is. Move its directory away to enroll anew");
+        }
         return Ok(enrolled);
     }
     let token = config.tokens.find()?;
-    let proposal = Proposal { common_name: config.name.clone(), organization: None, hosts: config.hosts.clone() };
+    let hosts = if config.hosts.is_empty() { Host::local() } else { config.hosts.clone() };
+    let proposal = Proposal { common_name: config.name.clone(), organization: None, hosts };
     let began = Instant::now();
     let enrolled = loop {
         match enroll(&config.files, &token, Profile::Server, &proposal, &config.options.clock).await {
@@ -229,6 +239,19 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     let info = enrolled.identity.info();
     info!(serial = %info.id.serial, name = info.display_name(), not_after = %info.validity.not_after, "enrolled");
     Ok(enrolled)
+}
+
+/// In what the certificate on disk is another than the one that the arguments would ask for.
+fn differences(config: &Config, certificate: &CertificateInfo) -> Vec<String> {
+    let chain = config.files.chain().display();
+    let missing = config.hosts.iter().map(Host::to_string).filter(|host| !certificate.names.contains(host));
+    let mut differences: Vec<_> =
+        missing.map(|host| format!("the certificate in {chain} is not for --host {host}")).collect();
+    if certificate.common_name.as_deref() != Some(config.name.as_str()) {
+        let name = certificate.display_name();
+        differences.push(format!("the certificate in {chain} is for {name}, and --name says {}", config.name));
+    }
+    differences
 }
 
 fn on_disk(config: &Config) -> Result<Option<Enrolled>, ServerError> {
@@ -250,4 +273,59 @@ fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError>
         Ok((listener, bound))
     };
     bind().map_err(|source| ServerError::Listen { address, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use pki::{
+        issuing::{AuthoritySubject, CertificateAuthority, Publication},
+        key::{KeyPair, PublicKey},
+        policy::{OperatorOrder, Policy},
+        serial::Serial,
+    };
+
+    use super::*;
+    use crate::config::Arguments;
+
+    /// A certificate for `service0` with these hosts.
+    fn certificate(hosts: &[&str]) -> CertificateInfo {
+        let now = Timestamp::from_unix(1_795_510_800);
+        let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Fleet".parse().unwrap() };
+        let publication = Publication {
+            crl_url: "http://ca.example/a.crl".into(),
+            delta_crl_url: None,
+            servers_crl_url: None,
+            certificate_url: "http://ca.example/a.crt".into(),
+        };
+        let (key, serial) = (KeyPair::generate().unwrap(), Serial::from_random([1; 16]));
+        let root = CertificateAuthority::new_root(&subject, key, serial, now, publication).unwrap();
+        let order = OperatorOrder {
+            profile: Profile::Server,
+            subject: "service0".parse().unwrap(),
+            organization: None,
+            hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
+            public_key: PublicKey::from_spki(&KeyPair::generate().unwrap().spki()).unwrap(),
+            lifetime: Profile::LIFETIME,
+        };
+        let order = Policy { trust_domain: "fleet.example".parse().unwrap() }.by_operator(order).unwrap();
+        root.issue(&order, Serial::from_random([2; 16]), now).unwrap().info
+    }
+
+    #[test]
+    fn what_the_certificate_on_disk_is_not_for_is_said() {
+        let certificate = certificate(&["a.example", "10.0.0.1"]);
+        let said = |line: &[&str]| {
+            let arguments = Arguments::try_parse_from([&["api-server"], line].concat()).unwrap();
+            differences(&arguments.into_config(), &certificate)
+        };
+        assert_eq!(said(&[]), [""; 0], "no host was asked for");
+        assert_eq!(said(&["--host", "A.example", "--host", "::ffff:10.0.0.1"]), [""; 0]);
+        let both = said(&["--dir", "d", "--name", "service1", "--host", "a.example", "--host", "b.example"]);
+        let expected = [
+            "the certificate in d/server.crt is not for --host b.example",
+            "the certificate in d/server.crt is for service0, and --name says service1",
+        ];
+        assert_eq!(both, expected);
+    }
 }

@@ -158,7 +158,7 @@ impl Directory {
 
     pub(crate) fn load_certificate(&self, issuer: Issuer) -> Result<CertificateDer<'static>, DirectoryError> {
         let path = self.certificate(issuer);
-        let text = files::read_text(&path).map_err(|error| match error {
+        let text = files::read(&path).map_err(|error| match error {
             FileError::Missing(path) => DirectoryError::NoCertificate(path),
             error => error.into(),
         })?;

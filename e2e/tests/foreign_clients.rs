@@ -1,8 +1,8 @@
 //! Clients that we did not write: curl and openssl.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
-use e2e::{Client, Fleet, run, wait_until};
+use e2e::{Client, Fleet, binary, run, wait_until};
 
 fn curl(client: &Client, url: &str, arguments: &[&str]) -> e2e::Output {
     run(Command::new("curl")
@@ -167,4 +167,39 @@ fn public_files_are_served_with_conditional_requests() {
     for path in ["/healthz", "/readyz"] {
         assert!(get(path, &[]).contains("200"), "{path}");
     }
+}
+
+#[test]
+fn the_readmes_way_to_enroll_without_our_client_can_be_followed() {
+    let fleet = Fleet::new();
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let mut blocks = readme.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
+    let script = blocks.find(|block| block.contains("/v1/enroll")).expect("it is in a block of its own");
+    let script = script.replace("https://localhost:8440", &fleet.ca_url());
+    let programs = binary("ca-daemon").parent().unwrap().to_owned();
+    let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", &script]).current_dir(fleet.directory());
+    let _ = run(bash.env("PATH", path).env_remove("CA_DIR")).success();
+    let verify = |arguments: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        openssl
+            .current_dir(fleet.directory())
+            .args(["verify", "-x509_strict", "-CAfile", "ca/root.crt"])
+            .args(arguments);
+        let _ = run(&mut openssl).success();
+    };
+    verify(&["-purpose", "sslclient", "-untrusted", "client.crt", "client.crt"]);
+
+    // And what other servers present.
+    let enroll =
+        |hosts: &[&str]| run(fleet.command("api-client").args(["enroll", "--server", "--dir", "db"]).args(hosts));
+    let db = enroll(&["--host", "db.fleet", "--host", "::ffff:10.0.0.1"]).success();
+    assert!(db.stdout.contains("enrolled db.fleet"), "{db:?}");
+    for name in [["-verify_hostname", "db.fleet"], ["-verify_ip", "10.0.0.1"]] {
+        verify(&[&["-purpose", "sslserver", "-untrusted", "db/server.crt"], &name[..], &["db/server.crt"]].concat());
+    }
+    let again = enroll(&["--host", "other.fleet"]);
+    assert_eq!(again.code(), 4, "{again:?}");
+    assert!(again.stderr.contains("db.fleet") && again.stderr.contains("--force"), "{again:?}");
 }

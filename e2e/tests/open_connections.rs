@@ -22,7 +22,7 @@ type Connection = HttpClient<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 /// A client's TLS configuration; connections made with clones share tickets.
 fn tls(client: &Client) -> ClientConfig {
     let identity = Identity::load(&client.file("client.crt"), &client.file("client.key")).unwrap();
-    let root = pem::read_chain(&fs::read_to_string(client.file("ca.crt")).unwrap()).unwrap().swap_remove(0);
+    let root = pem::read_certificate(fs::read(client.file("ca.crt")).unwrap()).unwrap();
     let mut tls = mutual_tls(&identity, &root, &Clock::system()).unwrap();
     tls.resumption = Resumption::in_memory_sessions(8);
     tls

@@ -24,7 +24,7 @@ pub(crate) static AUTHORITY: LazyLock<(KeyPair, CrlIssuer)> = LazyLock::new(|| {
         certificate_url: "http://ca.example/crt".into(),
     };
     let key = KeyPair::generate().expect("a key");
-    let copy = KeyPair::from_pem(&key.to_pem()).expect("its own PEM");
+    let copy = KeyPair::from_pem(key.to_pem()).expect("its own PEM");
     let now = Timestamp::from_unix(1_795_510_800);
     let root = CertificateAuthority::new_root(&subject, copy, Serial::from_random([1; 16]), now, publication);
     let certificate = CertificateInfo::from_der(root.expect("a root").certificate()).expect("a certificate");

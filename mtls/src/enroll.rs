@@ -218,10 +218,10 @@ impl IdentityFiles {
             IdentityError::File(error) => lost(error),
             error => error,
         })?;
-        let text = files::read_text(&self.root).map_err(lost)?;
-        let root = pem::read_chain(&text)
-            .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?
-            .swap_remove(0);
+        let text = files::read(&self.root).map_err(lost)?;
+        // Which of several would count, nobody has said.
+        let root = pem::read_certificate(&text)
+            .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?;
         let authority = match files::read_text(&self.authority) {
             // Without it there would be no feed, and nobody would wait for this relying party: that is not guessed.
             Ok(text) => Some(authority_url(&text).ok_or_else(|| IdentityError::Authority(self.authority.clone()))?),
@@ -406,7 +406,7 @@ pub async fn enroll(
     if Fingerprint::of(&root) != token.root {
         return Err(unusable("the root in it is not the one that the token names".to_owned()));
     }
-    let stored_key = KeyPair::from_pem(&key.to_pem())?;
+    let stored_key = KeyPair::from_pem(key.to_pem())?;
     let identity = Identity::new(read(&answer.chain)?, key)?;
     let enrolled = Enrolled { identity, root, authority: Some(token.url.clone()) };
     files.store(&enrolled, &stored_key)?;

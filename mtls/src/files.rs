@@ -74,6 +74,13 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
 
 /// Reads a text file that holds a secret. Refuses one that its group or others can access.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
+    let octets = read_secret_octets(path)?;
+    let text = std::str::from_utf8(&octets).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    text.map(|text| Zeroizing::new(text.to_owned())).map_err(|source| FileError::io(path, "read", source))
+}
+
+/// As [`read_secret`], of a file that need not be text.
+pub fn read_secret_octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let io = |source| FileError::io(path, "read", source);
     let mut file = File::open(path).map_err(io)?;
     let mode = file.metadata().map_err(io)?.mode() & 0o7777;
@@ -81,9 +88,9 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
     if mode & shared != 0 {
         return Err(FileError::NotPrivate { path: path.to_owned(), mode });
     }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text).map_err(io)?;
-    Ok(text)
+    let mut octets = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut octets).map_err(io)?;
+    Ok(octets)
 }
 
 /// Writes a file so that a crash at any instant leaves the old contents or the new, and that the new are on the disk

@@ -98,7 +98,7 @@ impl Identity {
 
     /// Reads a PEM chain and a PEM key that nobody else can read.
     pub fn load(chain: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let text = files::read_text(chain)?;
+        let text = files::read(chain)?;
         let certificates = pem::read_chain(&text)
             .map_err(|source| IdentityError::Pem { path: chain.display().to_string(), source })?;
         Self::new(certificates, load_key(key)?)
@@ -167,8 +167,8 @@ fn path(
 
 /// Reads a PEM private key that nobody else can read.
 pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
-    let text = files::read_secret(path)?;
-    KeyPair::from_pem(&text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
+    let text = files::read_secret_octets(path)?;
+    KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
 }
 
 /// A server's identity that can be replaced at any time; new handshakes present the new one.

@@ -29,7 +29,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let identity = Identity::load(Path::new("server.crt"), Path::new("server.key"))?;
-//! let root = pki::pem::read_chain(&files::read_text(Path::new("root.crt"))?)?.swap_remove(0);
+//! let root = pki::pem::read_certificate(&files::read(Path::new("root.crt"))?)?;
 //! let issuing = Location::File(PathBuf::from("/etc/pki/issuing.crl"));
 //! let above = Location::Url("http://crl.example/root.crl".parse()?);
 //! let crls = CrlLocations::Given(vec![issuing, above]);
@@ -41,11 +41,16 @@
 //!
 //! What is expected of such a CA:
 //!
-//! - A CRL in DER or PEM for every authority in the service's own chain, the root's included, with a CRL number of at most 63 bits (in an
-//!   OpenSSL configuration: `crlnumber`) and a nextUpdate. Clients come from the same authorities: one whose chain leads through another
+//! - A CRL in DER or PEM for every authority in the service's own chain, the root's included, with a nextUpdate and a CRL number of at
+//!   most 63 bits (in an OpenSSL configuration: `crlnumber`). CRLs without a number, as easy-rsa 3.1 and cfssl write them, are in the order
+//!   of their thisUpdate; an authority that begins to number them has to begin above the present time in seconds since 1970. Clients come from the same authorities: one whose chain leads through another
 //!   one is refused, as nothing is known of that one's revocations.
 //! - CRLs that are direct and complete, or deltas that a complete one names in `freshestCRL`. A CRL with an issuing distribution point is
 //!   refused: it may say nothing of the certificate in question.
+//! - None of these in a certificate above the clients', as no client beneath it would be let in: name constraints on URIs, mail addresses
+//!   or directory names, policies in a critical extension, an extended key usage without `clientAuth` (`anyExtendedKeyUsage` does not
+//!   stand for it). A service says so in its log when it starts. The clients' own certificates, too, need `clientAuth` where they have an
+//!   extended key usage.
 //! - Keys of RSA (2048 bits or more), ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 or better.
 //! - A CRL file may be replaced by renaming or written in place; it is looked at once an [interval](relying_party::Options::crl_refresh). A server that sends an
 //!   entity tag is asked with a conditional request; one that does not sends the whole CRL each time.

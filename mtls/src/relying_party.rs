@@ -7,8 +7,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use pki::{
-    certificate::{CertificateInfo, Fingerprint},
+    certificate::{CertificateInfo, Fingerprint, unusable},
     crl::CrlIssuer,
+    time::Validity,
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
@@ -124,6 +125,15 @@ pub enum RelyingPartyError {
     /// A certificate above it may not sign CRLs.
     #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
     NotACrlIssuer(String),
+    /// Nobody could be let in. The TLS library takes a trust anchor without a look at its dates.
+    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
+        validity.not_before, validity.not_after)]
+    RootNotValid {
+        /// The root's name.
+        name: String,
+        /// Its validity.
+        validity: Validity,
+    },
     /// It cannot be told from other runs of itself.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -141,6 +151,11 @@ impl RelyingParty {
         options: Options,
     ) -> Result<Self, RelyingPartyError> {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
+        let path = identity.path_to(root)?;
+        if let Some(root) = path.last().filter(|root| !root.validity.contains(clock.now())) {
+            return Err(RelyingPartyError::RootNotValid { name: root.display_name(), validity: root.validity });
+        }
+        warn_of_unusable(identity, root);
         let issuers = issuers(identity.chain(), root)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
         let locations: Vec<_> = match crls {
@@ -311,6 +326,17 @@ fn server_config(
     // For one more connection; a session that is resumed gets the next.
     config.send_tls13_tickets = 1;
     Ok(config)
+}
+
+/// Says what keeps clients beneath the authorities above this identity from being let in.
+fn warn_of_unusable(identity: &Identity, root: &CertificateDer<'_>) {
+    let above = identity.chain().iter().skip(1).filter(|authority| *authority != root);
+    for (authority, is_root) in above.map(|authority| (authority, false)).chain([(root, true)]) {
+        let name = CertificateInfo::from_der(authority).map(|info| info.display_name()).unwrap_or_default();
+        for constraint in unusable(authority, is_root) {
+            warn!(authority = %name, "its certificate has {constraint} beneath it is let in");
+        }
+    }
 }
 
 /// An authority in a chain.

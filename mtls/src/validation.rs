@@ -5,7 +5,10 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use pki::certificate::{CertificateInfo, IssuerId};
+use pki::{
+    certificate::{CertificateInfo, IssuerId},
+    key::{Weakness, is_of_small_order},
+};
 use rustls::{CertificateError, Error, RootCertStore, crypto::WebPkiSupportedAlgorithms};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{
@@ -110,6 +113,10 @@ impl PathValidator {
         is_good: impl Fn(&Presented) -> bool,
     ) -> Result<Presented, Error> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
+        // Whoever signs the handshake need not have the key.
+        if is_of_small_order(&certificate.subject_public_key_info()) {
+            return Err(refused(Weakness::SmallOrder));
+        }
         let above = self.anchors.candidates(&certificate, intermediates).ok_or(CertificateError::UnknownIssuer)?;
         let (accepted, misused) = (Cell::new(None), Cell::new(None));
         // What webpki is told of a path that is not good is not what becomes of it: it looks for another.

@@ -1,18 +1,19 @@
 //! Services that rely on a CA of somebody else's, made with the `openssl` program: its CRLs lie in a file or at a URL, and there is no
 //! feed.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use mtls::{
     client::mutual_tls,
     clock::Clock,
     identity::Identity,
-    relying_party::{CrlLocations, Options},
+    relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
     revocation::Location,
+    validation::PathValidator,
 };
-use pki::pem;
-use rustls::AlertDescription;
-use rustls_pki_types::CertificateDer;
+use pki::{certificate::CertificateInfo, pem, time::Timestamp};
+use rustls::{AlertDescription, RootCertStore};
+use rustls_pki_types::{CertificateDer, UnixTime};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -174,4 +175,51 @@ async fn a_file_with_two_crls_is_refused_with_what_to_do() {
     file.replace(&[ca.crl(), ca.crl()].concat());
     eventually("it is logged", || log.has(&["WARN", "put each into a file of its own", "list.crl"])).await;
     assert_eq!(service.live().freshness()[0].list.unwrap().0.get(), 1);
+}
+
+#[test]
+fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
+    // The neutral element of the curve of Ed25519, and its base point.
+    const NEUTRAL: &str = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const BASE: &str = "MCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=";
+    let ca = ForeignCa::root(P256);
+    let mut roots = RootCertStore::empty();
+    roots.add(ca.certificate()).unwrap();
+    let validator = PathValidator::of_clients(Arc::new(roots));
+    let issuer = CertificateInfo::from_der(&ca.certificate()).unwrap().spki_sha256;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(Clock::system().now().unix().unsigned_abs()));
+    let verdict = |name, key| {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n");
+        validator.verify_issued_by(&issuer, &ca.certify_key(name, &pem), &[], now)
+    };
+    assert!(verdict("client_1", BASE).is_ok());
+    let error = verdict("client_2", NEUTRAL).unwrap_err();
+    assert!(format!("{error:?}").contains("SmallOrder"), "{error:?}");
+}
+
+/// A service beneath this root at this time.
+fn at(ca: &ForeignCa, now: Timestamp) -> Result<RelyingParty, RelyingPartyError> {
+    let surroundings = Surroundings { clock: Clock::manual(now), ..Surroundings::default() };
+    let options = Options { crls: CrlLocations::Given(Vec::new()), ..surroundings.options() };
+    RelyingParty::new(&ca.issue("service", "server"), &ca.certificate(), options)
+}
+
+#[tokio::test]
+async fn a_root_that_has_ended_is_an_error_at_the_start() {
+    let (ca, now) = (ForeignCa::root(P256), Clock::system().now());
+    assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
+    for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
+        let error = at(&ca, wrong).unwrap_err();
+        assert!(matches!(error, RelyingPartyError::RootNotValid { .. }), "{error}");
+        assert!(error.to_string().contains("Foreign Root"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start() {
+    let log = Log::capture();
+    at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
+    assert!(!log.has(&["is let in"]));
+    at(&ForeignCa::constrained_root(), Clock::system().now()).unwrap();
+    assert!(log.has(&["WARN", "Foreign Root", "name constraints on URIs"]));
 }

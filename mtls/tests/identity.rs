@@ -3,10 +3,11 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use mtls::{
+    enroll::IdentityFiles,
     files::{self, Access, FileError},
     identity::{Identity, IdentityError},
 };
-use pki::pem;
+use pki::{pem, profile::Profile};
 
 use crate::common::{Authority, Client, Http, Service, authority::copy};
 
@@ -49,6 +50,42 @@ fn a_pair_on_disk_has_to_be_whole_private_and_belong_together() {
     files::write(&chain, b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", Access::Public).unwrap();
     assert!(matches!(Identity::load(&chain, &key), Err(IdentityError::Certificate(_))));
     assert!(matches!(Identity::new(Vec::new(), copy(&one.key)), Err(IdentityError::Certificate(_))));
+}
+
+#[test]
+fn files_are_read_as_other_tools_write_them() {
+    let authority = Authority::new();
+    let service = authority.server("service1");
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &[u8], access| {
+        let path = directory.path().join(name);
+        files::write(&path, text, access).unwrap();
+        path
+    };
+    let (chain, key) = (pem::chain(&service.chain), service.key.to_pem().to_string());
+    let of_windows = |text: &str| format!("\u{feff}{text}").replace('\n', "\r\n").into_bytes();
+    let with_attributes = |text: &str| [b"Bag Attributes\n    friendlyName: M\xfcller\n", text.as_bytes()].concat();
+    for (chain, key) in [
+        (of_windows(&chain), of_windows(&key)),
+        (with_attributes(&chain), with_attributes(&key)),
+        (format!("{key}{chain}").into_bytes(), format!("{key}{chain}").into_bytes()),
+        (format!("{chain}{key}").into_bytes(), format!("{chain}{key}").into_bytes()),
+    ] {
+        let (chain, key) = (file("a.crt", &chain, Access::Private), file("a.key", &key, Access::Private));
+        assert_eq!(Identity::load(&chain, &key).unwrap().chain(), service.chain);
+    }
+
+    // Which of several roots would count, nobody has said.
+    file("server.crt", chain.as_bytes(), Access::Public);
+    file("server.key", key.as_bytes(), Access::Private);
+    let root = pem::certificate(authority.root.certificate());
+    let files = IdentityFiles::new(directory.path(), Profile::Server);
+    file("ca.crt", &of_windows(&root), Access::Public);
+    assert_eq!(files.load().unwrap().unwrap().root, *authority.root.certificate());
+    let other = pem::certificate(Authority::new().root.certificate());
+    file("ca.crt", format!("{other}{root}").as_bytes(), Access::Public);
+    let error = files.load().unwrap_err().to_string();
+    assert!(error.contains("ca.crt") && error.contains("more than one"), "{error}");
 }
 
 #[tokio::test]

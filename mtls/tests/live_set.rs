@@ -16,7 +16,7 @@ use pki::{
 
 use crate::common::{
     Authority, DAY, Issued,
-    authority::{serial, sign_crl},
+    authority::{altered, serial, sign_crl},
     start,
 };
 
@@ -55,6 +55,33 @@ fn a_higher_number_replaces_and_a_lower_or_equal_one_does_not() {
     let far = authority.crl(i64::MAX, &[]);
     assert!(live.install(&far, start()).is_ok() && live.install(&seven, start()).is_err());
     assert_eq!(live.check(&ids(&revoked), start()), Ok(()), "a list says all that is revoked");
+}
+
+#[test]
+fn lists_without_a_number_are_in_the_order_of_their_this_update_and_of_what_they_add() {
+    let authority = Authority::new();
+    let (live, one, two) = (live(&authority), authority.client("revoked_1"), authority.client("revoked_2"));
+    let install = |this_update: Timestamp, revoked: &[&Issued]| {
+        let list = authority.crl_between(1, this_update, this_update.plus(DAY), revoked);
+        // The extensions are its last field, and the number is one of them.
+        let list = altered(&authority, &list, |fields| drop(fields.pop()));
+        live.install(&list, start())
+    };
+    let replaced = |result| matches!(result, Ok(Installed::Replaced { .. }));
+    assert!(replaced(install(start().minus(SECOND), &[])));
+    assert_eq!(number(&live), Some(start().minus(SECOND).unix()));
+    assert!(replaced(install(start(), &[&one])));
+    assert!(matches!(install(start().minus(SECOND), &[]), Err(InstallError::LowerNumber { .. })));
+    // Two of one second: nothing is taken back.
+    assert!(replaced(install(start(), &[&one, &two])));
+    for fewer in [&[][..], &[&one], &[&two]] {
+        assert!(matches!(install(start(), fewer), Err(InstallError::OtherList { .. })));
+    }
+    for revoked in [&one, &two] {
+        assert_eq!(live.check(&ids(revoked), start()), Err(Refusal::Revoked(revoked.id())));
+    }
+    assert!(replaced(install(start().plus(SECOND), &[&two])));
+    assert_eq!(live.check(&ids(&one), start()), Ok(()), "a later list says all that is revoked");
 }
 
 #[test]

@@ -2,54 +2,30 @@
 //!
 //! It never judges whether a certificate is trusted; that takes a verifier with a trust anchor and a time.
 
-use std::{fmt, sync::Arc};
+mod constraints;
+mod distinguished_name;
+
+use std::{fmt, net::IpAddr};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Serialize;
-use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate, X509Name};
+use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate};
 
+pub use self::{
+    constraints::{Unusable, unusable},
+    distinguished_name::DistinguishedName,
+};
 use crate::{
     crl::servers_crl_url,
     der::{self, DerError, Reader},
     excerpt::{self, Excerpt},
     key::KeyPair,
-    name::TrustDomain,
+    name::{TrustDomain, Visible},
     profile::Profile,
     serial::{Serial, SerialError},
     signature,
     time::{Timestamp, Validity},
 };
-
-/// A distinguished name in DER; two names are equal if their encodings are (RFC 5280 section 7.1 allows more,
-/// and no CA that signs CRLs and certificates with one name encodes it in two ways). Clones share one copy.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct DistinguishedName(Arc<[u8]>);
-
-impl DistinguishedName {
-    pub(crate) fn from_der(der: &[u8]) -> Self {
-        Self(der.into())
-    }
-
-    pub(crate) fn der(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Display for DistinguishedName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match X509Name::from_der(&self.0) {
-            // Anybody can write any name into a certificate.
-            Ok((_, name)) => Excerpt(name, excerpt::NAME).fmt(f),
-            Err(_) => f.write_str("(unreadable name)"),
-        }
-    }
-}
-
-impl fmt::Debug for DistinguishedName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DistinguishedName({self})")
-    }
-}
 
 /// A certificate's identity: a serial number is unique for its issuer only (RFC 5280 section 4.1.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -237,12 +213,18 @@ impl CertificateInfo {
             return Err(CertificateError::NotACertificate);
         }
         let validity = certificate.validity();
+        let subject = DistinguishedName::from_der(certificate.subject().as_raw());
+        let issuer = DistinguishedName::from_der(certificate.issuer().as_raw());
+        let serial = match Serial::from_der_integer(certificate.raw_serial()) {
+            // Many roots were made with it. Nobody asks for a root's number, and no list can revoke it.
+            Err(SerialError::NotPositive) if certificate.raw_serial() == [0] && subject == issuer => {
+                Serial::OF_OLD_ROOTS
+            }
+            serial => serial?,
+        };
         Ok(Self {
-            subject: DistinguishedName::from_der(certificate.subject().as_raw()),
-            id: CertificateId {
-                issuer: DistinguishedName::from_der(certificate.issuer().as_raw()),
-                serial: Serial::from_der_integer(certificate.raw_serial())?,
-            },
+            subject,
+            id: CertificateId { issuer, serial },
             common_name: first_text(certificate.subject().iter_common_name()),
             organization: first_text(certificate.subject().iter_organization()),
             names: subject_alternative_names(&certificate),
@@ -266,7 +248,7 @@ impl CertificateInfo {
     /// sign, and when, is not asked.
     #[must_use]
     pub fn has_signed(&self, certificate: &[u8]) -> bool {
-        CertificateId::from_der(certificate).is_ok_and(|id| id.issuer == self.subject)
+        CertificateId::from_der(certificate).is_ok_and(|id| id.issuer.is_same(&self.subject))
             && signature::verify(certificate, &self.spki).is_ok()
     }
 
@@ -297,10 +279,10 @@ impl CertificateInfo {
         Excerpt(self.display_name(), excerpt::NAME).to_string()
     }
 
-    /// The common name, or the whole subject where there is none: what a certificate is known by that an authority of ours has signed.
+    /// The common name, or the whole subject where there is none: what a person is shown, with what cannot be seen escaped.
     #[must_use]
     pub fn display_name(&self) -> String {
-        self.common_name.clone().unwrap_or_else(|| self.subject.to_string())
+        self.common_name.as_ref().map_or_else(|| self.subject.to_string(), |name| Visible(name).to_string())
     }
 }
 
@@ -327,16 +309,18 @@ fn subject_alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
     extension.value.general_names.iter().filter_map(name_text).collect()
 }
 
-pub(crate) fn name_text(name: &GeneralName<'_>) -> Option<String> {
+fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(octets) => match octets.len() {
-            4 => Some(std::net::Ipv4Addr::from(<[u8; 4]>::try_from(*octets).ok()?).to_string()),
-            16 => Some(std::net::Ipv6Addr::from(<[u8; 16]>::try_from(*octets).ok()?).to_string()),
-            _ => None,
-        },
+        GeneralName::IPAddress(octets) => address(octets).map(|address| address.to_string()),
         _ => None,
     }
+}
+
+/// An `iPAddress` of a certificate (RFC 5280 section 4.2.1.6).
+pub(crate) fn address(octets: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    v4().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 fn profile(certificate: &X509Certificate<'_>) -> Option<Profile> {

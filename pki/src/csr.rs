@@ -5,14 +5,23 @@
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use rustls_pki_types::CertificateSigningRequestDer;
-use x509_parser::prelude::{FromDer, ParsedExtension, X509CertificationRequest};
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use crate::{
-    certificate::name_text,
+    certificate::address,
+    der::{self, DerError, Reader},
     key::{KeyPair, PublicKey, PublicKeyError},
     name::{CommonName, Host, Organization},
     signature::{self, SignatureError},
 };
+
+// The contents of the OBJECT IDENTIFIERs of the attributes that carry requested extensions, and of the extension that is read.
+/// id-pkcs9-extensionRequest 1.2.840.113549.1.9.14 (RFC 2985 section 5.4.2)
+const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+/// `szOID_CERT_EXTENSIONS` 1.3.6.1.4.1.311.2.1.14, the same thing in requests of older Windows
+const MICROSOFT_EXTENSION_REQUEST: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
+/// id-ce-subjectAltName 2.5.29.17
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// A request whose sender has shown that it holds the private key.
 ///
@@ -34,6 +43,9 @@ pub enum CsrError {
     /// A name in it is not text.
     #[error("the certificate signing request carries a name that is not text")]
     UnreadableName,
+    /// Its alternative names are not where they belong, or cannot be read. Whoever wrote them expects them in the certificate.
+    #[error("the certificate signing request's alternative names cannot be read: {0}")]
+    Names(&'static str),
     /// The key is of a kind or size that is not certified.
     #[error("the certificate signing request cannot be accepted: {0}")]
     Key(#[from] PublicKeyError),
@@ -52,7 +64,7 @@ impl CertificateRequest {
         let info = &request.certification_request_info;
         // The key's size first: its message is clearer than that of the signature check.
         let public_key = PublicKey::from_spki(info.subject_pki.raw)?;
-        signature::verify(der, info.subject_pki.raw)?;
+        let signed = signature::verify(der, info.subject_pki.raw)?;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
             attribute.as_str().map(str::to_owned).map_err(|_| CsrError::UnreadableName)
         };
@@ -60,7 +72,7 @@ impl CertificateRequest {
             public_key,
             common_names: info.subject.iter_common_name().map(text).collect::<Result<_, _>>()?,
             organizations: info.subject.iter_organization().map(text).collect::<Result<_, _>>()?,
-            hosts: requested_hosts(&request)?,
+            hosts: requested_hosts(signed)?,
         })
     }
 
@@ -71,17 +83,85 @@ impl CertificateRequest {
     }
 }
 
-/// The DNS names and addresses among the requested alternative names; URIs and mail addresses are not ours to grant.
-fn requested_hosts(request: &X509CertificationRequest<'_>) -> Result<Vec<String>, CsrError> {
-    use x509_parser::prelude::GeneralName;
+/// Whether it takes long to judge the key in this request, some ten milliseconds: one of RSA, whose modulus is asked whether it is prime.
+#[must_use]
+pub fn takes_long(der: &[u8]) -> bool {
+    X509CertificationRequest::from_der(der).is_ok_and(|(_, request)| {
+        matches!(
+            request.certification_request_info.subject_pki.parsed(),
+            Ok(x509_parser::public_key::PublicKey::RSA(_))
+        )
+    })
+}
+
+/// The DNS names and addresses among the requested alternative names in a `CertificationRequestInfo`; URIs and mail addresses are not ours
+/// to grant. Nothing that might be a host is passed over: a certificate without it would look like what was asked for.
+fn requested_hosts(info: &[u8]) -> Result<Vec<String>, CsrError> {
+    let mut names = None;
+    let Some(extensions) = requested_extensions(info)? else { return Ok(Vec::new()) };
+    let unreadable = |_: DerError| CsrError::Names("the requested extensions are not a list of extensions");
+    let mut rest = Reader::new(extensions);
+    while !rest.is_empty() {
+        let mut extension = rest.sequence().map_err(unreadable)?;
+        let oid = extension.expect(der::OID).map_err(unreadable)?;
+        extension.optional(der::BOOLEAN).map_err(unreadable)?;
+        let value = extension.expect(der::OCTET_STRING).map_err(unreadable)?;
+        extension.finish().map_err(unreadable)?;
+        if oid == SUBJECT_ALT_NAME && names.replace(value).is_some() {
+            return Err(CsrError::Names("there are two lists of them"));
+        }
+    }
+    names.map_or(Ok(Vec::new()), hosts)
+}
+
+/// The contents of the one list of requested extensions.
+fn requested_extensions(info: &[u8]) -> Result<Option<&[u8]>, CsrError> {
+    let unreadable = |_: DerError| CsrError::Names("the request's attributes are not a list of attributes");
+    let attributes = || {
+        let mut fields = Reader::new(info).sequence()?;
+        fields.expect(der::INTEGER)?;
+        fields.expect(der::SEQUENCE)?;
+        fields.expect(der::SEQUENCE)?;
+        fields.optional(der::context(0))
+    };
+    let mut rest = Reader::new(attributes().map_err(unreadable)?.unwrap_or_default());
+    let mut requested = None;
+    while !rest.is_empty() {
+        let mut attribute = rest.sequence().map_err(unreadable)?;
+        let oid = attribute.expect(der::OID).map_err(unreadable)?;
+        if oid != EXTENSION_REQUEST && oid != MICROSOFT_EXTENSION_REQUEST {
+            continue;
+        }
+        let mut values = Reader::new(attribute.expect(der::SET).map_err(unreadable)?);
+        let extensions = values.sequence_contents().map_err(unreadable)?;
+        if !values.is_empty() || requested.replace(extensions).is_some() {
+            return Err(CsrError::Names("extensions are requested twice"));
+        }
+    }
+    Ok(requested)
+}
+
+/// The hosts in `GeneralNames` (RFC 5280 section 4.2.1.6).
+fn hosts(names: &[u8]) -> Result<Vec<String>, CsrError> {
+    /// `[2] IMPLICIT IA5String`
+    const DNS_NAME: u8 = 0x82;
+    /// `[7] IMPLICIT OCTET STRING`
+    const IP_ADDRESS: u8 = 0x87;
+    let unreadable = |_: DerError| CsrError::Names("they are not a list of names");
+    let mut outer = Reader::new(names);
+    let mut rest = outer.sequence().map_err(unreadable)?;
+    outer.finish().map_err(unreadable)?;
     let mut hosts = Vec::new();
-    for extension in request.requested_extensions().into_iter().flatten() {
-        if let ParsedExtension::SubjectAlternativeName(names) = extension {
-            for name in &names.general_names {
-                if matches!(name, GeneralName::DNSName(_) | GeneralName::IPAddress(_)) {
-                    hosts.push(name_text(name).ok_or(CsrError::UnreadableName)?);
-                }
+    while !rest.is_empty() {
+        let name = rest.any().map_err(unreadable)?;
+        match name.tag {
+            DNS_NAME => {
+                hosts.push(std::str::from_utf8(name.contents).map_err(|_| CsrError::UnreadableName)?.to_owned());
             }
+            IP_ADDRESS => hosts.push(address(name.contents).ok_or(CsrError::UnreadableName)?.to_string()),
+            // Other names, mail addresses, X.400 addresses, directory names, EDI party names, URIs, registered identifiers.
+            0xa0 | 0x81 | 0xa3 | 0xa4 | 0xa5 | 0x86 | 0x88 => {}
+            _ => return Err(CsrError::Names("one is of no known kind")),
         }
     }
     Ok(hosts)

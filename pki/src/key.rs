@@ -2,15 +2,19 @@
 //!
 //! It never writes a key anywhere; a private key leaves only as [`Zeroizing`] PEM for the file that will hold it.
 
+mod weak;
+
 use std::fmt;
 
 use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
-use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
+pub use self::weak::{Weakness, is_of_small_order};
 use crate::{
     certificate::sha256,
-    der::{self, Reader},
+    der::{self, DerError, Reader},
+    pem,
 };
 
 /// An ECDSA P-256 key pair.
@@ -23,8 +27,14 @@ pub enum KeyError {
     #[error("no key could be generated: {0}")]
     Generate(rcgen::Error),
     /// Not a PEM private key of a kind that is supported.
-    #[error("not a PEM private key of a supported kind (PKCS#8; ECDSA P-256 or P-384, Ed25519, RSA)")]
+    #[error("not a PEM private key of a supported kind (ECDSA P-256 or P-384, Ed25519, RSA)")]
     Unreadable,
+    /// It takes a passphrase to read it, and there is nobody to ask.
+    #[error("the private key is encrypted; write it without a passphrase: openssl pkey -in OLD -out NEW")]
+    Encrypted,
+    /// Nobody says which one is meant.
+    #[error("there are several private keys; put each into a file of its own")]
+    Several,
 }
 
 impl KeyPair {
@@ -34,9 +44,24 @@ impl KeyPair {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Generate)
     }
 
-    /// Reads a PKCS#8 private key from PEM.
-    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        rcgen::KeyPair::from_pem(pem).map(Self).map_err(|_| KeyError::Unreadable)
+    /// Reads the only private key out of PEM text: PKCS#8, SEC 1 (RFC 5915) or PKCS#1 (RFC 8017).
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
+        let pem = pem::plain(pem.as_ref());
+        // PKCS#8, and what OpenSSL wrote before (RFC 1421 section 4.6.1.1).
+        let is_encrypted = |line: &[u8]| {
+            line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+                || line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED")
+        };
+        if pem.split(|octet| *octet == b'\n').any(is_encrypted) {
+            return Err(KeyError::Encrypted);
+        }
+        let mut keys = PrivateKeyDer::pem_slice_iter(&pem);
+        let key = keys.next().ok_or(KeyError::Unreadable)?.map_err(|_| KeyError::Unreadable)?;
+        if keys.next().is_some() {
+            return Err(KeyError::Several);
+        }
+        let key = to_pkcs8(&key).ok_or(KeyError::Unreadable)?;
+        rcgen::KeyPair::try_from(&key).map(Self).map_err(|_| KeyError::Unreadable)
     }
 
     /// The private key as PKCS#8 PEM, wiped from memory when dropped.
@@ -64,6 +89,31 @@ impl KeyPair {
     pub(crate) fn into_inner(self) -> rcgen::KeyPair {
         self.0
     }
+}
+
+/// The key in the form in which it is handed on. The other two name the kind of key in the label or inside only.
+fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Option<PrivatePkcs8KeyDer<'static>> {
+    /// rsaEncryption 1.2.840.113549.1.1.1, with the NULL that belongs to it
+    const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 0x05, 0];
+    /// id-ecPublicKey 1.2.840.10045.2.1
+    const ELLIPTIC: &[u8] = &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+    let (algorithm, key) = match key {
+        PrivateKeyDer::Pkcs8(key) => return Some(key.clone_key()),
+        PrivateKeyDer::Pkcs1(key) => (RSA.to_vec(), key.secret_pkcs1_der()),
+        PrivateKeyDer::Sec1(key) => ([ELLIPTIC, curve(key.secret_sec1_der()).ok()??].concat(), key.secret_sec1_der()),
+        _ => return None,
+    };
+    let key = Zeroizing::new(der::encode(der::OCTET_STRING, key));
+    let info = Zeroizing::new([&[der::INTEGER, 1, 0], &der::encode(der::SEQUENCE, &algorithm)[..], &key].concat());
+    Some(der::encode(der::SEQUENCE, &info).into())
+}
+
+/// The OBJECT IDENTIFIER of the curve in an `ECPrivateKey`, as it is encoded.
+fn curve(key: &[u8]) -> Result<Option<&[u8]>, DerError> {
+    let mut fields = Reader::new(key).sequence()?;
+    fields.expect(der::INTEGER)?;
+    fields.expect(der::OCTET_STRING)?;
+    fields.optional(der::context(0))
 }
 
 impl fmt::Debug for KeyPair {
@@ -95,6 +145,9 @@ pub enum PublicKeyError {
         /// The modulus's length.
         bits: usize,
     },
+    /// It has the right form and protects nothing.
+    #[error("the key protects nothing: {0}; draw another, best on P-256")]
+    Weak(#[from] Weakness),
 }
 
 impl PublicKey {
@@ -103,16 +156,18 @@ impl PublicKey {
         let parsed = SubjectPublicKeyInfo::from_der(spki).map_err(|_| PublicKeyError::Unsupported)?;
         let algorithm = parsed.algorithm();
         if [&rcgen::PKCS_RSA_SHA256, &rcgen::PKCS_RSA_SHA384, &rcgen::PKCS_RSA_SHA512].contains(&algorithm) {
-            let bits = rsa_modulus_bits(parsed.der_bytes()).ok_or(PublicKeyError::Unsupported)?;
+            let key = weak::Rsa::read(parsed.der_bytes()).map_err(|_| PublicKeyError::Unsupported)?;
+            let bits = key.bits();
             if !(2048..=4096).contains(&bits) {
                 return Err(PublicKeyError::RsaSize { bits });
             }
-        } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519]
-            .contains(&algorithm)
-        {
+            key.check()?;
+        } else if algorithm == &rcgen::PKCS_ED25519 {
+            weak::check_ed25519(parsed.der_bytes())?;
+        } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].contains(&algorithm) {
             // rcgen reads more (P-521), which not every TLS library verifies.
             return Err(PublicKeyError::Unsupported);
-        } else if algorithm != &rcgen::PKCS_ED25519 && parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
+        } else if parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
             return Err(PublicKeyError::Compressed);
         }
         Ok(Self { spki: spki.to_owned(), parsed })
@@ -137,14 +192,6 @@ impl PublicKey {
 
 /// What an elliptic curve point in the uncompressed form begins with (SEC 1 section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
-
-/// The length of the modulus in an `RSAPublicKey` (RFC 8017 appendix A.1.1).
-fn rsa_modulus_bits(key: &[u8]) -> Option<usize> {
-    let modulus = Reader::new(key).sequence().ok()?.expect(der::INTEGER).ok()?;
-    let first = modulus.iter().position(|octet| *octet != 0)?;
-    let significant = &modulus[first..];
-    Some(significant.len() * 8 - significant[0].leading_zeros() as usize)
-}
 
 #[cfg(test)]
 mod tests {
@@ -197,17 +244,5 @@ mod tests {
         assert_eq!(PublicKey::from_spki(&encoded(point)).unwrap().spki(), spki);
         assert_eq!(PublicKey::from_spki(&encoded(&[&[2 | sign], x].concat())), Err(PublicKeyError::Compressed));
         assert_eq!(PublicKey::from_spki(&encoded(&[&[6 | sign], x, y].concat())), Err(PublicKeyError::Compressed));
-    }
-
-    #[test]
-    fn an_rsa_modulus_is_measured_without_its_leading_zeros() {
-        let key = |modulus: &[u8]| {
-            let integers = [der::encode(der::INTEGER, modulus), der::encode(der::INTEGER, &[3])].concat();
-            der::encode(der::SEQUENCE, &integers)
-        };
-        assert_eq!(rsa_modulus_bits(&key(&[&[0x00, 0x80][..], &[1; 127]].concat())), Some(1024));
-        assert_eq!(rsa_modulus_bits(&key(&[0x01, 0xff])), Some(9));
-        assert_eq!(rsa_modulus_bits(&key(&[0x00])), None);
-        assert_eq!(rsa_modulus_bits(&[0x30, 0x00]), None);
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! It never decides who may have a name; [`crate::policy`] does.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt::{self, Write as _},
+    net::IpAddr,
+    str::FromStr,
+};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 use crate::excerpt::{self, Excerpt};
@@ -31,11 +35,11 @@ pub enum NameError {
         limit: usize,
     },
     /// A character or a form that the kind of name does not have.
-    #[error("{what} {name:?} is not allowed; give {expected}")]
+    #[error("{what} \"{}\" is not allowed; give {expected}", Visible(name))]
     Malformed {
         /// Which kind of name.
         what: &'static str,
-        /// The name as given (printed with control characters escaped).
+        /// The name as given (printed with what cannot be seen escaped).
         name: String,
         /// What it may look like.
         expected: &'static str,
@@ -82,8 +86,7 @@ impl fmt::Display for CommonName {
     }
 }
 
-/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`), no control characters,
-/// no space at either end.
+/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`) that can be seen, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Organization(String);
 
@@ -95,13 +98,31 @@ impl Organization {
     }
 }
 
+impl Organization {
+    const WHAT: &str = "organization";
+    const EXPECTED: &str = "1 to 64 characters that can be seen, such as My Organization";
+    const LIMIT: usize = 64;
+}
+
 impl FromStr for Organization {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const EXPECTED: &str = "1 to 64 characters without control characters, such as My Organization";
-        check_printable("organization", EXPECTED, text, 64)?;
-        Ok(Self(text.to_owned()))
+        let name = Self::try_from(text.to_owned())?;
+        if text.chars().all(is_visible) { Ok(name) } else { Err(malformed(Self::WHAT, Self::EXPECTED, text)) }
+    }
+}
+
+/// One that was recorded: direction marks and invisible characters were once allowed.
+impl TryFrom<String> for Organization {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, &text, Self::LIMIT)?;
+        if text.chars().any(char::is_control) || text.trim() != text {
+            return Err(malformed(Self::WHAT, Self::EXPECTED, &text));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -111,18 +132,35 @@ impl fmt::Display for Organization {
     }
 }
 
-/// What the common names of an authority's certificates begin with: 1 to 48 characters, no control characters, no
-/// space at either end.
+/// What the common names of an authority's certificates begin with: 1 to 48 characters that can be seen, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorityName(String);
+
+impl AuthorityName {
+    const WHAT: &str = "authority name";
+    const EXPECTED: &str = "1 to 48 characters that can be seen, such as Fleet";
+    const LIMIT: usize = 48;
+}
 
 impl FromStr for AuthorityName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        const EXPECTED: &str = "1 to 48 characters without control characters, such as Fleet";
-        check_printable("authority name", EXPECTED, text, 48)?;
-        Ok(Self(text.to_owned()))
+        let name = Self::try_from(text.to_owned())?;
+        if text.chars().all(is_visible) { Ok(name) } else { Err(malformed(Self::WHAT, Self::EXPECTED, text)) }
+    }
+}
+
+/// One that was recorded: direction marks and invisible characters were once allowed.
+impl TryFrom<String> for AuthorityName {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, &text, Self::LIMIT)?;
+        if text.chars().any(char::is_control) || text.trim() != text {
+            return Err(malformed(Self::WHAT, Self::EXPECTED, &text));
+        }
+        Ok(Self(text))
     }
 }
 
@@ -133,6 +171,9 @@ impl fmt::Display for AuthorityName {
 }
 
 /// A host that a server certificate is for: a DNS name (lowercase, no wildcard) or an IP address.
+///
+/// An IPv4 address is one in whatever form it was given: `::ffff:10.0.0.1` is read as `10.0.0.1`. Some programs would take a certificate
+/// for the former for one for the latter, and others cannot read it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// A DNS name in the preferred syntax of RFC 1034 section 3.5, as RFC 5280 section 4.2.1.6 demands.
@@ -157,14 +198,20 @@ impl FromStr for Host {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         check_length(Self::WHAT, Self::EXPECTED, text, 253)?;
-        if let Ok(address) = text.parse() {
-            return Ok(Self::Ip(address));
+        if let Ok(address) = text.parse::<IpAddr>() {
+            return Ok(address.into());
         }
         if is_dns_name(text) {
             Ok(Self::Dns(text.to_ascii_lowercase()))
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, text))
         }
+    }
+}
+
+impl From<IpAddr> for Host {
+    fn from(address: IpAddr) -> Self {
+        Self::Ip(address.to_canonical())
     }
 }
 
@@ -193,7 +240,8 @@ pub struct TrustDomain(String);
 
 impl TrustDomain {
     const WHAT: &str = "trust domain";
-    const EXPECTED: &str = "1 to 255 lowercase letters, digits, dots, underscores or hyphens, such as fleet.example";
+    const EXPECTED: &str =
+        "1 to 255 lowercase letters, digits, underscores or hyphens, with dots between them, such as fleet.example";
 
     /// The URI that names the client `name`.
     #[must_use]
@@ -224,11 +272,21 @@ impl FromStr for TrustDomain {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check_length(Self::WHAT, Self::EXPECTED, text, 255)?;
+        let domain = Self::try_from(text.to_owned())?;
+        if text.split('.').any(str::is_empty) { Err(malformed(Self::WHAT, Self::EXPECTED, text)) } else { Ok(domain) }
+    }
+}
+
+/// One that was recorded: authorities were once founded with empty labels, and keep them.
+impl TryFrom<String> for TrustDomain {
+    type Error = NameError;
+
+    fn try_from(text: String) -> Result<Self, NameError> {
+        check_length(Self::WHAT, Self::EXPECTED, &text, 255)?;
         if text.bytes().all(|c| is_name_octet(c) && !c.is_ascii_uppercase()) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text))
         } else {
-            Err(malformed(Self::WHAT, Self::EXPECTED, text))
+            Err(malformed(Self::WHAT, Self::EXPECTED, &text))
         }
     }
 }
@@ -339,10 +397,10 @@ impl FromStr for HostPattern {
             return Ok(Self::Any);
         }
         if let Ok(network) = text.parse() {
-            return Ok(Self::Network(network));
+            return Ok(Self::Network(canonical(network)));
         }
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Self::Network(address.into()));
+            return Ok(Self::Network(address.to_canonical().into()));
         }
         let (below, domain) = match text.strip_prefix("*.") {
             Some(domain) => (true, domain),
@@ -379,6 +437,18 @@ impl TryFrom<String> for HostPattern {
 impl From<HostPattern> for String {
     fn from(pattern: HostPattern) -> Self {
         pattern.to_string()
+    }
+}
+
+/// The IPv4 network that is written as an IPv6 one, as [`Host`] has addresses.
+fn canonical(network: IpNet) -> IpNet {
+    let v4 = |address: IpAddr| if let IpAddr::V4(address) = address.to_canonical() { Some(address) } else { None };
+    match network {
+        IpNet::V6(mapped) => v4(mapped.network().into())
+            .zip(mapped.prefix_len().checked_sub(96))
+            .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
+            .map_or(network, IpNet::V4),
+        IpNet::V4(_) => network,
     }
 }
 
@@ -431,12 +501,33 @@ fn check_length(what: &'static str, expected: &'static str, text: &str, limit: u
     }
 }
 
-fn check_printable(what: &'static str, expected: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
-    check_length(what, expected, text, limit)?;
-    if text.chars().any(char::is_control) || text.trim() != text {
-        return Err(malformed(what, expected, text));
+/// Whether a character shows itself and nothing else: no control, no direction mark, nothing without a width of its own, no space but
+/// the usual one. Marks that are written above or below a letter are a part of it.
+fn is_visible(c: char) -> bool {
+    /// What the standard library takes for printable and shows nothing, or chooses how another character looks (Unicode's
+    /// `Default_Ignorable_Code_Point`; the blank of braille).
+    fn is_ignorable(c: char) -> bool {
+        matches!(
+            c,
+            '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}'
+        )
     }
-    Ok(())
+    // It escapes what cannot be printed, and marks that have no letter before them.
+    let is_printable = matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().nth(1) == Some(c);
+    is_printable && !is_ignorable(c)
+}
+
+/// Text as it can be shown on a terminal: what cannot be seen stands there as `\u{202e}`, on one line.
+#[derive(Clone, Copy, Debug)]
+pub struct Visible<'a>(pub &'a str);
+
+impl fmt::Display for Visible<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .chars()
+            .try_for_each(|c| if is_visible(c) { f.write_char(c) } else { write!(f, "{}", c.escape_unicode()) })
+    }
 }
 
 fn malformed(what: &'static str, expected: &'static str, text: &str) -> NameError {
@@ -510,6 +601,77 @@ mod tests {
         assert!(allows("localhost", "localhost") && !allows("localhost", "127.0.0.1"));
         for text in ["*", "*.edge.fleet", "10.0.0.0/8", "127.0.0.1", "a.example"] {
             assert_eq!(text.parse::<HostPattern>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        assert_eq!("::ffff:10.0.0.1".parse(), "10.0.0.1".parse::<Host>());
+        assert_eq!("::FFFF:a00:1".parse(), "10.0.0.1".parse::<Host>());
+        assert_eq!(
+            "::10.0.0.1".parse(),
+            Ok(Host::Ip("::a00:1".parse().unwrap())),
+            "deprecated, and nobody's IPv4 address"
+        );
+        let allows = |pattern: &str, host: &str| {
+            pattern.parse::<HostPattern>().expect(pattern).allows(&host.parse().expect(host))
+        };
+        for pattern in ["::/0", "::/96", "::ffff:0:0/95"] {
+            assert!(!allows(pattern, "::ffff:10.0.0.1") && !allows(pattern, "10.0.0.1"), "{pattern}");
+        }
+        for pattern in ["10.0.0.0/8", "::ffff:10.0.0.0/104", "::ffff:10.0.0.1", "*"] {
+            assert!(allows(pattern, "::ffff:10.0.0.1") && allows(pattern, "10.0.0.1"), "{pattern}");
+        }
+        assert!(!allows("::ffff:10.0.0.0/104", "11.0.0.1") && allows("::/0", "2001:db8::1"));
+        assert_eq!("::ffff:10.0.0.0/104".parse::<HostPattern>().unwrap().to_string(), "10.0.0.0/8");
+    }
+
+    #[test]
+    fn a_trust_domain_has_no_empty_label() {
+        assert!("fleet.example".parse::<TrustDomain>().is_ok() && "a_b-1".parse::<TrustDomain>().is_ok());
+        for bad in ["", ".", "a.", ".a", "a..b", "A", "a/b", "a b"] {
+            assert!(bad.parse::<TrustDomain>().is_err(), "{bad:?} must be refused");
+        }
+        for old in [".a", "a..b"] {
+            assert_eq!(TrustDomain::try_from(old.to_owned()).unwrap().as_str(), old);
+        }
+        assert!(TrustDomain::try_from("A".to_owned()).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_no_part_of_a_name_and_is_shown_as_what_it_is() {
+        for c in [
+            '\u{202e}',
+            '\u{2066}',
+            '\u{200b}',
+            '\u{200d}',
+            '\u{feff}',
+            '\u{ad}',
+            '\u{a0}',
+            '\u{3164}',
+            '\u{115f}',
+            '\u{fe0f}',
+            '\u{e0041}',
+            '\u{2028}',
+            '\u{e000}',
+            '\u{1b}',
+            '\u{85}',
+        ] {
+            let name = format!("Org{c}x");
+            for error in [name.parse::<Organization>().unwrap_err(), name.parse::<AuthorityName>().unwrap_err()] {
+                assert!(!error.to_string().contains(c), "{error}");
+            }
+            assert_eq!(Visible(&name).to_string(), format!("Org\\u{{{:x}}}x", u32::from(c)));
+            assert_eq!(Organization::try_from(name).is_ok(), !c.is_control());
+        }
+        for good in [
+            "Mu\u{308}ller & S\u{f6}hne",
+            "\"Quoted\" O'Neill \\ Co.",
+            "\u{682a}\u{5f0f}\u{4f1a}\u{793e}",
+            "\u{1f510} Locks",
+        ] {
+            assert_eq!(good.parse::<Organization>().unwrap().as_str(), good);
+            assert_eq!(Visible(good).to_string(), good);
         }
     }
 

@@ -1,9 +1,11 @@
-//! PEM text (RFC 7468) for what this system writes to files and puts on the wire.
+//! PEM text (RFC 7468): what this system writes to files and puts on the wire, and what other tools write.
 //!
-//! It never handles private keys; those leave through [`crate::key::KeyPair::to_pem`].
+//! What stands around the sections is in any encoding: explanations, byte order marks, the ends of lines of any system. It never writes
+//! private keys; those leave through [`crate::key::KeyPair::to_pem`].
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, pem::PemObject};
+use zeroize::Zeroizing;
 
 use crate::der::SEQUENCE;
 
@@ -45,15 +47,55 @@ pub enum PemError {
 }
 
 /// Every certificate in the text, in order; at least one.
-pub fn read_chain(pem: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
+pub fn read_chain(pem: impl AsRef<[u8]>) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let error = PemError::None("CERTIFICATE");
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|_| error)?;
+    let pem = plain(pem.as_ref());
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem).collect::<Result<_, _>>().map_err(|_| error)?;
     if chain.is_empty() { Err(error) } else { Ok(chain) }
 }
 
-/// The first certificate signing request in the text.
-pub fn read_csr(pem: &str) -> Result<CertificateSigningRequestDer<'static>, PemError> {
-    CertificateSigningRequestDer::from_pem_slice(pem.as_bytes()).map_err(|_| PemError::None("CERTIFICATE REQUEST"))
+/// The only certificate in the text.
+pub fn read_certificate(pem: impl AsRef<[u8]>) -> Result<CertificateDer<'static>, PemError> {
+    let mut chain = read_chain(pem)?;
+    if chain.len() > 1 { Err(PemError::Several("CERTIFICATE")) } else { Ok(chain.swap_remove(0)) }
+}
+
+/// The only certificate signing request in the text.
+pub fn read_csr(pem: impl AsRef<[u8]>) -> Result<CertificateSigningRequestDer<'static>, PemError> {
+    let none = PemError::None("CERTIFICATE REQUEST");
+    let pem = plain(pem.as_ref());
+    let mut requests = CertificateSigningRequestDer::pem_slice_iter(&pem);
+    let request = requests.next().ok_or(none)?.map_err(|_| none)?;
+    if requests.next().is_some() { Err(PemError::Several("CERTIFICATE REQUEST")) } else { Ok(request) }
+}
+
+/// The text with each line as the standard has it. It may hold a secret.
+pub(crate) fn plain(pem: &[u8]) -> Zeroizing<Vec<u8>> {
+    /// What other tools call what is meant here: Java's keytool and older Windows, and older OpenSSL.
+    const OTHER_LABELS: [(&[u8], &[u8]); 2] =
+        [(b"NEW CERTIFICATE REQUEST", b"CERTIFICATE REQUEST"), (b"X509 CERTIFICATE", b"CERTIFICATE")];
+    // As much as it can become, so that no copy of a secret is left behind by growing.
+    let mut plain = Zeroizing::new(Vec::with_capacity(pem.len() + 1));
+    for line in pem.split(|octet| matches!(octet, b'\n' | b'\r')) {
+        // A mark stands where files were put together, too.
+        let line = without_mark(line).trim_ascii();
+        let label = |edge: &[u8]| line.strip_prefix(edge)?.strip_suffix(b"-----");
+        let other = |edge: &'static [u8]| {
+            let label = label(edge)?;
+            OTHER_LABELS.iter().find(|(other, _)| *other == label).map(|(_, usual)| [edge, usual, b"-----"])
+        };
+        match other(b"-----BEGIN ").or_else(|| other(b"-----END ")) {
+            Some(parts) => parts.iter().for_each(|part| plain.extend_from_slice(part)),
+            None => plain.extend_from_slice(line),
+        }
+        plain.push(b'\n');
+    }
+    plain
+}
+
+/// Without the mark that some editors put at the beginning of text in UTF-8.
+fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 /// Whether this is a CRL in PEM, and not in DER.
@@ -64,10 +106,19 @@ pub fn is_crl(octets: &[u8]) -> bool {
         && octets.windows(CRL_BEGIN.len()).any(|window| window == CRL_BEGIN)
 }
 
+/// Every CRL in the text, as DER; at least one.
+pub fn read_crls(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
+    let none = PemError::None("X509 CRL");
+    let crls = CertificateRevocationListDer::pem_slice_iter(without_mark(pem));
+    let crls: Vec<_> = crls.map(|crl| crl.map(|crl| crl.to_vec())).collect::<Result<_, _>>().map_err(|_| none)?;
+    if crls.is_empty() { Err(none) } else { Ok(crls) }
+}
+
 /// The only CRL in the text, as DER.
 pub fn read_crl(pem: &[u8]) -> Result<Vec<u8>, PemError> {
     let none = PemError::None("X509 CRL");
-    let mut crls = CertificateRevocationListDer::pem_slice_iter(pem);
+    // A long list is not copied.
+    let mut crls = CertificateRevocationListDer::pem_slice_iter(without_mark(pem));
     let crl = crls.next().ok_or(none)?.map_err(|_| none)?;
     if crls.next().is_some() { Err(PemError::Several("X509 CRL")) } else { Ok(crl.to_vec()) }
 }
@@ -99,15 +150,64 @@ mod tests {
     fn a_crl_is_read_out_of_text_if_it_is_whole_and_the_only_one() {
         let text = crl(&[0x30, 0x01, 0x00]);
         let with_text = format!("Certificate Revocation List (CRL):\n  Version 2\n{text}");
-        for good in [&text, &with_text] {
+        let (marked, of_windows) = (format!("\u{feff}{text}"), text.replace('\n', "\r\n"));
+        for good in [&text, &with_text, &marked, &of_windows] {
             assert!(is_crl(good.as_bytes()));
             assert_eq!(read_crl(good.as_bytes()), Ok(vec![0x30, 0x01, 0x00]));
         }
-        assert_eq!(read_crl(format!("{text}{text}").as_bytes()), Err(PemError::Several("X509 CRL")));
+        let two = format!("{text}{text}");
+        assert_eq!(read_crl(two.as_bytes()), Err(PemError::Several("X509 CRL")));
+        assert_eq!(read_crls(two.as_bytes()), Ok(vec![vec![0x30, 0x01, 0x00]; 2]));
+        assert_eq!(read_crls(b"garbage"), Err(PemError::None("X509 CRL")));
         assert_eq!(read_crl(&text.as_bytes()[..text.len() - 10]), Err(PemError::None("X509 CRL")));
         let der = [&[0x30, 0x7f], text.as_bytes()].concat();
         for other in [&der[..], b"garbage", b"", b"-----BEGIN CERTIFICATE-----"] {
             assert!(!is_crl(other) && read_crl(&other[..other.len().min(2)]).is_err());
+        }
+    }
+
+    #[test]
+    fn what_stands_around_a_section_is_passed_over() {
+        let der = CertificateDer::from(vec![0x30, 0x01, 0x00]);
+        let text = certificate(&der);
+        let key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        for good in [
+            text.clone().into_bytes(),
+            format!("\u{feff}{text}").into_bytes(),
+            text.replace('\n', "\r\n").into_bytes(),
+            text.replace('\n', "\r").into_bytes(),
+            text.replace("CERTIFICATE", "X509 CERTIFICATE").into_bytes(),
+            format!("  {}", text.replace('\n', " \n  ")).into_bytes(),
+            [b"Bag Attributes\n    friendlyName: M\xfcller\n", text.as_bytes(), b"\xff\xfe"].concat(),
+            format!("{key}{text}").into_bytes(),
+            format!("{text}\u{feff}{key}").into_bytes(),
+            text.trim_end().to_owned().into_bytes(),
+        ] {
+            assert_eq!(read_chain(&good), Ok(vec![der.clone()]), "{}", String::from_utf8_lossy(&good));
+        }
+        let two = format!("{text}\u{feff}{text}");
+        assert_eq!(read_chain(&two).map(|chain| chain.len()), Ok(2));
+        assert_eq!(read_certificate(&two), Err(PemError::Several("CERTIFICATE")));
+        assert_eq!(read_certificate(&text), Ok(der));
+        assert_eq!(read_chain(key), Err(PemError::None("CERTIFICATE")));
+    }
+
+    #[test]
+    fn a_request_is_the_only_one_under_either_of_its_labels() {
+        let der = CertificateSigningRequestDer::from(vec![0x30, 0x01, 0x00]);
+        let text = csr(&der);
+        let of_keytool = text.replace("BEGIN ", "BEGIN NEW ").replace("END ", "END NEW ");
+        assert_eq!((read_csr(&text), read_csr(&of_keytool)), (Ok(der.clone()), Ok(der)));
+        for two in [format!("{text}{text}"), format!("{text}{of_keytool}"), format!("{of_keytool}{text}")] {
+            assert_eq!(read_csr(two), Err(PemError::Several("CERTIFICATE REQUEST")));
+        }
+        assert_eq!(read_csr("-----BEGIN CERTIFICATE REQUEST-----"), Err(PemError::None("CERTIFICATE REQUEST")));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_octets_are_read_or_refused(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = (read_chain(&octets), read_csr(&octets), read_crls(&octets));
         }
     }
 }

@@ -220,12 +220,7 @@ impl Policy {
             if request.hosts.len() > MAX_HOSTS {
                 return Err(Denial::Hosts(request.hosts.len()));
             }
-            for host in &request.hosts {
-                let host = host.parse()?;
-                if !hosts.contains(&host) {
-                    hosts.push(host);
-                }
-            }
+            hosts = request.hosts.iter().map(|host| host.parse()).collect::<Result<_, _>>()?;
         }
         if let Some(host) = hosts.iter().find(|host| !grant.hosts.iter().any(|pattern| pattern.allows(host))) {
             return Err(Denial::Host { host: host.clone(), granted: grant.hosts.clone() });
@@ -255,7 +250,13 @@ impl Policy {
         let names = match order.profile {
             Profile::Client => vec![self.trust_domain.client_uri(&order.subject).try_into().map(SanType::URI)],
             Profile::Server if (1..=MAX_HOSTS).contains(&order.hosts.len()) => {
-                order.hosts.iter().map(host_name).collect()
+                let mut hosts: Vec<&Host> = Vec::new();
+                for host in &order.hosts {
+                    if !hosts.contains(&host) {
+                        hosts.push(host);
+                    }
+                }
+                hosts.into_iter().map(host_name).collect()
             }
             Profile::Server => return Err(Denial::Hosts(order.hosts.len())),
         };
@@ -323,6 +324,20 @@ mod tests {
         let names =
             [SanType::DnsName("a.edge.fleet".try_into().unwrap()), SanType::IpAddress("10.1.2.3".parse().unwrap())];
         assert_eq!(approved.unwrap().names, names);
+    }
+
+    #[test]
+    fn a_host_is_named_once_however_often_it_is_asked_for() {
+        let names = |hosts: &[&str]| {
+            let grant = grant(ProfileGrant::Any, "*", &["10.0.0.0/8", "a.example"]);
+            approve(&grant, Profile::Server, request(&["a"], &[], hosts)).map(|approved| approved.names)
+        };
+        let ten = SanType::IpAddress("10.0.0.1".parse().unwrap());
+        assert_eq!(
+            names(&["10.0.0.1", "a.example", "::ffff:10.0.0.1", "A.example", "10.0.0.1"]),
+            Ok(vec![ten, SanType::DnsName("a.example".try_into().unwrap())])
+        );
+        assert!(names(&["::ffff:11.0.0.1"]).is_err());
     }
 
     #[test]

@@ -11,7 +11,7 @@ const MAX_OCTETS: usize = 20;
 
 /// A positive serial number of 1 to 20 octets, without leading zeros.
 ///
-/// Written as lowercase hexadecimal; read with or without colons, in either case.
+/// Written as lowercase hexadecimal; read as other tools write it, too: in either case, with colons or spaces, after `0x` or `serial=`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial {
     // Right-aligned, so that comparing the arrays compares the numbers.
@@ -33,6 +33,9 @@ pub enum SerialError {
 }
 
 impl Serial {
+    /// Zero, which no certificate should have and the roots of some authorities do.
+    pub(crate) const OF_OLD_ROOTS: Self = Self { octets: [0; MAX_OCTETS] };
+
     /// A new serial out of 16 random octets, of which 126 bits are kept: the number is positive, and the
     /// second highest bit is set so that every serial has the same length.
     #[must_use]
@@ -98,9 +101,19 @@ impl FromStr for Serial {
     type Err = SerialError;
 
     fn from_str(text: &str) -> Result<Self, SerialError> {
+        /// `serial=5F0C3A` as `openssl x509 -serial` prints it, and C's mark of hexadecimal.
+        const PREFIXES: [&str; 2] = ["serial=", "0x"];
+        let without = |text: &'_ str, prefix: &str| match text.split_at_checked(prefix.len()) {
+            Some((head, rest)) if head.eq_ignore_ascii_case(prefix) => rest.len(),
+            _ => text.len(),
+        };
+        let mut text = text.trim();
+        for prefix in PREFIXES {
+            text = text[text.len() - without(text, prefix)..].trim_start();
+        }
         let digits: Vec<u8> = text
             .chars()
-            .filter(|c| *c != ':')
+            .filter(|c| !matches!(c, ':' | ' '))
             .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(SerialError::NotHexadecimal))
             .collect::<Result<_, _>>()?;
         let octets: Vec<u8> =
@@ -132,6 +145,14 @@ mod tests {
         let serial: Serial = "5F:0C:3A".parse().unwrap();
         assert_eq!(serial.to_string(), "5f0c3a");
         assert_eq!("0f0c3a".parse::<Serial>().unwrap(), "F0C3A".parse().unwrap());
+        for other in
+            ["serial=5F0C3A", "SERIAL=0x5f0c3a\n", "0X5F0C3A", " 5f 0c 3a ", "            5f:0c:3a", "0x 5f:0C:3a"]
+        {
+            assert_eq!(other.parse(), Ok(serial), "{other:?}");
+        }
+        for bad in ["serial=", "0x", "serial=serial=5f", "0x0x5f", "x5f", "5f-0c", "serial=-5F"] {
+            assert!(bad.parse::<Serial>().is_err(), "{bad:?}");
+        }
     }
 
     #[test]

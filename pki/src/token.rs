@@ -115,9 +115,12 @@ impl Secret {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
     }
 
-    /// Reads what [`Self::to_bearer`] writes.
+    /// Reads what [`Self::to_bearer`] writes, or the whole token that it is a part of: what a person has in hand.
     #[must_use]
     pub fn from_bearer(text: &str) -> Option<Self> {
+        if text.starts_with(PREFIX) {
+            return text.parse().ok().map(|token: Token| token.secret);
+        }
         let octets = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
         octets.as_slice().try_into().ok().map(Self::from_octets)
     }
@@ -255,6 +258,8 @@ mod tests {
             let token = token(secret);
             prop_assert_eq!(token.encode().parse(), Ok(token.clone()));
             prop_assert_eq!(Secret::from_bearer(&token.secret.to_bearer()), Some(token.secret.clone()));
+            prop_assert_eq!(Secret::from_bearer(&token.encode()), Some(token.secret.clone()));
+            prop_assert_eq!(Secret::from_bearer(&token.encode()[..60]), None);
             prop_assert!(token.secret.hash().matches(&SecretHash::from_octets(*token.secret.hash().as_octets())));
         }
 

@@ -8,6 +8,8 @@ mod crl;
 mod csr;
 #[path = "../../fuzz/targets/delta.rs"]
 mod delta;
+#[path = "../../fuzz/targets/pem.rs"]
+mod pem;
 #[path = "../../fuzz/targets/signed.rs"]
 mod signed;
 #[path = "../../fuzz/targets/token.rs"]
@@ -18,6 +20,11 @@ use std::{fs, path::Path};
 #[test]
 fn every_token_is_read_or_refused() {
     replay("token", token::check);
+}
+
+#[test]
+fn every_text_holds_sections_or_none() {
+    replay("pem", pem::check);
 }
 
 #[test]

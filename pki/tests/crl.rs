@@ -196,7 +196,7 @@ mod written {
         ] {
             let files = Files::new();
             files.openssl(&[&["genpkey", "-out", "ca.key", "-algorithm"], key].concat());
-            let key = KeyPair::from_pem(&String::from_utf8(files.read("ca.key")).unwrap()).unwrap();
+            let key = KeyPair::from_pem(files.read("ca.key")).unwrap();
             let subject = AuthoritySubject { organization: "Tests".parse().unwrap(), name: "Other".parse().unwrap() };
             let publication = Publication {
                 crl_url: "http://a.example/crl".into(),
@@ -228,7 +228,7 @@ mod written {
         let request = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         let names = ["-keyout", "a.key", "-subj", "/CN=a", "-outform", "DER", "-out", "a.der", "-days", "36500"];
         files.openssl(&[&request[..], &names, &["-addext", extensions[0], "-addext", extensions[1]]].concat());
-        let key = KeyPair::from_pem(&String::from_utf8(files.read("a.key")).unwrap()).unwrap();
+        let key = KeyPair::from_pem(files.read("a.key")).unwrap();
         let publication = Publication {
             crl_url: String::new(),
             delta_crl_url: None,
@@ -370,13 +370,31 @@ mod unacceptable {
     }
 
     #[test]
+    fn a_name_in_another_string_type_is_the_same_name() {
+        let mut signer = Signer::new();
+        let utf8 = signer.name.clone();
+        let mut printable = utf8.clone();
+        // Tag, length and first character of each text.
+        for text in [b"\x0c\x05T", b"\x0c\x0bA"] {
+            let place = utf8.windows(3).position(|octets| octets == text).unwrap();
+            printable[place] = 0x13;
+        }
+        let other = [&printable[..printable.len() - 1], b"B"].concat();
+        for (name, is_taken) in [(printable, true), (other, false), (utf8, true)] {
+            signer.name = name;
+            let result = signer.verify_entries(&[&entry(&[7], &[])]);
+            assert_eq!(result.is_ok(), is_taken, "{result:?}");
+        }
+    }
+
+    #[test]
     fn a_crl_says_until_when_it_holds_and_which_number_it_has() {
         let signer = Signer::new();
         let field = |text| Err(CrlVerifyError::Field(text));
         assert_eq!(signer.verify(&[&time(), &extensions(&[&number(&[5])])]), field("it has no nextUpdate"));
         assert_eq!(signer.verify(&[&time()]), field("it has no nextUpdate"));
-        assert_eq!(signer.verify(&[&time(), &time()]), field("it has no CRL number"));
-        assert_eq!(signer.verify_extensions(&[&extension(35, &[], &[0x30, 0x00])]), field("it has no CRL number"));
+        assert_eq!(signer.verify(&[&time(), &time()]), Ok(Vec::new()), "some authorities give none");
+        assert_eq!(signer.verify_extensions(&[&extension(35, &[], &[0x30, 0x00])]), Ok(Vec::new()));
         assert_eq!(signer.verify_extensions(&[&number(&[5]), &number(&[6])]), field("it has two CRL numbers"));
         assert_eq!(signer.verify_extensions(&[&number(&[0x80])]), field("its CRL number is negative"));
         assert_eq!(signer.verify_extensions(&[&number(&[1; 9])]), field("its CRL number is larger than 63 bits"));
@@ -496,9 +514,12 @@ mod foreign {
     }
 
     #[test]
-    fn a_crl_without_a_number_is_refused() {
+    fn crls_without_a_number_are_in_the_order_of_their_this_update() {
         let (issuer, list) = crl(RSA, ORDINARY, false, SERIALS);
-        let result = VerifiedCrl::verify(&list, &issuer).map(|crl| crl.count());
-        assert_eq!(result, Err(CrlVerifyError::Field("it has no CRL number")));
+        let read = VerifiedCrl::verify(&list, &issuer).unwrap();
+        assert_eq!((read.number().get(), read.is_numbered()), (read.this_update().unix(), false));
+        assert_eq!(read.count(), SERIALS.len());
+        let (issuer, list) = crl(RSA, ORDINARY, true, SERIALS);
+        assert!(VerifiedCrl::verify(&list, &issuer).unwrap().is_numbered());
     }
 }

@@ -8,7 +8,7 @@ use common::{
 };
 use pki::{
     csr::{CertificateRequest, CsrError},
-    key::PublicKeyError,
+    key::{PublicKeyError, Weakness},
     policy::Denial,
     profile::Profile,
 };
@@ -74,6 +74,42 @@ fn a_key_that_is_too_weak_or_too_rare_is_refused_with_its_size() {
     ] {
         assert_eq!(named(key, "-sha256").unwrap_err(), CsrError::Key(PublicKeyError::Unsupported), "{key:?}");
     }
+}
+
+#[test]
+fn what_everybody_can_sign_for_proves_nothing() {
+    const ED25519: &[u8] = &[0x30, 5, 0x06, 3, 0x2b, 0x65, 0x70];
+    let bits = |octets: &[u8]| element(0x03, &[&[0], octets].concat());
+    // The neutral element of the curve, and a signature that holds for it over any message.
+    let neutral = [&[1][..], &[0; 31]].concat();
+    let constant = [&neutral[..], &[0; 32]].concat();
+    let spki = element(SEQUENCE, &[ED25519, &bits(&neutral)].concat());
+    let body = element(SEQUENCE, &[&[2, 1, 0, 0x30, 0][..], &spki, &[0xa0, 0]].concat());
+    let request = element(SEQUENCE, &[&body[..], ED25519, &bits(&constant)].concat());
+    let error = CertificateRequest::from_der(&request).unwrap_err();
+    assert_eq!(error, CsrError::Key(PublicKeyError::Weak(Weakness::SmallOrder)));
+    assert!(error.to_string().contains("everybody can sign"), "{error}");
+}
+
+#[test]
+fn an_exponent_that_others_cannot_use_is_refused() {
+    for exponent in ["3", "17", "65535", "4294967297", "1208925819614629174706189"] {
+        let option = format!("rsa_keygen_pubexp:{exponent}");
+        let error = named(&["RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", &option], "-sha256").unwrap_err();
+        assert_eq!(error, CsrError::Key(PublicKeyError::Weak(Weakness::Exponent)), "{exponent}");
+    }
+}
+
+#[test]
+fn a_request_of_javas_keytool_is_read() {
+    let text = include_bytes!("../../fuzz/corpus/pem/keytool.csr");
+    assert!(text.starts_with(b"-----BEGIN NEW CERTIFICATE REQUEST-----"));
+    let request = CertificateRequest::from_der(&pki::pem::read_csr(text).unwrap()).unwrap();
+    let issued = Fleet::new().issue(Profile::Server, "keytool", request, 3);
+    assert_eq!(
+        (issued.info.display_name().as_str(), &issued.info.names[..]),
+        ("client_1", &["db.fleet".to_owned()][..])
+    );
 }
 
 #[test]
@@ -178,6 +214,71 @@ fn a_request_proposes_and_the_profile_disposes() {
             assert!(!text.contains(wish), "{wish} was granted: {text}");
         }
     }
+}
+
+/// What a request with these attributes, properly signed, proposes as hosts.
+fn hosts_of(attributes: &[Vec<u8>]) -> Result<Vec<String>, CsrError> {
+    let key = new_key();
+    let attributes = element(0xa0, &attributes.concat());
+    let name = element(SEQUENCE, &element(0x31, &element(SEQUENCE, b"\x06\x03\x55\x04\x03\x0c\x01a")));
+    let body = element(SEQUENCE, &[&[2, 1, 0], &name[..], &key.spki(), &attributes].concat());
+    let request = CertificateRequest::from_der(&sign(&body, &key))?;
+    let approved = approve(Profile::Server, request).expect("its hosts are granted");
+    Ok(Fleet::new().issuing.issue(&approved, serial(3), now()).expect("a certificate is issued").info.names)
+}
+
+const EXTENSION_REQUEST: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
+const OF_WINDOWS: &[u8] = &[0x06, 10, 0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
+
+/// An attribute that requests extensions, with these values.
+fn attribute(oid: &[u8], values: &[Vec<u8>]) -> Vec<u8> {
+    element(SEQUENCE, &[oid, &element(0x31, &values.concat())].concat())
+}
+
+/// Extensions with this list of alternative names, once for each.
+fn alternative_names(lists: &[&[u8]]) -> Vec<u8> {
+    let extension = |names: &&[u8]| {
+        element(SEQUENCE, &[&[0x06, 3, 0x55, 0x1d, 0x11][..], &element(0x04, &element(SEQUENCE, names))].concat())
+    };
+    element(SEQUENCE, &lists.iter().map(extension).collect::<Vec<_>>().concat())
+}
+
+#[test]
+fn no_host_is_dropped_in_silence() {
+    let (a, b) = (&b"\x82\x01a"[..], &b"\x82\x01b"[..]);
+    let once = |names: &[u8]| attribute(EXTENSION_REQUEST, &[alternative_names(&[names])]);
+    assert_eq!(hosts_of(&[once(&[a, b].concat())]), Ok(vec!["a".to_owned(), "b".to_owned()]));
+    let others = [&b"\x81\x01m"[..], b"\x86\x03u:x", b"\x88\x01\x2a", a].concat();
+    assert_eq!(hosts_of(&[once(&others)]), Ok(vec!["a".to_owned()]), "other names are not ours to grant");
+    assert_eq!(hosts_of(&[attribute(OF_WINDOWS, &[alternative_names(&[a])])]), Ok(vec!["a".to_owned()]));
+    let challenge =
+        attribute(&[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x07], &[b"\x0c\x01x".to_vec()]);
+    assert_eq!(hosts_of(&[challenge, once(a)]), Ok(vec!["a".to_owned()]));
+
+    let twice = "extensions are requested twice";
+    for (attributes, expected) in [
+        (vec![once(a), once(b)], twice),
+        (vec![once(a), attribute(OF_WINDOWS, &[alternative_names(&[b])])], twice),
+        (vec![attribute(EXTENSION_REQUEST, &[alternative_names(&[a]), alternative_names(&[b])])], twice),
+        (vec![attribute(EXTENSION_REQUEST, &[alternative_names(&[a, b])])], "there are two lists of them"),
+        (vec![once(b"\x82\x05a")], "they are not a list of names"),
+        (vec![once(&[a, b"\x8f\x01a"].concat())], "one is of no known kind"),
+    ] {
+        assert_eq!(hosts_of(&attributes), Err(CsrError::Names(expected)));
+    }
+    for unreadable in [&b"\x87\x03\x0a\x00\x01"[..], b"\x82\x01\xff", b"\x87\x00"] {
+        assert!(hosts_of(&[once(&[a, unreadable].concat())]).is_err(), "{unreadable:x?}");
+    }
+    assert!(hosts_of(&[attribute(EXTENSION_REQUEST, &[b"\x0c\x01x".to_vec()])]).is_err());
+}
+
+#[test]
+fn an_ipv4_address_in_the_form_of_ipv6_is_certified_as_what_it_is() {
+    let asked = ["-addext", "subjectAltName=IP:::ffff:10.0.0.1,IP:10.0.0.1,DNS:a.example,DNS:A.example"];
+    let request = request(P256, "distinguished_name = dn\n[dn]\nCN = client_1", &asked);
+    let fleet = Fleet::new();
+    let issued = fleet.issue(Profile::Server, "mapped", CertificateRequest::from_der(&request).unwrap(), 3);
+    assert_eq!(issued.info.names, ["10.0.0.1", "a.example"]);
 }
 
 #[test]

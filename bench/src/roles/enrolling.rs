@@ -162,7 +162,7 @@ impl Door {
 
     fn of_cfssl(address: SocketAddr, root: &Path) -> anyhow::Result<Self> {
         let mut roots = RootCertStore::empty();
-        for root in pem::read_chain(&fs::read_to_string(root)?)? {
+        for root in pem::read_chain(fs::read(root)?)? {
             roots.add(root)?;
         }
         let tls = ClientConfig::builder_with_provider(mtls::provider())

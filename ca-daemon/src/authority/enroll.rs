@@ -3,7 +3,7 @@
 //! It never hands out a certificate that is not durable, and never the same token's use twice.
 
 use pki::{
-    csr::{CertificateRequest, CsrError},
+    csr::{self, CertificateRequest, CsrError},
     issuing::IssuingError,
     pem::{self, PemError},
     policy::Denial,
@@ -13,6 +13,7 @@ use pki::{
     token::{Secret, TokenId},
 };
 use rustls_pki_types::CertificateDer;
+use tokio::task::spawn_blocking;
 use tracing::info;
 
 use super::Authority;
@@ -56,6 +57,9 @@ pub(crate) enum EnrollDenial {
     /// The request is no request.
     #[error(transparent)]
     Csr(#[from] CsrError),
+    /// A certificate for it would let the authority's key be used in everybody's place.
+    #[error("the request is for the authority's own key; make another key")]
+    AuthorityKey,
     /// No token helps.
     #[error(transparent)]
     Uncertifiable(#[from] Uncertifiable),
@@ -83,6 +87,7 @@ impl EnrollDenial {
             Self::Token(TokenRefusal::Expired { .. }) => "token-expired",
             Self::Uncertifiable(Uncertifiable::Issuer(_)) => "issuer-revoked",
             Self::Uncertifiable(Uncertifiable::Key { .. }) => "key-compromised",
+            Self::AuthorityKey => "authority-key",
             Self::Pem(_) | Self::Csr(_) => "csr-invalid",
             Self::Policy(denial) => match denial {
                 Denial::Profile { .. } => "profile-not-granted",
@@ -126,7 +131,7 @@ impl Authority {
         let id = token.id();
         let denied = |why| Denied { token: id.clone(), why };
         token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
-        let request = read_request(csr).map_err(denied)?;
+        let request = self.read_request(csr).await.map_err(denied)?;
         let order = self.policy.approve(&token.grant, profile, request);
         // Who comes again is recognized by the transaction, too; few do, and for them it is signed in vain.
         if let Err(refusal) = token.check(now) {
@@ -156,8 +161,22 @@ impl Authority {
         info!(%token, "the same enrollment again, answered with the same certificate");
         self.chain(certificate)
     }
-}
 
-fn read_request(csr: &str) -> Result<CertificateRequest, EnrollDenial> {
-    Ok(CertificateRequest::from_der(&pem::read_csr(csr)?)?)
+    /// Reads a request and judges its key.
+    async fn read_request(&self, csr: &str) -> Result<CertificateRequest, EnrollDenial> {
+        let der = pem::read_csr(csr)?;
+        // Whoever sends the slowest keys that there are takes one processor at most, and no thread that others wait for.
+        let request = if csr::takes_long(&der) {
+            let _turn = self.slow_keys.lock().await;
+            spawn_blocking(move || CertificateRequest::from_der(&der))
+                .await
+                .expect("reading a request does not panic")?
+        } else {
+            CertificateRequest::from_der(&der)?
+        };
+        if self.own_keys.contains(&request.public_key().spki_sha256()) {
+            return Err(EnrollDenial::AuthorityKey);
+        }
+        Ok(request)
+    }
 }

@@ -19,6 +19,7 @@ use pki::{
     token::{Secret, Token, TokenId},
 };
 use rustls_pki_types::CertificateDer;
+use tokio::sync::Mutex;
 use tracing::info;
 
 pub(crate) use self::{
@@ -44,6 +45,10 @@ pub(crate) struct Authority {
     /// The root with its key, unless the key is kept elsewhere.
     root_signer: Option<Arc<CertificateAuthority>>,
     issuing: Arc<CertificateAuthority>,
+    /// SHA-256 of the `SubjectPublicKeyInfo` of the root and of the issuing CA.
+    own_keys: [[u8; 32]; 2],
+    /// Held while a key is judged that takes long.
+    slow_keys: Mutex<()>,
 }
 
 /// Why an authority cannot start to work.
@@ -112,7 +117,12 @@ impl Authority {
         let issuing = load(Issuer::Issuing)?;
         let root_signer = if directory.key(Issuer::Root).exists() { Some(load(Issuer::Root)?) } else { None };
         let policy = Policy { trust_domain: settings.trust_domain.clone() };
-        Ok(Self { store, settings, policy, root, root_signer, issuing })
+        let root_info = CertificateInfo::from_der(&root).map_err(|error| DirectoryError::Authority {
+            path: directory.certificate(Issuer::Root),
+            source: error.into(),
+        })?;
+        let own_keys = [root_info.spki_sha256, issuing.info().spki_sha256];
+        Ok(Self { store, settings, policy, root, root_signer, issuing, own_keys, slow_keys: Mutex::default() })
     }
 
     /// For reading; every change is a use case of its own.

@@ -5,11 +5,12 @@
 
 use pki::{
     certificate::{CertificateError, CertificateInfo},
-    crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
+    crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
     issuing::IssuedCertificate,
+    pem,
     time::Timestamp,
 };
-use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, pem::PemObject as _};
+use rustls_pki_types::CertificateDer;
 use tokio::task::spawn_blocking;
 use tracing::error;
 
@@ -28,6 +29,12 @@ pub(crate) enum TakeBackError {
     /// The text holds none.
     #[error("there is no CRL in it that can be read")]
     NoCrl,
+    /// No list could follow it, as numbers do not go on for ever.
+    #[error(
+        "CRL number {0} is so high that no number is left for the lists after it; nothing was taken back. Revoke what it lists by \
+         serial number: ca-daemon revoke --unknown --serial S"
+    )]
+    LastNumber(CrlNumber),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -45,6 +52,9 @@ impl Authority {
         // A signature over a million entries does not belong on a thread that others wait for.
         let read = move || crls.iter().map(|der| read(der, &issuers)).collect::<Result<Vec<_>, _>>();
         let mut lists = spawn_blocking(read).await.expect("reading a CRL does not panic")?;
+        if let Some(last) = lists.iter().find(|list| list.number > CrlNumber::HIGHEST_TAKEN_BACK) {
+            return Err(TakeBackError::LastNumber(last.number));
+        }
         // What a delta adds to comes before it.
         lists.sort_by_key(|list| (list.base.is_some(), list.number));
         let taken = self.store.take_back(&lists, issuing.validity.not_after).await?;
@@ -80,9 +90,7 @@ impl Authority {
 
 /// Every CRL in PEM text.
 pub(crate) fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, TakeBackError> {
-    let crls = CertificateRevocationListDer::pem_slice_iter(text).map(|crl| crl.map(|crl| crl.to_vec()));
-    let crls: Vec<_> = crls.collect::<Result<_, _>>().map_err(|_| TakeBackError::NoCrl)?;
-    if crls.is_empty() { Err(TakeBackError::NoCrl) } else { Ok(crls) }
+    pem::read_crls(text).map_err(|_| TakeBackError::NoCrl)
 }
 
 /// Believes a list that one of the two authorities has signed.

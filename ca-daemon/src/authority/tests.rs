@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
-    crl::{CrlIssuer, CrlNumber, VerifiedCrl, VerifiedDelta},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, VerifiedCrl, VerifiedDelta},
     csr::Proposal,
     key::{KeyPair, PublicKey},
     name::{Host, HostPattern, NamePattern},
@@ -189,6 +189,41 @@ async fn a_lost_answer_is_given_again_and_another_key_is_denied() {
     let record = fixture.authority.store().token(&secret.hash().id()).await.unwrap().unwrap();
     assert_eq!(record.uses, Uses { allowed: 1, used: 1 });
     assert!(matches!(record.check(now()), Err(TokenRefusal::UsedUp { uses: 1 })));
+}
+
+#[tokio::test]
+async fn the_authoritys_own_keys_are_certified_for_nobody() {
+    let fixture = Fixture::new().await;
+    for issuer in Issuer::ALL {
+        let key = mtls::identity::load_key(&fixture.directory.key(issuer)).unwrap();
+        let csr = request(&key, "client_1", Vec::new());
+        assert_eq!(reason(fixture.enroll(&fixture.bootstrap, &csr, 10, now()).await), "authority-key");
+    }
+    let record = fixture.authority.store().token(&fixture.bootstrap.hash().id()).await.unwrap().unwrap();
+    assert_eq!(record.uses.used, 0);
+}
+
+#[tokio::test]
+async fn a_number_that_none_can_follow_is_not_taken_back() {
+    let fixture = Fixture::new().await;
+    let (before, _) = fixture.published().await;
+    let list = |number| {
+        let (number, next_update) = (CrlNumber::new(number).unwrap(), now().plus(Duration::from_hours(1)));
+        let draft = CrlDraft { number, this_update: now(), next_update, revoked: Vec::new() };
+        fixture.authority.issuing.sign_crl(&draft).unwrap()
+    };
+    for last in [i64::MAX, i64::MAX - 1, (1 << 62) + 1] {
+        let error = fixture.authority.take_back(vec![list(last)]).await.unwrap_err();
+        assert!(matches!(error, TakeBackError::LastNumber(number) if number.get() == last), "{error}");
+    }
+    let serial = fixture.issue("client_1", 10).await;
+    fixture.authority.revoke(&[serial], RevocationReason::Superseded, now()).await.unwrap();
+    let (after, revoked) = fixture.published().await;
+    assert!(after > before && after < CrlNumber::HIGHEST_TAKEN_BACK && revoked == [serial]);
+    fixture.authority.take_back(vec![list(1 << 62)]).await.unwrap();
+    assert!(
+        fixture.authority.publish(Issuer::Issuing, now()).await.unwrap().head.number > CrlNumber::HIGHEST_TAKEN_BACK
+    );
 }
 
 #[tokio::test]

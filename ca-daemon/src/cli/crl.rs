@@ -60,7 +60,7 @@ async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
     let mut crls = Vec::new();
     for path in paths {
         let octets = files::read(path)?;
-        if octets.starts_with(b"-----BEGIN") {
+        if pem::is_crl(&octets) {
             crls.extend(read_pem(&octets).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?);
         } else {
             crls.push(octets);
@@ -69,7 +69,9 @@ async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     let taken = authority.take_back(crls).await.map_err(|error| match error {
         TakeBackError::Store(error @ StoreError::MissingBase { .. }) => Failure::Refused(error.to_string()).into(),
-        error @ (TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => Failure::Refused(error.to_string()).into(),
+        error @ (TakeBackError::NotOurs(_) | TakeBackError::NoCrl | TakeBackError::LastNumber(_)) => {
+            Failure::Refused(error.to_string()).into()
+        }
         error => anyhow::Error::from(error),
     })?;
     // A daemon notices by itself what is published.

@@ -2,6 +2,8 @@
 //!
 //! It never changes an authority that exists.
 
+use std::net::IpAddr;
+
 use anyhow::Context as _;
 use clap::Args;
 use mtls::random;
@@ -24,6 +26,8 @@ use crate::{
 
 /// The shortest CRL lifetime, in seconds: a third of it is the shortest pause between two CRLs.
 const MIN_CRL_LIFETIME: u64 = 3;
+/// The longest, in days: whoever loses touch with the authority admits a revoked client for as long.
+const MAX_CRL_LIFETIME: u64 = 365;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -98,8 +102,8 @@ pub(super) async fn found(context: &Context, plan: Plan) -> anyhow::Result<Setti
 pub(super) fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
     let host: Host = match arguments.url.host().context("the URL has a host")? {
         url::Host::Domain(name) => name.parse()?,
-        url::Host::Ipv4(address) => Host::Ip(address.into()),
-        url::Host::Ipv6(address) => Host::Ip(address.into()),
+        url::Host::Ipv4(address) => IpAddr::from(address).into(),
+        url::Host::Ipv6(address) => IpAddr::from(address).into(),
     };
     let trust_domain = match arguments.trust_domain {
         Some(domain) => domain,
@@ -111,6 +115,9 @@ pub(super) fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
     };
     if arguments.crl_lifetime.0.as_secs() < MIN_CRL_LIFETIME {
         return Err(Failure::Usage(format!("--crl-lifetime is at least {MIN_CRL_LIFETIME}s")).into());
+    }
+    if arguments.crl_lifetime.0.as_secs() > MAX_CRL_LIFETIME * 24 * 3600 {
+        return Err(Failure::Usage(format!("--crl-lifetime is at most {MAX_CRL_LIFETIME}d")).into());
     }
     let local = if host == Host::Dns("localhost".to_owned()) { Host::local() } else { Vec::new() };
     let mut hosts = Vec::new();
@@ -180,6 +187,15 @@ mod tests {
 
     fn plan_of(line: &[&str]) -> anyhow::Result<Plan> {
         plan(Line::try_parse_from([&["init"], line].concat()).unwrap().arguments)
+    }
+
+    #[test]
+    fn a_crl_lives_for_a_bounded_time() {
+        for (bad, expected) in [("2s", "at least 3s"), ("366d", "at most 365d"), ("10000d", "at most 365d")] {
+            let error = plan_of(&["--crl-lifetime", bad]).unwrap_err();
+            assert!(matches!(error.downcast_ref(), Some(Failure::Usage(text)) if text.contains(expected)), "{error}");
+        }
+        assert!(plan_of(&["--crl-lifetime", "365d"]).is_ok() && plan_of(&["--crl-lifetime", "3s"]).is_ok());
     }
 
     #[test]

@@ -301,9 +301,10 @@ async fn in_file(
 
 /// Each certificate in PEM or DER, and what it says.
 fn read_certificates(octets: &[u8]) -> anyhow::Result<Vec<(CertificateInfo, CertificateDer<'_>)>> {
-    let chain = match std::str::from_utf8(octets) {
-        Ok(text) => pem::read_chain(text)?,
-        Err(_) => vec![CertificateDer::from(octets)],
+    // What is a certificate in DER is none in PEM: explanations around that may be in any encoding.
+    let chain = match CertificateInfo::from_der(octets) {
+        Ok(_) => vec![CertificateDer::from(octets)],
+        Err(_) => pem::read_chain(octets)?,
     };
     chain.into_iter().map(|certificate| Ok((CertificateInfo::from_der(&certificate)?, certificate))).collect()
 }

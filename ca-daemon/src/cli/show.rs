@@ -5,6 +5,7 @@
 use clap::Args;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
+    name::Visible,
     pem,
     serial::Serial,
     time::Timestamp,
@@ -128,7 +129,7 @@ SHA-256      {}
         status_text(certificate.status),
         certificate.profile,
         shown.subject,
-        certificate.names.join(", "),
+        Visible(&certificate.names.join(", ")),
         shown.issuer,
         certificate.not_before,
         certificate.not_after,

@@ -54,7 +54,8 @@ fn denied(app: &App, peer: SocketAddr, error: EnrollError) -> HttpError {
     error.into()
 }
 
-/// The secret in `Authorization: Bearer SECRET` (RFC 6750 section 2.1; the scheme's name is in any case).
+/// The secret in `Authorization: Bearer SECRET`, or in `Authorization: Bearer TOKEN` with the whole token (RFC 6750 section 2.1; the
+/// scheme's name is in any case).
 fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let (scheme, secret) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     if scheme.eq_ignore_ascii_case("bearer") { Secret::from_bearer(secret.trim()) } else { None }

@@ -126,7 +126,7 @@ impl HttpError {
             Self::Confirm(ConfirmError::Unknown { .. }) => (StatusCode::CONFLICT, "crl-unknown"),
             Self::HandingOver => (StatusCode::TOO_MANY_REQUESTS, "handing-over"),
             Self::NotAskedFor => (StatusCode::FORBIDDEN, "not-asked-for"),
-            Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl) => {
+            Self::TakeBack(TakeBackError::NotOurs(_) | TakeBackError::NoCrl | TakeBackError::LastNumber(_)) => {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")
             }
             Self::Enroll(EnrollError::Denied(denied)) => (denial_status(&denied.why), denied.why.reason()),
@@ -166,7 +166,7 @@ fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
 fn denial_status(denial: &EnrollDenial) -> StatusCode {
     match denial {
         EnrollDenial::UnknownToken => StatusCode::UNAUTHORIZED,
-        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) => StatusCode::FORBIDDEN,
+        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) | EnrollDenial::AuthorityKey => StatusCode::FORBIDDEN,
         EnrollDenial::Pem(_) | EnrollDenial::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
         EnrollDenial::Policy(denial) => match denial {
             pki::policy::Denial::Profile { .. }

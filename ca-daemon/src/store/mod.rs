@@ -349,11 +349,11 @@ fn read_settings(row: &SqliteRow) -> Result<Settings, StoreError> {
     let lifetime: i64 = row.try_get("crl_lifetime")?;
     let hosts: Vec<String> = records::from_json(row, "hosts")?;
     Ok(Settings {
-        organization: records::parse(row, "organization")?,
-        name: records::parse(row, "name")?,
+        organization: records::recorded(row, "organization")?,
+        name: records::recorded(row, "name")?,
         url: records::parse(row, "url")?,
         crl_url: records::parse(row, "crl_url")?,
-        trust_domain: records::parse(row, "trust_domain")?,
+        trust_domain: records::recorded(row, "trust_domain")?,
         hosts: hosts
             .iter()
             .map(|host| host.parse())

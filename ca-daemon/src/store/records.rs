@@ -343,6 +343,14 @@ pub(super) fn parse<T: FromStr<Err: fmt::Display>>(row: &SqliteRow, column: &'st
     row.try_get::<&str, _>(column)?.parse().map_err(|error| StoreError::damaged(column, &error))
 }
 
+/// As [`parse`], of what was recorded under rules that may have been wider than those for what is new.
+pub(super) fn recorded<T: TryFrom<String, Error: fmt::Display>>(
+    row: &SqliteRow,
+    column: &'static str,
+) -> Result<T, StoreError> {
+    row.try_get::<String, _>(column)?.try_into().map_err(|error| StoreError::damaged(column, &error))
+}
+
 pub(super) fn from_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static str) -> Result<T, StoreError> {
     serde_json::from_str(row.try_get(column)?).map_err(|error| StoreError::damaged(column, &error))
 }

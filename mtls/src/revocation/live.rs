@@ -425,7 +425,10 @@ impl LiveSet {
         self.swap(crl.issuer(), crl.number(), |in_force| {
             let (is_other, is_here) = match in_force {
                 Some(list) if list.base.number == crl.number() => {
-                    (list.base.signature != base.signature, list.number == crl.number())
+                    let differs = list.base.signature != base.signature;
+                    // Those of an authority that gives no numbers may be of one second. Nothing is taken back, so the later one has more.
+                    let is_later = differs && !crl.is_numbered() && list.base.revoked.is_within(&[&base.revoked]);
+                    (differs && !is_later, !differs && list.number == crl.number())
                 }
                 // A delta has brought the same number already; the next delta may need this base all the same.
                 Some(list) if list.number == crl.number() => (!list.since_base.is_within(&[&base.revoked]), false),

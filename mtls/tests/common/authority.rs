@@ -348,7 +348,7 @@ fn policy() -> Policy {
 }
 
 pub(crate) fn copy(key: &KeyPair) -> KeyPair {
-    KeyPair::from_pem(&key.to_pem()).unwrap()
+    KeyPair::from_pem(key.to_pem()).unwrap()
 }
 
 pub(crate) fn next_serial() -> Serial {

@@ -34,6 +34,9 @@ CN = nobody
 [authority]
 basicConstraints = critical, CA:TRUE
 subjectKeyIdentifier = hash
+[constrained]
+basicConstraints = critical, CA:TRUE
+nameConstraints = critical, permitted;URI:.example
 [server]
 extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost
@@ -61,8 +64,17 @@ pub(crate) const RSA: Key = &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
 
 impl ForeignCa {
     pub(crate) fn root(key: Key) -> Self {
+        Self::root_with("authority", key)
+    }
+
+    /// A root by which no client is let in that has a URI for a name.
+    pub(crate) fn constrained_root() -> Self {
+        Self::root_with("constrained", P256)
+    }
+
+    fn root_with(extensions: &str, key: Key) -> Self {
         let ca = Self::prepare(key);
-        let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", "authority", "-days", "300"];
+        let request = ["req", "-x509", "-new", "-config", "ca.cnf", "-extensions", extensions, "-days", "300"];
         ca.openssl(&[&request[..], &["-subj", ROOT, "-key", "ca.key", "-out", "ca.pem"]].concat());
         Self { is_root: true, ..ca }
     }
@@ -89,7 +101,7 @@ impl ForeignCa {
         if other.is_root {
             other.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", ROOT, "-key", "ca.key", "-out", "ca.csr"]);
         }
-        pem::read_chain(&self.certify(other, "cross")).unwrap().swap_remove(0)
+        pem::read_chain(self.certify(other, "cross")).unwrap().swap_remove(0)
     }
 
     /// `NAME.pem` for another CA.
@@ -134,6 +146,18 @@ impl ForeignCa {
         self.presenting(name, above.as_slice())
     }
 
+    /// A client's certificate for the public key in this PEM text, whoever has the private one.
+    pub(crate) fn certify_key(&self, name: &str, public_key: &str) -> CertificateDer<'static> {
+        fs::write(self.path("public.pem"), public_key).unwrap();
+        drop(self.issue(name, "client"));
+        let (csr, certificate) = (format!("{name}.csr"), format!("{name}.pem"));
+        let sign =
+            ["x509", "-req", "-days", "30", "-in", &csr, "-CA", "ca.pem", "-CAkey", "ca.key", "-set_serial", "77"];
+        let extensions = ["-extfile", "ca.cnf", "-extensions", "client", "-force_pubkey", "public.pem"];
+        self.openssl(&[&sign[..], &extensions, &["-out", &certificate]].concat());
+        self.certificates(&certificate).swap_remove(0)
+    }
+
     /// What was issued under this name, presented with these certificates above it.
     pub(crate) fn presenting(&self, name: &str, above: &[CertificateDer<'static>]) -> Identity {
         let chain = [&self.certificates(&format!("{name}.pem")), above].concat();
@@ -158,7 +182,7 @@ impl ForeignCa {
     }
 
     fn certificates(&self, name: &str) -> Vec<CertificateDer<'static>> {
-        pem::read_chain(&fs::read_to_string(self.path(name)).unwrap()).unwrap()
+        pem::read_chain(fs::read(self.path(name)).unwrap()).unwrap()
     }
 
     fn path(&self, name: &str) -> PathBuf {

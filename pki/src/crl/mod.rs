@@ -36,6 +36,13 @@ const FRESHEST_CRL: &[u8] = &[0x55, 0x1d, 0x2e];
 #[serde(try_from = "i64")]
 pub struct CrlNumber(i64);
 
+/// For a list that has none.
+impl From<Timestamp> for CrlNumber {
+    fn from(this_update: Timestamp) -> Self {
+        Self(this_update.unix())
+    }
+}
+
 /// The number is negative, and so no CRL number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a CRL number is not negative, as {0} is")]
@@ -54,6 +61,9 @@ impl CrlNumber {
     pub const NONE: Self = Self(0);
     /// The number of an authority's first CRL.
     pub const FIRST: Self = Self(1);
+
+    /// The highest that an authority goes on from, where it is not its database that says how far it has come: as many others follow.
+    pub const HIGHEST_TAKEN_BACK: Self = Self(1 << 62);
 
     /// From a number that is not negative.
     #[must_use]

@@ -106,6 +106,7 @@ pub struct VerifiedDelta<'a> {
 pub struct VerifiedList<'a> {
     issuer: IssuerId,
     number: CrlNumber,
+    is_numbered: bool,
     this_update: Timestamp,
     next_update: Timestamp,
     entries: &'a [u8],
@@ -215,10 +216,17 @@ impl<'a> VerifiedList<'a> {
         &self.issuer
     }
 
-    /// Its number.
+    /// Its number. RFC 5280 section 5.2.3 demands one, and some authorities give none: their lists are in the order of their thisUpdate,
+    /// and their number is that, in seconds since 1970.
     #[must_use]
     pub fn number(&self) -> CrlNumber {
         self.number
+    }
+
+    /// Whether the number stands in it. Of those where it does not, two may have the same.
+    #[must_use]
+    pub fn is_numbered(&self) -> bool {
+        self.is_numbered
     }
 
     /// When it was issued.
@@ -260,7 +268,7 @@ impl<'a> VerifiedList<'a> {
             return Err(CrlVerifyError::Field("its two algorithm fields differ"));
         }
         let found = DistinguishedName::from_der(body.any()?.encoded);
-        if found != issuer.id.name {
+        if !found.is_same(&issuer.id.name) {
             return Err(CrlVerifyError::OtherIssuer { expected: issuer.id.name.clone(), found });
         }
         let this_update = read_time(&mut body)?;
@@ -272,7 +280,12 @@ impl<'a> VerifiedList<'a> {
         let extensions = body.optional(der::context(0))?.unwrap_or_default();
         body.finish()?;
         let extensions = Extensions::read(extensions, kind, &issuer.scope)?;
-        let number = extensions.number.ok_or(CrlVerifyError::Field("it has no CRL number"))?;
+        let number = match extensions.number {
+            Some(number) => number,
+            None if kind == Kind::Complete && issuer.scope == Scope::Everything => this_update.into(),
+            None => return Err(CrlVerifyError::Field("it has no CRL number")),
+        };
+        let is_numbered = extensions.number.is_some();
         if extensions.base.is_some_and(|base| base > number) {
             return Err(CrlVerifyError::Field("it is a delta to a CRL that is later than itself"));
         }
@@ -287,7 +300,16 @@ impl<'a> VerifiedList<'a> {
             count += 1;
         }
         Ok((
-            Self { issuer: issuer.id.clone(), number, this_update, next_update, entries, count, signature },
+            Self {
+                issuer: issuer.id.clone(),
+                number,
+                is_numbered,
+                this_update,
+                next_update,
+                entries,
+                count,
+                signature,
+            },
             extensions,
         ))
     }

@@ -41,7 +41,7 @@ impl Signer {
             servers_crl_url: None,
             certificate_url: "http://a.example/crt".into(),
         };
-        let copy = KeyPair::from_pem(&key.to_pem()).expect("its own PEM");
+        let copy = KeyPair::from_pem(key.to_pem()).expect("its own PEM");
         let root = CertificateAuthority::new_root(&subject, copy, serial(1), now(), publication).expect("a root");
         let (_, certificate) = X509Certificate::from_der(root.certificate()).expect("a certificate");
         let name = certificate.subject().as_raw().to_owned();

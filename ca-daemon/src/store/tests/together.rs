@@ -81,7 +81,7 @@ async fn who_is_refused_harms_nobody_else() {
     let (once, twice) = (Enrolling::new(&secret, 10), Enrolling::new(&secret, 11));
     let good = Enrolling::new(several, 12);
     // The same request once more before the first is answered, with another serial number drawn for it.
-    let again = Enrolling { serial: 13, key: KeyPair::from_pem(&good.key.to_pem()).unwrap(), ..good };
+    let again = Enrolling { serial: 13, key: KeyPair::from_pem(good.key.to_pem()).unwrap(), ..good };
     // A serial number that was given before: the table refuses it.
     let _ = fixture.issue("client_2", 14).await;
     let (collides, last) = (Enrolling::new(several, 14), Enrolling::new(several, 15));
