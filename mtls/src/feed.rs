@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use pki::{
+    certificate::IssuerId,
     instance::InstanceId,
     pem,
     wire::{
@@ -37,7 +38,7 @@ use crate::{
     metrics::Metrics,
     names::Names,
     random,
-    revocation::{ListFiles, LiveSet, Progress},
+    revocation::{Freshness, ListFiles, LiveSet, Progress},
     standing::{AuthorityStanding, ServerRefusal},
     tcp,
 };
@@ -56,6 +57,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(1);
 /// The wait once a poll has reached the authority again, on average: others have, too, at the same moment.
 const BACKOFF_RECOVERED: Duration = Duration::from_millis(500);
+/// How long a list that revokes the authority may take to be settled and confirmed, before nothing more is said to it.
+const LAST_WORD: Duration = Duration::from_secs(10);
 /// How long it may take to hand CRLs over: they may be long.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The media type of what is said.
@@ -71,6 +74,8 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Announced {
     pub(crate) url: String,
+    /// Whose lists lie there, if that is known beforehand.
+    pub(crate) issuer: Option<IssuerId>,
     pub(crate) announce: watch::Sender<Option<Current>>,
     pub(crate) progress: watch::Receiver<Progress>,
     /// Where what is in force is kept.
@@ -78,6 +83,13 @@ pub(crate) struct Announced {
 }
 
 impl Announced {
+    /// Whether a list is in force that is not settled yet.
+    fn is_behind(&self, in_force: &[Freshness]) -> bool {
+        let of = in_force.iter().find(|list| Some(&list.issuer) == self.issuer.as_ref());
+        let number = of.and_then(|freshness| freshness.list).map(|(number, ..)| number);
+        number > self.progress.borrow().settled
+    }
+
     /// Tells the keeper. Whether there is a higher number than was ever announced in this run: that is remembered, also while the
     /// feed is not open.
     fn hear(&self, current: &Current) -> bool {
@@ -323,6 +335,13 @@ impl Feed {
             // The lists come over this stream, so it is opened before they are here, and judged by them as soon as they are. That the
             // one is enforced which revokes the authority is the last that is said: whoever revoked it waits for that.
             if let Err(refusal) = self.standing.check() {
+                // It is in force, and may be on its way to the disk.
+                if timeout(LAST_WORD, self.settled()).await.is_ok() {
+                    let settled: Vec<_> = self.lists.iter().map(|list| *list.progress.borrow()).collect();
+                    if confirmed.as_ref() != Some(&settled) {
+                        let _ = self.confirm(&settled).await;
+                    }
+                }
                 return refusal.into();
             }
             let leaving = self.leaving.clone();
@@ -430,6 +449,17 @@ impl Feed {
         self.instance.confirmed(admits_until, lead).await;
         debug!(?confirmation, "confirmed");
         Ok(())
+    }
+
+    /// Waits until everything that is in force is settled.
+    async fn settled(&mut self) {
+        loop {
+            let in_force = self.live.freshness();
+            let Some(behind) = self.lists.iter_mut().find(|list| list.is_behind(&in_force)) else { return };
+            if behind.progress.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// Says who is connected.

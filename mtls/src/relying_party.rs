@@ -193,12 +193,13 @@ impl RelyingParty {
             let (settle, progress) = watch::channel(Progress::default());
             settling.push(Settling::new(live.clone(), brought, settle));
             let files = ListFiles::new(&crl_directory, &location);
-            announced.push(Announced { url: location.to_string(), announce, progress, files: files.clone() });
             let channels =
                 Channels { announced: hear, progress: tell, recovered: recovered.clone(), metrics: metrics.clone() };
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
+            let issuer = of.map(|issuer| issuer.signs.id().clone());
+            announced.push(Announced { url: location.to_string(), issuer, announce, progress, files: files.clone() });
             // The feed speaks of the lists of the authorities above; others are not its to vouch for.
             let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
