@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use http::Uri;
 use mtls::{
     enroll::{TokenSources, TokenText},
+    errors::problem,
     standing::{self, OnMissingCrl},
 };
 use pki::{
@@ -34,7 +35,7 @@ use crate::{
 #[command(
     name = "api-client",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one"
+    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -261,24 +262,39 @@ pub enum Exit {
     RequestsFailed,
     /// The authority said no, or there is an identity already.
     Refused,
+    /// Stopped by Ctrl-C, with a summary of what was sent so far; the code is a shell's for that.
+    Interrupted,
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        // 2 is clap's, for bad usage.
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::RequestsFailed => 3,
+            Self::Refused => 4,
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        // 2 is clap's, for bad usage.
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failure => 1,
-            Exit::RequestsFailed => 3,
-            Exit::Refused => 4,
-        })
+        Self::from(exit.code())
     }
 }
 
 impl Arguments {
+    /// For whom the output is.
+    #[must_use]
+    pub fn print(&self) -> Print {
+        if self.json { Print::Json } else { Print::Text }
+    }
+
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let print = if self.json { Print::Json } else { Print::Text };
+        let print = self.print();
         match self.command {
             Command::Enroll(arguments) => enroll::run(&arguments, print).await,
             Command::Request(arguments) => request::run(&arguments, print).await,
@@ -286,7 +302,7 @@ impl Arguments {
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "api-client", &mut script);
-                std::io::stdout().lock().write_all(&script)?;
+                io::stdout().lock().write_all(&script)?;
                 Ok(Exit::Done)
             }
         }
@@ -295,24 +311,30 @@ impl Arguments {
 
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Print {
+pub enum Print {
+    /// People.
     Text,
+    /// Programs.
     Json,
 }
 
 /// Writes a line to standard output.
 pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
 }
 
 /// Writes what else there is to know for people to standard error.
 pub(crate) fn note(what: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "note: {what}")?)
+    Ok(writeln!(io::stderr().lock(), "note: {what}")?)
 }
 
-/// Writes an error for people to standard error.
-pub(crate) fn complain(why: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "error: {why}")?)
+/// Says on standard error why the program ends with this code: for programs, as a problem document.
+pub fn complain(print: Print, kind: &str, exit: Exit, why: &str) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    match print {
+        Print::Text => writeln!(stderr, "error: {why}"),
+        Print::Json => writeln!(stderr, "{}", problem(kind, why, exit.code())),
+    }
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {

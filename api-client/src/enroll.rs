@@ -21,17 +21,18 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
     if let Some(enrolled) = existing.filter(|_| !arguments.force) {
         files.tidy(&enrolled)?;
         let info = enrolled.identity.info();
-        return refused(format_args!(
+        let why = format!(
             "{} already holds {} (serial {}, until {}); --force replaces it",
             files.chain().display(),
             info.display_name(),
             info.id.serial,
             info.validity.not_after
-        ));
+        );
+        return refused(print, &why);
     }
     let token = arguments.token_sources().find()?;
     let enrolled = match enroll(&files, &token, profile, &proposal, &Clock::system()).await {
-        Err(error @ EnrollError::Denied(_)) => return refused(error),
+        Err(error @ EnrollError::Denied(_)) => return refused(print, &error.to_string()),
         result => result?,
     };
     let info = enrolled.identity.info();
@@ -61,7 +62,7 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
     Ok(Exit::Done)
 }
 
-fn refused(why: impl std::fmt::Display) -> anyhow::Result<Exit> {
-    complain(why)?;
+fn refused(print: Print, why: &str) -> anyhow::Result<Exit> {
+    complain(print, "/problems/refused", Exit::Refused, why)?;
     Ok(Exit::Refused)
 }

@@ -2,11 +2,12 @@
 
 use std::{
     fs::File,
-    io::{PipeReader, PipeWriter, Read as _, pipe},
-    process::{Child, Stdio},
+    io::{PipeReader, PipeWriter, Read as _, Write as _, pipe},
+    net::TcpStream,
+    process::{Child, Command, Stdio},
 };
 
-use e2e::{Fleet, Output, run, wait_until};
+use e2e::{Fleet, Output, Process, binary, run, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -44,6 +45,56 @@ fn unread() -> (PipeReader, PipeWriter) {
     while rustix::io::write(&filling, &[b'x'; 4096]).is_ok() {}
     rustix::fs::fcntl_setfl(&filling, flags).expect("they can be set");
     (reader, writer)
+}
+
+/// A stopped terminal, a stuck pipe: neither strangers, whose every failure is logged, nor signals find anybody who waits for it.
+#[test]
+fn a_log_that_nobody_reads_holds_nothing_up() {
+    let mut fleet = Fleet::new();
+    fleet.ca().stop();
+    let address = fleet.address();
+    let start = |program: &str, arguments: &str| {
+        let (nobody, log) = unread();
+        let mut command = Command::new("sh");
+        command.current_dir(fleet.directory()).env_remove("CA_TOKEN").env_remove("CA_DIR");
+        command.arg("-c").arg(format!("exec {} {arguments}", binary(program).display()));
+        (Process::launch(command, &fleet.directory().join("log"), |command| _ = command.stderr(log)), nobody)
+    };
+    let authority = format!("serve --listen {address}:8440 --http-listen {address}:8480 >&2");
+    let (mut authority, _nobody) = start("ca-daemon", &authority);
+    wait_until("the authority listens", || TcpStream::connect((address, 8440)).ok());
+    let service = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
+    let (mut service, mut late) = start("api-server", &service);
+    let listening: Value = serde_json::from_str(&service.line()).unwrap();
+    let https = listening["https"].as_str().unwrap();
+    fleet.wait_connected(1);
+    let client = fleet.enroll("client_1");
+    for _ in 0..200 {
+        for target in [https, &format!("{address}:8440")] {
+            TcpStream::connect(target).unwrap().write_all(b"no handshake at all").unwrap();
+        }
+    }
+    let url = format!("https://{https}/hello");
+    assert_eq!(client.request(3, &url).success().json()["answered"], 3);
+    let _ = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m"]).success();
+    assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+
+    // A terminal that closes ends neither.
+    for daemon in [&authority, &service] {
+        daemon.signal(Signal::HUP);
+    }
+    assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+    let _ = fleet.ca_daemon(&["healthcheck"]).success();
+    // Whoever reads late finds what there was room for.
+    let mut said = Vec::new();
+    wait_until("the service says what the signal did", || {
+        let mut some = [0; 65536];
+        let read = late.read(&mut some).unwrap();
+        said.extend_from_slice(&some[..read]);
+        String::from_utf8_lossy(&said).contains("SIGHUP changes nothing").then_some(())
+    });
+    assert!(String::from_utf8_lossy(&said).contains("handshake refused"), "a refused handshake is a line in the log");
+    assert!(service.stop().success() && authority.stop().success());
 }
 
 const STANDS: &str = "the revocation stands, recorded in CRL number ";

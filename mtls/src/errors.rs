@@ -1,10 +1,11 @@
 //! Reads what is inside of wrapped errors: the whole chain as one line, the TLS error beneath the HTTP ones, and why one of our own
 //! verifiers refused a certificate, which is written here as well.
 
-use std::{error::Error, fmt::Write as _, io, sync::Arc};
+use std::{error::Error, ffi::OsStr, fmt::Write as _, io, sync::Arc};
 
 use pki::excerpt::{self, Excerpt};
 use rustls::{CertificateError, OtherError};
+use serde_json::json;
 
 /// An error and everything beneath it as one line, of which no more is shown than of any text of a stranger.
 #[must_use]
@@ -20,6 +21,25 @@ pub fn error_chain(error: &dyn Error) -> String {
         next = source.source();
     }
     Excerpt(text, excerpt::TEXT).to_string()
+}
+
+/// Why a program did not do what it was asked for, for other programs: a problem document (RFC 9457) without an HTTP status, in one line.
+#[must_use]
+pub fn problem(kind: &str, detail: &str, exit_code: u8) -> String {
+    json!({ "type": kind, "detail": detail, "exitCode": exit_code }).to_string()
+}
+
+/// Why a command line could not be read, as [`problem`] has it: `message` is for people, and begins with the reason.
+#[must_use]
+pub fn usage_problem(message: &str) -> String {
+    let reason = message.split("\n\n").next().unwrap_or(message);
+    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
+    problem("/problems/usage", &reason.split_whitespace().collect::<Vec<_>>().join(" "), 2)
+}
+
+/// Whether a command line that could not be read asks for JSON.
+pub fn wants_json(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> bool {
+    arguments.into_iter().take_while(|argument| argument.as_ref() != "--").any(|argument| argument.as_ref() == "--json")
 }
 
 /// In the form in which a TLS verifier says no; [`refusal`] reads it.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{Context, list::Listed, output, revoke::NAMED, waiting::GRACE};
 use crate::{
     authority::Authority,
-    control::{Answer, Connection, Question},
+    control::{Answer, Connection, OTHER_RELEASE, Question},
     settings::Issuer,
     store::{CertificateRecord, RelyingParty},
 };
@@ -100,7 +100,7 @@ async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Opti
         match answer.map_err(|_| anyhow::anyhow!("the daemon does not answer"))?? {
             Some(Answer::Present { party, answer }) => present.push((party, answer)),
             Some(Answer::Missing(silent)) => return Ok(Some(RollCall { present, silent })),
-            Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+            Some(_) => anyhow::bail!(OTHER_RELEASE),
             None => anyhow::bail!("the daemon ended before it answered; try again"),
         }
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use comfy_table::{Table, presets};
-use mtls::errors::error_chain;
+use mtls::errors::{error_chain, problem};
 use serde::Serialize;
 
 use super::spool::{Printed, Spool};
@@ -45,13 +45,12 @@ impl Output {
         self.raw(printed.as_bytes())
     }
 
-    /// Prints one line, JSON without line breaks included.
-    pub(super) fn line<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-        let printed = match self.0 {
+    /// The same as one line, not printed yet: of JSON, without line breaks.
+    pub(super) fn as_line<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+        Ok(match self.0 {
             Format::Json => serde_json::to_string(value)?,
             Format::Text => text(value),
-        };
-        self.raw(format!("{printed}\n").as_bytes())
+        })
     }
 
     /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
@@ -171,22 +170,11 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
-/// Why a command failed, for programs: a problem document (RFC 9457) without an HTTP status.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Complaint {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    detail: String,
-    exit_code: u8,
-}
-
 /// Says in the last line on standard error what went wrong.
 pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
     let message = error_chain(error.as_ref());
     if json {
-        let complaint = Complaint { kind, detail: message, exit_code };
-        remark(&serde_json::to_string(&complaint).expect("text and numbers serialize"));
+        remark(&problem(kind, &message, exit_code));
     } else {
         remark(&format!("error: {message}"));
     }

@@ -12,7 +12,7 @@ use super::{
     output::{self, table},
 };
 use crate::{
-    control::{Answer, Connection, Question},
+    control::{Answer, Connection, OTHER_RELEASE, Question},
     feed::{self, Forgotten},
     store::RelyingParty,
 };
@@ -65,7 +65,7 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
     let store = authority.store();
     let parties = match ask(context, &Question::RelyingParties).await? {
         Some(Answer::RelyingParties(parties)) => parties,
-        Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+        Some(_) => anyhow::bail!(OTHER_RELEASE),
         None => {
             output::remark("no ca-daemon serves this authority; this is what the last one wrote down");
             let parties = store.relying_parties().await?.into_iter();
@@ -87,7 +87,7 @@ async fn run_forget(context: &Context, name: String, instance: Option<String>) -
     let forgotten = match ask(context, &question).await? {
         Some(Answer::Forgotten(forgotten)) => forgotten,
         Some(Answer::Failed(reason)) => anyhow::bail!("{reason}"),
-        Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+        Some(_) => anyhow::bail!(OTHER_RELEASE),
         None => feed::forget_without_daemon(authority.store(), &name, instance.as_deref()).await?,
     };
     let meant = instance.map_or_else(|| name.clone(), |instance| format!("{name}, instance {instance}"));
