@@ -8,10 +8,10 @@ use mtls::{
 };
 use serde_json::json;
 
-use crate::cli::{EnrollArguments, Exit, Print, complain, say};
+use crate::cli::{EnrollArguments, Exit, Print, Refused, say};
 
 pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Result<Exit> {
-    let (profile, proposal) = (arguments.profile(), arguments.proposal().unwrap_or_else(|error| error.exit()));
+    let (profile, proposal) = (arguments.profile(), arguments.proposal()?);
     let files = IdentityFiles::new(&arguments.dir, profile);
     let existing = match files.load() {
         Err(IdentityError::Mismatch(_)) if files.is_interrupted() => None,
@@ -28,11 +28,11 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
             info.id.serial,
             info.validity.not_after
         );
-        return refused(print, &why);
+        return Err(Refused(why).into());
     }
     let token = arguments.token_sources().find()?;
     let enrolled = match enroll(&files, &token, profile, &proposal, &Clock::system()).await {
-        Err(error @ EnrollError::Denied(_)) => return refused(print, &error.to_string()),
+        Err(error @ EnrollError::Denied(_)) => return Err(Refused(error.to_string()).into()),
         result => result?,
     };
     let info = enrolled.identity.info();
@@ -60,9 +60,4 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
         }
     }
     Ok(Exit::Done)
-}
-
-fn refused(print: Print, why: &str) -> anyhow::Result<Exit> {
-    complain(print, "/problems/refused", Exit::Refused, why)?;
-    Ok(Exit::Refused)
 }

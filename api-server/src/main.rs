@@ -6,7 +6,7 @@ use std::{
 };
 
 use api_server::{
-    config::{Arguments, Command},
+    config::{Arguments, Command, completions},
     server::Server,
 };
 use clap::Parser as _;
@@ -15,7 +15,7 @@ use mtls::{
     limits,
     log::{self, Log},
     notify::{State, notify},
-    probe,
+    probe, random,
     signals::Signals,
 };
 use tokio::runtime::Runtime;
@@ -34,6 +34,10 @@ fn main() -> ExitCode {
         Err(error) if json => return misused(&usage_problem(&error.to_string())),
         Err(error) => return misused(&format!("error: {error}")),
     };
+    if let Some(Command::Completions { shell }) = arguments.command {
+        let written = io::stdout().write_all(completions(shell).as_bytes());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let result = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         let result = runtime.block_on(run(arguments));
         // A lookup of the authority's name that is under way cannot be taken back, and nobody waits for it any more: it would keep a
@@ -67,6 +71,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let shutdown = signals.asked_to_end();
     tokio::pin!(shutdown);
     limits::raise_file_limit();
+    random::warm_up();
     let server = tokio::select! {
         server = Server::start(arguments.into_config()) => server?,
         () = &mut shutdown => return Ok(()),

@@ -143,7 +143,8 @@ pub fn read_secret_octets_if(
         let mode = metadata.mode() & 0o7777;
         let place = Place::of(path, &file);
         let groups = getgroups().unwrap_or_default();
-        let is_own_group = getegid().as_raw() == metadata.gid() || groups.iter().any(|id| id.as_raw() == metadata.gid());
+        let is_own_group =
+            getegid().as_raw() == metadata.gid() || groups.iter().any(|id| id.as_raw() == metadata.gid());
         let is_own = geteuid().as_raw() == metadata.uid();
         match judge(mode, Reader { is_own, is_own_group }, place) {
             Privacy::Private => {}
@@ -285,9 +286,12 @@ fn sweep(directory: &Path, name: Option<&str>) {
 
 /// `.NAME.` and sixteen hexadecimal digits, as [`Temporary::beside`] makes them.
 fn is_temporary(file: &str, name: Option<&str>) -> bool {
-    let parts = file.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
+    let parts =
+        file.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
     parts.is_some_and(|(of, unique)| {
-        name.is_none_or(|name| name == of) && unique.len() == 16 && unique.bytes().all(|digit| digit.is_ascii_hexdigit())
+        name.is_none_or(|name| name == of)
+            && unique.len() == 16
+            && unique.bytes().all(|digit| digit.is_ascii_hexdigit())
     })
 }
 

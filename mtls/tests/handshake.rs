@@ -19,7 +19,7 @@ async fn assert_refused(service: &Service, log: &Log, client: &Client, expected:
     let lines = log.lines(&["handshake refused", name, why]);
     assert_eq!(lines.len(), 1, "{name} in {:?}", log.lines(&[]));
     assert!(lines[0].contains("from=127.0.0.1:"), "{lines:?}");
-    assert_eq!(service.accepted("Full"), 0, "{name}");
+    assert_eq!(service.accepted("full"), 0, "{name}");
 }
 
 struct Expected<'a> {
@@ -118,7 +118,7 @@ async fn a_client_is_no_authority_and_an_authority_is_no_client() {
     let chain = vec![authority.root.certificate().clone()];
     let root = Client::presenting(&authority, chain, &authority.root_key, &service.clock);
     root.refused(service.address).await.alert();
-    assert_eq!(service.accepted("Full"), 0);
+    assert_eq!(service.accepted("full"), 0);
 }
 
 #[tokio::test]
@@ -183,7 +183,7 @@ async fn a_valid_client_is_served_over_both_versions_of_http() {
         drop(connection);
         eventually("the connection ends", || service.live().open_connections() == 0).await;
     }
-    assert_eq!(service.accepted("Full"), 2);
+    assert_eq!(service.accepted("full"), 2);
 }
 
 /// Bringing the root along is common, and does not have to harm.

@@ -21,7 +21,7 @@ async fn who_comes_back_is_judged_anew() {
     let come_with = |key: &KeyPair| Client::presenting(&authority, issued.chain.clone(), key, &of_clients);
     for times in 1..=2 {
         assert_eq!(come_with(&issued.key).get(service.address).await.status, 200);
-        assert_eq!(service.accepted("Full"), times);
+        assert_eq!(service.accepted("full"), times);
     }
 
     let thief = come_with(&KeyPair::generate().unwrap());

@@ -240,7 +240,9 @@ fn completions(context: &Context, shell: CompletedShell) -> anyhow::Result<()> {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "ca-daemon", &mut script);
-    context.output.raw(&script)
+    // clap_complete spells the hyphen in two ways in a script for bash, which would complete the first word only.
+    let script = String::from_utf8_lossy(&script).replace("ca__subcmd__daemon", "ca__daemon");
+    context.output.raw(script.as_bytes())
 }
 
 /// A daemon's log ends with what is returned; that of a command is part of what it says on standard error.

@@ -139,7 +139,7 @@ fn text(listed: &[Listed], now: Timestamp) -> String {
             }
         }
     }
-    table(["NAME", "INSTANCE", "SERIAL", "ADDRESS", "CRL", "LAG", "CONNECTED", "OPEN CONNECTIONS"], rows)
+    table(["NAME", "INSTANCE", "ADDRESS", "CRL", "LAG", "CONNECTED", "OPEN"], rows)
 }
 
 impl Listed {
@@ -151,7 +151,7 @@ impl Listed {
 }
 
 /// A line for all instances of a name.
-fn summary(listed: &[Listed]) -> [String; 8] {
+fn summary(listed: &[Listed]) -> [String; 7] {
     let all = listed.len();
     let name = listed.first().map_or("", |listed| listed.party.name.as_str());
     let connected: Vec<_> = listed.iter().filter_map(|listed| listed.party.connected_since).collect();
@@ -162,7 +162,6 @@ fn summary(listed: &[Listed]) -> [String; 8] {
         name.to_owned(),
         format!("({all} instances)"),
         "-".to_owned(),
-        "-".to_owned(),
         crl.map_or_else(|| "-".to_owned(), |number| number.to_string()),
         listed.iter().map(|listed| listed.lag).max().unwrap_or(0).to_string(),
         if connected.len() == all { since } else { format!("{} of {all}", connected.len()) },
@@ -171,7 +170,7 @@ fn summary(listed: &[Listed]) -> [String; 8] {
 }
 
 /// A line for one instance.
-fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [String; 8] {
+fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [String; 7] {
     let connected = match (party.connected_since, party.admits_until) {
         (Some(since), _) => format!("since {since}"),
         (None, until) => {
@@ -184,7 +183,6 @@ fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [Strin
     [
         name.to_owned(),
         party.instance.short(),
-        party.serial.to_string(),
         party.address.clone(),
         party.crl_number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
         party.claims.map_or_else(|| lag.to_string(), |number| format!("claims {number}")),

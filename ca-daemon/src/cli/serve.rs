@@ -8,6 +8,7 @@ use clap::Args;
 use mtls::{
     limits, log,
     notify::{State, notify},
+    random,
     signals::Signals,
 };
 use serde::Serialize;
@@ -39,6 +40,7 @@ struct Started {
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     limits::raise_file_limit();
+    random::warm_up();
     // Before anything can be waited for, so that an early signal is not lost.
     let mut signals = Signals::catch()?;
     let listen = Listen { https: arguments.listen, http: arguments.http_listen, operations: arguments.ops_listen };
