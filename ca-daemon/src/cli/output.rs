@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_table_has_room_on_a_terminal() {
-        let hosts = "localhost 127.0.0.1 ::1 service0.fleet.example 10.98.76.0/24";
+        let hosts = "localhost 127.0.0.1 ::1 api.example 10.98.76.0/24";
         let row = ["0123456789ab", "server", "service0", hosts, "1 of 1", "2026-11-28 09:00:00Z", "usable"];
         let header = ["ID", "PROFILE", "NAMES", "HOSTS", "USED", "EXPIRES", "STATUS"];
         let wide = table(header, [row.map(str::to_owned)]);
