@@ -60,7 +60,8 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
         command.arg("-c").arg(format!("exec {} {arguments}", binary(program).display()));
         (Process::launch(command, &fleet.directory().join("log"), |command| _ = command.stderr(log)), nobody)
     };
-    let authority = format!("serve --listen {address}:8440 --http-listen {address}:8480 >&2");
+    let authority =
+        format!("serve --listen {address}:8440 --http-listen {address}:8480 --ops-listen {address}:8481 >&2");
     let (mut authority, _nobody) = start("ca-daemon", &authority);
     wait_until("the authority listens", || TcpStream::connect((address, 8440)).ok());
     let service = format!("--json --host {address} --listen {address}:0 --ops-listen {address}:0");
