@@ -202,14 +202,15 @@ enum Privacy {
 }
 
 fn judge(mode: u32, reader: Reader, place: Place) -> Privacy {
-    let is_written_by_others = mode & 0o022 != 0;
+    let is_open = |bits| mode & bits != 0;
+    let is_written_by_others = is_open(0o022);
     match place {
-        Place::Credentials if mode & 0o007 == 0 => Privacy::Private,
-        _ if mode & 0o077 == 0 => Privacy::Private,
+        Place::Credentials if !is_open(0o007) => Privacy::Private,
+        _ if !is_open(0o077) => Privacy::Private,
         Place::ReadOnly => Privacy::AsMounted,
         Place::Mounted if !is_written_by_others => Privacy::AsMounted,
         // As Kubernetes does with `fsGroup`.
-        _ if !reader.is_own && reader.is_own_group && mode & 0o007 == 0 && !is_written_by_others => Privacy::AsMounted,
+        _ if !reader.is_own && reader.is_own_group && !is_open(0o007) && !is_written_by_others => Privacy::AsMounted,
         _ => Privacy::Exposed,
     }
 }

@@ -242,12 +242,11 @@ mod tests {
         // Every line is either there, in its place, or counted there.
         while expected + missing < 8 * 1024 {
             let line = lines.next().unwrap();
-            match line.strip_prefix("WARN ") {
-                Some(notice) => missing += notice.split(' ').next().unwrap().parse::<usize>().unwrap(),
-                None => {
-                    assert!(line.ends_with(&format!("x {}", expected + missing)), "{line}");
-                    expected += 1;
-                }
+            if let Some(notice) = line.strip_prefix("WARN ") {
+                missing += notice.split(' ').next().unwrap().parse::<usize>().unwrap();
+            } else {
+                assert!(line.ends_with(&format!("x {}", expected + missing)), "{line}");
+                expected += 1;
             }
         }
         assert!(missing > 0, "some must have been dropped");
@@ -260,8 +259,8 @@ mod tests {
         let (mut theirs, ours) = io::pipe().unwrap();
         let writer = Writer::start(ours);
         writer.add(b"one\n");
-        writer.add(&[b'x'; 2 * LONGEST]);
-        writer.drain(Duration::from_secs(60));
+        writer.add(&vec![b'x'; 2 * LONGEST]);
+        writer.drain(Duration::from_mins(1));
         let mut read = vec![0; 4 + LONGEST + 11];
         theirs.read_exact(&mut read).unwrap();
         assert!(read.starts_with(b"one\nx") && read.ends_with(b"x ... (cut)\n"));
@@ -284,7 +283,7 @@ mod tests {
     fn what_cannot_be_written_is_given_up() {
         let writer = Writer::start(Full);
         writer.add(b"one\n");
-        writer.drain(Duration::from_secs(60));
+        writer.drain(Duration::from_mins(1));
         assert!(writer.0.lock().lines.is_empty());
     }
 }

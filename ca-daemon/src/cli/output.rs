@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::spool::{Printed, Spool};
 
 /// So many columns a terminal has at least.
-const WIDTH: usize = 80;
+const WIDTH: u16 = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -177,9 +177,9 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    if table.lines().any(|line| line.trim_end().chars().count() > WIDTH) {
+    if table.lines().any(|line| line.trim_end().chars().count() > usize::from(WIDTH)) {
         // The padding of the last column is not printed.
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH as u16 + 2);
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH + 2);
     }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
@@ -268,7 +268,7 @@ mod tests {
         let row = ["0123456789ab", "server", "service0", hosts, "1 of 1", "2026-11-28 09:00:00Z", "usable"];
         let header = ["ID", "PROFILE", "NAMES", "HOSTS", "USED", "EXPIRES", "STATUS"];
         let wide = table(header, [row.map(str::to_owned)]);
-        assert!(wide.lines().all(|line| line.chars().count() <= WIDTH), "{wide}");
+        assert!(wide.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{wide}");
         assert!(
             row.iter().flat_map(|cell| cell.split(' ')).all(|word| wide.contains(word)),
             "words stay whole:\n{wide}"
