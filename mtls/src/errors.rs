@@ -29,6 +29,10 @@ pub fn error_chain(error: &(dyn Error + 'static)) -> String {
 
 /// What one error says, without what is beneath it; one of the TLS library in words, however it is wrapped.
 fn said(error: &(dyn Error + 'static)) -> String {
+    if error.is::<h2::Error>() {
+        // Of what the connection said, it keeps the text alone.
+        return words(&error.to_string());
+    }
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let tls = error.downcast_ref().or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()));
     tls.map_or_else(|| error.to_string(), tls_error)
@@ -56,6 +60,7 @@ pub fn certificate_error(why: &CertificateError) -> String {
     match why {
         CertificateError::Other(OtherError(why)) => why.to_string(),
         CertificateError::UnknownIssuer => "it was issued by an authority that is not trusted here".to_owned(),
+        CertificateError::Expired => "it has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => format!("it has expired at {}", time(not_after)),
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("it is not valid before {}; is this machine's clock right?", time(not_before))
