@@ -12,7 +12,7 @@ use tracing::{debug, info};
 use crate::{
     bounded::BoundedStream,
     clock::Clock,
-    errors::tls_error,
+    errors::in_words,
     handshake::{Failed, Handshakes, Secured, linger, reason},
     limits,
     metrics::{Handshake, Metrics, Reason},
@@ -105,7 +105,7 @@ impl Acceptor {
         let (mut stream, (kind, presented)) =
             self.0.handshakes.shake(stream, place, deadline, |stream, seen| self.presented(stream, seen)).await?;
         let presented = presented.map_err(|error| {
-            let (reason, why) = (reason(&error), tls_error(&error));
+            let (reason, why) = (reason(&error), in_words(&error));
             Failed { reason, why, client: None }
         })?;
         let peer = Peer::new(Arc::clone(&presented), from);

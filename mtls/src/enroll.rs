@@ -31,7 +31,7 @@ use crate::{
     client::{self, NotTheAuthority},
     clock::Clock,
     contact::{self, Contact},
-    errors::{error_chain, find, refusal, tls_error},
+    errors::{error_chain, find, in_words, refusal},
     files::{self, Access, FileError},
     identity::{Identity, IdentityError, load_key},
     standing::{self, FirstContactError, Kept, ServerRefusal},
@@ -452,9 +452,9 @@ async fn send(
         Contact::open(&connector, request.uri()).await.map_err(|error| match find::<rustls::Error>(&error) {
             Some(tls @ rustls::Error::InvalidCertificate(_)) => match not_the_authority(tls) {
                 Some(source) => EnrollError::OtherAuthority { url: url.clone(), source },
-                None => EnrollError::NotTrusted { url: url.clone(), cause: tls_error(tls) },
+                None => EnrollError::NotTrusted { url: url.clone(), cause: in_words(tls) },
             },
-            Some(tls) => unreachable(tls_error(tls)),
+            Some(tls) => unreachable(in_words(tls)),
             None => unreachable(error_chain(&error)),
         })?;
     // The secret is the last thing that is sent, and over the connection that was judged.

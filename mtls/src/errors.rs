@@ -35,12 +35,12 @@ fn said(error: &(dyn Error + 'static)) -> String {
     }
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     let tls = error.downcast_ref().or_else(|| wrapped.and_then(|wrapped| wrapped.downcast_ref()));
-    tls.map_or_else(|| error.to_string(), tls_error)
+    tls.map_or_else(|| error.to_string(), in_words)
 }
 
 /// A TLS error in words: the library's own text has parts in the form for debugging.
 #[must_use]
-pub fn tls_error(error: &rustls::Error) -> String {
+pub fn in_words(error: &rustls::Error) -> String {
     match error {
         rustls::Error::InvalidCertificate(why) => {
             format!("the certificate cannot be trusted: {}", certificate_error(why))

@@ -39,7 +39,7 @@ use tower::Layer as _;
 use crate::{
     bounded::BoundedStream,
     candidates::Excess,
-    errors::{find, is_refusal, tls_error},
+    errors::{find, in_words, is_refusal},
     flights::Flights,
     limits,
     metrics::Reason,
@@ -166,7 +166,7 @@ impl Failed {
             (None, None) => Reason::Disconnected,
             (None, Some(error)) => reason(error),
         };
-        let words = || tls.map_or_else(|| error.to_string(), tls_error);
+        let words = || tls.map_or_else(|| error.to_string(), in_words);
         let why = seen.refusal.map(|refusal| refusal.to_string()).or(seen.why).unwrap_or_else(words);
         // An error may repeat all that is in a certificate.
         let why = Excerpt(why, excerpt::TEXT).to_string();

@@ -74,6 +74,8 @@ impl EncodeLabelValue for Reason {
             Self::NoFreshCrl => "no_fresh_crl",
             Self::Barred => "barred",
             Self::ProxyHeader => "proxy_header",
+            Self::Excess => "excess",
+            Self::Displaced => "displaced",
             Self::Timeout => "timeout",
             Self::Disconnected => "disconnected",
             Self::Protocol => "protocol",

@@ -18,7 +18,7 @@ use webpki::{
 use crate::{
     aside::aside,
     candidates::{Anchors, Excess},
-    errors::{is_refusal, refused, tls_error},
+    errors::{in_words, is_refusal, refused},
     peer::Presented,
     seen::note,
 };
@@ -171,7 +171,7 @@ pub(crate) fn told(error: Error, end_entity: &CertificateDer<'_>) -> Error {
     // What is larger than any of ours is not read.
     let client = (!is_excess).then(|| aside(|| CertificateInfo::from_der(end_entity).ok())).flatten();
     let is_misuse = is_refusal::<Misuse>(&error);
-    note(|seen| (seen.client, seen.why) = (client.map(Arc::new), Some(tls_error(&error))));
+    note(|seen| (seen.client, seen.why) = (client.map(Arc::new), Some(in_words(&error))));
     if is_misuse { CertificateError::InvalidPurpose.into() } else { error }
 }
 
