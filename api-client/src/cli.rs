@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
 use std::{
-    io::{self, ErrorKind, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -349,7 +349,7 @@ pub(crate) struct Refused(pub(crate) String);
 /// output has seen enough (`api-client request -n 1000 | head`).
 #[must_use]
 pub fn explain(error: &anyhow::Error, print: Print) -> (Exit, Option<String>) {
-    let is_closed = error.downcast_ref().map(io::Error::kind) == Some(ErrorKind::BrokenPipe);
+    let is_closed = error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe);
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
         let text = usage.to_string();
         return (Exit::Usage, Some(if print.is_json() { usage_problem(&text) } else { text.trim_end().to_owned() }));
