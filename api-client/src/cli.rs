@@ -1,7 +1,7 @@
 //! The command line: what can be asked for, and which exit code says what came of it.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use http::Uri;
 use mtls::{
     enroll::{TokenSources, TokenText},
+    errors::{error_chain, problem, usage_problem},
     standing::{self, OnMissingCrl},
 };
 use pki::{
@@ -34,7 +35,7 @@ use crate::{
 #[command(
     name = "api-client",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one"
+    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: warn)"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -257,28 +258,45 @@ pub enum Exit {
     Done,
     /// Something broke.
     Failure,
+    /// The command line makes no sense.
+    Usage,
     /// At least one request failed.
     RequestsFailed,
     /// The authority said no, or there is an identity already.
     Refused,
+    /// Stopped by Ctrl-C, with a summary of what was sent so far; the code is a shell's for that.
+    Interrupted,
+}
+
+impl Exit {
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::RequestsFailed => 3,
+            Self::Refused => 4,
+            Self::Interrupted => 130,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        // 2 is clap's, for bad usage.
-        Self::from(match exit {
-            Exit::Done => 0,
-            Exit::Failure => 1,
-            Exit::RequestsFailed => 3,
-            Exit::Refused => 4,
-        })
+        Self::from(exit.code())
     }
 }
 
 impl Arguments {
+    /// For whom the output is.
+    #[must_use]
+    pub fn print(&self) -> Print {
+        if self.json { Print::Json } else { Print::Text }
+    }
+
     /// Does what was asked for.
     pub async fn run(self) -> anyhow::Result<Exit> {
-        let print = if self.json { Print::Json } else { Print::Text };
+        let print = self.print();
         match self.command {
             Command::Enroll(arguments) => enroll::run(&arguments, print).await,
             Command::Request(arguments) => request::run(&arguments, print).await,
@@ -286,7 +304,9 @@ impl Arguments {
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut Self::command(), "api-client", &mut script);
-                std::io::stdout().lock().write_all(&script)?;
+                // clap_complete spells the hyphen in two ways in a script for bash, which would complete the first word only.
+                let script = String::from_utf8_lossy(&script).replace("api__subcmd__client", "api__client");
+                io::stdout().lock().write_all(script.as_bytes())?;
                 Ok(Exit::Done)
             }
         }
@@ -295,24 +315,56 @@ impl Arguments {
 
 /// For whom the output is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Print {
+pub enum Print {
+    /// People.
     Text,
+    /// Programs.
     Json,
+}
+
+impl Print {
+    /// Whether programs read it.
+    #[must_use]
+    pub fn is_json(self) -> bool {
+        self == Self::Json
+    }
 }
 
 /// Writes a line to standard output.
 pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stdout().lock(), "{line}")?)
+    Ok(writeln!(io::stdout().lock(), "{line}")?)
 }
 
 /// Writes what else there is to know for people to standard error.
 pub(crate) fn note(what: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "note: {what}")?)
+    Ok(writeln!(io::stderr().lock(), "note: {what}")?)
 }
 
-/// Writes an error for people to standard error.
-pub(crate) fn complain(why: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(std::io::stderr().lock(), "error: {why}")?)
+/// The authority said no, or there is an identity already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Refused(pub(crate) String);
+
+/// How a program ends that did not do what it was asked for, and what is to be said on standard error: nothing, where whoever reads the
+/// output has seen enough (`api-client request -n 1000 | head`).
+#[must_use]
+pub fn explain(error: &anyhow::Error, print: Print) -> (Exit, Option<String>) {
+    let is_closed = error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe);
+    if let Some(usage) = error.downcast_ref::<clap::Error>() {
+        let text = usage.to_string();
+        return (Exit::Usage, Some(if print.is_json() { usage_problem(&text) } else { text.trim_end().to_owned() }));
+    }
+    let (exit, kind) = match error.downcast_ref::<Refused>() {
+        _ if is_closed => return (Exit::Done, None),
+        Some(_) => (Exit::Refused, "/problems/refused"),
+        None => (Exit::Failure, "/problems/failed"),
+    };
+    let why = error_chain(error.as_ref());
+    let said = match print {
+        Print::Text => format!("error: {why}"),
+        Print::Json => problem(kind, &why, exit.code()),
+    };
+    (exit, Some(said))
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {

@@ -8,10 +8,10 @@ use mtls::{
 };
 use serde_json::json;
 
-use crate::cli::{EnrollArguments, Exit, Print, complain, say};
+use crate::cli::{EnrollArguments, Exit, Print, Refused, say};
 
 pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Result<Exit> {
-    let (profile, proposal) = (arguments.profile(), arguments.proposal().unwrap_or_else(|error| error.exit()));
+    let (profile, proposal) = (arguments.profile(), arguments.proposal()?);
     let files = IdentityFiles::new(&arguments.dir, profile);
     let existing = match files.load() {
         Err(IdentityError::Mismatch(_)) if files.is_interrupted() => None,
@@ -21,17 +21,18 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
     if let Some(enrolled) = existing.filter(|_| !arguments.force) {
         files.tidy(&enrolled)?;
         let info = enrolled.identity.info();
-        return refused(format_args!(
+        let why = format!(
             "{} already holds {} (serial {}, until {}); --force replaces it",
             files.chain().display(),
             info.display_name(),
             info.id.serial,
             info.validity.not_after
-        ));
+        );
+        return Err(Refused(why).into());
     }
     let token = arguments.token_sources().find()?;
     let enrolled = match enroll(&files, &token, profile, &proposal, &Clock::system()).await {
-        Err(error @ EnrollError::Denied(_)) => return refused(error),
+        Err(error @ EnrollError::Denied(_)) => return Err(Refused(error.to_string()).into()),
         result => result?,
     };
     let info = enrolled.identity.info();
@@ -59,9 +60,4 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
         }
     }
     Ok(Exit::Done)
-}
-
-fn refused(why: impl std::fmt::Display) -> anyhow::Result<Exit> {
-    complain(why)?;
-    Ok(Exit::Refused)
 }

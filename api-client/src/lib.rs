@@ -15,3 +15,4 @@ mod repeat;
 mod request;
 mod schedule;
 mod status;
+mod stop;

@@ -20,7 +20,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use mtls::{
-    errors::{error_chain, find},
+    errors::{certificate_error, error_chain, find},
     standing::{ServerRefusal, ServerStanding},
 };
 use pki::wire::Problem;
@@ -37,6 +37,7 @@ use crate::{
     outcome::{Answer, Failure, FailureKind, Summary},
     repeat::{self, Fate, Repeats},
     schedule::{Amount, Budget, Pace},
+    stop::Stop,
 };
 
 /// The largest answer that is read.
@@ -95,18 +96,18 @@ impl Connections {
     }
 
     /// Sends for so long, and forgets what came of it: caches are filled then, and connections open.
-    pub(crate) async fn warm_up(&self, period: Duration) {
+    pub(crate) async fn warm_up(&self, period: Duration, stop: &Stop) {
         if !period.is_zero() {
-            self.drive(Amount::Time(period), &Watcher::Count(Arc::default())).await;
+            self.drive(Amount::Time(period), &Watcher::Count(Arc::default()), stop).await;
         }
     }
 
-    /// Sends everything.
-    pub(crate) async fn send(&self, watcher: Watcher) -> Summary {
-        self.drive(self.load.amount, &watcher).await
+    /// Sends everything, or what can be sent until it is stopped. What is under way then counts for nothing.
+    pub(crate) async fn send(&self, watcher: Watcher, stop: &Stop) -> Summary {
+        self.drive(self.load.amount, &watcher, stop).await
     }
 
-    async fn drive(&self, amount: Amount, watcher: &Watcher) -> Summary {
+    async fn drive(&self, amount: Amount, watcher: &Watcher, stop: &Stop) -> Summary {
         let mut workers = JoinSet::new();
         let began = Instant::now();
         let total = self.load.connections * self.load.streams;
@@ -132,7 +133,19 @@ impl Connections {
                 workers.spawn_on(worker, self.lanes.handle(lane));
             }
         }
-        workers.join_all().await;
+        loop {
+            tokio::select! {
+                ended = workers.join_next() => match ended {
+                    None => break,
+                    Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Some(_) => {}
+                },
+                () = stop.asked(), if !workers.is_empty() => {
+                    workers.shutdown().await;
+                    break;
+                }
+            }
+        }
         let mut sum = Summary::new();
         for summary in &summaries {
             sum.merge(&summary.lock().unwrap_or_else(PoisonError::into_inner));
@@ -254,7 +267,7 @@ impl Connection {
             return match tls {
                 rustls::Error::AlertReceived(alert) => told(FailureKind::alert(*alert)),
                 rustls::Error::InvalidCertificate(why) => {
-                    Failure { kind: FailureKind::ServerNotTrusted, detail: format!("{why:?}") }
+                    Failure { kind: FailureKind::ServerNotTrusted, detail: certificate_error(why) }
                 }
                 _ => explained(FailureKind::Other),
             };

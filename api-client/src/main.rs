@@ -1,25 +1,46 @@
 //! The `api-client` program: arguments in, exit code out.
 
 use std::{
-    io::{self, ErrorKind, Write as _},
+    io::{self, Write as _},
     process::ExitCode,
 };
 
-use api_client::cli::{Arguments, Exit};
+use api_client::cli::{Arguments, explain};
 use clap::Parser as _;
-use mtls::errors::error_chain;
+use mtls::{
+    errors::{usage_problem, wants_json},
+    log::{self, Log},
+};
 
 // Requests have threads of their own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let exit = match Arguments::parse().run().await {
-        Ok(exit) => exit,
-        // Whoever read the output has seen enough (`api-client request -n 1000 | head`).
-        Err(error) if error.downcast_ref().map(io::Error::kind) == Some(ErrorKind::BrokenPipe) => Exit::Done,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "error: {}", error_chain(error.as_ref()));
-            Exit::Failure
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
+            return misused(&usage_problem(&error.to_string()));
         }
+        Err(error) => error.exit(),
     };
-    exit.into()
+    let print = arguments.print();
+    let log = match log::filter("API_LOG", "warn") {
+        Ok(filter) => Log::start(filter),
+        Err(error) if print.is_json() => return misused(&usage_problem(&error.to_string())),
+        Err(error) => return misused(&format!("error: {error}")),
+    };
+    match arguments.run().await {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            let (exit, said) = explain(&error, print);
+            if let Some(said) = said {
+                log.print(&said);
+            }
+            exit.into()
+        }
+    }
+}
+
+fn misused(why: &str) -> ExitCode {
+    let _ = writeln!(io::stderr(), "{why}");
+    ExitCode::from(2)
 }

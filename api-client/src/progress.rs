@@ -22,6 +22,7 @@ use crate::{
     load::{Connections, Watcher},
     outcome::{Answer, Failure, Summary},
     schedule::Amount,
+    stop::Stop,
 };
 
 /// From so many requests on, a person at a terminal sees a progress bar instead of every answer.
@@ -54,18 +55,19 @@ impl Display {
     }
 
     /// Sends everything, and shows it meanwhile.
-    pub(crate) async fn show(self, connections: &Connections, amount: Amount) -> anyhow::Result<Summary> {
+    pub(crate) async fn show(self, connections: &Connections, amount: Amount, stop: &Stop) -> anyhow::Result<Summary> {
         match self {
-            Self::Nothing => Ok(connections.send(Watcher::Count(Arc::default())).await),
+            Self::Nothing => Ok(connections.send(Watcher::Count(Arc::default()), stop).await),
             Self::Answers => {
                 let (sender, outcomes) = mpsc::channel(1024);
-                let (summary, shown) = tokio::join!(connections.send(Watcher::Each(sender)), show_answers(outcomes));
+                let (summary, shown) =
+                    tokio::join!(connections.send(Watcher::Each(sender), stop), show_answers(outcomes));
                 shown.map(|()| summary)
             }
             Self::Bar => {
                 let done = Arc::<AtomicU64>::default();
                 tokio::select! {
-                    summary = connections.send(Watcher::Count(Arc::clone(&done))) => Ok(summary),
+                    summary = connections.send(Watcher::Count(Arc::clone(&done)), stop) => Ok(summary),
                     never = show_bar(amount, &done) => never,
                 }
             }

@@ -8,6 +8,7 @@ use std::{
 use mtls::{
     enroll::{Enrolled, IdentityFiles},
     errors::error_chain,
+    random,
     standing::{self, OnMissingCrl, ServerStanding},
 };
 use pki::profile::Profile;
@@ -24,6 +25,7 @@ use crate::{
     outcome::{Short, Summary},
     progress::Display,
     repeat::Repeats,
+    stop::Stop,
 };
 
 /// From so many requests on, their latencies are drawn.
@@ -34,10 +36,13 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
     let Identities { configurations: identities, _keeping } = identities(arguments).await?;
     let display = Display::choose(print, load.amount, arguments.is_measurement());
     let connections = Connections::new(load.clone(), &identities)?;
-    connections.warm_up(arguments.warm_up).await;
+    // The first latency is that of a request.
+    random::warm_up();
+    let stop = Stop::at_interrupt()?;
+    connections.warm_up(arguments.warm_up, &stop).await;
     let handshakes_before = connections.handshakes();
     let (began, processor_before) = (Instant::now(), processor_time());
-    let summary = display.show(&connections, load.amount).await?;
+    let summary = display.show(&connections, load.amount, &stop).await?;
     let run = Run {
         elapsed: began.elapsed(),
         processor: processor_time().saturating_sub(processor_before),
@@ -46,6 +51,7 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
             connections.handshakes().1 - handshakes_before.1,
         ),
         repeats: connections.repeats().clone(),
+        is_interrupted: stop.is_asked(),
         load,
         summary,
     };
@@ -53,7 +59,11 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
         Print::Json => say(run.to_json())?,
         Print::Text => say(run.to_text())?,
     }
-    Ok(if run.summary.failed() == 0 { Exit::Done } else { Exit::RequestsFailed })
+    Ok(match run.summary.failed() {
+        _ if run.is_interrupted => Exit::Interrupted,
+        0 => Exit::Done,
+        _ => Exit::RequestsFailed,
+    })
 }
 
 /// The identities, each with whom it asks about services, and what asks while requests are sent.
@@ -132,6 +142,8 @@ struct Run {
     summary: Summary,
     /// Those of the warm-up included.
     repeats: Repeats,
+    /// Whether it was stopped before everything was sent.
+    is_interrupted: bool,
     elapsed: Duration,
     /// What this client itself used of the processor: where it is more than the service did, it is the client that was measured.
     processor: Duration,
@@ -158,6 +170,7 @@ impl Run {
         report["connections"] = self.load.connections.into();
         report["streams"] = self.load.streams.into();
         report["answeredPerSecond"] = self.per_second().into();
+        report["interrupted"] = self.is_interrupted.into();
         report["sentAgain"] = self.repeats.to_json();
         report["handshakes"] = json!({ "full": full, "resumed": resumed });
         report["clientCpuMicroseconds"] = u64::try_from(self.processor.as_micros()).unwrap_or(u64::MAX).into();
@@ -165,7 +178,8 @@ impl Run {
     }
 
     fn to_text(&self) -> String {
-        let mut text = self.summary.to_text(self.elapsed);
+        let mut text = if self.is_interrupted { "stopped before everything was sent\n" } else { "" }.to_owned();
+        text += &self.summary.to_text(self.elapsed);
         if let Some(repeats) = self.repeats.to_text() {
             let _ = write!(text, "\n{repeats}");
         }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mtls::{clock::Clock, enroll::IdentityFiles};
+use mtls::{clock::Clock, enroll::IdentityFiles, files::quoted};
 use pki::{certificate::Fingerprint, profile::Profile};
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
         anyhow::bail!(
             "{} does not exist; get one with: api-client enroll --name NAME --dir {}",
             files.chain().display(),
-            directory.display()
+            quoted(directory)
         );
     };
     let now = Clock::system().now();

@@ -4,7 +4,8 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
 use ipnet::IpNet;
 use mtls::{
     enroll::{IdentityFiles, TokenSources, TokenText},
@@ -95,6 +96,20 @@ pub enum Command {
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         ops_listen: SocketAddr,
     },
+    /// Print a completion script for a shell
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// The script that completes this program's command lines.
+#[must_use]
+pub fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "api-server", &mut script);
+    // clap_complete spells the hyphen in two ways in a script for bash, which would complete the first word only.
+    String::from_utf8_lossy(&script).replace("api__subcmd__server", "api__server")
 }
 
 /// What the service works with.

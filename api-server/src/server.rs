@@ -1,8 +1,10 @@
 //! Puts the service together, runs it, and ends it when asked to.
 
 use std::{
+    fs::File,
     io,
     net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -58,6 +60,8 @@ pub struct Server {
     drain_delay: Duration,
     clock: Clock,
     has_feed: bool,
+    /// Keeps a second process out of the directory where no feed does.
+    _lock: Option<File>,
 }
 
 /// Why the service cannot run.
@@ -75,6 +79,9 @@ pub enum ServerError {
     /// A directory cannot be made.
     #[error(transparent)]
     File(#[from] FileError),
+    /// Another one runs in its directory.
+    #[error("another process keeps its CRLs in {}; stop it, or give each service a directory of its own", .0.display())]
+    Underway(PathBuf),
     /// Its clients could not be judged.
     #[error(transparent)]
     RelyingParty(#[from] RelyingPartyError),
@@ -111,6 +118,7 @@ impl Server {
             );
         }
         let has_feed = authority.is_some();
+        let lock = if has_feed { None } else { Some(lock(&config.options.crl_directory)?) };
         let options = Options { feed: authority, ..config.options };
         let relying_party = RelyingParty::new(&identity, &root, options)?;
         let not_after = identity.info().validity.not_after;
@@ -128,6 +136,7 @@ impl Server {
             drain_delay,
             clock,
             has_feed,
+            _lock: lock,
         })
     }
 
@@ -264,6 +273,10 @@ fn on_disk(config: &Config) -> Result<Option<Enrolled>, ServerError> {
         Err(IdentityError::Mismatch(_)) if config.files.is_interrupted() => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+fn lock(directory: &Path) -> Result<File, ServerError> {
+    files::lock_directory(directory)?.ok_or_else(|| ServerError::Underway(directory.to_owned()))
 }
 
 fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServerError> {

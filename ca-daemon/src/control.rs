@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io,
+    net::SocketAddr,
     os::{
         fd::AsRawFd as _,
         unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
@@ -39,6 +40,9 @@ const MAX_QUESTION: u64 = 4096;
 /// How long after a failed `accept` the next is tried.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What is said of an answer to another question.
+pub(crate) const OTHER_RELEASE: &str = "the daemon answered something else; it may be of another release: restart it";
+
 /// What a command asks of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -51,6 +55,8 @@ pub(crate) enum Question {
     },
     /// Who is there?
     RelyingParties,
+    /// Where do you say whether you are ready?
+    Operations,
     /// Who is connected to each of them?
     RollCall {
         /// How long to wait for those who do not answer.
@@ -91,6 +97,8 @@ impl Wait {
 pub(crate) enum Answer {
     /// The feed was told.
     Told,
+    /// There, in plain HTTP.
+    Operations(SocketAddr),
     /// All instances that are expected to enforce what is revoked, as of now.
     RelyingParties(Vec<RelyingParty>),
     /// This one enforces the CRL.
@@ -122,6 +130,17 @@ pub enum ControlError {
     /// Two daemons would each believe to know who is on the feed.
     #[error("another ca-daemon already serves {}; stop it first", .0.display())]
     Running(PathBuf),
+    /// A daemon that ran as another user, as root perhaps, has left its lock here.
+    #[error(
+        "{} belongs to another user, as whom a ca-daemon ran here: {source}. If none does any more, remove the file, and give the \
+         database's files back to this user", path.display()
+    )]
+    Foreign {
+        /// The lock.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// The file system refused.
     #[error("{} cannot be used: {source}", path.display())]
     Io {
@@ -158,13 +177,13 @@ impl Control {
     }
 
     /// Answers until it is dropped.
-    pub(crate) async fn serve(self, feed: Feed) {
+    pub(crate) async fn serve(self, feed: Feed, operations: SocketAddr) {
         let mut conversations = tokio::task::JoinSet::new();
         loop {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        conversations.spawn(converse(stream, feed.clone()));
+                        conversations.spawn(converse(stream, feed.clone(), operations));
                     }
                     Err(error) => {
                         error!(%error, "a command could not connect to the daemon");
@@ -197,7 +216,12 @@ fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
 }
 
 fn lock(path: &Path, directory: &Path) -> Result<File, ControlError> {
-    let failed = |source| ControlError::Io { path: path.to_owned(), source };
+    let failed = |source: io::Error| match fs::metadata(path) {
+        Ok(_) if source.kind() == io::ErrorKind::PermissionDenied => {
+            ControlError::Foreign { path: path.to_owned(), source }
+        }
+        _ => ControlError::Io { path: path.to_owned(), source },
+    };
     // Made in place and never replaced: two that each make their own file would each hold a lock.
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     match file.try_lock() {
@@ -207,10 +231,10 @@ fn lock(path: &Path, directory: &Path) -> Result<File, ControlError> {
     }
 }
 
-async fn converse(stream: UnixStream, feed: Feed) {
+async fn converse(stream: UnixStream, feed: Feed, operations: SocketAddr) {
     let (read, write) = stream.into_split();
     let mut asker = Asker { gone: read, write };
-    if let Err(error) = asker.answer(&feed).await {
+    if let Err(error) = asker.answer(&feed, operations).await {
         // It went away, as Ctrl-C makes it.
         debug!(%error, "a command has stopped listening");
     }
@@ -223,7 +247,7 @@ struct Asker {
 }
 
 impl Asker {
-    async fn answer(&mut self, feed: &Feed) -> io::Result<()> {
+    async fn answer(&mut self, feed: &Feed, operations: SocketAddr) -> io::Result<()> {
         let mut line = String::new();
         BufReader::new((&mut self.gone).take(MAX_QUESTION)).read_line(&mut line).await?;
         let arrived = Instant::now();
@@ -245,6 +269,7 @@ impl Asker {
             Ok(Question::RollCall { timeout_millis }) => {
                 self.call_roll(feed, arrived + Duration::from_millis(timeout_millis)).await
             }
+            Ok(Question::Operations) => self.say(&Answer::Operations(operations)).await,
             Ok(Question::RelyingParties) => self.say(&Answer::RelyingParties(feed.relying_parties())).await,
             Ok(Question::Forget { name, instance }) => {
                 let forgotten = feed.forget(&name, instance.as_deref()).await;

@@ -153,7 +153,7 @@ impl Daemon {
     /// [`limits::DRAIN_TIMEOUT`] at most.
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
-        self.tasks.spawn(self.control.serve(feed.clone()));
+        self.tasks.spawn(self.control.serve(feed.clone(), self.addresses.operations));
         let (private, public) = (http::private_routes(self.app.clone()), http::public_routes(self.app.clone()));
         let operators = http::operations_routes(self.app.clone());
         let end = CancellationToken::new();

@@ -34,6 +34,14 @@ pub(crate) enum DirectoryError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Its file system fails.
+    #[error("whether {} holds an authority cannot be found out: {source}; see to its disk or file system", path.display())]
+    Failing {
+        /// Which directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// Nothing there.
     #[error("{} holds no authority; run: ca-daemon init, or say with --dir where it lies", .0.display())]
     Empty(PathBuf),
@@ -143,17 +151,25 @@ impl Directory {
 
     /// Checks that there is a whole authority.
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
-        // Who may not look into it is not to be told that nothing is there.
-        let unreadable = |source| DirectoryError::Unreadable { path: self.0.clone(), source };
-        if self.staging().path().try_exists().map_err(unreadable)? {
-            Err(DirectoryError::Incomplete(self.0.clone()))
-        } else if self.database().exists() {
-            Ok(())
-        } else if self.files().iter().any(|file| file.exists()) {
-            Err(DirectoryError::NoDatabase(self.database()))
-        } else {
-            Err(DirectoryError::Empty(self.0.clone()))
+        let exists = |file: &Path| {
+            file.try_exists().map_err(|source| match (self.0.clone(), source.kind()) {
+                // Who may not look into it is not to be told that nothing is there.
+                (path, io::ErrorKind::PermissionDenied) => DirectoryError::Unreadable { path, source },
+                (path, _) => DirectoryError::Failing { path, source },
+            })
+        };
+        if exists(self.staging().path())? {
+            return Err(DirectoryError::Incomplete(self.0.clone()));
         }
+        if exists(&self.database())? {
+            return Ok(());
+        }
+        for file in self.files() {
+            if exists(&file)? {
+                return Err(DirectoryError::NoDatabase(self.database()));
+            }
+        }
+        Err(DirectoryError::Empty(self.0.clone()))
     }
 
     pub(crate) fn load_certificate(&self, issuer: Issuer) -> Result<CertificateDer<'static>, DirectoryError> {

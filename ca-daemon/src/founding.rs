@@ -109,11 +109,13 @@ pub(crate) async fn found(
     let lock = files::lock_directory(directory.path())?;
     let _lock = lock.ok_or_else(|| FoundingError::Underway(directory.path().to_owned()))?;
     let staging = directory.staging();
-    if staging.path().exists() {
+    if files::exists(staging.path())? {
         clear(directory, &staging)?;
     }
-    if let Some(file) = directory.files().into_iter().find(|file| file.exists()) {
-        return Err(FoundingError::Exists { directory: directory.path().to_owned(), file });
+    for file in directory.files() {
+        if files::exists(&file)? {
+            return Err(FoundingError::Exists { directory: directory.path().to_owned(), file });
+        }
     }
     files::create_directory(staging.path(), Access::Private)?;
     let settings = write_all(&staging, plan, randomness, now).await?;
@@ -220,8 +222,8 @@ fn first_servers_list(complete: &CrlHead, authority: &CertificateAuthority) -> R
 
 /// Removes what an interrupted init left: the files in place before the staging directory, which stands for them.
 fn clear(directory: &Directory, staging: &Directory) -> Result<(), FoundingError> {
-    for file in directory.files().iter().filter(|file| file.exists()) {
-        fs::remove_file(file).map_err(io_error(file, "removed"))?;
+    for file in directory.files() {
+        files::remove(&file)?;
     }
     sync(directory.path())?;
     fs::remove_dir_all(staging.path()).map_err(io_error(staging.path(), "removed"))

@@ -188,6 +188,12 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
     fs::remove_file(&database).unwrap();
     says(&fleet.ca_daemon(&["list"]), 1, &["ca.db"]);
     assert!(!database.exists(), "only init makes a database");
+    // A disk that fails: what cannot be looked at is not missing.
+    std::os::unix::fs::symlink("ca.db", &database).unwrap();
+    let failed = fleet.ca_daemon(&["list"]);
+    says(&failed, 1, &["cannot be found out", "file system"]);
+    assert!(!failed.stderr.contains("ca-daemon init"), "{failed:?}");
+    fs::remove_file(&database).unwrap();
     fs::write(&database, &kept).unwrap();
 
     let newer = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
@@ -203,12 +209,12 @@ fn a_database_that_cannot_be_used_is_said_to_be() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let (issuing, root) = (fs::read(&key).unwrap(), fs::read(fleet.ca_directory().join("root.key")).unwrap());
     fs::write(&key, root).unwrap();
-    says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["does not belong"]);
+    says(&fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]), 1, &["does not belong"]);
     fs::remove_file(&key).unwrap();
-    says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.key"]);
+    says(&fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]), 1, &["issuing.key"]);
     fs::write(&key, issuing).unwrap();
     fs::remove_file(fleet.ca_directory().join("issuing.crt")).unwrap();
-    says(&fleet.ca_daemon(&["issue", "--client"]), 1, &["issuing.crt", "backup"]);
+    says(&fleet.ca_daemon(&["issue", "--client", "--name", "client_1"]), 1, &["issuing.crt", "backup"]);
 }
 
 #[test]
@@ -226,7 +232,7 @@ fn what_may_not_be_written_or_read_is_said_to_be() {
         command.current_dir(fleet.directory()).env_remove("CA_DIR").args(["--bounding-set=-all", "--inh-caps=-all"]);
         run(command.arg(binary("ca-daemon")).args(arguments))
     };
-    let issue = ["issue", "--client"];
+    let issue = ["issue", "--client", "--name", "client_1"];
 
     allow(&database, 0o400);
     let _ = ca_daemon(&["list"]).success();
@@ -236,6 +242,13 @@ fn what_may_not_be_written_or_read_is_said_to_be() {
     says(&ca_daemon(&issue), 1, &["the database is read-only", "ca.db-wal"]);
     for name in ["ca.db-wal", "ca.db-shm"] {
         fs::remove_file(directory.join(name)).unwrap();
+    }
+    if geteuid().is_root() {
+        // As a daemon of another user leaves it.
+        let lock = directory.join("daemon.lock");
+        std::os::unix::fs::chown(&lock, Some(12_345), None).unwrap();
+        says(&ca_daemon(&["serve"]), 1, &["daemon.lock belongs to another user", "remove the file"]);
+        fs::remove_file(&lock).unwrap();
     }
     allow(&directory, 0o500);
     says(&ca_daemon(&issue), 1, &["the database is read-only"]);
@@ -382,6 +395,60 @@ fn a_client_says_what_is_wrong_with_its_files() {
     says(&request(), 1, &["client.crt", "CERTIFICATE"]);
     let _ = enroll(&fleet, "client_1", &["--force"]).success();
     assert_eq!(request().code(), 3, "the files are fine again; there is no service");
+}
+
+/// How files came to be there is not always up to whoever reads them.
+#[test]
+fn files_are_judged_by_what_can_be_done_about_them() {
+    let fleet = Fleet::new();
+    let client = fleet.enroll("client_1");
+    let status = || run(client.command().args(["status"]));
+    let key = client.file("client.key");
+    let allow = |mode: u32| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    let left = client.file(".client.key.0123456789abcdef.tmp");
+    fs::write(&left, "half a key").unwrap();
+    says(&enroll(&fleet, "client_1", &[]), 4, &["already holds client_1"]);
+    assert!(!left.exists(), "what a killed enrollment left goes");
+
+    // The advice is given for secrets only, and as something to type.
+    let notes = fleet.directory().join("notes");
+    fs::write(&notes, "no token").unwrap();
+    let mistaken = enroll(&fleet, "client_2", &["--token-file", "notes"]);
+    says(&mistaken, 1, &["notes: ", "not an enrollment token"]);
+    assert!(!mistaken.stderr.contains("chmod"), "{mistaken:?}");
+    allow(0o640);
+    says(&status(), 1, &["chmod 600 ./client.key"]);
+    if geteuid().is_root() {
+        // As Kubernetes mounts a secret with fsGroup ...
+        std::os::unix::fs::chown(&key, Some(12_345), Some(0)).unwrap();
+        allow(0o440);
+        says(&status(), 0, &["a secret that others can read"]);
+        allow(0o444);
+        let refused = status();
+        says(&refused, 1, &["belongs to another user"]);
+        assert!(!refused.stderr.contains("chmod"), "{refused:?}");
+        // ... and with whatever mode, on a mount that nobody can change.
+        let read_only = "mount --bind . . && mount -o remount,bind,ro . && cd \"$PWD\" && exec \"$0\" status";
+        let mut shell = Command::new("unshare");
+        shell.current_dir(&client.directory).args(["--mount", "sh", "-c", read_only]).arg(binary("api-client"));
+        says(&run(&mut shell), 0, &["a secret that others can read"]);
+        std::os::unix::fs::chown(&key, Some(0), Some(0)).unwrap();
+    }
+    allow(0o600);
+    fs::remove_file(client.file("client.crt")).unwrap();
+    std::os::unix::fs::symlink("client.crt", client.file("client.crt")).unwrap();
+    let failed = status();
+    says(&failed, 1, &["client.crt cannot be looked at"]);
+    assert!(!failed.stderr.contains("enroll"), "{failed:?}");
+
+    // One directory is one service, with or without a feed.
+    let mut service = fleet.launch_service("service0", &[]);
+    assert!(service.process.stop().success());
+    fs::remove_file(fleet.directory().join("service0/ca.url")).unwrap();
+    let _first = fleet.launch_service("service0", &[]);
+    let free = format!("{}:0", fleet.address());
+    let second = run(fleet.command("api-server").args(["--json", "--listen", &free, "--ops-listen", &free]));
+    says(&second, 1, &["another process keeps its CRLs in service0/crl", "/problems/failed"]);
 }
 
 #[test]

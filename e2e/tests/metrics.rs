@@ -60,7 +60,7 @@ fn metrics_are_what_prometheus_reads_and_say_what_happens() {
     let service = fleet.service(0).operations("metrics").1;
     check(&fleet, &service);
     assert_eq!(text(&service, "api_server_feed_connected"), "1");
-    assert_eq!(text(&service, "api_server_connections_ended_total{reason=\"Revoked\"}"), "1");
+    assert_eq!(text(&service, "api_server_connections_ended_total{reason=\"revoked\"}"), "1");
     assert!(value(&service, "api_server_certificate_not_after_seconds{certificate=\"own\"}") > started);
     assert!(value(&service, "process_resident_memory_bytes") > 1_000_000.0);
 

@@ -57,7 +57,7 @@ fn an_open_connection_and_a_session_to_resume_are_worth_nothing_after_a_revocati
     // A second connection of the same client resumes its session, which is what makes the rest of this a test.
     let resumed = |fleet: &mut Fleet| {
         let metrics = fleet.service(0).operations("metrics").1;
-        let line = metrics.lines().find(|line| line.contains("tls_handshakes_total") && line.contains("Resumed"));
+        let line = metrics.lines().find(|line| line.contains("tls_handshakes_total") && line.contains("resumed"));
         line.and_then(|line| line.rsplit(' ').next()?.parse::<u32>().ok()).unwrap_or(0)
     };
     assert_eq!(resumed(&mut fleet), 0);

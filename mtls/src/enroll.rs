@@ -31,7 +31,7 @@ use crate::{
     client::{self, NotTheAuthority},
     clock::Clock,
     contact::{self, Contact},
-    errors::{error_chain, find, refusal},
+    errors::{error_chain, find, in_words, refusal},
     files::{self, Access, FileError},
     identity::{Identity, IdentityError, load_key},
     standing::{self, FirstContactError, Kept, ServerRefusal},
@@ -121,11 +121,11 @@ impl TokenSources {
     pub fn find(&self) -> Result<Token, FindTokenError> {
         let (place, text) = match (&self.text, &self.file, &self.ca_directory, &self.environment) {
             (Some(TokenText(text)), ..) => ("--token".to_owned(), text.clone()),
-            (None, Some(file), ..) => (file.display().to_string(), files::read_secret(file)?),
+            (None, Some(file), ..) => (file.display().to_string(), files::read_secret_if(file, is_token)?),
             (None, None, None, Some(TokenText(text))) => (TOKEN_VARIABLE.to_owned(), text.clone()),
             (None, None, directory, _) => {
                 let file = directory.as_deref().unwrap_or(Path::new(CA_DIRECTORY)).join(BOOTSTRAP_TOKEN);
-                match files::read_secret(&file) {
+                match files::read_secret_if(&file, is_token) {
                     Err(FileError::Missing(path)) => return Err(FindTokenError::None(path)),
                     result => (file.display().to_string(), result?),
                 }
@@ -133,6 +133,10 @@ impl TokenSources {
         };
         text.parse().map_err(|source| FindTokenError::Token { place, source })
     }
+}
+
+fn is_token(octets: &[u8]) -> bool {
+    octets.trim_ascii_start().starts_with(pki::token::PREFIX.as_bytes())
 }
 
 /// The files of one identity: `NAME.crt` (the chain), `NAME.key`, `ca.crt` (the root) and `ca.url` (the authority's address).
@@ -206,7 +210,8 @@ impl IdentityFiles {
 
     /// What is on disk; `None` if nothing was enrolled here yet.
     pub fn load(&self) -> Result<Option<Enrolled>, IdentityError> {
-        if !self.chain.exists() {
+        // A disk that fails is no reason to enroll anew.
+        if !files::exists(&self.chain)? {
             return Ok(None);
         }
         // The chain is what is written last, so that the rest was there once.
@@ -237,8 +242,10 @@ impl IdentityFiles {
         self.pending_key.exists()
     }
 
-    /// Removes what an enrollment left behind that was cut off at its very end: the pending key of what is in place.
+    /// Removes what an enrollment left behind that was cut off: files that were not whole yet, and at its very end, the pending key of
+    /// what is in place.
     pub fn tidy(&self, enrolled: &Enrolled) -> Result<(), IdentityError> {
+        files::remove_leftovers(&self.directory);
         match load_key(&self.pending_key) {
             Ok(key) if enrolled.identity.info().is_for_key(&key) => Ok(files::remove(&self.pending_key)?),
             _ => Ok(()),
@@ -380,6 +387,7 @@ pub async fn enroll(
     // Two at once would put the key of one beside the certificate of the other.
     let lock = files::lock_directory(&files.directory)?;
     let _lock = lock.ok_or_else(|| EnrollError::Underway(files.directory.clone()))?;
+    files::remove_leftovers(&files.directory);
     let is_repeated = files.is_interrupted();
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
@@ -444,9 +452,9 @@ async fn send(
         Contact::open(&connector, request.uri()).await.map_err(|error| match find::<rustls::Error>(&error) {
             Some(tls @ rustls::Error::InvalidCertificate(_)) => match not_the_authority(tls) {
                 Some(source) => EnrollError::OtherAuthority { url: url.clone(), source },
-                None => EnrollError::NotTrusted { url: url.clone(), cause: tls.to_string() },
+                None => EnrollError::NotTrusted { url: url.clone(), cause: in_words(tls) },
             },
-            Some(tls) => unreachable(tls.to_string()),
+            Some(tls) => unreachable(in_words(tls)),
             None => unreachable(error_chain(&error)),
         })?;
     // The secret is the last thing that is sent, and over the connection that was judged.

@@ -507,7 +507,7 @@ impl Feed {
         media: &str,
         body: Bytes,
     ) -> Result<http::Response<Incoming>, FeedError> {
-        let fail = |error: &dyn Error| FeedError::Http(error_chain(error));
+        let fail = |error: &(dyn Error + 'static)| FeedError::Http(error_chain(error));
         let url = self.authority.join(path).map_err(|error| fail(&error))?;
         let mut request = Request::new(Full::from(body));
         (*request.method_mut(), *request.uri_mut()) = (method, url.as_str().parse().map_err(|error| fail(&error))?);

@@ -3,13 +3,24 @@
 //! It never looks into what it reads and writes.
 
 use std::{
+    fmt::Write as _,
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    fs::{StatVfsMountFlags, fstatvfs},
+    process::{getegid, geteuid, getgroups},
+};
+use tracing::warn;
 use zeroize::Zeroizing;
+
+/// The most of a secret that is read, in bytes.
+const MAX_SECRET: u64 = 1024 * 1024;
+/// Where containers find their secrets.
+const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
 /// Who may read a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +48,41 @@ pub enum FileError {
         source: io::Error,
     },
     /// A secret that others can read is not secret any more.
-    #[error("{} can be read by others (mode {mode:04o}); run: chmod 600 {}", path.display(), path.display())]
+    #[error("{} can be read by others (mode {mode:04o}); {}", path.display(), advice(path, *is_own))]
     NotPrivate {
         /// Which file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+        /// Whether it belongs to this process's user, who can change that.
+        is_own: bool,
     },
+}
+
+fn advice(path: &Path, is_own: bool) -> String {
+    if is_own {
+        format!("run: chmod 600 {}", quoted(path))
+    } else {
+        "it belongs to another user: give this one a copy of its own that nobody else can read".to_owned()
+    }
+}
+
+/// A path as a word of a shell.
+#[must_use]
+pub fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "/._-+,:@%=".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.into_owned();
+    }
+    let mut word = String::from("'");
+    for part in text.split_inclusive('\'') {
+        let _ = match part.strip_suffix('\'') {
+            Some(plain) => write!(word, "{plain}'\\''"),
+            None => write!(word, "{part}"),
+        };
+    }
+    word + "'"
 }
 
 impl FileError {
@@ -72,39 +111,229 @@ pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|source| FileError::io(path, "read", source))
 }
 
-/// Reads a text file that holds a secret. Refuses one that its group or others can access.
+/// Whether there is something. That it cannot be found out, because a disk fails or others may not look, is an error.
+pub fn exists(path: &Path) -> Result<bool, FileError> {
+    path.try_exists().map_err(|source| FileError::io(path, "looked at", source))
+}
+
+/// Reads a text file that holds a secret. Refuses one that others can read, if that can be changed.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
-    let octets = read_secret_octets(path)?;
+    read_secret_if(path, |_| true)
+}
+
+/// The same where it may be another file by mistake: what is no secret need not be private, and whoever reads it says what it lacks.
+pub fn read_secret_if(path: &Path, is_secret: impl FnOnce(&[u8]) -> bool) -> Result<Zeroizing<String>, FileError> {
+    let octets = read_secret_octets_if(path, is_secret)?;
     let text = std::str::from_utf8(&octets).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     text.map(|text| Zeroizing::new(text.to_owned())).map_err(|source| FileError::io(path, "read", source))
 }
 
-/// As [`read_secret`], of a file that need not be text.
-pub fn read_secret_octets(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileError> {
+/// As [`read_secret_if`], of a file that need not be text.
+pub fn read_secret_octets_if(
+    path: &Path,
+    is_secret: impl FnOnce(&[u8]) -> bool,
+) -> Result<Zeroizing<Vec<u8>>, FileError> {
     let io = |source| FileError::io(path, "read", source);
     let mut file = File::open(path).map_err(io)?;
-    let mode = file.metadata().map_err(io)?.mode() & 0o7777;
-    let shared = if is_credential(path) { 0o007 } else { 0o077 };
-    if mode & shared != 0 {
-        return Err(FileError::NotPrivate { path: path.to_owned(), mode });
-    }
+    let metadata = file.metadata().map_err(io)?;
     let mut octets = Zeroizing::new(Vec::new());
-    file.read_to_end(&mut octets).map_err(io)?;
+    (&mut file).take(MAX_SECRET).read_to_end(&mut octets).map_err(io)?;
+    // A pipe or a device has no readers to come.
+    if metadata.is_file() && is_secret(&octets) {
+        let mode = metadata.mode() & 0o7777;
+        let place = Place::of(path, &file);
+        let groups = getgroups().unwrap_or_default();
+        let is_own_group =
+            getegid().as_raw() == metadata.gid() || groups.iter().any(|id| id.as_raw() == metadata.gid());
+        let is_own = geteuid().as_raw() == metadata.uid();
+        match judge(mode, Reader { is_own, is_own_group }, place) {
+            Privacy::Private => {}
+            Privacy::AsMounted => {
+                warn!(path = %path.display(), mode = format_args!("{mode:04o}"), "a secret that others can read, which this user cannot change");
+            }
+            Privacy::Exposed => return Err(FileError::NotPrivate { path: path.to_owned(), mode, is_own }),
+        }
+    }
     Ok(octets)
+}
+
+/// Who reads a secret.
+#[derive(Clone, Copy)]
+struct Reader {
+    is_own: bool,
+    is_own_group: bool,
+}
+
+/// Where a secret lies.
+#[derive(Clone, Copy)]
+enum Place {
+    /// The service manager passed it on (systemd.exec(5), `LoadCredential`). It lets the service's user in by an access control list,
+    /// which shows as a permission of the group; the directory admits nobody else.
+    Credentials,
+    /// On a mount that nobody can write to.
+    ReadOnly,
+    /// Where a container's secrets are mounted.
+    Mounted,
+    Elsewhere,
+}
+
+impl Place {
+    fn of(path: &Path, file: &File) -> Self {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+        let real = fs::canonicalize(path).unwrap_or_default();
+        if credentials.is_some_and(|directory| path.parent() == Some(Path::new(&directory))) {
+            Self::Credentials
+        } else if fstatvfs(file).is_ok_and(|mount| mount.f_flag.contains(StatVfsMountFlags::RDONLY)) {
+            Self::ReadOnly
+        } else if MOUNTED_SECRETS.iter().any(|place| path.starts_with(place) || real.starts_with(place)) {
+            Self::Mounted
+        } else {
+            Self::Elsewhere
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Privacy {
+    Private,
+    /// Others can read it, and that is how the reader was given it.
+    AsMounted,
+    Exposed,
+}
+
+fn judge(mode: u32, reader: Reader, place: Place) -> Privacy {
+    let is_open = |bits| mode & bits != 0;
+    let is_written_by_others = is_open(0o022);
+    match place {
+        Place::Credentials if !is_open(0o007) => Privacy::Private,
+        _ if !is_open(0o077) => Privacy::Private,
+        Place::ReadOnly => Privacy::AsMounted,
+        Place::Mounted if !is_written_by_others => Privacy::AsMounted,
+        // As Kubernetes does with `fsGroup`.
+        _ if !reader.is_own && reader.is_own_group && !is_open(0o007) && !is_written_by_others => Privacy::AsMounted,
+        _ => Privacy::Exposed,
+    }
 }
 
 /// Writes a file so that a crash at any instant leaves the old contents or the new, and that the new are on the disk
 /// on return: temporary file in the same directory, fsync, rename, fsync of the directory.
 pub fn write(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
-    let temporary = temporary_beside(path);
-    let result = write_new(&temporary, contents, access)
-        .and_then(|()| fs::rename(&temporary, path))
-        .and_then(|()| sync_directory(path));
-    if result.is_err() {
-        // The error that is returned says what went wrong; a left-over temporary file would only confuse.
-        let _ = fs::remove_file(&temporary);
+    let directory = directory_of(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    sweep(directory, Some(&name));
+    let written = Temporary::beside(path, &name, access).and_then(|mut temporary| {
+        temporary.file.write_all(contents)?;
+        temporary.file.sync_all()?;
+        temporary.put(path)?;
+        File::open(directory)?.sync_all()
+    });
+    written.map_err(|source| FileError::io(path, "written", source))
+}
+
+/// Writes where a person said. Into what is there and is no file (a device, a pipe) it is written, and a symbolic link is followed;
+/// else as [`write`] does.
+pub fn write_where_told(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
+    let failed = |source| FileError::io(path, "written", source);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => Err(failed(io::ErrorKind::IsADirectory.into())),
+        Ok(metadata) if !metadata.is_file() || is_descriptor(path) => {
+            OpenOptions::new().write(true).open(path).and_then(|mut file| file.write_all(contents)).map_err(failed)
+        }
+        Ok(_) => write(&fs::canonicalize(path).map_err(failed)?, contents, access),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => write(&pointed_to(path), contents, access),
+        Err(error) => Err(failed(error)),
     }
-    result.map_err(|source| FileError::io(path, "written", source))
+}
+
+/// Whether the path stands for an open file of this process.
+#[must_use]
+pub fn is_descriptor(path: &Path) -> bool {
+    ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
+}
+
+/// What a symbolic link names, which need not be there; another path is itself.
+#[must_use]
+pub fn pointed_to(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // A chain of links that is longer than the kernel follows is a circle.
+    for _ in 0..40 {
+        match fs::read_link(&path) {
+            Ok(target) => path = directory_of(&path).join(target),
+            Err(_) => break,
+        }
+    }
+    path
+}
+
+/// Removes what is left in a directory of writes that were cut off by a kill; there may be private keys in it. What is being written
+/// stays. That something cannot be removed is no reason to stop.
+pub fn remove_leftovers(directory: &Path) {
+    sweep(directory, None);
+}
+
+/// Of one file, if its name is given.
+fn sweep(directory: &Path, name: Option<&str>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if is_temporary(&entry.file_name().to_string_lossy(), name) {
+            // Whoever writes it holds the lock.
+            let is_left = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if is_left && fs::remove_file(entry.path()).is_ok() {
+                warn!(file = %entry.path().display(), "removed: left by a write that was cut off");
+            }
+        }
+    }
+}
+
+/// `.NAME.` and sixteen hexadecimal digits, as [`Temporary::beside`] makes them.
+fn is_temporary(file: &str, name: Option<&str>) -> bool {
+    let parts =
+        file.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
+    parts.is_some_and(|(of, unique)| {
+        name.is_none_or(|name| name == of)
+            && unique.len() == 16
+            && unique.bytes().all(|digit| digit.is_ascii_hexdigit())
+    })
+}
+
+/// A file that takes another's place when it is whole, and else goes away.
+struct Temporary {
+    /// Locked for as long as it is written, so that it is not taken for a leftover.
+    file: File,
+    path: PathBuf,
+}
+
+impl Temporary {
+    /// With a name that no other process uses, so that two writers at once do not write into one file.
+    fn beside(path: &Path, name: &str, access: Access) -> io::Result<Self> {
+        let mode = match access {
+            Access::Private => 0o600,
+            Access::Public => 0o644,
+        };
+        loop {
+            let unique = u64::from_ne_bytes(crate::random::octets());
+            let path = path.with_file_name(format!(".{name}.{unique:016x}.tmp"));
+            let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
+            let temporary = Self { file, path };
+            // Not every file system has locks.
+            let _ = temporary.file.lock();
+            // Somebody may have swept it away in between.
+            if temporary.file.metadata()?.nlink() > 0 {
+                return Ok(temporary);
+            }
+        }
+    }
+
+    fn put(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // It is gone where it was put in place. Where it was not, the error says what went wrong.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 /// Removes a file; that it is not there is no error.
@@ -137,35 +366,9 @@ pub fn lock_directory(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// Whether the service manager passed this file on (systemd.exec(5), `LoadCredential`). It lets the service's user in by an access
-/// control list, which shows as a permission of the group; the directory admits nobody else.
-fn is_credential(path: &Path) -> bool {
-    std::env::var_os("CREDENTIALS_DIRECTORY").is_some_and(|directory| path.parent() == Some(Path::new(&directory)))
-}
-
-fn write_new(path: &Path, contents: &[u8], access: Access) -> io::Result<()> {
-    let mode = match access {
-        Access::Private => 0o600,
-        Access::Public => 0o644,
-    };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(contents)?;
-    file.sync_all()
-}
-
-/// A name that no other process uses, so that two writers at once do not write into one file.
-fn temporary_beside(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let unique = u64::from_ne_bytes(crate::random::octets());
-    path.with_file_name(format!(".{name}.{unique:016x}.tmp"))
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
+/// Where a file lies.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 #[cfg(test)]
@@ -233,6 +436,94 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = read_secret(&path).unwrap_err();
         assert!(error.to_string().contains("chmod 600"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_that_was_given_as_it_is_need_not_be_private() {
+        let own = Reader { is_own: true, is_own_group: true };
+        let group = Reader { is_own: false, ..own };
+        let stranger = Reader { is_own: false, is_own_group: false };
+        for (mode, reader, place, expected) in [
+            (0o600, own, Place::Elsewhere, Privacy::Private),
+            (0o400, stranger, Place::Mounted, Privacy::Private),
+            // What its owner can mend, has to be mended.
+            (0o640, own, Place::Elsewhere, Privacy::Exposed),
+            (0o440, group, Place::Elsewhere, Privacy::AsMounted),
+            (0o640, group, Place::Elsewhere, Privacy::AsMounted),
+            (0o660, group, Place::Elsewhere, Privacy::Exposed),
+            (0o444, group, Place::Elsewhere, Privacy::Exposed),
+            (0o440, stranger, Place::Elsewhere, Privacy::Exposed),
+            (0o444, stranger, Place::Mounted, Privacy::AsMounted),
+            (0o666, own, Place::Mounted, Privacy::Exposed),
+            (0o444, own, Place::ReadOnly, Privacy::AsMounted),
+            (0o777, stranger, Place::ReadOnly, Privacy::AsMounted),
+            (0o440, stranger, Place::Credentials, Privacy::Private),
+            (0o444, stranger, Place::Credentials, Privacy::Exposed),
+        ] {
+            assert_eq!(judge(mode, reader, place), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_a_secret_has_to_be_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("notes of mine");
+        write(&path, b"no secret", Access::Public).unwrap();
+        assert_eq!(read_secret_if(&path, |octets| octets.starts_with(b"KEY")).unwrap().as_str(), "no secret");
+        assert_eq!(read_secret(Path::new("/dev/null")).unwrap().as_str(), "");
+        let error = read_secret(&path).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("chmod 600 '{}'", path.display())), "{error}");
+    }
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        for path in ["ca", "/srv/my ca", "it's", "$(id)", "a;b", "", "'", "ü"] {
+            let echoed = Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(Path::new(path)))).output();
+            assert_eq!(String::from_utf8(echoed.unwrap().stdout).unwrap(), path);
+        }
+        assert_eq!(quoted(Path::new("/srv/ca-1.d")), "/srv/ca-1.d");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_what_is_written_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let left = [".client.key.0123456789abcdef.tmp", ".server.key.pending.fedcba9876543210.tmp"];
+        let not_ours = [".client.key.tmp", "client.key.0123456789abcdef.tmp", ".x.0123456789abcdeg.tmp"];
+        for name in left.iter().chain(&not_ours) {
+            fs::write(file(name), "secret").unwrap();
+        }
+        let mut written = Temporary::beside(&file("client.key"), "client.key", Access::Private).unwrap();
+        write(&file("client.key"), b"new", Access::Private).unwrap();
+        assert!(!file(left[0]).exists() && file(left[1]).exists(), "each writer looks after its own file");
+        remove_leftovers(directory.path());
+        assert!(left.iter().all(|name| !file(name).exists()) && not_ours.iter().all(|name| file(name).exists()));
+        written.file.write_all(b"newer").unwrap();
+        written.put(&file("client.key")).unwrap();
+        assert_eq!(read_secret(&file("client.key")).unwrap().as_str(), "newer");
+    }
+
+    #[test]
+    fn what_a_person_names_is_written_to_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name);
+        let write = |name: &str| write_where_told(&file(name), b"new", Access::Public);
+        std::os::unix::fs::symlink("real", file("link")).unwrap();
+        write("link").unwrap();
+        assert_eq!(fs::read(file("real")).unwrap(), b"new", "what was not there is made where the link points");
+        fs::write(file("real"), "old").unwrap();
+        write("link").unwrap();
+        assert!(fs::read(file("real")).unwrap() == b"new" && file("link").is_symlink());
+
+        rustix::fs::mknodat(rustix::fs::CWD, file("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let pipe = file("pipe");
+        let reader = std::thread::spawn(move || fs::read(pipe).unwrap());
+        write("pipe").unwrap();
+        assert_eq!(reader.join().unwrap(), b"new");
+        assert!(write(".").unwrap_err().to_string().contains("directory"));
+        std::os::unix::fs::symlink("loop", file("loop")).unwrap();
+        assert!(write("loop").is_err() && file("loop").is_symlink());
+        assert!(exists(&file("loop")).is_err(), "what cannot be looked at is not missing");
     }
 
     #[test]

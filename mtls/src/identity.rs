@@ -167,7 +167,9 @@ fn path(
 
 /// Reads a PEM private key that nobody else can read.
 pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
-    let text = files::read_secret_octets(path)?;
+    const MARK: &[u8] = b"PRIVATE KEY";
+    let is_key = |octets: &[u8]| octets.windows(MARK.len()).any(|part| part == MARK);
+    let text = files::read_secret_octets_if(path, is_key)?;
     KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
 }
 

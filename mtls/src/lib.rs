@@ -69,6 +69,7 @@ pub mod handshake;
 pub mod hosting;
 pub mod identity;
 pub mod limits;
+pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod notify;
@@ -79,6 +80,7 @@ pub mod random;
 pub mod relying_party;
 pub mod renderings;
 pub mod revocation;
+pub mod signals;
 pub mod standing;
 pub mod validation;
 

@@ -11,3 +11,9 @@ pub fn octets<const N: usize>() -> [u8; N] {
     aws_lc_rs::rand::fill(&mut octets).expect("the operating system gives random octets");
     octets
 }
+
+/// Draws the first randomness of this process, which takes up to 100 ms: aws-lc gathers entropy of its own. To be called before anybody's
+/// time counts.
+pub fn warm_up() {
+    let _: [u8; 1] = octets();
+}

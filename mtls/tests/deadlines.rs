@@ -130,7 +130,7 @@ async fn an_intermediate_that_expires_ends_what_is_open_and_is_noticed_by_what_i
     service.clock.set(not_after.plus(SECOND));
     assert_eq!(open.get().await.unwrap().problem().kind, "/problems/certificate-expired");
     assert_eq!(client.refused(service.address).await.kind, Some(HandshakeKind::Resumed));
-    eventually("the refusal is counted", || service.handshakes_refused("Expired") == 1).await;
+    eventually("the refusal is counted", || service.handshakes_refused("expired") == 1).await;
 }
 
 /// A clock that is set back brings nobody back, and one that is set forward misses nothing.

@@ -19,7 +19,7 @@ async fn assert_refused(service: &Service, log: &Log, client: &Client, expected:
     let lines = log.lines(&["handshake refused", name, why]);
     assert_eq!(lines.len(), 1, "{name} in {:?}", log.lines(&[]));
     assert!(lines[0].contains("from=127.0.0.1:"), "{lines:?}");
-    assert_eq!(service.accepted("Full"), 0, "{name}");
+    assert_eq!(service.accepted("full"), 0, "{name}");
 }
 
 struct Expected<'a> {
@@ -56,20 +56,20 @@ async fn everybody_else_is_refused_with_the_alert_that_says_why() {
         &Client::anonymous(&authority, clock),
         Expected {
             alert: AlertDescription::CertificateRequired,
-            reason: "NoCertificate",
+            reason: "no_certificate",
             name: "",
             why: "no client certificate was presented",
         },
     )
     .await;
     let table = [
-        (&revoked, AlertDescription::CertificateRevoked, "Revoked", "revoked_1", "is revoked"),
-        (&expired, AlertDescription::CertificateExpired, "Expired", "expired_1", "has expired"),
-        (&future, AlertDescription::CertificateExpired, "NotYetValid", "future_1", "is not valid yet"),
-        (&server, AlertDescription::UnsupportedCertificate, "WrongUsage", "server_1", "is not for clients"),
-        (&stranger, AlertDescription::UnknownCA, "UnknownIssuer", "stranger_1", "was not issued by"),
-        (&namesake, AlertDescription::UnknownCA, "UnknownIssuer", "namesake_1", "was not issued by"),
-        (&forged, AlertDescription::UnknownCA, "UnknownIssuer", "forged_1", "was not issued by"),
+        (&revoked, AlertDescription::CertificateRevoked, "revoked", "revoked_1", "is revoked"),
+        (&expired, AlertDescription::CertificateExpired, "expired", "expired_1", "has expired"),
+        (&future, AlertDescription::CertificateExpired, "not_yet_valid", "future_1", "is not valid yet"),
+        (&server, AlertDescription::UnsupportedCertificate, "wrong_usage", "server_1", "is not for clients"),
+        (&stranger, AlertDescription::UnknownCA, "unknown_issuer", "stranger_1", "was not issued by"),
+        (&namesake, AlertDescription::UnknownCA, "unknown_issuer", "namesake_1", "was not issued by"),
+        (&forged, AlertDescription::UnknownCA, "unknown_issuer", "forged_1", "was not issued by"),
     ];
     for (issued, alert, reason, name, why) in table {
         assert_refused(&service, &log, &present(issued), Expected { alert, reason, name, why }).await;
@@ -86,7 +86,7 @@ async fn a_certificate_is_worth_nothing_without_its_key() {
     let thief = Client::presenting(&authority, stolen.chain, &KeyPair::generate().unwrap(), &service.clock);
     let expected = Expected {
         alert: AlertDescription::DecryptError,
-        reason: "NoKey",
+        reason: "no_key",
         name: "stolen_1",
         why: "does not hold the certificate's key",
     };
@@ -118,7 +118,7 @@ async fn a_client_is_no_authority_and_an_authority_is_no_client() {
     let chain = vec![authority.root.certificate().clone()];
     let root = Client::presenting(&authority, chain, &authority.root_key, &service.clock);
     root.refused(service.address).await.alert();
-    assert_eq!(service.accepted("Full"), 0);
+    assert_eq!(service.accepted("full"), 0);
 }
 
 #[tokio::test]
@@ -129,7 +129,7 @@ async fn without_a_fresh_crl_nobody_is_let_in() {
     let issued = authority.client("client_1");
     let client = Client::presenting(&authority, issued.chain.clone(), &issued.key, &service.clock);
     let expected =
-        |why| Expected { alert: AlertDescription::AccessDenied, reason: "NoFreshCrl", name: "client_1", why };
+        |why| Expected { alert: AlertDescription::AccessDenied, reason: "no_fresh_crl", name: "client_1", why };
 
     assert_refused(&service, &log, &client, expected("there is no CRL of O=Tests, CN=Fleet Issuing CA")).await;
     service.install(&authority.crl(1, &[]));
@@ -143,7 +143,7 @@ async fn without_a_fresh_crl_nobody_is_let_in() {
     service.clock.set(start().plus(DAY * 2));
     let expected = Expected {
         alert: AlertDescription::CertificateRevoked,
-        reason: "Revoked",
+        reason: "revoked",
         name: "client_1",
         why: "is revoked",
     };
@@ -159,7 +159,7 @@ async fn a_revoked_issuing_ca_takes_everything_beneath_it_along() {
     let client = Client::new(&authority, &authority.client("client_1"), Http::One, &service.clock);
     let expected = Expected {
         alert: AlertDescription::CertificateRevoked,
-        reason: "Revoked",
+        reason: "revoked",
         name: "client_1",
         why: &authority.issuing.info().id.serial.to_string(),
     };
@@ -183,7 +183,7 @@ async fn a_valid_client_is_served_over_both_versions_of_http() {
         drop(connection);
         eventually("the connection ends", || service.live().open_connections() == 0).await;
     }
-    assert_eq!(service.accepted("Full"), 2);
+    assert_eq!(service.accepted("full"), 2);
 }
 
 /// Bringing the root along is common, and does not have to harm.

@@ -51,7 +51,7 @@ async fn a_service_whose_own_certificate_is_revoked_serves_nobody_until_it_has_a
     let reason = "the service's own certificate, or one above it, is revoked";
     assert_eq!(said.iter().map(Frame::farewell).collect::<Vec<_>>(), [Some(reason)], "{said:?}");
     eventually("what was idle ends", || idle.is_closed()).await;
-    assert_eq!(service.handshakes_refused("Barred"), 2);
+    assert_eq!(service.handshakes_refused("barred"), 2);
     let logged = log.lines(&OWN);
     assert!(logged.len() == 1 && logged[0].contains("enroll it again"), "{logged:?}");
 

@@ -21,14 +21,14 @@ async fn who_comes_back_is_judged_anew() {
     let come_with = |key: &KeyPair| Client::presenting(&authority, issued.chain.clone(), key, &of_clients);
     for times in 1..=2 {
         assert_eq!(come_with(&issued.key).get(service.address).await.status, 200);
-        assert_eq!(service.accepted("Full"), times);
+        assert_eq!(service.accepted("full"), times);
     }
 
     let thief = come_with(&KeyPair::generate().unwrap());
     assert_eq!(thief.refused(service.address).await.alert(), AlertDescription::DecryptError);
     for (at, reason) in [
-        (valid.not_before.minus(Duration::from_secs(1)), "NotYetValid"),
-        (valid.not_after.plus(Duration::from_secs(1)), "Expired"),
+        (valid.not_before.minus(Duration::from_secs(1)), "not_yet_valid"),
+        (valid.not_after.plus(Duration::from_secs(1)), "expired"),
     ] {
         clock.set(at);
         let refused = come_with(&issued.key).refused(service.address).await;

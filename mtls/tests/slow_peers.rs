@@ -83,8 +83,8 @@ async fn slow_peers_are_cut_off_and_nobody_else_notices() {
             }
         }
     }
-    assert_eq!(service.handshakes_refused("Timeout"), 3);
-    assert_eq!(behind.handshakes_refused("Timeout"), 1);
+    assert_eq!(service.handshakes_refused("timeout"), 3);
+    assert_eq!(behind.handshakes_refused("timeout"), 1);
 }
 
 #[tokio::test]

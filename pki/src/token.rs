@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::certificate::{Fingerprint, sha256};
 
 /// What every token begins with, so that secret scanners and people recognize one.
-const PREFIX: &str = "catoken_";
+pub const PREFIX: &str = "catoken_";
 const FORMAT: u8 = 1;
 const CHECKSUM: usize = 4;
 

@@ -9,6 +9,7 @@ pub(crate) mod tests;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
+use mtls::files;
 use pki::{
     certificate::{CertificateError, CertificateInfo, Fingerprint},
     crl::RevocationReason,
@@ -115,7 +116,11 @@ impl Authority {
         }
         let load = |issuer| directory.load_authority(issuer, &directory.key(issuer), &settings).map(Arc::new);
         let issuing = load(Issuer::Issuing)?;
-        let root_signer = if directory.key(Issuer::Root).exists() { Some(load(Issuer::Root)?) } else { None };
+        let root_signer = if files::exists(&directory.key(Issuer::Root)).map_err(DirectoryError::from)? {
+            Some(load(Issuer::Root)?)
+        } else {
+            None
+        };
         let policy = Policy { trust_domain: settings.trust_domain.clone() };
         let root_info = CertificateInfo::from_der(&root).map_err(|error| DirectoryError::Authority {
             path: directory.certificate(Issuer::Root),

@@ -3,11 +3,16 @@
 //! It never knows which command they belong to.
 
 use std::{
+    ffi::OsStr,
     str::FromStr,
     time::{Duration, UNIX_EPOCH},
 };
 
-use pki::time::Timestamp;
+use clap::{
+    Arg, Command, Error,
+    builder::{PossibleValue, TypedValueParser},
+};
+use pki::{crl::RevocationReason, time::Timestamp};
 use url::Url;
 
 /// A span of time that is not zero: `90d`, `12h`, `15m`, `30s`, combined as in `1h 30m`, or a plain number of days.
@@ -34,6 +39,31 @@ impl FromStr for Span {
         };
         // What is below a second is zero in a certificate.
         if duration.as_secs() == 0 { Err(error()) } else { Ok(Self(duration)) }
+    }
+}
+
+/// A span of time that is not zero and names its unit: where hours are usual, a plain number would be taken for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Period(pub(super) Duration);
+
+/// The text is no such span.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PeriodError {
+    #[error("{0} needs a unit: {0}h for hours, {0}d for days")]
+    NoUnit(String),
+    #[error("{0:?} is not a duration; give hours such as 12h, minutes such as 30m, days such as 90d, more than zero")]
+    Unclear(String),
+}
+
+impl FromStr for Period {
+    type Err = PeriodError;
+
+    fn from_str(text: &str) -> Result<Self, PeriodError> {
+        if !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(PeriodError::NoUnit(text.to_owned()));
+        }
+        let Span(span) = text.parse().map_err(|SpanError { given }| PeriodError::Unclear(given))?;
+        Ok(Self(span))
     }
 }
 
@@ -73,6 +103,22 @@ impl FromStr for Moment {
         let at = humantime::parse_rfc3339_weak(&whole).ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let at = at.ok_or_else(|| MomentError { given: text.to_owned() })?;
         Ok(Self::At(Timestamp::from_unix(i64::try_from(at.as_secs()).unwrap_or(i64::MAX))))
+    }
+}
+
+/// Reads a reason for a revocation, and has shells complete it.
+#[derive(Clone)]
+pub(super) struct Reasons;
+
+impl TypedValueParser for Reasons {
+    type Value = RevocationReason;
+
+    fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<RevocationReason, Error> {
+        RevocationReason::from_str.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(RevocationReason::ALL.iter().map(|reason| PossibleValue::new(reason.as_str()))))
     }
 }
 
@@ -117,6 +163,15 @@ mod tests {
         assert_eq!(hours("12h"), Ok(12));
         for bad in ["0", "0h", "500ms", "-1", "", "soon", "99999999999999999999", "1.5"] {
             assert!(bad.parse::<Span>().is_err(), "{bad:?} must be refused");
+        }
+    }
+
+    #[test]
+    fn periods_name_their_unit() {
+        assert_eq!("24h".parse(), Ok(Period(Duration::from_hours(24))));
+        assert_eq!("24".parse::<Period>().unwrap_err().to_string(), "24 needs a unit: 24h for hours, 24d for days");
+        for bad in ["0h", "", "soon", "-1h"] {
+            assert!(matches!(bad.parse::<Period>(), Err(PeriodError::Unclear(_))), "{bad:?} must be refused");
         }
     }
 

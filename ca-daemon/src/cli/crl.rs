@@ -2,25 +2,25 @@
 //!
 //! It never reads another key than the one it is pointed to.
 
-use std::{borrow::Cow, io::IsTerminal as _, path::PathBuf, sync::Arc};
+use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use mtls::files::{self, Access};
 use pki::{crl::CrlNumber, pem, time::Timestamp};
 use serde::Serialize;
 
-use super::{Context, Failure, output};
+use super::{Context, Failure, output, targets::Target};
 use crate::{
     authority::{Authority, PublishError, TakeBackError, read_pem},
     settings::Issuer,
-    store::{CrlRecord, StoreError, TakenBack},
+    store::{CrlHead, CrlRecord, StoreError, TakenBack},
 };
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Write to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    /// Write to this file; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: Target,
     /// PEM instead of DER
     #[arg(long)]
     pem: bool,
@@ -98,8 +98,8 @@ fn imported(list: &TakenBack) -> String {
 }
 
 async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
-    let on_terminal = arguments.out.is_none() && std::io::stdout().is_terminal();
-    if on_terminal && !arguments.pem && !context.output.is_json() {
+    let is_document = context.output.is_json() && arguments.out == Target::Output;
+    if !arguments.pem && !is_document && arguments.out.is_terminal() {
         let message = "DER does not belong on a terminal; choose --pem, or a file with --out FILE".to_owned();
         return Err(Failure::Refused(message).into());
     }
@@ -113,25 +113,38 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     } else {
         authority.store().crl(issuer).await?
     };
-    // Of a large one, no copy is made.
-    let octets = if arguments.pem { Cow::from(pem::crl(&crl.der).into_bytes()) } else { Cow::from(&crl.der) };
-    if let Some(file) = &arguments.out {
-        files::write(file, &octets, Access::Public)?;
-    } else if !context.output.is_json() {
-        return context.output.raw(&octets);
-    }
-    let written = Written {
-        issuer: issuer.as_str(),
-        number: crl.head.number,
-        this_update: crl.head.this_update,
-        next_update: crl.head.next_update,
-        file: arguments.out.as_ref().map(|file| file.display().to_string()),
-        pem: arguments.out.is_none().then(|| pem::crl(&crl.der)),
+    let file = match &arguments.out {
+        Target::Output => None,
+        target @ Target::File(_) => Some(target.to_string()),
     };
-    context.output.print(&written, |written| {
-        let file = written.file.as_deref().unwrap_or("standard output");
-        format!("{} CRL number {}, good until {}, is in {file}", written.issuer, written.number, written.next_update)
-    })
+    if !is_document {
+        // Of a large one, no copy is made.
+        let octets = if arguments.pem { Cow::from(pem::crl(&crl.der).into_bytes()) } else { Cow::from(&crl.der) };
+        arguments.out.write(&context.output, &octets, Access::Public)?;
+    }
+    if is_document || file.is_some() {
+        let written = Written {
+            issuer: issuer.as_str(),
+            number: crl.head.number,
+            this_update: crl.head.this_update,
+            next_update: crl.head.next_update,
+            pem: is_document.then(|| pem::crl(&crl.der)),
+            file,
+        };
+        context.output.print(&written, |written| {
+            let file = written.file.as_deref().unwrap_or("standard output");
+            let Written { issuer, number, next_update, .. } = written;
+            format!("{issuer} CRL number {number}, good until {next_update}, is in {file}")
+        })?;
+    }
+    // Whoever puts it somewhere has to know that nobody takes it.
+    if crl.head.next_update < context.clock.now() {
+        let CrlHead { number, next_update, .. } = crl.head;
+        anyhow::bail!(
+            "the {issuer} CRL number {number} is stale since {next_update}: start the daemon, or sign a new one with --resign"
+        );
+    }
+    Ok(())
 }
 
 async fn resign(
@@ -152,4 +165,36 @@ async fn resign(
         authority.store().accept_loss(issuer).await?;
     }
     Ok(crl)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mtls::clock::Clock;
+
+    use crate::{
+        authority::tests::{Fixture, now},
+        cli::tests::execute,
+    };
+
+    #[tokio::test]
+    async fn whoever_writes_out_a_stale_list_is_told() {
+        let fixture = Fixture::new().await;
+        let file = fixture.directory.path().join("list");
+        let crl = |at, options: &[&str]| {
+            let arguments =
+                [&["crl", "--out", file.to_str().unwrap()], options].concat().into_iter().map(str::to_owned);
+            let (clock, arguments, directory) = (Clock::manual(at), arguments.collect::<Vec<_>>(), &fixture.directory);
+            async move { execute(directory, &clock, &arguments.iter().map(String::as_str).collect::<Vec<_>>()).await }
+        };
+        assert_eq!(crl(now(), &[]).await, 0);
+        let later = now().plus(Duration::from_hours(24 * 30));
+        for form in [&[][..], &["--pem"], &["--json"]] {
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!(crl(later, form).await, 1, "{form:?}");
+            assert!(file.exists(), "it is written all the same");
+        }
+        assert_eq!(crl(later, &["--resign"]).await, 0);
+    }
 }

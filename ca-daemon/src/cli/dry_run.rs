@@ -12,15 +12,17 @@ use tokio::time::{Instant, timeout_at};
 use super::{Context, list::Listed, output, revoke::NAMED, waiting::GRACE};
 use crate::{
     authority::Authority,
-    control::{Answer, Connection, Question},
+    control::{Answer, Connection, OTHER_RELEASE, Question},
     settings::Issuer,
-    store::{CertificateRecord, RelyingParty},
+    store::{CertificateRecord, RelyingParty, Status},
 };
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct DryRun {
     would_revoke: Vec<Candidate>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    already_revoked: Vec<Candidate>,
     /// Absent where nobody was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     relying_parties: Option<Vec<Witness>>,
@@ -80,10 +82,10 @@ pub(super) async fn run(
         }
         Ok(Candidate { connected, certificate: Listed::new(record)? })
     });
-    let dry_run = DryRun {
-        would_revoke: would_revoke.collect::<anyhow::Result<_>>()?,
-        relying_parties: roll_call.map(witnesses),
-    };
+    let candidates = would_revoke.collect::<anyhow::Result<Vec<_>>>()?.into_iter();
+    let is_revoked = |candidate: &Candidate| matches!(candidate.certificate.status, Status::Revoked { .. });
+    let (already_revoked, would_revoke) = candidates.partition(is_revoked);
+    let dry_run = DryRun { would_revoke, already_revoked, relying_parties: roll_call.map(witnesses) };
     let now = context.clock.now();
     context.output.print(&dry_run, |dry_run| text(dry_run, patience.is_some(), now))
 }
@@ -100,7 +102,7 @@ async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Opti
         match answer.map_err(|_| anyhow::anyhow!("the daemon does not answer"))?? {
             Some(Answer::Present { party, answer }) => present.push((party, answer)),
             Some(Answer::Missing(silent)) => return Ok(Some(RollCall { present, silent })),
-            Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+            Some(_) => anyhow::bail!(OTHER_RELEASE),
             None => anyhow::bail!("the daemon ended before it answered; try again"),
         }
     }
@@ -130,7 +132,14 @@ fn witnesses(call: RollCall) -> Vec<Witness> {
 
 fn text(dry_run: &DryRun, was_wanted: bool, now: Timestamp) -> String {
     let all = dry_run.would_revoke.len();
-    let mut lines = vec![format!("nothing was revoked; {all} would be:\n")];
+    let mut lines: Vec<_> = dry_run.already_revoked.iter().take(NAMED).filter_map(already).collect();
+    lines.push(match dry_run.already_revoked.len() {
+        0 => format!("nothing was revoked; {all} would be:\n"),
+        already => format!(
+            "nothing was revoked; {all} would be, {already} already {}\n",
+            if already == 1 { "is" } else { "are" }
+        ),
+    });
     // Whoever is connected comes first: that is what a dry run is for.
     let (connected, rest): (Vec<_>, Vec<_>) =
         dry_run.would_revoke.iter().partition(|candidate| !candidate.connected.is_empty());
@@ -156,6 +165,12 @@ fn text(dry_run: &DryRun, was_wanted: bool, now: Timestamp) -> String {
         None => {}
     }
     lines.concat()
+}
+
+fn already(Candidate { certificate, .. }: &Candidate) -> Option<String> {
+    let Listed { name, serial, status, .. } = certificate;
+    let Status::Revoked { at, reason } = status else { return None };
+    Some(format!("{name} (serial {serial}) was already revoked at {at} ({reason})\n"))
 }
 
 /// How far what was said of connections can be relied on.

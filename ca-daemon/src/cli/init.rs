@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::random;
+use mtls::{files::quoted, random};
 use pki::{
     certificate::Fingerprint,
     name::{AuthorityName, Host, Organization, TrustDomain},
@@ -16,7 +16,7 @@ use url::Url;
 
 use super::{
     Context, Failure,
-    arguments::{self, Span},
+    arguments::{self, Period},
 };
 use crate::{
     directory::Directory,
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     trust_domain: Option<TrustDomain>,
     /// From thisUpdate to nextUpdate of a CRL; a new one is signed after a third of it
     #[arg(long, value_name = "DURATION", default_value = "24h")]
-    crl_lifetime: Span,
+    crl_lifetime: Period,
 }
 
 #[derive(Serialize)]
@@ -141,7 +141,7 @@ fn next_command(directory: &Directory) -> String {
     if directory.path() == std::path::Path::new(Directory::DEFAULT) {
         "ca-daemon serve".to_owned()
     } else {
-        format!("ca-daemon serve --dir {}", directory.path().display())
+        format!("ca-daemon serve --dir {}", quoted(directory.path()))
     }
 }
 
@@ -196,6 +196,12 @@ mod tests {
             assert!(matches!(error.downcast_ref(), Some(Failure::Usage(text)) if text.contains(expected)), "{error}");
         }
         assert!(plan_of(&["--crl-lifetime", "365d"]).is_ok() && plan_of(&["--crl-lifetime", "3s"]).is_ok());
+    }
+
+    #[test]
+    fn what_to_type_next_is_quoted_for_a_shell() {
+        assert_eq!(next_command(&Directory::new("ca")), "ca-daemon serve");
+        assert_eq!(next_command(&Directory::new("/srv/my ca")), "ca-daemon serve --dir '/srv/my ca'");
     }
 
     #[test]

@@ -2,14 +2,9 @@
 //!
 //! It never overwrites a file.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::Args;
-use mtls::{
-    files::{self, Access},
-    random,
-};
+use mtls::{files::Access, random};
 use pki::{
     issuing::IssuedCertificate,
     key::{KeyPair, PublicKey},
@@ -22,7 +17,12 @@ use pki::{
 };
 use serde::Serialize;
 
-use super::{Context, Failure, arguments::Span, targets};
+use super::{
+    Context, Failure,
+    arguments::Span,
+    output,
+    targets::{self, Target},
+};
 use crate::authority::{Authority, IssueError};
 
 #[derive(Debug, Args)]
@@ -30,21 +30,21 @@ pub(super) struct Arguments {
     /// Issue a client certificate instead of a server certificate
     #[arg(long)]
     client: bool,
-    /// The organization in the subject
-    #[arg(long, value_name = "NAME", default_value = "My Organization")]
-    org: Organization,
-    /// The common name
-    #[arg(long, default_value = "localhost")]
-    name: CommonName,
+    /// The organization in the subject [default: the authority's]
+    #[arg(long, value_name = "NAME")]
+    org: Option<Organization>,
+    /// The common name; a client needs one [default of a server: its first host]
+    #[arg(long, required_if_eq("client", "true"))]
+    name: Option<CommonName>,
     /// How long it is valid: days such as 90 or 90d, hours such as 12h; the issuing CA's end is the limit
     #[arg(long, default_value = "90d")]
     duration: Span,
-    /// The file for the certificate and the issuing CA's [default: server.crt or client.crt]
+    /// The file for the certificate and the issuing CA's; - is standard output [default: server.crt or client.crt]
     #[arg(long, value_name = "FILE")]
-    cert: Option<PathBuf>,
-    /// The file for the private key [default: server.key or client.key]
+    cert: Option<Target>,
+    /// The file for the private key; - is standard output [default: server.key or client.key]
     #[arg(long, value_name = "FILE")]
-    key: Option<PathBuf>,
+    key: Option<Target>,
     /// DNS names and IP addresses of a server [default: localhost 127.0.0.1]
     #[arg(value_name = "HOST", conflicts_with = "client")]
     hosts: Vec<Host>,
@@ -64,35 +64,44 @@ struct Issued {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let profile = if arguments.client { Profile::Client } else { Profile::Server };
-    let certificate = arguments.cert.unwrap_or_else(|| PathBuf::from(format!("{profile}.crt")));
-    let key_file = arguments.key.unwrap_or_else(|| PathBuf::from(format!("{profile}.key")));
+    let file = |suffix| Target::File(format!("{profile}.{suffix}").into());
+    let certificate = arguments.cert.unwrap_or_else(|| file("crt"));
+    let key_file = arguments.key.unwrap_or_else(|| file("key"));
     if certificate == key_file {
         return Err(Failure::Usage("certificate and key cannot go into one file".to_owned()).into());
     }
     let otherwise = "nothing was issued. Move it, or name other files with --cert and --key";
     targets::check(&[&certificate, &key_file], otherwise)?;
+    let hosts = if arguments.hosts.is_empty() { Host::local() } else { arguments.hosts };
+    let subject = match (arguments.name, hosts.first()) {
+        (Some(name), _) => name,
+        (None, first) => first.map(ToString::to_string).unwrap_or_default().parse().map_err(|error| {
+            Failure::Usage(format!("the first host cannot be the common name ({error}); give one with --name"))
+        })?,
+    };
     let authority = context.authority().await?;
     let key = KeyPair::generate()?;
     let order = OperatorOrder {
         profile,
-        subject: arguments.name,
-        organization: Some(arguments.org),
-        hosts: if arguments.hosts.is_empty() { Host::local() } else { arguments.hosts },
+        subject,
+        organization: Some(arguments.org.unwrap_or_else(|| authority.settings().organization.clone())),
+        hosts,
         public_key: PublicKey::from_spki(&key.spki())?,
         lifetime: arguments.duration.0,
     };
     // The key first: a certificate whose key could not be saved would be of no use to anybody.
-    files::write(&key_file, key.to_pem().as_bytes(), Access::Private)?;
-    let issued = match issue(authority, order, context.clock.now()).await {
+    key_file.write(&context.output, key.to_pem().as_bytes(), Access::Private)?;
+    let now = context.clock.now();
+    let issued = match issue(authority, order, now).await {
         Ok(issued) => issued,
         Err(error) => {
-            targets::remove_unused(&key_file, "belongs to no certificate")?;
+            key_file.remove_unused("belongs to no certificate")?;
             return Err(error);
         }
     };
     let info = &issued.info;
     let chain = pem::chain(&authority.chain(issued.der.clone()));
-    files::write(&certificate, chain.as_bytes(), Access::Public).with_context(|| {
+    certificate.write(&context.output, chain.as_bytes(), Access::Public).with_context(|| {
         format!("certificate {} was issued and could not be saved; revoke it and issue another", info.id.serial)
     })?;
     let printed = Issued {
@@ -101,10 +110,14 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         profile,
         names: info.names.clone(),
         not_after: info.validity.not_after,
-        certificate: certificate.display().to_string(),
-        key: key_file.display().to_string(),
+        certificate: certificate.to_string(),
+        key: key_file.to_string(),
     };
-    context.output.print(&printed, |issued| {
+    if info.validity.not_after < now.plus(arguments.duration.0) {
+        let (until, asked) = (info.validity.not_after, output::span(arguments.duration.0));
+        output::remark(&format!("valid until {until}, not for {asked}: the issuing CA ends then"));
+    }
+    let text = |issued: &Issued| {
         format!(
             "Issued a {} certificate to {} ({})
 
@@ -121,7 +134,12 @@ key          {}
             issued.certificate,
             issued.key
         )
-    })
+    };
+    if [&certificate, &key_file].contains(&&Target::Output) {
+        output::remark(context.output.as_line(&printed, text)?.trim_end());
+        return Ok(());
+    }
+    context.output.print(&printed, text)
 }
 
 async fn issue(authority: &Authority, order: OperatorOrder, now: Timestamp) -> anyhow::Result<IssuedCertificate> {

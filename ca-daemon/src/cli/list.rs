@@ -122,7 +122,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         output::remark(&revocation.to_string());
     }
     let mut pages = authority.store().pages(filter, now).await?;
-    let mut list = context.output.list(["SERIAL", "NAME", "PROFILE", "STATUS", "VALID UNTIL"]);
+    let mut list = context.output.list(["SERIAL", "PROFILE", "STATUS", "UNTIL", "NAME"]);
     loop {
         let page = pages.next().await?;
         if page.is_empty() {
@@ -132,10 +132,10 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         list.add(&listed, |certificate| {
             [
                 certificate.serial.to_string(),
-                certificate.name.clone(),
                 certificate.profile.to_string(),
                 certificate.status.as_str().to_owned(),
-                certificate.not_after.to_string(),
+                output::day(certificate.not_after),
+                certificate.name.clone(),
             ]
         })?;
     }
@@ -144,7 +144,7 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         let page: Vec<_> = strays.iter().map(Stray::new).collect();
         list.add(&page, |stray| {
             let (profile, status) = ("-".to_owned(), stray.status.as_str().to_owned());
-            [stray.serial.to_string(), UNKNOWN.to_owned(), profile, status, stray.not_after.to_string()]
+            [stray.serial.to_string(), profile, status, output::day(stray.not_after), UNKNOWN.to_owned()]
         })?;
         strays = authority.store().stray_revocations(Some(&last)).await?;
     }

@@ -25,16 +25,19 @@ mod token;
 mod waiting;
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     path::PathBuf,
     process::ExitCode,
 };
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use mtls::clock::Clock;
+use mtls::{
+    clock::Clock,
+    errors::{usage_problem, wants_json},
+    log::{self, FilterError, Log},
+};
 use tokio::sync::OnceCell;
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 use self::output::Output;
 use crate::{authority::Authority, directory::Directory};
@@ -160,7 +163,14 @@ impl Context {
 /// Reads the command line, does what it says and returns the exit code that `--help` documents.
 #[must_use]
 pub fn run() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && wants_json(std::env::args_os()) => {
+            let _ = writeln!(io::stderr(), "{}", usage_problem(&error.to_string()));
+            return ExitCode::from(2);
+        }
+        Err(error) => error.exit(),
+    };
     let json = cli.common.json;
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -171,11 +181,12 @@ pub fn run() -> ExitCode {
     };
     runtime.block_on(async {
         let done = match start_logging(&cli.command) {
-            Ok(()) => {
+            // The log is written when the command is over, before it is said how it ended.
+            Ok(_log) => {
                 let context = Context::new(cli.common.dir, Output::new(json), Clock::system());
                 context.carry_out(cli.command).await
             }
-            Err(failure) => Err(failure.into()),
+            Err(error) => Err(Failure::Usage(error.to_string()).into()),
         };
         let code = match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -209,7 +220,7 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Init(arguments) => init::run(context, arguments).await,
         Command::Serve(arguments) => serve::run(context, &arguments).await,
         Command::Start(arguments) => start::run(context, *arguments).await,
-        Command::Healthcheck(arguments) => healthcheck::run(&arguments).await,
+        Command::Healthcheck(arguments) => healthcheck::run(context, &arguments).await,
         Command::Issue(arguments) => issue::run(context, arguments).await,
         Command::Token(arguments) => token::run(context, arguments).await,
         Command::List(arguments) => list::run(context, arguments).await,
@@ -229,40 +240,18 @@ fn completions(context: &Context, shell: CompletedShell) -> anyhow::Result<()> {
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "ca-daemon", &mut script);
-    context.output.raw(&script)
+    // clap_complete spells the hyphen in two ways in a script for bash, which would complete the first word only.
+    let script = String::from_utf8_lossy(&script).replace("ca__subcmd__daemon", "ca__daemon");
+    context.output.raw(script.as_bytes())
 }
 
-fn start_logging(command: &Command) -> Result<(), Failure> {
-    let is_daemon = matches!(command, Command::Serve(_) | Command::Start(_));
-    let default = if is_daemon { "info" } else { "warn" };
-    let wanted = std::env::var_os("CA_LOG").unwrap_or_default();
-    let filter = if wanted.is_empty() { EnvFilter::new(default) } else { log_filter(&wanted.to_string_lossy())? };
-    let colors = std::io::stderr().is_terminal();
-    // It would say so on standard error, and panic where that is what cannot be written: on a full disk, say.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colors).log_internal_errors(false);
-    if is_daemon {
-        log.with_writer(io::stderr).init();
-    } else {
-        log.with_writer(|| output::Log).init();
+/// A daemon's log ends with what is returned; that of a command is part of what it says on standard error.
+fn start_logging(command: &Command) -> Result<Option<Log>, FilterError> {
+    if matches!(command, Command::Serve(_) | Command::Start(_)) {
+        return Ok(Some(Log::start(log::filter("CA_LOG", "info")?)));
     }
-    Ok(())
-}
-
-/// A word that is no level would be taken for the name of a module, and everything else would be silent.
-fn log_filter(wanted: &str) -> Result<EnvFilter, Failure> {
-    let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
-    let unclear = wanted.split(',').find(|part| !part.contains('=') && !is_level(part));
-    let complaint = match unclear {
-        Some(part) => format!("{part:?} is no level"),
-        None => match EnvFilter::try_new(wanted) {
-            Ok(filter) => return Ok(filter),
-            Err(error) => error.to_string(),
-        },
-    };
-    Err(Failure::Usage(format!(
-        "CA_LOG={wanted} does not say what to log ({complaint}); give off, error, warn, info, debug or trace, or \
-         MODULE=LEVEL, separated by commas"
-    )))
+    log::subscribe(log::filter("CA_LOG", "warn")?, || output::Log);
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -288,16 +277,5 @@ pub(crate) mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn a_log_filter_says_what_to_log() {
-        for good in ["off", "error", "WARN", "debug", "info,sqlx=warn", "warn,ca_daemon::upkeep=trace"] {
-            assert!(log_filter(good).is_ok(), "{good:?} must be taken");
-        }
-        for bad in ["verbose", "inf", "info,sqlx", "sqlx=loud", "a=b=c", " "] {
-            let failure = log_filter(bad).err().unwrap_or_else(|| panic!("{bad:?} must be refused"));
-            assert!(matches!(&failure, Failure::Usage(text) if text.contains("MODULE=LEVEL")), "{failure}");
-        }
     }
 }

@@ -8,11 +8,15 @@ use std::{
     time::Duration,
 };
 
-use comfy_table::{Table, presets};
-use mtls::errors::error_chain;
+use comfy_table::{ContentArrangement, Table, presets};
+use mtls::errors::{error_chain, problem};
+use pki::time::Timestamp;
 use serde::Serialize;
 
 use super::spool::{Printed, Spool};
+
+/// So many columns a terminal has at least.
+const WIDTH: u16 = 80;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -45,13 +49,12 @@ impl Output {
         self.raw(printed.as_bytes())
     }
 
-    /// Prints one line, JSON without line breaks included.
-    pub(super) fn line<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
-        let printed = match self.0 {
+    /// The same as one line, not printed yet: of JSON, without line breaks.
+    pub(super) fn as_line<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<String> {
+        Ok(match self.0 {
             Format::Json => serde_json::to_string(value)?,
             Format::Text => text(value),
-        };
-        self.raw(format!("{printed}\n").as_bytes())
+        })
     }
 
     /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
@@ -158,7 +161,13 @@ impl<const N: usize, W: Write> List<N, W> {
     }
 }
 
-/// Aligned columns without lines around them, the same on a terminal and in a pipe.
+/// The day of a point in time: what a line of 80 columns has room for.
+pub(super) fn day(time: Timestamp) -> String {
+    let text = time.to_string();
+    text.split_once(' ').map_or(text.as_str(), |(day, _)| day).to_owned()
+}
+
+/// Aligned columns without lines around them, the same on a terminal and in a pipe. Cells are wrapped where 80 columns are not enough.
 pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
@@ -168,25 +177,18 @@ pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<I
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
+    if table.lines().any(|line| line.trim_end().chars().count() > usize::from(WIDTH)) {
+        // The padding of the last column is not printed.
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH + 2);
+    }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-/// Why a command failed, for programs: a problem document (RFC 9457) without an HTTP status.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Complaint {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    detail: String,
-    exit_code: u8,
 }
 
 /// Says in the last line on standard error what went wrong.
 pub(super) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
     let message = error_chain(error.as_ref());
     if json {
-        let complaint = Complaint { kind, detail: message, exit_code };
-        remark(&serde_json::to_string(&complaint).expect("text and numbers serialize"));
+        remark(&problem(kind, &message, exit_code));
     } else {
         remark(&format!("error: {message}"));
     }
@@ -258,6 +260,20 @@ mod tests {
         }
         list.end().unwrap();
         String::from_utf8(printed).unwrap()
+    }
+
+    #[test]
+    fn a_table_has_room_on_a_terminal() {
+        let hosts = "localhost 127.0.0.1 ::1 api.example 10.98.76.0/24";
+        let row = ["0123456789ab", "server", "service0", hosts, "1 of 1", "2026-11-28 09:00:00Z", "usable"];
+        let header = ["ID", "PROFILE", "NAMES", "HOSTS", "USED", "EXPIRES", "STATUS"];
+        let wide = table(header, [row.map(str::to_owned)]);
+        assert!(wide.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{wide}");
+        assert!(
+            row.iter().flat_map(|cell| cell.split(' ')).all(|word| wide.contains(word)),
+            "words stay whole:\n{wide}"
+        );
+        assert_eq!(table(["A", "B"], [["1", "2"].map(str::to_owned)]), "A  B\n1  2\n");
     }
 
     #[test]

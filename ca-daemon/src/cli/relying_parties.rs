@@ -12,7 +12,7 @@ use super::{
     output::{self, table},
 };
 use crate::{
-    control::{Answer, Connection, Question},
+    control::{Answer, Connection, OTHER_RELEASE, Question},
     feed::{self, Forgotten},
     store::RelyingParty,
 };
@@ -65,7 +65,7 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
     let store = authority.store();
     let parties = match ask(context, &Question::RelyingParties).await? {
         Some(Answer::RelyingParties(parties)) => parties,
-        Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+        Some(_) => anyhow::bail!(OTHER_RELEASE),
         None => {
             output::remark("no ca-daemon serves this authority; this is what the last one wrote down");
             let parties = store.relying_parties().await?.into_iter();
@@ -87,7 +87,7 @@ async fn run_forget(context: &Context, name: String, instance: Option<String>) -
     let forgotten = match ask(context, &question).await? {
         Some(Answer::Forgotten(forgotten)) => forgotten,
         Some(Answer::Failed(reason)) => anyhow::bail!("{reason}"),
-        Some(answer) => anyhow::bail!("the daemon answered something else: {answer:?}"),
+        Some(_) => anyhow::bail!(OTHER_RELEASE),
         None => feed::forget_without_daemon(authority.store(), &name, instance.as_deref()).await?,
     };
     let meant = instance.map_or_else(|| name.clone(), |instance| format!("{name}, instance {instance}"));
@@ -127,6 +127,10 @@ fn text(listed: &[Listed], now: Timestamp) -> String {
     if listed.is_empty() {
         return "no relying party is registered\n".to_owned();
     }
+    table(["NAME", "INSTANCE", "ADDRESS", "CRL", "LAG", "CONNECTED", "OPEN"], rows(listed, now))
+}
+
+fn rows(listed: &[Listed], now: Timestamp) -> Vec<[String; 7]> {
     let mut rows = Vec::new();
     // They come by name.
     for of_name in listed.chunk_by(|one, other| one.party.name == other.party.name) {
@@ -139,7 +143,7 @@ fn text(listed: &[Listed], now: Timestamp) -> String {
             }
         }
     }
-    table(["NAME", "INSTANCE", "SERIAL", "ADDRESS", "CRL", "LAG", "CONNECTED", "OPEN CONNECTIONS"], rows)
+    rows
 }
 
 impl Listed {
@@ -151,7 +155,7 @@ impl Listed {
 }
 
 /// A line for all instances of a name.
-fn summary(listed: &[Listed]) -> [String; 8] {
+fn summary(listed: &[Listed]) -> [String; 7] {
     let all = listed.len();
     let name = listed.first().map_or("", |listed| listed.party.name.as_str());
     let connected: Vec<_> = listed.iter().filter_map(|listed| listed.party.connected_since).collect();
@@ -162,7 +166,6 @@ fn summary(listed: &[Listed]) -> [String; 8] {
         name.to_owned(),
         format!("({all} instances)"),
         "-".to_owned(),
-        "-".to_owned(),
         crl.map_or_else(|| "-".to_owned(), |number| number.to_string()),
         listed.iter().map(|listed| listed.lag).max().unwrap_or(0).to_string(),
         if connected.len() == all { since } else { format!("{} of {all}", connected.len()) },
@@ -171,7 +174,7 @@ fn summary(listed: &[Listed]) -> [String; 8] {
 }
 
 /// A line for one instance.
-fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [String; 8] {
+fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [String; 7] {
     let connected = match (party.connected_since, party.admits_until) {
         (Some(since), _) => format!("since {since}"),
         (None, until) => {
@@ -184,7 +187,6 @@ fn row(name: &str, Listed { party, lag, .. }: &Listed, now: Timestamp) -> [Strin
     [
         name.to_owned(),
         party.instance.short(),
-        party.serial.to_string(),
         party.address.clone(),
         party.crl_number.map_or_else(|| "-".to_owned(), |number| number.to_string()),
         party.claims.map_or_else(|| lag.to_string(), |number| format!("claims {number}")),
@@ -223,7 +225,7 @@ mod tests {
             };
             Listed { party, connected: is_connected, lag: 0 }
         };
-        let said = text(
+        let said = rows(
             &[
                 listed("a", 0x10, true, None),
                 listed("a", 0x11, true, None),
@@ -233,12 +235,12 @@ mod tests {
             ],
             now,
         );
-        let lines: Vec<_> = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-        assert_eq!(lines.len(), 6, "{said}");
-        assert_eq!(lines[1], "a (2 instances) - - 41 0 since 2026-11-24 09:00:00Z 4");
-        assert_eq!(lines[2], "b (2 instances) - - 41 0 1 of 2 4");
-        assert!(lines[3].starts_with("12121212 ") && lines[3].ends_with("since 2026-11-24 09:00:00Z 2"), "{said}");
-        assert!(lines[4].contains("no, last seen 12 s ago; may admit until 2026-11-24 10:00:00Z"), "{said}");
-        assert!(lines[5].starts_with("c 14141414 ") && lines[5].contains(" - claims 57 since "), "{said}");
+        let lines: Vec<_> = said.iter().map(|row| row.join(" ")).collect();
+        assert_eq!(lines.len(), 5, "{said:?}");
+        assert_eq!(lines[0], "a (2 instances) - 41 0 since 2026-11-24 09:00:00Z 4");
+        assert_eq!(lines[1], "b (2 instances) - 41 0 1 of 2 4");
+        assert!(lines[2].starts_with(" 12121212 ") && lines[2].ends_with("since 2026-11-24 09:00:00Z 2"), "{said:?}");
+        assert!(lines[3].contains("no, last seen 12 s ago; may admit until 2026-11-24 10:00:00Z"), "{said:?}");
+        assert!(lines[4].starts_with("c 14141414 ") && lines[4].contains(" - claims 57 since "), "{said:?}");
     }
 }

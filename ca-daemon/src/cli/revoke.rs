@@ -20,7 +20,9 @@ use tokio::{
 };
 
 use super::{
-    Context, Failure, dry_run,
+    Context, Failure,
+    arguments::Reasons,
+    dry_run,
     enforcement::Row,
     holders::Holders,
     list::UNKNOWN,
@@ -51,9 +53,8 @@ struct Besides {
 pub(super) struct Arguments {
     #[command(flatten)]
     selection: Selection,
-    /// Why: unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation or
-    /// privilege-withdrawn
-    #[arg(long, default_value_t)]
+    /// Why
+    #[arg(long, default_value_t, value_parser = Reasons)]
     pub(super) reason: RevocationReason,
     #[command(flatten)]
     besides: Besides,

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 
 use clap::Args;
 use mtls::{
-    limits,
+    limits, log,
     notify::{State, notify},
+    random,
+    signals::Signals,
 };
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
-use tracing::warn;
 
 use super::Context;
 use crate::daemon::{Daemon, Listen};
@@ -40,27 +40,20 @@ struct Started {
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     limits::raise_file_limit();
+    random::warm_up();
     // Before anything can be waited for, so that an early signal is not lost.
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::catch()?;
     let listen = Listen { https: arguments.listen, http: arguments.http_listen, operations: arguments.ops_listen };
     let daemon = Daemon::start(context.directory.path(), listen, context.clock.clone()).await?;
     let Listen { https, http, operations } = daemon.addresses();
-    let said = context.output.line(&Started { ready: true, https, http, operations }, |_| {
+    log::announce(context.output.as_line(&Started { ready: true, https, http, operations }, |_| {
         format!(
             "ca-daemon ready: https://{https} for enrollment, http://{http} for CRLs, http://{operations} for operators"
         )
-    });
-    // Nobody may read along, or a full disk: no reason not to serve.
-    if let Err(error) = said {
-        warn!(%error, %https, %http, %operations, "ready, which could not be written to standard output");
-    }
+    })?);
     notify(State::Ready);
     let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.asked_to_end().await;
         notify(State::Stopping);
     };
     Ok(daemon.serve(stop).await?)

@@ -22,7 +22,7 @@ use url::Url;
 
 use super::{
     Context, Failure,
-    arguments::{self, Span},
+    arguments::{self, Period},
     init, serve, token,
 };
 use crate::{
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     server_hosts: Vec<HostPattern>,
     /// How long a service has for its first start
     #[arg(long, value_name = "DURATION", default_value = "24h")]
-    server_token_ttl: Span,
+    server_token_ttl: Period,
 }
 
 /// A service and where its token lies.
@@ -85,6 +85,7 @@ struct ServerGrant {
 
 pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { init, serve, server_tokens, server_url, server_hosts, server_token_ttl } = arguments;
+    token::check_lifetime(server_token_ttl.0)?;
     let plan = init::plan(init)?;
     match context.directory.check() {
         // One that was interrupted was never handed out.
@@ -111,25 +112,29 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
 
 /// Tokens without the authority that made them mean that its directory was lost. A new one in its place would be another authority,
 /// which nobody trusts; the old one's backup is what is wanted.
-fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> Result<(), Failure> {
-    match services.iter().find(|service| service.file.exists()) {
-        None => Ok(()),
-        Some(ServerToken { file, .. }) => Err(Failure::Refused(format!(
-            "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove the token to found \
-             another, which nobody of the old fleet will trust",
-            context.directory.path().display(),
-            file.display()
-        ))),
+fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> anyhow::Result<()> {
+    for ServerToken { file, .. } in services {
+        if files::exists(file)? {
+            return Err(Failure::Refused(format!(
+                "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove the token to \
+                 found another, which nobody of the old fleet will trust",
+                context.directory.path().display(),
+                file.display()
+            ))
+            .into());
+        }
     }
+    Ok(())
 }
 
 /// What an authority was founded with stands in its certificates and tokens; other arguments do not change it.
 fn warn_of_changes(plan: &Plan, settings: &Settings) {
+    let lifetime = |lifetime| humantime::format_duration(lifetime).to_string();
     let pairs = [
         ("--url", plan.url.to_string(), settings.url.to_string()),
         ("--crl-url", plan.crl_url.to_string(), settings.crl_url.to_string()),
         ("--trust-domain", plan.trust_domain.as_str().to_owned(), settings.trust_domain.as_str().to_owned()),
-        ("--crl-lifetime", format!("{:?}", plan.crl_lifetime), format!("{:?}", settings.crl_lifetime)),
+        ("--crl-lifetime", lifetime(plan.crl_lifetime), lifetime(settings.crl_lifetime)),
     ];
     for (option, given, founded_with) in pairs.into_iter().filter(|(_, given, founded)| given != founded) {
         warn!(option, given, founded_with, "has no effect: the authority exists");

@@ -2,16 +2,10 @@
 //!
 //! It never prints a token again after it was created; only its hash is kept.
 
-use std::{
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-};
+use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{Args, Subcommand};
-use mtls::{
-    files::{self, Access},
-    random,
-};
+use mtls::random;
 use pki::{
     name::{HostPattern, NamePattern},
     policy::{Grant, ProfileGrant},
@@ -23,9 +17,9 @@ use zeroize::Zeroizing;
 
 use super::{
     Context, Failure,
-    arguments::Span,
+    arguments::Period,
     output::{self, table},
-    targets,
+    targets::{self, Target},
 };
 use crate::{
     authority::{Authority, TokenOrder},
@@ -69,13 +63,13 @@ struct Create {
     hosts: Vec<HostPattern>,
     /// How long it can be used
     #[arg(long, value_name = "DURATION", default_value = "24h")]
-    ttl: Span,
+    ttl: Period,
     /// How often it can be used
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     uses: NonZeroU32,
-    /// Write the token to a new file that only this user can read, instead of printing it
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
+    /// Write the token to a new file that only this user can read; - is standard output
+    #[arg(long, value_name = "FILE", default_value = "-")]
+    out: Target,
 }
 
 #[derive(Serialize)]
@@ -117,9 +111,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
 }
 
 async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
-    if let Some(file) = &create.out {
-        targets::check(&[file], "no token was created. Move it, or name another file with --out")?;
-    }
+    targets::check(&[&create.out], "no token was created. Move it, or name another file with --out")?;
+    check_lifetime(create.ttl.0)?;
     let authority = context.authority().await?;
     if let Some(revocation) = authority.store().issuer_revocation().await? {
         return Err(Failure::Refused(format!("no token was created: {revocation}")).into());
@@ -129,7 +122,7 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     let (token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);
     let text = token.encode();
     let mut created = Created { token: Some(text.to_string()), listed: listed(&record, now) };
-    if let Some(file) = &create.out {
+    if let Target::File(file) = &create.out {
         create_in_file(authority, &record, &text, file).await?;
         created.token = None;
         return context.output.print(&created, |_| format!("Token {} is in {}\n", record.id(), file.display()));
@@ -142,6 +135,12 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     })
 }
 
+/// A longer one is a slip of the pen, or a secret that nobody remembers.
+pub(super) fn check_lifetime(lifetime: Duration) -> Result<(), Failure> {
+    const TEN_YEARS: Duration = Duration::from_hours(24 * 3653);
+    if lifetime <= TEN_YEARS { Ok(()) } else { Err(Failure::Usage("a token lives ten years at most".to_owned())) }
+}
+
 /// The file first: a token whose secret could not be saved would be of use to nobody and stay usable.
 pub(super) async fn create_in_file(
     authority: &Authority,
@@ -150,7 +149,7 @@ pub(super) async fn create_in_file(
     file: &Path,
 ) -> anyhow::Result<()> {
     let line = Zeroizing::new(format!("{text}\n"));
-    files::write(file, line.as_bytes(), Access::Private)?;
+    targets::write_secret(file, line.as_bytes())?;
     if let Err(error) = authority.create_token(record).await {
         targets::remove_unused(file, "holds a token that does not work")?;
         return Err(error.into());
@@ -240,8 +239,7 @@ fn hosts(grant: &Grant) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
+    use mtls::files;
     use pki::token::Token;
 
     use super::*;
@@ -292,8 +290,10 @@ mod tests {
     async fn what_a_file_cannot_be_is_known_before() {
         let fixture = Fixture::new().await;
         let directory = fixture.directory.path();
-        let check = |file: &str| targets::check(&[&directory.join(file)], "no token was created");
+        let check = |file: &str| targets::check(&[&Target::File(directory.join(file))], "no token was created");
         assert!(check("client.token").is_ok());
+        assert!(targets::check(&[&Target::Output, &Target::File("/dev/null".into())], "").is_ok(), "it is written to");
+        assert!(matches!(check("."), Err(Failure::Usage(_))));
         assert!(matches!(check("absent/x"), Err(Failure::Usage(_))));
         assert!(
             matches!(check("bootstrap.token"), Err(Failure::Refused(text)) if text.ends_with("; no token was created"))

@@ -112,7 +112,7 @@ impl Waiting<'_> {
                     break;
                 }
                 Some(Answer::Failed(reason)) => output::remark(&format!("the daemon could not tell anybody: {reason}")),
-                Some(Answer::Forgotten(_) | Answer::Present { .. }) => {}
+                Some(Answer::Forgotten(_) | Answer::Present { .. } | Answer::Operations(_)) => {}
                 None => {
                     if !is_told {
                         output::remark("the daemon does not answer; relying parties are told as soon as it does");

@@ -109,9 +109,14 @@ impl Store {
     /// Opens an existing file and brings its schema up to date. An empty file is a database without an authority. One that is behind
     /// the mark beside it is an older copy, and knows that from then on.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
-        if !path.exists() {
+        let found = path
+            .try_exists()
+            .map_err(|source| StoreError::Unreachable { path: path.to_owned(), source: source.into() })?;
+        if !found {
             return Err(StoreError::Missing(path.to_owned()));
         }
+        // SQLite would take a name that begins with `file:` for a URI.
+        let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         // Before the database: whoever publishes in between has raised both.
         let (mark, said) = Mark::beside(path);
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);

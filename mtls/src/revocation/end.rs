@@ -3,15 +3,15 @@
 //! It never decides that a connection has to end.
 
 use std::{
-    fmt,
+    fmt::{self, Write as _},
     sync::{Arc, OnceLock},
 };
 
-use prometheus_client::encoding::EncodeLabelValue;
+use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends that was let in once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
     /// A certificate of the client's chain is revoked.
     Revoked,
@@ -35,6 +35,18 @@ impl EndReason {
             Self::OwnCertificate => "the service's own certificate, or one above it, is revoked",
             Self::Unregistered => "the authority does not expect this service any more",
         }
+    }
+}
+
+impl EncodeLabelValue for EndReason {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::NoFreshCrl => "no_fresh_crl",
+            Self::OwnCertificate => "own_certificate",
+            Self::Unregistered => "unregistered",
+        })
     }
 }
 

@@ -285,7 +285,7 @@ pub(crate) fn der_of(list: Vec<u8>) -> Result<Vec<u8>, FetchError> {
     pem::read_crl(&list).map_err(|error| failed(&error))
 }
 
-fn failed(error: &dyn std::error::Error) -> FetchError {
+fn failed(error: &(dyn std::error::Error + 'static)) -> FetchError {
     FetchError(error_chain(error))
 }
 

@@ -1,0 +1,44 @@
+//! Ctrl-C while requests are sent: the first ends the sending, the second the program.
+//!
+//! It never prints.
+
+use std::{io, process};
+
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+use crate::cli::Exit;
+
+/// Whether to stop; clones are told the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(watch::Receiver<bool>);
+
+impl Stop {
+    /// From now on, Ctrl-C does not end the program at once.
+    pub(crate) fn at_interrupt() -> io::Result<Self> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let (tell, told) = watch::channel(false);
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            tell.send_replace(true);
+            interrupt.recv().await;
+            process::exit(Exit::Interrupted.code().into());
+        });
+        Ok(Self(told))
+    }
+
+    /// Returns once it is time to stop.
+    pub(crate) async fn asked(&self) {
+        let mut told = self.0.clone();
+        if told.wait_for(|stop| *stop).await.is_err() {
+            // Nobody can ask any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    pub(crate) fn is_asked(&self) -> bool {
+        *self.0.borrow()
+    }
+}
