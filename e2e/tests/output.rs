@@ -102,7 +102,7 @@ fn a_log_that_nobody_reads_holds_nothing_up() {
     // Whoever reads late finds what there was room for.
     let mut said = Vec::new();
     wait_until("the service says what the signal did", || {
-        let mut some = [0; 65536];
+        let mut some = vec![0; 65536];
         let read = late.read(&mut some).unwrap();
         said.extend_from_slice(&some[..read]);
         String::from_utf8_lossy(&said).contains("SIGHUP changes nothing").then_some(())

@@ -41,7 +41,7 @@ impl Presented {
 }
 
 pub(crate) fn read(file: &Path) -> Vec<CertificateDer<'static>> {
-    pem::read_chain(&fs::read_to_string(file).unwrap()).unwrap()
+    pem::read_chain(fs::read_to_string(file).unwrap()).unwrap()
 }
 
 pub(crate) fn key() -> KeyPair {

@@ -38,7 +38,7 @@ pub(crate) fn stranger(fleet: &Fleet) -> Arc<ClientConfig> {
 /// TLS as whoever has these files.
 pub(crate) fn known(certificate: &Path, key: &Path, root: &Path) -> Arc<ClientConfig> {
     let identity = Identity::load(certificate, key).expect("it was enrolled");
-    let root = pki::pem::read_chain(&std::fs::read_to_string(root).expect("it is there")).expect("it is PEM");
+    let root = pki::pem::read_chain(std::fs::read_to_string(root).expect("it is there")).expect("it is PEM");
     over_http2(mtls::client::mutual_tls(&identity, &root[0], &Clock::system()).expect("it is an identity"))
 }
 

@@ -41,7 +41,7 @@ fn an_answer_of_any_length_in_the_place_of_a_list_stops_no_service() {
                     // With a length, and without.
                     let length = if number % 2 == 0 { format!("content-length: {ENDLESS}\r\n") } else { String::new() };
                     let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{length}\r\n").as_bytes());
-                    let piece = [0x30; 64 * 1024];
+                    let piece = vec![0x30; 64 * 1024];
                     for _ in 0..ENDLESS / piece.len() {
                         if stream.write_all(&piece).is_err() {
                             break;
@@ -49,7 +49,9 @@ fn an_answer_of_any_length_in_the_place_of_a_list_stops_no_service() {
                     }
                 }));
             }
-            answering.into_iter().for_each(|answering| answering.join().expect("it does not panic"));
+            for answering in answering {
+                answering.join().expect("it does not panic");
+            }
         })
     };
     wait_until("it was asked often", || (served.load(Ordering::Relaxed) >= 12).then_some(()));
