@@ -22,6 +22,8 @@ use crate::limits::MAX_BODY;
 
 /// How long the rest of a request may take to arrive before the answer is sent all the same.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest rest that is read, in bytes: also of a body that is somewhat longer than any may be, so that its sender hears why.
+const LITTLE: usize = 2 * MAX_BODY;
 
 /// The answer to a request over HTTP/1.1 that does not name exactly one host (RFC 9112 section 3.2). HTTP/1.0 has no such header.
 pub(crate) fn refuse_without_host<B>(request: &Request<B>) -> Option<Response> {
@@ -67,7 +69,7 @@ struct Kept(Arc<Mutex<Incoming>>);
 /// and a peer that asked with `Expect: 100-continue` is not told to go on.
 pub(crate) fn keep_rest(request: Request<Incoming>) -> (Request<Body>, Option<Rest>) {
     let announced = request.body().size_hint().exact();
-    let is_little = announced.is_none_or(|length| length <= MAX_BODY as u64);
+    let is_little = announced.is_none_or(|length| length <= LITTLE as u64);
     if request.version() != Version::HTTP_2
         || request.body().is_end_stream()
         || !is_little
@@ -85,7 +87,7 @@ impl Rest {
     pub(crate) async fn read(self) {
         let Some(body) = Arc::into_inner(self.0) else { return };
         let mut body = body.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut left = MAX_BODY;
+        let mut left = LITTLE;
         let reading = async {
             while let Some(Ok(frame)) = body.frame().await {
                 let length = frame.data_ref().map_or(0, Bytes::len);
