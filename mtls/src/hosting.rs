@@ -38,7 +38,7 @@ use crate::{
     at_once::AtOnce,
     bounded::BoundedStream,
     limits::{self, Windows},
-    places::{Place, Places, Rank},
+    places::{Places, Rank},
     requests::{keep_rest, refuse_without_host},
     stalls::{Paced, Patience},
 };
@@ -90,10 +90,10 @@ where
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, from)) => {
-                    let (in_progress, watched) = watch::channel(0);
-                    let Some(place) = places.take(watched) else { continue };
-                    let requests = Requests { router: router.clone(), from, in_progress: Arc::new(in_progress) };
-                    let hosted = Hosted { place, requests, patience: patience.clone(), shutdown: shutdown.clone() };
+                    let in_progress = Arc::new(watch::Sender::new(0));
+                    let requests = Requests { router: router.clone(), from, in_progress };
+                    let (places, patience) = (places.clone(), patience.clone());
+                    let hosted = Hosted { places, requests, patience, shutdown: shutdown.clone() };
                     connections.spawn(hosted.serve(stream, acceptor.clone()));
                 }
                 Err(error) => {
@@ -113,14 +113,14 @@ where
 
 /// One connection.
 struct Hosted {
-    place: Place,
+    places: Places,
     requests: Requests,
     patience: Patience,
     shutdown: CancellationToken,
 }
 
 impl Hosted {
-    async fn serve<A>(mut self, stream: TcpStream, acceptor: A)
+    async fn serve<A>(self, stream: TcpStream, acceptor: A)
     where
         A: Accept<BoundedStream, Requests>,
         A::Stream: Known + AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -131,8 +131,9 @@ impl Hosted {
         let from = self.requests.from;
         let accepted = tokio::select! {
             biased;
-            () = self.place.gone() => return,
             () = self.shutdown.cancelled() => return,
+            // Handshakes have bounds of their own, and many more of them fit than strangers' connections: who has come to stay a while is
+            // not to be pushed out by those who have only begun.
             accepted = acceptor.accept(BoundedStream::unslotted(stream), self.requests.clone()) => accepted,
         };
         let (stream, service) = match accepted {
@@ -143,7 +144,8 @@ impl Hosted {
             }
         };
         let rank = rank(stream.certificate());
-        self.place.promote(rank);
+        let Some(mut place) = self.places.take(self.requests.in_progress.subscribe()) else { return };
+        place.promote(rank);
         let windows = if rank == Rank::RelyingParty { Windows::Large } else { Windows::Small };
         let http = limits::http_builder(AtOnce::new(self.patience.of_connection()), windows);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -152,13 +154,13 @@ impl Hosted {
         tokio::pin!(time_to_go);
         tokio::select! {
             biased;
-            () = self.place.gone() => return,
+            () = place.gone() => return,
             () = &mut time_to_go => connection.as_mut().graceful_shutdown(),
             _ = connection.as_mut() => return,
         }
         tokio::select! {
             biased;
-            () = self.place.gone() => {}
+            () = place.gone() => {}
             () = left_behind(self.requests.in_progress.subscribe()) => {}
             _ = connection => {}
         }

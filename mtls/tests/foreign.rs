@@ -187,12 +187,14 @@ fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
     roots.add(ca.certificate()).unwrap();
     let validator = PathValidator::of_clients(Arc::new(roots));
     let issuer = CertificateInfo::from_der(&ca.certificate()).unwrap().spki_sha256;
-    let now = UnixTime::since_unix_epoch(Duration::from_secs(Clock::system().now().unix().unsigned_abs()));
     let verdict = |name, key| {
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n");
-        validator.verify_issued_by(&issuer, &ca.certify_key(name, &pem), &[], now)
+        let certificate = ca.certify_key(name, &pem);
+        // After it was made: it is valid from then on.
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(Clock::system().now().unix().unsigned_abs()));
+        validator.verify_issued_by(&issuer, &certificate, &[], now)
     };
-    assert!(verdict("client_1", BASE).is_ok());
+    verdict("client_1", BASE).unwrap();
     let error = verdict("client_2", NEUTRAL).unwrap_err();
     assert!(format!("{error:?}").contains("SmallOrder"), "{error:?}");
 }

@@ -10,7 +10,7 @@ mod hostile;
 
 use std::{collections::VecDeque, fs, net::SocketAddr, sync::Arc};
 
-use e2e::{CONTAINER_MEMORY, Fleet, MemoryLimit, Service, wait_until};
+use e2e::{CONTAINER_MEMORY, Client, Fleet, MemoryLimit, Service, run, wait_until};
 use rustls::{AlertDescription, ClientConfig};
 
 use self::{
@@ -42,13 +42,19 @@ impl Bounded {
         [(self.fleet.address(), 8440).into(), self.service.https]
     }
 
-    /// Somebody enrolls, asks, and is revoked.
+    /// Somebody enrolls, asks, and is revoked. Whoever is the oldest of thousands that shake hands is cut off, and tries again.
     fn work(&self, name: &str) {
-        let client = self.fleet.enroll(name);
-        let _ = client.request(2, &self.service.url()).success();
+        let mut enroll = self.fleet.command("api-client");
+        enroll.args(["enroll", "--name", name, "--dir", name]);
+        wait_until("somebody enrolls", || (run(&mut enroll).code() == 0).then_some(()));
+        let client = Client { directory: self.fleet.directory().join(name) };
+        wait_until("somebody is answered", || (client.request(2, &self.service.url()).code() == 0).then_some(()));
         let _ = self.fleet.ca_daemon(&["revoke", name, "--wait", "1m"]).success();
-        let refused = client.request(1, &self.service.url()).json();
-        assert_eq!(refused["failures"][0]["alert"], "certificate_revoked", "{refused}");
+        wait_until("somebody hears that the certificate is revoked", || {
+            let refused = client.request(1, &self.service.url()).json();
+            assert_eq!(refused["answered"], 0, "{refused}");
+            (refused["failures"][0]["alert"] == "certificate_revoked").then_some(())
+        });
     }
 
     /// Neither was killed; and says how much memory each held at most.
