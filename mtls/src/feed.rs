@@ -436,7 +436,12 @@ impl Feed {
                 self.has_handed_over = true;
                 match self.hand_over().await {
                     // It would not take them in another connection either.
-                    Err(error @ FeedError::Refused { status: StatusCode::UNPROCESSABLE_ENTITY, .. }) => {
+                    Err(
+                        error @ FeedError::Refused {
+                            status: StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE,
+                            ..
+                        },
+                    ) => {
                         warn!(%error, authority = %self.authority, "the authority does not take the CRLs back");
                     }
                     handed_over => handed_over?,

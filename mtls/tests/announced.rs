@@ -1,5 +1,7 @@
 //! What the authority announces on the feed, and somebody between it and the service would rather not have in force.
 
+use std::time::Duration;
+
 use mtls::{
     relying_party::{Options, RelyingParty},
     revocation::{Barrier, NotReady},
@@ -7,9 +9,15 @@ use mtls::{
 use tokio::task::JoinSet;
 
 use crate::common::{
-    Authority, Issued, Log, Surroundings, authority::Founding, eventually, feed::FeedServer, publisher::Publisher,
+    Authority, Issued, Log, Surroundings,
+    authority::{Founding, serial, sign_crl},
+    eventually,
+    feed::FeedServer,
+    publisher::Publisher,
     start,
 };
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// A service with a feed, without any CRL in its directory, and what it is between.
 struct Scene {
@@ -114,6 +122,27 @@ async fn plain_http_does_while_the_authority_does_not_send_the_list_itself() {
     eventually("the good client is let in", || admits(&relying_party, &scene.good)).await;
     let line = ["WARN", "does not send the CRL over HTTPS", "/issuing.crl"];
     eventually("it is said once", || scene.log.lines(&line).len() == 1).await;
+}
+
+/// The size that was announced is of a list of that time.
+#[tokio::test]
+async fn what_was_announced_before_the_feed_was_cut_does_not_bound_what_is_polled_since() {
+    let scene = Scene::new(false).await;
+    let newer = scene.authority.crl(2, &[]);
+    scene.publisher.publish(|published| published.issuing.clone_from(&newer));
+    scene.server.announce_list(scene.url(), 2, &newer);
+    let (relying_party, _tasks) = scene.start();
+    eventually("what was announced is in force", || in_force(&relying_party) == Some((2, 0))).await;
+
+    scene.server.close(true);
+    scene.server.hang_up();
+    eventually("the feed is cut", || scene.log.has(&["WARN", "no feed"])).await;
+    let revoked: Vec<_> =
+        (0..5000).map(|number| serial(1 << 32 | number)).chain([scene.revoked.info.id.serial]).collect();
+    let many = sign_crl(&scene.authority.issuing, 3, start(), start().plus(DAY), &revoked);
+    scene.publisher.publish(|published| published.issuing = many);
+    eventually("everybody is revoked", || in_force(&relying_party) == Some((3, 5001))).await;
+    assert!(!admits(&relying_party, &scene.revoked));
 }
 
 #[tokio::test]

@@ -257,7 +257,7 @@ impl Keeper {
     /// Asks once. A delta first: it is small. The complete CRL where there is no delta, or where the delta's base is not here. What
     /// kept the delta away where the complete CRL did in its place.
     async fn refresh(&mut self) -> Result<Option<FetchError>, FetchError> {
-        let listing = self.announced.borrow().as_ref().and_then(|announced| announced.delta.clone());
+        let listing = self.listing(|announced| announced.delta.clone());
         let delta = match &mut self.delta {
             None => return self.refresh_complete().await.map(|()| None),
             Some(delta) => match delta.fetch(listing.as_ref(), bound::of_delta(listing.as_ref())).await {
@@ -311,8 +311,15 @@ impl Keeper {
         Ok(())
     }
 
+    /// What the authority says of a list now: what it said before the feed was cut is of a list of that time, which newer ones may be
+    /// far longer than.
+    fn listing(&self, of: impl FnOnce(&Current) -> Option<Listing>) -> Option<Listing> {
+        self.link.as_ref()?.opening()?;
+        self.announced.borrow().as_ref().and_then(of)
+    }
+
     async fn fetch_complete(&mut self) -> Result<Fetched, FetchError> {
-        let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
+        let listing = self.listing(|announced| Some(announced.complete.clone()));
         let most = bound::of_complete(listing.as_ref(), &self.live);
         self.complete.fetch(listing.as_ref(), most).await
     }
@@ -324,7 +331,7 @@ impl Keeper {
             return;
         }
         let mut afresh = self.complete.afresh();
-        let listing = self.announced.borrow().as_ref().map(|announced| announced.complete.clone());
+        let listing = self.listing(|announced| Some(announced.complete.clone()));
         let most = bound::of_complete(listing.as_ref(), &self.live);
         self.bases.spawn(async move {
             let fetched = afresh.fetch(listing.as_ref(), most).await;

@@ -45,8 +45,8 @@ struct Heard {
     feeds: Vec<(InstanceId, Vec<InstanceId>)>,
     confirmations: Vec<Value>,
     goodbyes: Vec<InstanceId>,
-    /// Whether numbers that are confirmed are unknown, and lists that are handed over are not taken.
-    knows_nothing: bool,
+    /// With numbers that are confirmed unknown, how lists that are handed over are refused.
+    refuses: Option<StatusCode>,
     /// Whether nobody hears that a goodbye has arrived.
     loses_goodbyes: bool,
     /// Whether there is no feed to be had.
@@ -122,9 +122,9 @@ impl FeedServer {
         self.heard.lock().unwrap().is_closed = is_closed;
     }
 
-    /// What is confirmed is unknown from now on, and what is handed over is not taken.
-    pub(crate) fn know_nothing(&self) {
-        self.heard.lock().unwrap().knows_nothing = true;
+    /// What is confirmed is unknown from now on, and what is handed over is refused like this.
+    pub(crate) fn know_nothing(&self, refusal: StatusCode) {
+        self.heard.lock().unwrap().refuses = Some(refusal);
     }
 
     /// Goodbyes arrive, and those who say them do not hear of it.
@@ -238,7 +238,7 @@ async fn known(State((_, heard)): State<Shared>, Json(question): Json<KnownQuest
 async fn hand_over(State((_, heard)): State<Shared>, pem: Bytes) -> StatusCode {
     let mut heard = heard.lock().unwrap();
     heard.handed_over.push(String::from_utf8(pem.to_vec()).unwrap());
-    if heard.knows_nothing { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::NO_CONTENT }
+    heard.refuses.unwrap_or(StatusCode::NO_CONTENT)
 }
 
 fn instance(headers: &HeaderMap) -> InstanceId {
@@ -254,5 +254,5 @@ async fn goodbye(State((_, heard)): State<Shared>, headers: HeaderMap) -> Status
 async fn confirm(State((_, heard)): State<Shared>, Json(confirmation): Json<Value>) -> StatusCode {
     let mut heard = heard.lock().unwrap();
     heard.confirmations.push(confirmation);
-    if heard.knows_nothing { StatusCode::CONFLICT } else { StatusCode::NO_CONTENT }
+    if heard.refuses.is_some() { StatusCode::CONFLICT } else { StatusCode::NO_CONTENT }
 }
