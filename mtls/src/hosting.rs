@@ -5,7 +5,6 @@
 
 use std::{
     convert::Infallible,
-    future::pending,
     io,
     net::{SocketAddr, TcpListener},
     pin::Pin,
@@ -21,7 +20,10 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
-use pki::{certificate::CertificateInfo, profile::Profile};
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    profile::Profile,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -45,7 +47,7 @@ use crate::{
 
 /// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
-/// How long a client with a certificate may ask for nothing; a stranger has [`limits::HEADER_TIMEOUT`].
+/// How long whoever has a certificate may ask for nothing; a stranger has [`limits::HEADER_TIMEOUT`].
 const CLIENTS_SILENCE: Duration = Duration::from_mins(5);
 /// How long a peer may take to hear that its connection ends.
 const LEAVING: Duration = Duration::from_secs(2);
@@ -145,7 +147,7 @@ impl Hosted {
         };
         let rank = rank(stream.certificate());
         let Some(mut place) = self.places.take(self.requests.in_progress.subscribe()) else { return };
-        place.promote(rank);
+        place.promote(rank, stream.certificate().map(Fingerprint::of));
         let windows = if rank == Rank::RelyingParty { Windows::Large } else { Windows::Small };
         let http = limits::http_builder(AtOnce::new(self.patience.of_connection()), windows);
         let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
@@ -186,9 +188,8 @@ async fn time_to_go(mut in_progress: watch::Receiver<usize>, rank: Rank, shutdow
             let _ = in_progress.wait_for(|requests| *requests == 0).await;
             match rank {
                 Rank::Stranger => {}
-                Rank::Client => patience = CLIENTS_SILENCE,
-                // It is asked by PING whether it is still there.
-                Rank::RelyingParty => pending().await,
+                // A feed is a request in progress for as long as it is open.
+                Rank::Client | Rank::RelyingParty => patience = CLIENTS_SILENCE,
             }
         }
     };

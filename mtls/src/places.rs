@@ -4,11 +4,12 @@
 //! It never ends a connection itself; its holder does when it is told to.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use pki::certificate::Fingerprint;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,9 @@ use crate::memory;
 const COST: u64 = 128 * 1024;
 /// ... and what one may cost that is not.
 const STRANGERS_COST: u64 = 512 * 1024;
+/// How many places those with one certificate have in any case, as far as there are twice as many: a relying party's instances share one,
+/// and each may come back before its last connection is gone.
+const OF_A_CERTIFICATE: usize = 64;
 /// How many are looked at for one that is idle.
 const LOOK: usize = 1024;
 
@@ -27,7 +31,7 @@ const LOOK: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
     /// Nobody that is known (yet).
-    Stranger,
+    Stranger = 0,
     /// A client with a certificate.
     Client,
     /// A relying party, whom revocations wait for.
@@ -50,6 +54,7 @@ struct Held {
     next: u64,
     /// By rank, the oldest first.
     by_rank: [BTreeMap<u64, Holder>; 3],
+    by_certificate: HashMap<Fingerprint, BTreeSet<u64>>,
     /// Whether it was said that somebody had to go; said again only after half of the places were free.
     was_full: bool,
 }
@@ -59,6 +64,7 @@ struct Holder {
     /// How many requests are in progress.
     in_progress: watch::Receiver<usize>,
     gone: CancellationToken,
+    certificate: Option<Fingerprint>,
 }
 
 /// A place, free again when it is dropped.
@@ -95,7 +101,10 @@ impl Places {
                     "too many connections are open: whoever comes takes the place of the oldest that is not known"
                 );
             }
-            if !held.let_one_go(Rank::Stranger) && !held.let_one_go(Rank::Client) {
+            let is_free = held.let_one_go(Rank::Stranger)
+                || held.let_one_go(Rank::Client)
+                || held.let_an_idle_one_go(Rank::RelyingParty);
+            if !is_free {
                 return None;
             }
         } else if strangers < self.0.strangers / 2 {
@@ -103,7 +112,7 @@ impl Places {
         }
         let (id, gone) = (held.next, CancellationToken::new());
         held.next += 1;
-        held.of(Rank::Stranger).insert(id, Holder { in_progress, gone: gone.clone() });
+        held.of(Rank::Stranger).insert(id, Holder { in_progress, gone: gone.clone(), certificate: None });
         drop(held);
         Some(Place { places: self.clone(), id, rank: Rank::Stranger, gone })
     }
@@ -115,38 +124,84 @@ impl Places {
 
 impl Held {
     fn of(&mut self, rank: Rank) -> &mut BTreeMap<u64, Holder> {
-        &mut self.by_rank[match rank {
-            Rank::Stranger => 0,
-            Rank::Client => 1,
-            Rank::RelyingParty => 2,
-        }]
+        &mut self.by_rank[rank as usize]
     }
 
     fn count(&self) -> usize {
         self.by_rank.iter().map(BTreeMap::len).sum()
     }
 
+    fn insert(&mut self, rank: Rank, id: u64, holder: Holder) {
+        if let Some(certificate) = holder.certificate {
+            self.by_certificate.entry(certificate).or_default().insert(id);
+        }
+        self.of(rank).insert(id, holder);
+    }
+
+    fn remove(&mut self, rank: Rank, id: u64) -> Option<Holder> {
+        let holder = self.of(rank).remove(&id)?;
+        if let Some(certificate) = holder.certificate
+            && let Some(ids) = self.by_certificate.get_mut(&certificate)
+        {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.by_certificate.remove(&certificate);
+            }
+        }
+        Some(holder)
+    }
+
+    fn let_go(&mut self, rank: Rank, id: Option<u64>) -> bool {
+        let holder = id.and_then(|id| self.remove(rank, id));
+        holder.is_some_and(|holder| {
+            holder.gone.cancel();
+            true
+        })
+    }
+
     /// The oldest without a request in progress goes, or else the oldest. Whether there is one.
     fn let_one_go(&mut self, rank: Rank) -> bool {
-        let of_rank = self.of(rank);
-        let idle = of_rank.iter().take(LOOK).find(|(_, holder)| *holder.in_progress.borrow() == 0);
-        let Some(id) = idle.or_else(|| of_rank.first_key_value()).map(|(id, _)| *id) else { return false };
-        if let Some(holder) = of_rank.remove(&id) {
-            holder.gone.cancel();
+        self.let_an_idle_one_go(rank) || {
+            let oldest = self.of(rank).first_key_value().map(|(id, _)| *id);
+            self.let_go(rank, oldest)
         }
-        true
+    }
+
+    /// The oldest without a request in progress goes. Whether there is one.
+    fn let_an_idle_one_go(&mut self, rank: Rank) -> bool {
+        let idle = self.of(rank).iter().take(LOOK).find(|(_, holder)| holder.is_idle()).map(|(id, _)| *id);
+        self.let_go(rank, idle)
+    }
+
+    /// One of those with this certificate goes, where they hold as many places as they may.
+    fn make_room_among(&mut self, certificate: Fingerprint, rank: Rank, most: usize) {
+        let Some(ids) = self.by_certificate.get(&certificate).filter(|ids| ids.len() >= most) else { return };
+        let of_rank = &self.by_rank[rank as usize];
+        let idle = ids.iter().find(|id| of_rank.get(id).is_some_and(Holder::is_idle));
+        let id = idle.or_else(|| ids.first()).copied();
+        self.let_go(rank, id);
+    }
+}
+
+impl Holder {
+    fn is_idle(&self) -> bool {
+        *self.in_progress.borrow() == 0
     }
 }
 
 impl Place {
-    /// Notes who has come. Clients never hold more than three quarters of all places: the oldest goes for the newest.
-    pub(crate) fn promote(&mut self, rank: Rank) {
-        let mut held = self.places.held();
-        let Some(holder) = held.of(self.rank).remove(&self.id) else { return };
-        if rank == Rank::Client && held.of(rank).len() >= (self.places.0.total * 3 / 4).max(1) {
+    /// Notes who has come, and with which certificate. Clients never hold more than three quarters of all places, and those with one
+    /// certificate an eighth: the oldest goes for the newest.
+    pub(crate) fn promote(&mut self, rank: Rank, certificate: Option<Fingerprint>) {
+        let (mut held, total) = (self.places.held(), self.places.0.total);
+        let Some(holder) = held.remove(self.rank, self.id) else { return };
+        if rank == Rank::Client && held.of(rank).len() >= (total * 3 / 4).max(1) {
             held.let_one_go(rank);
         }
-        held.of(rank).insert(self.id, holder);
+        if let Some(certificate) = certificate {
+            held.make_room_among(certificate, rank, (total / 8).max(OF_A_CERTIFICATE.min(total / 2)).max(1));
+        }
+        held.insert(rank, self.id, Holder { certificate, ..holder });
         drop(held);
         self.rank = rank;
     }
@@ -159,7 +214,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.held().of(self.rank).remove(&self.id);
+        self.places.held().remove(self.rank, self.id);
     }
 }
 
@@ -200,7 +255,7 @@ mod tests {
         let places = Places::new(8, 4);
         let come = |rank| {
             let mut place = places.take(busy(0)).unwrap();
-            place.promote(rank);
+            place.promote(rank, None);
             place
         };
         let mut clients: Vec<_> = std::iter::repeat_with(|| come(Rank::Client)).take(6).collect();
@@ -210,14 +265,34 @@ mod tests {
         let strangers: Vec<_> = std::iter::repeat_with(|| places.take(busy(1)).unwrap()).take(20).collect();
         assert!(!clients.iter().chain([&first, &next]).any(is_gone));
         assert_eq!(strangers.iter().filter(|place| !is_gone(place)).count(), 1);
-        // Where only relying parties are left, nobody goes.
+        // Where only relying parties are left, nobody goes that asks for something.
         let places = Places::new(2, 1);
-        let parties = std::iter::repeat_with(|| {
-            let mut place = places.take(busy(0)).unwrap();
-            place.promote(Rank::RelyingParty);
+        let come = |requests| {
+            let mut place = places.take(busy(requests)).unwrap();
+            place.promote(Rank::RelyingParty, None);
             place
-        });
-        let parties: Vec<_> = parties.take(2).collect();
+        };
+        let parties = [come(1), come(0)];
+        assert!(places.take(busy(0)).is_some() && is_gone(&parties[1]));
+        drop(parties);
+        let parties = [come(1), come(1)];
         assert!(places.take(busy(0)).is_none() && !parties.iter().any(is_gone));
+    }
+
+    #[test]
+    fn whoever_has_one_certificate_does_not_get_all_the_places() {
+        let places = Places::new(16, 4);
+        let come = |certificate: u8, requests| {
+            let mut place = places.take(busy(requests)).unwrap();
+            place.promote(Rank::RelyingParty, Some(Fingerprint([certificate; 32])));
+            place
+        };
+        let other = come(1, 1);
+        let many: Vec<_> = std::iter::repeat_with(|| come(2, 1)).take(40).collect();
+        assert!(many[..32].iter().all(is_gone) && !many[32..].iter().any(is_gone), "the oldest go");
+        let third = come(3, 1);
+        assert!(!is_gone(&other) && !is_gone(&third));
+        drop((many, other, third));
+        assert!(places.held().by_certificate.is_empty() && places.held().count() == 0);
     }
 }
