@@ -1,8 +1,14 @@
-//! Bodies of requests: each is bounded before it is read, and all that are read at once are bounded together.
+//! Bodies of requests: each is bounded before it is read, and all that are read at once are bounded together, with a share for each peer:
+//! who sends slowly keeps nobody else waiting.
 //!
 //! It never knows what a body says.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use axum::{
     Json,
@@ -24,46 +30,88 @@ use super::HttpError;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Which part of the memory the bodies of one kind of peers may take together.
 const PART: u64 = 32;
+/// The share of that which one peer may take.
+const SHARE: u32 = 4;
 /// What is counted, in bytes.
 const UNIT: usize = 1024;
 
-/// The bodies of one kind of peers that are read at the same time; clones count together.
-#[derive(Clone, Debug)]
-pub(super) struct Bodies {
+/// The bodies of one kind of peers that are read at the same time, and what tells the peers apart; clones count together.
+#[derive(Debug)]
+pub(super) struct Bodies<P> {
     free: Arc<Semaphore>,
-    most: u32,
+    most_of_one: u32,
+    /// What each peer has left, while it has a body here.
+    of_each: Arc<Mutex<HashMap<P, Weak<Semaphore>>>>,
 }
 
 /// What was read; it counts for as long as it is here.
 #[derive(Debug)]
 pub(super) struct Read<T> {
     pub(super) value: T,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
 }
 
-impl Default for Bodies {
-    fn default() -> Self {
-        let most = u32::try_from(memory::limit() / PART / UNIT as u64).unwrap_or(u32::MAX).min(1 << 20);
-        Self { free: Arc::new(Semaphore::new(most as usize)), most }
+/// What a body takes: of its peer's share, and of all.
+type Room = [OwnedSemaphorePermit; 2];
+
+impl<P> Clone for Bodies<P> {
+    fn clone(&self) -> Self {
+        let Self { free, most_of_one, of_each } = self;
+        Self { free: Arc::clone(free), most_of_one: *most_of_one, of_each: Arc::clone(of_each) }
     }
 }
 
-impl Bodies {
+impl<P> Default for Bodies<P> {
+    fn default() -> Self {
+        Self::new(u32::try_from(memory::limit() / PART / UNIT as u64).unwrap_or(u32::MAX).min(1 << 20))
+    }
+}
+
+impl<P> Bodies<P> {
+    fn new(most: u32) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(most as usize)),
+            most_of_one: (most / SHARE).max(1),
+            of_each: Arc::default(),
+        }
+    }
+}
+
+impl<P: Eq + Hash> Bodies<P> {
     /// Reads JSON of at most `most` bytes. A longer body is refused at once where its length is said.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
+        peer: P,
         request: Request,
         most: usize,
         unreadable: impl FnOnce(JsonRejection) -> HttpError,
     ) -> Result<Read<T>, HttpError> {
         let (parts, body) = request.into_parts();
         let expected = announced(&parts.headers, most)?.unwrap_or(most);
-        let units = u32::try_from(expected.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most);
-        let room = Arc::clone(&self.free).acquire_many_owned(units).await.expect("nobody closes it");
+        let room = self.room(peer, expected).await;
         let bytes = timeout(TIMEOUT, read(body, most)).await.map_err(|_| HttpError::TimedOut)??;
         let request = Request::from_parts(parts, Body::from(bytes));
         let Json(value) = Json::from_request(request, &()).await.map_err(unreadable)?;
         Ok(Read { value, _room: room })
+    }
+
+    /// Room for so many bytes, when it is this peer's turn.
+    async fn room(&self, peer: P, bytes: usize) -> Room {
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_of_one);
+        let own = self.of(peer).acquire_many_owned(units).await.expect("nobody closes it");
+        let all = Arc::clone(&self.free).acquire_many_owned(units).await.expect("nobody closes it");
+        [own, all]
+    }
+
+    fn of(&self, peer: P) -> Arc<Semaphore> {
+        let mut of_each = self.of_each.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(own) = of_each.get(&peer).and_then(Weak::upgrade) {
+            return own;
+        }
+        of_each.retain(|_, own| own.strong_count() > 0);
+        let own = Arc::new(Semaphore::new(self.most_of_one as usize));
+        of_each.insert(peer, Arc::downgrade(&own));
+        own
     }
 }
 
@@ -81,5 +129,35 @@ async fn read(body: Body, most: usize) -> Result<Bytes, HttpError> {
         Ok(whole) => Ok(whole.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(HttpError::BodyTooLarge { most }),
         Err(_) => Err(HttpError::BodyCutOff),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use axum::extract::rejection::JsonRejection;
+    use futures_util::{FutureExt as _, stream};
+
+    use super::*;
+
+    /// A relying party that says all that it can at once and slowly would keep every other one's confirmation away.
+    #[tokio::test]
+    async fn who_never_ends_its_bodies_keeps_only_itself_waiting() {
+        let bodies = Bodies::new(16);
+        let read = |peer: &'static str, body: Body| {
+            let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
+            bodies.json::<u8>(peer, request, 4 * UNIT, |error: JsonRejection| HttpError::Word(error))
+        };
+        let endless = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let mut waiting: Vec<_> = std::iter::repeat_with(|| Box::pin(read("slow", endless()))).take(20).collect();
+        for slow in &mut waiting {
+            assert!(slow.now_or_never().is_none());
+        }
+        let at_once = read("quick", Body::from("7")).now_or_never().expect("nobody is waited for");
+        assert_eq!(at_once.unwrap().value, 7);
+        drop(waiting);
+        assert_eq!(read("slow", Body::from("8")).await.unwrap().value, 8);
+        assert_eq!((bodies.free.available_permits(), bodies.of_each.lock().unwrap().len()), (16, 1));
     }
 }

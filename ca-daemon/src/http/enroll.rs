@@ -33,7 +33,8 @@ pub(super) async fn enroll(
     };
     // Before the body is read, or waited for.
     app.authority.check_token(&secret).await.map_err(|error| denied(&app, peer, error))?;
-    let read = app.strangers.json::<EnrollRequest>(request, limits::MAX_BODY, HttpError::Body).await?;
+    let read =
+        app.strangers.json::<EnrollRequest>(secret.hash().id(), request, limits::MAX_BODY, HttpError::Body).await?;
     let request = &read.value;
     let serial = Serial::from_random(random::octets());
     match app.authority.enroll(&secret, request.profile, &request.csr, serial, app.clock.now()).await {

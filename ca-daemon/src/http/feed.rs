@@ -205,7 +205,7 @@ pub(super) async fn confirm(
     request: Request,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let read = app.members.json::<Confirmation>(request, MAX_CONFIRMATION, HttpError::Word).await?;
+    let read = app.members.json::<Confirmation>(peer.serial(), request, MAX_CONFIRMATION, HttpError::Word).await?;
     let confirmed = app.feed.confirm(&peer.member(&headers)?, &read.value).await;
     if matches!(confirmed, Err(ConfirmError::Unknown { .. })) {
         app.handing_over.ask_for(peer.serial());
@@ -221,7 +221,8 @@ pub(super) async fn answer_roll_call(
     request: Request,
 ) -> Result<Response, HttpError> {
     peer.check_standing(&app).await?;
-    let read = app.members.json::<RollCallAnswer>(request, MAX_ROLL_CALL_ANSWER, HttpError::Word).await?;
+    let read =
+        app.members.json::<RollCallAnswer>(peer.serial(), request, MAX_ROLL_CALL_ANSWER, HttpError::Word).await?;
     app.feed.answer_roll_call(&peer.member(&headers)?, read.value)?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -20,7 +20,7 @@ pub(super) async fn known(
     request: Request,
 ) -> Result<Json<KnownAnswer>, HttpError> {
     peer.check_standing(&app).await?;
-    let question = app.members.json::<KnownQuestion>(request, MAX_QUESTION, HttpError::Word).await?;
+    let question = app.members.json::<KnownQuestion>(peer.serial(), request, MAX_QUESTION, HttpError::Word).await?;
     let mut answer = KnownAnswer::default();
     // Who asks about other distribution points than the two that there are gets no work done for it.
     for (url, numbers) in question.value.crls {

@@ -27,7 +27,11 @@ use axum::{
 };
 use http::{HeaderMap, Method, Uri, request::Parts};
 use mtls::{clock::Clock, limits, renderings::Renderings};
-use pki::wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH};
+use pki::{
+    serial::Serial,
+    token::TokenId,
+    wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH},
+};
 
 use self::{body::Bodies, error::HttpError, publication::Published};
 use crate::{
@@ -47,9 +51,9 @@ pub(crate) struct App {
     /// Who hands over CRLs.
     handing_over: Arc<feed::Turns>,
     /// The bodies of those who have nothing but a token.
-    strangers: Bodies,
+    strangers: Bodies<TokenId>,
     /// Those of relying parties.
-    members: Bodies,
+    members: Bodies<Serial>,
     renderings: Renderings,
     published: Arc<Published>,
 }
