@@ -11,7 +11,7 @@ use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::CrlNumber,
 };
-use tokio::{sync::Mutex, time::sleep};
+use tokio::sync::Mutex;
 
 use super::{
     App, HttpError,
@@ -45,30 +45,12 @@ struct Cached {
     crl: ArcSwapOption<(CrlNumber, Representation)>,
     /// Held while the next one is read: a thousand who ask at once are to have one copy, and not one each.
     reading: Mutex<()>,
-    /// The one before, while somebody is not done with it.
-    earlier: Arc<ArcSwapOption<(CrlNumber, Representation)>>,
+    earlier: Arc<lists::Earlier>,
 }
 
 impl Cached {
     fn with_number(&self, number: CrlNumber) -> Option<Arc<(CrlNumber, Representation)>> {
         self.crl.load_full().filter(|crl| crl.0 == number)
-    }
-
-    /// Keeps what was current until now for a while, if somebody is not done with it, and what was kept before no longer: however often
-    /// a list changes, and whoever does not read, two of them are in memory.
-    fn let_go(&self, earlier: Arc<(CrlNumber, Representation)>) {
-        if !lists::is_sent(&earlier.1.body) {
-            self.earlier.store(None);
-            return;
-        }
-        let (number, kept) = (earlier.0, Arc::downgrade(&self.earlier));
-        self.earlier.store(Some(earlier));
-        tokio::spawn(async move {
-            sleep(lists::GRACE).await;
-            if let Some(kept) = kept.upgrade() {
-                kept.rcu(|earlier| earlier.clone().filter(|earlier| earlier.0 != number));
-            }
-        });
     }
 }
 
@@ -114,7 +96,7 @@ impl Published {
         let Some(crl) = store.signed(issuer, kind).await? else { return Ok(None) };
         let fresh = Arc::new((crl.head.number, crl_representation(crl)));
         if let Some(earlier) = cached.crl.swap(Some(Arc::clone(&fresh))) {
-            cached.let_go(earlier);
+            cached.earlier.keep(&earlier.1.body);
         }
         Ok(Some(fresh))
     }
