@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -26,6 +27,9 @@ use crate::memory;
 
 /// How long a peer may take to read anything of what is sent to it.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How much the operating system keeps for a peer beyond what is on the way to it, in bytes. Left to itself it takes megabytes from us, and
+/// then nothing until a third of them has left: who reads slowly all the time would look as if it did not read at all.
+const UNSENT: u32 = 128 * 1024;
 
 /// What a connection costs at most, in bytes of memory.
 const COST: u64 = 64 * 1024;
@@ -82,6 +86,7 @@ impl BoundedStream {
     fn new(stream: TcpStream, slot: Option<OwnedSemaphorePermit>) -> Self {
         // Small answers are the rule here, and Nagle's algorithm would hold each back for the peer's delayed ACK.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         Self { stream, stalled: None, _slot: slot }
     }
 
@@ -157,7 +162,11 @@ impl AsyncWrite for BoundedStream {
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt as _, net::TcpListener};
+    use tokio::{
+        io::AsyncWriteExt as _,
+        net::{TcpListener, TcpSocket},
+        time::timeout,
+    };
 
     use super::*;
 
@@ -188,5 +197,21 @@ mod tests {
         };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         drop(client);
+    }
+
+    #[tokio::test]
+    async fn little_is_kept_for_who_reads_slowly() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = TcpSocket::new_v4().unwrap();
+        peer.set_recv_buffer_size(64 * 1024).unwrap();
+        let peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut stream = BoundedStream::unslotted(listener.accept().await.unwrap().0);
+        let (piece, mut taken) = (vec![0; 16 * 1024], 0);
+        // The operating system takes it at once, if it takes it.
+        while let Ok(written) = timeout(Duration::from_millis(200), stream.write(&piece)).await {
+            taken += written.unwrap();
+        }
+        assert!((64 * 1024..512 * 1024).contains(&taken), "{taken}");
+        drop(peer);
     }
 }

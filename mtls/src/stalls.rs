@@ -21,8 +21,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::memory;
 
-/// How long a stream may wait for its peer without any progress.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a stream may wait for its peer without any progress: as long as a connection may. Who reads slowly often does so by starts.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How many streams of one connection may wait for their peer.
 const MOST_OF_A_CONNECTION: usize = 16;
 /// What a stream that waits costs, with what it holds of its answer, in bytes ...
