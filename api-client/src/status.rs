@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mtls::{clock::Clock, enroll::IdentityFiles, files::quoted};
-use pki::{certificate::Fingerprint, profile::Profile};
+use pki::{certificate::{CertificateInfo, Fingerprint}, profile::Profile};
 use serde_json::json;
 
 use crate::cli::{Exit, Print, say};
@@ -21,7 +21,9 @@ pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
     let info = enrolled.identity.info();
     let validity = info.validity;
     let left = validity.not_after.since(now);
-    let root = Fingerprint::of(&enrolled.root);
+    let root = CertificateInfo::from_der(&enrolled.root)?.validity;
+    let fingerprint = Fingerprint::of(&enrolled.root);
+    let valid = validity.contains(now) && root.contains(now);
     match print {
         Print::Json => say(json!({
             "name": info.common_name,
@@ -30,8 +32,9 @@ pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
             "issuer": info.id.issuer.to_string(),
             "notBefore": validity.not_before,
             "notAfter": validity.not_after,
-            "valid": validity.contains(now),
-            "rootFingerprint": root,
+            "valid": valid,
+            "rootFingerprint": fingerprint,
+            "rootNotAfter": root.not_after,
         }))?,
         Print::Text => {
             let good = if validity.contains(now) {
@@ -45,9 +48,15 @@ pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
             say(format_args!("serial      {}", info.id.serial))?;
             say(format_args!("issuer      {}", info.id.issuer))?;
             say(format_args!("valid until {good}"))?;
-            say(format_args!("root        SHA-256 {root}"))?;
+            say(format_args!("root        SHA-256 {fingerprint}"))?;
+            if !root.contains(now) {
+                say(format_args!(
+                    "the root is from {} until {}, which is not now: enroll again with --force",
+                    root.not_before, root.not_after
+                ))?;
+            }
             say("whether it is revoked, only a service can say: api-client request")?;
         }
     }
-    Ok(if validity.contains(now) { Exit::Done } else { Exit::Failure })
+    Ok(if valid { Exit::Done } else { Exit::Failure })
 }

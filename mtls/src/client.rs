@@ -4,7 +4,10 @@
 
 use std::sync::Arc;
 
-use pki::certificate::{CertificateInfo, Fingerprint};
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    time::Timestamp,
+};
 use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::{
@@ -22,7 +25,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::{
     clock::Clock,
     errors::refused,
-    identity::{Identity, IdentityError},
+    identity::{Identity, IdentityError, check_root},
     servers::ServerVerifier,
     standing::{AuthorityStanding, ServerStanding},
     validation::PathValidator,
@@ -31,12 +34,13 @@ use crate::{
 /// A client that trusts servers beneath `root` and presents `identity`. What it has verified of a server once is remembered by it and by its
 /// clones: make one, and clone it for each connection.
 ///
-/// It does not ask whether a server is revoked: [`ServerStanding::tls`] makes one that does.
+/// It does not ask whether a server is revoked: [`ServerStanding::tls`] makes one that does. A root that is not valid now is an error.
 pub fn mutual_tls(
     identity: &Identity,
     root: &CertificateDer<'static>,
     clock: &Clock,
 ) -> Result<ClientConfig, IdentityError> {
+    check_root(root, clock.now())?;
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
     presenting(identity, ServerVerifier::new(Arc::new(roots), clock.clone()), clock)
@@ -150,6 +154,7 @@ impl ServerCertVerifier for PinnedRoot {
             .iter()
             .find(|certificate| Fingerprint::of(certificate) == self.root)
             .ok_or_else(other_root)?;
+        check_root(root, Timestamp::from_unix(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))).map_err(refused)?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
         let presented = PathValidator::of_servers(Arc::new(roots))

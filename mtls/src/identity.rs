@@ -13,6 +13,7 @@ use pki::{
     certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
     key::{KeyError, KeyPair},
     pem::{self, PemError},
+    time::{Timestamp, Validity},
 };
 use rustls::{
     server::{ClientHello, ResolvesServerCert},
@@ -80,6 +81,15 @@ pub enum IdentityError {
     /// The certificate that issued another is neither in the chain nor the root.
     #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
     MissingIssuer(String),
+    /// It vouches for nobody any more, or not yet. The TLS library takes a trust anchor without a look at its dates.
+    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
+        validity.not_before, validity.not_after)]
+    RootNotValid {
+        /// The root's name.
+        name: String,
+        /// Its validity.
+        validity: Validity,
+    },
     /// The TLS library does not take it.
     #[error("the identity cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -127,6 +137,15 @@ impl Identity {
         let key = crate::provider().key_provider.load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
         Ok(CertifiedKey::new(self.chain.clone(), key))
     }
+}
+
+/// That a root is valid at this time.
+pub(crate) fn check_root(root: &CertificateDer<'_>, now: Timestamp) -> Result<(), IdentityError> {
+    let root = CertificateInfo::from_der(root)?;
+    if root.validity.contains(now) {
+        return Ok(());
+    }
+    Err(IdentityError::RootNotValid { name: root.display_name(), validity: root.validity })
 }
 
 /// The certificates from the first one of a chain to the root, as [`Identity::path_to`] has them.

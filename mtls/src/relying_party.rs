@@ -9,7 +9,6 @@ use axum::Router;
 use pki::{
     certificate::{CertificateInfo, Fingerprint, unusable},
     crl::CrlIssuer,
-    time::Validity,
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
@@ -28,7 +27,7 @@ use crate::{
     client,
     clock::Clock,
     feed::{self, Announced, Feed, Goodbye},
-    identity::{Identity, IdentityError, ServerIdentity, path_of},
+    identity::{Identity, IdentityError, ServerIdentity, check_root, path_of},
     instance::{Instance, InstanceError},
     metrics::Metrics,
     proxy::ProxyFrom,
@@ -125,15 +124,6 @@ pub enum RelyingPartyError {
     /// A certificate above it may not sign CRLs.
     #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
     NotACrlIssuer(String),
-    /// Nobody could be let in. The TLS library takes a trust anchor without a look at its dates.
-    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
-        validity.not_before, validity.not_after)]
-    RootNotValid {
-        /// The root's name.
-        name: String,
-        /// Its validity.
-        validity: Validity,
-    },
     /// It cannot be told from other runs of itself.
     #[error(transparent)]
     Instance(#[from] InstanceError),
@@ -151,10 +141,7 @@ impl RelyingParty {
         options: Options,
     ) -> Result<Self, RelyingPartyError> {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
-        let path = identity.path_to(root)?;
-        if let Some(root) = path.last().filter(|root| !root.validity.contains(clock.now())) {
-            return Err(RelyingPartyError::RootNotValid { name: root.display_name(), validity: root.validity });
-        }
+        check_root(root, clock.now())?;
         warn_of_unusable(identity, root);
         let issuers = issuers(identity.chain(), root)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);

@@ -6,9 +6,10 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 use mtls::{
     client::mutual_tls,
     clock::Clock,
-    identity::Identity,
+    identity::{Identity, IdentityError},
     relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
     revocation::Location,
+    standing::{self, ServerStanding},
     validation::PathValidator,
 };
 use pki::{certificate::CertificateInfo, pem, time::Timestamp};
@@ -212,8 +213,21 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
     assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
     for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
         let error = at(&ca, wrong).unwrap_err();
-        assert!(matches!(error, RelyingPartyError::RootNotValid { .. }), "{error}");
+        assert!(matches!(error, RelyingPartyError::Identity(IdentityError::RootNotValid { .. })), "{error}");
         assert!(error.to_string().contains("Foreign Root"), "{error}");
+    }
+    // Nor does a client start with it: every server beneath it would be trusted.
+    let (client, root) = (ca.issue("client_1", "client"), ca.certificate());
+    let directory = tempfile::tempdir().unwrap();
+    for (days, is_good) in [(0, true), (299, true), (301, false)] {
+        let clock = Clock::manual(now.plus(Duration::from_hours(days * 24)));
+        let plain = mutual_tls(&client, &root, &clock).map(drop).map_err(|error| error.to_string());
+        let options = standing::Options { clock, ..standing::Options::new(directory.path().to_owned()) };
+        let asking = ServerStanding::new(&client, &root, options).map(drop).map_err(|error| error.to_string());
+        for started in [plain, asking] {
+            let is_about_the_root = |error: &String| error.starts_with("the root certificate Foreign Root is not valid");
+            assert_eq!(started.as_ref().err().is_some_and(is_about_the_root), !is_good, "{started:?}");
+        }
     }
 }
 

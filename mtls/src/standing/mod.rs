@@ -36,7 +36,7 @@ use crate::{
     client,
     clock::Clock,
     errors::{find, refusal, refused},
-    identity::{Identity, IdentityError},
+    identity::{Identity, IdentityError, check_root},
     paths::VerifiedPaths,
     relying_party::{RelyingPartyError, issuers},
     revocation::{EndReason, LiveSet, Refusal},
@@ -130,6 +130,7 @@ impl ServerStanding {
         options: Options,
     ) -> Result<(Self, Lists), RelyingPartyError> {
         let Options { authority, crl_directory, crl_refresh, on_missing_crl, clock } = options;
+        check_root(root, clock.now())?;
         let issuers = lists::scoped(issuers(identity.chain(), root)?)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
         let mut roots = RootCertStore::empty();
