@@ -6,6 +6,7 @@
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
+    ffi::OsStr,
     io::{self, IsTerminal as _, Write},
     mem, panic,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -57,15 +58,19 @@ fn read_filter(wanted: &str) -> Result<EnvFilter, String> {
 
 /// Logs to this writer from now on. To be called once.
 pub fn subscribe(filter: EnvFilter, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
-    // https://no-color.org
-    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_colored = is_colored(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal() && !is_plain)
+        .with_ansi(is_colored)
         // A failed write would be told on standard error, with a panic where that cannot be written either.
         .log_internal_errors(false)
         .with_writer(BoxMakeWriter::new(writer))
         .init();
+}
+
+/// Whether lines have colors, with this value of the variable `NO_COLOR` (<https://no-color.org>): an empty one says nothing.
+fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
 /// The log of a process that serves. When it is dropped, what was logged is written, if somebody reads it within a second.
@@ -215,6 +220,19 @@ mod tests {
     use std::io::{BufRead as _, BufReader, Read as _};
 
     use super::*;
+
+    #[test]
+    fn colors_are_for_terminals_and_for_who_wants_them() {
+        for (is_terminal, no_color, expected) in [
+            (true, None, true),
+            (true, Some(""), true),
+            (true, Some("1"), false),
+            (true, Some("0"), false),
+            (false, None, false),
+        ] {
+            assert_eq!(is_colored(is_terminal, no_color.map(OsStr::new)), expected, "{is_terminal} {no_color:?}");
+        }
+    }
 
     #[test]
     fn a_log_filter_says_what_to_log() {
