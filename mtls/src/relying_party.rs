@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use pki::{
-    certificate::{CertificateInfo, Fingerprint, unusable},
+    certificate::{CertificateInfo, Fingerprint},
     crl::CrlIssuer,
 };
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
@@ -38,7 +38,7 @@ use crate::{
     server,
     sessions::Sessions,
     standing::AuthorityStanding,
-    verifier::LiveClientVerifier,
+    verifier::{LiveClientVerifier, constraints},
 };
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
@@ -199,7 +199,7 @@ impl RelyingParty {
 
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
-        let verifier = Arc::new(LiveClientVerifier::new(roots, live.clone(), clock.clone()));
+        let verifier = Arc::new(LiveClientVerifier::new(roots, live.clone(), clock.clone()).naming_constraints(root));
         let tls = server_config(server_identity.clone(), Arc::clone(&verifier), &live, &clock)?;
         let acceptor = Acceptor::new(Parts {
             tls: Arc::new(tls),
@@ -320,9 +320,8 @@ fn server_config(
 fn warn_of_unusable(identity: &Identity, root: &CertificateDer<'_>) {
     let above = identity.chain().iter().skip(1).filter(|authority| *authority != root);
     for (authority, is_root) in above.map(|authority| (authority, false)).chain([(root, true)]) {
-        let name = CertificateInfo::from_der(authority).map(|info| info.display_name()).unwrap_or_default();
-        for constraint in unusable(authority, is_root) {
-            warn!(authority = %name, "its certificate has {constraint} beneath it is let in");
+        for constraint in constraints(authority, is_root) {
+            warn!("{constraint}");
         }
     }
 }

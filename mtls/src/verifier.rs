@@ -5,6 +5,10 @@
 
 use std::sync::Arc;
 
+use pki::{
+    certificate::{CertificateInfo, Unusable, unusable},
+    excerpt::{self, Excerpt},
+};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
     client::danger::HandshakeSignatureValid,
@@ -14,7 +18,9 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
+    aside::aside,
     clock::Clock,
+    errors::is_refusal,
     handshake::verify_signature,
     paths::{Chain, NoPath, VerifiedPaths},
     peer::Presented,
@@ -31,6 +37,8 @@ pub(crate) struct LiveClientVerifier {
     paths: VerifiedPaths,
     live: LiveSet,
     clock: Clock,
+    /// What the roots do not let in, in words.
+    constraints: Vec<String>,
 }
 
 impl LiveClientVerifier {
@@ -41,7 +49,26 @@ impl LiveClientVerifier {
             paths: VerifiedPaths::new(PathValidator::of_clients(Arc::new(roots)), clock.clone()),
             live,
             clock,
+            constraints: Vec::new(),
         }
+    }
+
+    /// One that names what in this root's certificate keeps a client out.
+    pub(crate) fn naming_constraints(mut self, root: &CertificateDer<'_>) -> Self {
+        self.constraints.extend(constraints(root, true));
+        self
+    }
+
+    /// What may have kept this chain out that path validation here does not know.
+    fn constraints(&self, chain: Chain<'_>, error: &Error) -> Option<String> {
+        let above = || aside(|| chain.above.iter().flat_map(|above| constraints(above, false)).collect::<Vec<_>>());
+        let found = match error {
+            error if is_refusal::<webpki::Error>(error) => [&*self.constraints, &above()].concat(),
+            // A CA that says for what it certifies.
+            Error::InvalidCertificate(CertificateError::InvalidPurpose) => above(),
+            _ => return None,
+        };
+        (!found.is_empty()).then(|| Excerpt(found.join("; "), excerpt::TEXT).to_string())
     }
 
     /// The path of a session that was resumed, as [`VerifiedPaths::of_earlier`] has it.
@@ -55,7 +82,16 @@ impl LiveClientVerifier {
                 note(|seen| seen.client = Some(Arc::clone(&presented.info)));
                 Ok(presented)
             }
-            Err(NoPath::Invalid(error)) => Err(told(error, chain.end_entity)),
+            Err(NoPath::Invalid(error)) => {
+                let constraints = self.constraints(chain, &error);
+                let error = told(error, chain.end_entity);
+                note(|seen| {
+                    if let (Some(why), Some(constraints)) = (&mut seen.why, constraints) {
+                        *why = format!("{why}; {constraints}");
+                    }
+                });
+                Err(error)
+            }
             Err(NoPath::Refused { presented, why }) => {
                 let error = why.as_certificate_error();
                 note(|seen| (seen.client, seen.refusal) = (Some(Arc::clone(&presented.info)), Some(why)));
@@ -63,6 +99,13 @@ impl LiveClientVerifier {
             }
         }
     }
+}
+
+/// What in an authority's certificate keeps clients beneath it from being let in, in words.
+pub(crate) fn constraints(authority: &CertificateDer<'_>, is_root: bool) -> Vec<String> {
+    let name = CertificateInfo::from_der(authority).map(|info| info.shown_name()).unwrap_or_default();
+    let said = |constraint: Unusable| format!("the certificate of {name:?} has {constraint} beneath it is let in");
+    unusable(authority, is_root).into_iter().map(said).collect()
 }
 
 impl Refusal {

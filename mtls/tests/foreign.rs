@@ -225,17 +225,29 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
         let options = standing::Options { clock, ..standing::Options::new(directory.path().to_owned()) };
         let asking = ServerStanding::new(&client, &root, options).map(drop).map_err(|error| error.to_string());
         for started in [plain, asking] {
-            let is_about_the_root = |error: &String| error.starts_with("the root certificate Foreign Root is not valid");
+            let is_about_the_root =
+                |error: &String| error.starts_with("the root certificate Foreign Root is not valid");
             assert_eq!(started.as_ref().err().is_some_and(is_about_the_root), !is_good, "{started:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start() {
+async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start_and_to_each_of_them() {
     let log = Log::capture();
     at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
     assert!(!log.has(&["is let in"]));
     at(&ForeignCa::constrained_root(), Clock::system().now()).unwrap();
     assert!(log.has(&["WARN", "Foreign Root", "name constraints on URIs"]));
+
+    let (ca, file) = (ForeignCa::constrained_root(), CrlFile::new());
+    file.write_in_place(&ca.crl());
+    let root = ca.certificate();
+    let locations = vec![Location::File(file.path())];
+    let (service, _tasks) = service(&ca.issue("service", "server"), &root, locations).await;
+    assert_eq!(client(&ca.issue("client_1", "client"), &root).get(service.address).await.status, 200);
+    assert!(!log.has(&["handshake refused"]));
+    client(&ca.issue("client_2", "named"), &root).refused(service.address).await;
+    eventually("it is logged", || log.has(&["handshake refused", "client_2", "Foreign Root", "constraints on URIs"]))
+        .await;
 }

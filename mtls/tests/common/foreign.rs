@@ -42,6 +42,9 @@ extendedKeyUsage = serverAuth
 subjectAltName = DNS:localhost
 [client]
 extendedKeyUsage = clientAuth
+[named]
+extendedKeyUsage = clientAuth
+subjectAltName = URI:https://elsewhere.test/client
 [crl]
 authorityKeyIdentifier = keyid
 ";
