@@ -21,13 +21,16 @@ pub(crate) async fn run(arguments: &EnrollArguments, print: Print) -> anyhow::Re
     if let Some(enrolled) = existing.filter(|_| !arguments.force) {
         files.tidy(&enrolled)?;
         let info = enrolled.identity.info();
-        let why = format!(
+        let mut why = format!(
             "{} already holds {} (serial {}, until {}); --force replaces it",
             files.chain().display(),
             info.display_name(),
             info.id.serial,
             info.validity.not_after
         );
+        for difference in files.differences(&proposal, info) {
+            why = format!("{why}; {difference}");
+        }
         return Err(Refused(why).into());
     }
     let token = arguments.token_sources().find()?;

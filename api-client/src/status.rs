@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use mtls::{clock::Clock, enroll::IdentityFiles, files::quoted};
-use pki::{certificate::{CertificateInfo, Fingerprint}, profile::Profile};
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    profile::Profile,
+};
 use serde_json::json;
 
 use crate::cli::{Exit, Print, say};

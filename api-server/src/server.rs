@@ -229,7 +229,7 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     }
     let token = config.tokens.find()?;
     let hosts = if config.hosts.is_empty() { Host::local() } else { config.hosts.clone() };
-    let proposal = Proposal { common_name: config.name.clone(), organization: None, hosts };
+    let proposal = proposal(config, hosts);
     let began = Instant::now();
     let enrolled = loop {
         match enroll(&config.files, &token, Profile::Server, &proposal, &config.options.clock).await {
@@ -252,15 +252,11 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
 
 /// In what the certificate on disk is another than the one that the arguments would ask for.
 fn differences(config: &Config, certificate: &CertificateInfo) -> Vec<String> {
-    let chain = config.files.chain().display();
-    let missing = config.hosts.iter().map(Host::to_string).filter(|host| !certificate.names.contains(host));
-    let mut differences: Vec<_> =
-        missing.map(|host| format!("the certificate in {chain} is not for --host {host}")).collect();
-    if certificate.common_name.as_deref() != Some(config.name.as_str()) {
-        let name = certificate.display_name();
-        differences.push(format!("the certificate in {chain} is for {name}, and --name says {}", config.name));
-    }
-    differences
+    config.files.differences(&proposal(config, config.hosts.clone()), certificate)
+}
+
+fn proposal(config: &Config, hosts: Vec<Host>) -> Proposal {
+    Proposal { common_name: config.name.clone(), organization: None, hosts }
 }
 
 fn on_disk(config: &Config) -> Result<Option<Enrolled>, ServerError> {
@@ -340,5 +336,9 @@ mod tests {
             "the certificate in d/server.crt is for service0, and --name says service1",
         ];
         assert_eq!(both, expected);
+        let config = Arguments::try_parse_from(["api-server", "--dir", "d"]).unwrap().into_config();
+        let proposal = Proposal { organization: Some("Others".parse().unwrap()), ..proposal(&config, Vec::new()) };
+        let said = config.files.differences(&proposal, &certificate);
+        assert_eq!(said, ["the certificate in d/server.crt is not of the organization that --org says, Others"]);
     }
 }

@@ -378,6 +378,7 @@ fn a_client_says_what_is_wrong_with_its_files() {
     let request = || run(client.command().args(["request", "--timeout", "1m", "--url", &fleet.balancer_url()]));
     let again = enroll(&fleet, "client_1", &[]);
     says(&again, 4, &["already holds client_1", "--force"]);
+    says(&enroll(&fleet, "client_1", &["--org", "Others"]), 4, &["already holds client_1", "--org says, Others"]);
 
     let (key, chain) = (client.file("client.key"), client.file("client.crt"));
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);

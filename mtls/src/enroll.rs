@@ -14,9 +14,10 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use pki::{
-    certificate::Fingerprint,
+    certificate::{CertificateInfo, Fingerprint},
     csr::{Proposal, ProposalError},
     key::{KeyError, KeyPair},
+    name::{Host, Organization},
     pem::{self, PemError},
     profile::Profile,
     token::{Token, TokenError},
@@ -234,6 +235,27 @@ impl IdentityFiles {
             Err(error) => return Err(error.into()),
         };
         Ok(Some(Enrolled { identity, root, authority }))
+    }
+
+    /// In what the certificate in these files is another than the one that the options `--name`, `--org` and `--host` propose.
+    #[must_use]
+    pub fn differences(&self, proposal: &Proposal, certificate: &CertificateInfo) -> Vec<String> {
+        let chain = self.chain().display();
+        let Proposal { common_name, organization, hosts } = proposal;
+        let missing = hosts.iter().map(Host::to_string).filter(|host| !certificate.names.contains(host));
+        let mut differences: Vec<_> =
+            missing.map(|host| format!("the certificate in {chain} is not for --host {host}")).collect();
+        if certificate.common_name.as_deref() != Some(common_name.as_str()) {
+            let name = certificate.display_name();
+            differences.push(format!("the certificate in {chain} is for {name}, and --name says {common_name}"));
+        }
+        if let Some(wanted) = organization.as_ref().map(Organization::as_str)
+            && certificate.organization.as_deref() != Some(wanted)
+        {
+            differences
+                .push(format!("the certificate in {chain} is not of the organization that --org says, {wanted}"));
+        }
+        differences
     }
 
     /// Whether an enrollment was cut off while it put its files in place; the next one repeats it.
