@@ -75,9 +75,12 @@ fn a_silent_connection_hears_that_it_ends() {
         let to_authority =
             tls(address(&fleet, 8440), &stranger(&fleet)).await.expect("the authority takes connections");
         let to_service = tls(service.https, &crate::attacker::as_client(&client)).await.expect("so does the service");
-        for mut stream in [to_authority, to_service] {
+        let mut streams = [to_authority, to_service];
+        for stream in &mut streams {
             // The client's preface and its SETTINGS (RFC 9113 section 3.4), and not a word more.
             stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it is taken");
+        }
+        for mut stream in streams {
             let mut said = Vec::new();
             // How the connection ends after it was said is not what is asked here.
             let _ = timeout(Duration::from_mins(1), stream.read_to_end(&mut said)).await.expect("it ends");
