@@ -150,7 +150,7 @@ impl Daemon {
     }
 
     /// Serves until `shutdown` ends, and then until the requests in flight are answered, for
-    /// [`limits::DRAIN_TIMEOUT`] at most.
+    /// [`DRAIN_TIMEOUT`](mtls::limits::DRAIN_TIMEOUT) at most.
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
         self.tasks.spawn(self.control.serve(feed.clone(), self.addresses.operations));

@@ -231,7 +231,7 @@ pub fn write(path: &Path, contents: &[u8], access: Access) -> Result<(), FileErr
 }
 
 /// Writes where a person said. Into what is there and is no file (a device, a pipe) it is written, and a symbolic link is followed;
-/// else as [`write`] does.
+/// else as [`write()`] does.
 pub fn write_where_told(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
     let failed = |source| FileError::io(path, "written", source);
     match fs::metadata(path) {
