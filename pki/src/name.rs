@@ -99,30 +99,26 @@ impl Organization {
 }
 
 impl Organization {
-    const WHAT: &str = "organization";
-    const EXPECTED: &str = "1 to 64 characters that can be seen, such as My Organization";
-    const LIMIT: usize = 64;
+    const TEXT: VisibleText = VisibleText {
+        what: "organization",
+        expected: "1 to 64 characters that can be seen, such as My Organization",
+        limit: 64,
+    };
 }
 
 impl FromStr for Organization {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let name = Self::try_from(text.to_owned())?;
-        if text.chars().all(is_visible) { Ok(name) } else { Err(malformed(Self::WHAT, Self::EXPECTED, text)) }
+        Self::TEXT.read(text).map(Self)
     }
 }
 
-/// One that was recorded: direction marks and invisible characters were once allowed.
 impl TryFrom<String> for Organization {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        check_length(Self::WHAT, Self::EXPECTED, &text, Self::LIMIT)?;
-        if text.chars().any(char::is_control) || text.trim() != text {
-            return Err(malformed(Self::WHAT, Self::EXPECTED, &text));
-        }
-        Ok(Self(text))
+        Self::TEXT.recorded(text).map(Self)
     }
 }
 
@@ -132,35 +128,55 @@ impl fmt::Display for Organization {
     }
 }
 
+/// How a text is written that people read in certificates.
+struct VisibleText {
+    what: &'static str,
+    expected: &'static str,
+    limit: usize,
+}
+
+impl VisibleText {
+    /// One that is new.
+    fn read(&self, text: &str) -> Result<String, NameError> {
+        let read = self.recorded(text.to_owned())?;
+        if text.chars().all(is_visible) { Ok(read) } else { Err(malformed(self.what, self.expected, text)) }
+    }
+
+    /// One that was recorded: direction marks and invisible characters were once allowed.
+    fn recorded(&self, text: String) -> Result<String, NameError> {
+        check_length(self.what, self.expected, &text, self.limit)?;
+        if text.chars().any(char::is_control) || text.trim() != text {
+            return Err(malformed(self.what, self.expected, &text));
+        }
+        Ok(text)
+    }
+}
+
 /// What the common names of an authority's certificates begin with: 1 to 48 characters that can be seen, no space at either end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorityName(String);
 
 impl AuthorityName {
-    const WHAT: &str = "authority name";
-    const EXPECTED: &str = "1 to 48 characters that can be seen, such as Fleet";
-    const LIMIT: usize = 48;
+    const TEXT: VisibleText = VisibleText {
+        what: "authority name",
+        expected: "1 to 48 characters that can be seen, such as Fleet",
+        limit: 48,
+    };
 }
 
 impl FromStr for AuthorityName {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let name = Self::try_from(text.to_owned())?;
-        if text.chars().all(is_visible) { Ok(name) } else { Err(malformed(Self::WHAT, Self::EXPECTED, text)) }
+        Self::TEXT.read(text).map(Self)
     }
 }
 
-/// One that was recorded: direction marks and invisible characters were once allowed.
 impl TryFrom<String> for AuthorityName {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
-        check_length(Self::WHAT, Self::EXPECTED, &text, Self::LIMIT)?;
-        if text.chars().any(char::is_control) || text.trim() != text {
-            return Err(malformed(Self::WHAT, Self::EXPECTED, &text));
-        }
-        Ok(Self(text))
+        Self::TEXT.recorded(text).map(Self)
     }
 }
 
