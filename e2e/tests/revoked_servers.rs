@@ -13,6 +13,14 @@ fn request(client: &Client, url: &str, arguments: &[&str]) -> Output {
         .args(arguments))
 }
 
+/// The same, with what the authority has to say now: on a busy machine it may not have said it within the second for which a client waits.
+fn request_with_news(client: &Client, url: &str, arguments: &[&str]) -> Output {
+    wait_until("the authority answers the client in time", || {
+        let asked = request(client, url, arguments);
+        (!asked.stderr.contains("judged by the CRLs of an earlier run")).then_some(asked)
+    })
+}
+
 #[track_caller]
 fn assert_revoked(refused: &Output) {
     let report = refused.json();
@@ -41,8 +49,8 @@ fn clients_talk_to_no_revoked_service_though_it_does_not_know() {
     let _ = request(&client, &deaf, &[]).success();
 
     let _ = fleet.ca_daemon(&["revoke", "service1", "--reason", "key-compromise", "--no-wait"]).success();
-    assert_revoked(&request(&client, &deaf, &[]));
-    assert_revoked(&request(&client, &deaf, &["--on-missing-crl", "accept"]));
+    assert_revoked(&request_with_news(&client, &deaf, &[]));
+    assert_revoked(&request_with_news(&client, &deaf, &["--on-missing-crl", "accept"]));
     wait_until("the open connection ends, and the next one is refused", || {
         open.line().contains("the service is revoked").then_some(())
     });
@@ -78,7 +86,7 @@ fn a_stolen_key_is_worth_nothing_after_the_revocation() {
     let url = format!("https://{stolen}/hello");
     wait_until("the thief answers", || (request(&client, &url, &[]).code() == 0).then_some(()));
     let _ = fleet.ca_daemon(&["revoke", "service0", "--reason", "key-compromise", "--no-wait"]).success();
-    assert_revoked(&request(&client, &url, &[]));
+    assert_revoked(&request_with_news(&client, &url, &[]));
 }
 
 #[test]

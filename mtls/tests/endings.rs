@@ -1,6 +1,15 @@
 //! How the connection of a revoked client ends: nothing of an answer leaves any more, and nothing is confirmed before that is so.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
 
 use http_body_util::BodyExt as _;
 use mtls::{relying_party::Options, revocation::Installed};
@@ -8,6 +17,7 @@ use rustix::io::ioctl_fionread;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
+    runtime::Handle,
 };
 
 use crate::common::{
@@ -182,9 +192,34 @@ async fn with_feed(publisher: &Publisher) -> (Authority, FeedServer, Service) {
     (authority, server, service)
 }
 
+/// Wakes a worker of this runtime every few milliseconds, until it is dropped. The worker that polled the sockets may be the one whose
+/// handler blocks, and tokio has another one poll them only when it wakes.
+struct Waker(Arc<AtomicBool>);
+
+impl Waker {
+    fn start() -> Self {
+        let (runtime, is_over) = (Handle::current(), Arc::<AtomicBool>::default());
+        let waker = Self(Arc::clone(&is_over));
+        thread::spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                drop(runtime.spawn(async {}));
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        waker
+    }
+}
+
+impl Drop for Waker {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What is waited for is the connection, and nothing else stands still meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leaves() {
+    let _waker = Waker::start();
     for http in [Http::One, Http::Two] {
         let publisher = Publisher::start().await;
         let (authority, server, mut service) = with_feed(&publisher).await;
