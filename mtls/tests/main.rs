@@ -30,3 +30,4 @@ mod servers;
 mod slow_peers;
 mod staleness;
 mod standing;
+mod stock;
