@@ -4,6 +4,8 @@
 
 mod enroll;
 mod recovery;
+mod renew;
+mod request;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -26,6 +28,8 @@ use tracing::info;
 pub(crate) use self::{
     enroll::{EnrollDenial, EnrollError},
     recovery::{TakeBackError, read_pem},
+    renew::{RenewDenial, RenewError},
+    request::RequestError,
 };
 use crate::{
     directory::{Directory, DirectoryError},

@@ -1,6 +1,7 @@
 //! The use cases on a real database, with a fixed time and given randomness.
 
 mod ended;
+mod renewed;
 mod strays;
 
 use std::path::PathBuf;

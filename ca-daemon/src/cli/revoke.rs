@@ -211,8 +211,15 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         output::remark(&ahead.to_string());
     }
     let with_tokens = if arguments.besides.with_token { WithTokens::Revoke } else { WithTokens::Leave };
-    let target =
-        Target { serials: &serials, names: &names, tokens: &tokens, with_tokens, strays: &strays, unknown: &unknown };
+    let target = Target {
+        serials: &serials,
+        names: &names,
+        tokens: &tokens,
+        with_tokens,
+        strays: &strays,
+        unknown: &unknown,
+        ..Target::default()
+    };
     let revoked = authority.revoke_target(target, arguments.reason, now).await?;
     let committed = Instant::now();
     // What was issued under one of the names or tokens since it was read comes last.

@@ -13,6 +13,7 @@ mod known;
 mod lists;
 mod operations;
 mod publication;
+mod renew;
 #[cfg(test)]
 mod tests;
 
@@ -30,7 +31,10 @@ use mtls::{clock::Clock, limits, renderings::Renderings};
 use pki::{
     serial::Serial,
     token::TokenId,
-    wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH},
+    wire::{
+        CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, RENEW_PATH, RENEWAL_PATH,
+        ROLL_CALL_PATH,
+    },
 };
 
 use self::{body::Bodies, error::HttpError, publication::Published};
@@ -80,6 +84,8 @@ impl App {
 pub(crate) fn private_routes(app: App) -> Router {
     let router = crl_routes(Router::new())
         .route(ENROLL_PATH, post(enroll::enroll))
+        .route(RENEW_PATH, post(renew::renew))
+        .route(RENEWAL_PATH, get(renew::renewal))
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm))
         .route(GOODBYE_PATH, post(feed::goodbye))

@@ -135,6 +135,12 @@ impl Store {
         Ok(newest)
     }
 
+    /// Whether revocations were published before a restore that are not known here.
+    pub(crate) async fn is_ahead(&self) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM crl_sequences WHERE ahead_number IS NOT NULL)";
+        Ok(sqlx::query_scalar(query).fetch_one(&self.reader).await?)
+    }
+
     /// Gives none of the numbers up to those of the mark. Where the mark tells of revocations that are not known here, that is noted
     /// and said.
     pub(super) async fn pass(&self, issuer: Issuer, marked: Option<Level>) -> Result<(), StoreError> {

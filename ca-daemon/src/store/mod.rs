@@ -16,6 +16,7 @@ mod relying_parties;
 mod revocations;
 mod servers;
 mod strays;
+mod successions;
 mod tokens;
 mod uncertifiable;
 mod writable;
@@ -47,7 +48,7 @@ use self::{
 pub(crate) use self::{
     certificates::Recorded,
     crls::{CrlSigner, Period},
-    enrollments::{Candidate, Enrollment, Refusal},
+    enrollments::{Candidate, Enrollment, Entitlement, Refusal},
     error::StoreError,
     listing::{Filter, Live, Wanted},
     records::{
@@ -55,8 +56,9 @@ pub(crate) use self::{
         Uses,
     },
     relying_parties::{InstanceKey, RelyingParty},
-    revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},
+    revocations::{Condemned, Lines, Revoked, SignedList, TakenBack, Target, WithTokens},
     strays::StrayRevocation,
+    successions::{Heir, PredecessorRefusal},
     tokens::TokenRevocation,
     uncertifiable::{IssuerRevocation, Uncertifiable},
 };
