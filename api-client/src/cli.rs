@@ -9,10 +9,11 @@ use std::{
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use clap_complete::Shell;
+use edge::errors::{problem, usage_problem};
 use http::Uri;
 use mtls::{
     enroll::{TokenSources, TokenText},
-    errors::{error_chain, problem, usage_problem},
+    errors::error_chain,
     standing::{self, OnMissingCrl},
 };
 use pki::{

@@ -32,7 +32,7 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use mtls::{
+use edge::{
     clock::Clock,
     errors::{usage_problem, wants_json},
     log::{self, FilterError, Log},

@@ -5,7 +5,7 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{Args, Subcommand};
-use mtls::random;
+use edge::random;
 use pki::{
     name::{HostPattern, NamePattern},
     policy::{Grant, ProfileGrant},
@@ -239,7 +239,7 @@ fn hosts(grant: &Grant) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mtls::files;
+    use edge::files;
     use pki::token::Token;
 
     use super::*;

@@ -25,8 +25,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use edge::clock::Clock;
 use http::{HeaderMap, Method, Uri, request::Parts};
-use mtls::{clock::Clock, limits, renderings::Renderings};
+use mtls::{limits, renderings::Renderings};
 use pki::{
     serial::Serial,
     token::TokenId,
