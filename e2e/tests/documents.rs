@@ -1,0 +1,210 @@
+//! Every command in a document is typed by a test, or marked with the reason why not. Owns the rules for blocks of commands; never adds
+//! a command of its own.
+//!
+//! A fenced block with the language `sh` is one of three:
+//!
+//! - in a story, between `<!-- story -->` and `<!-- end of story -->`: `scripts/type-story.sh` types it here;
+//! - behind `<!-- typed by: FILE -->`: another test types it, which has to name the document;
+//! - behind `<!-- not typed: REASON -->`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use e2e::{binary, run, wait_until};
+
+/// The documents with stories, and how many stories each has. One test below for each.
+const STORIES: [(&str, usize); 2] = [("README.md", 1), ("docs/operations.md", 1)];
+
+/// The default ports, on which stories listen: a story is typed as it is printed.
+const PORTS: [u16; 10] = [8440, 8443, 8450, 8451, 8452, 8480, 8481, 8081, 8082, 8083];
+
+/// What becomes of the blocks of a document.
+#[derive(Debug, Default)]
+struct Blocks {
+    stories: usize,
+    typed: usize,
+    /// By the file of the test.
+    typed_elsewhere: Vec<String>,
+    /// The reasons.
+    not_typed: Vec<String>,
+}
+
+#[test]
+fn every_block_of_commands_is_typed_or_says_why_not() {
+    let mut stories = BTreeMap::new();
+    for document in documents() {
+        let blocks = blocks(&document).unwrap_or_else(|problem| panic!("{document}: {problem}"));
+        say(&format!(
+            "{document}: {} blocks typed here in {} stories, {} typed by another test, {} not typed",
+            blocks.typed,
+            blocks.stories,
+            blocks.typed_elsewhere.len(),
+            blocks.not_typed.len()
+        ));
+        for reason in &blocks.not_typed {
+            say(&format!("    not typed: {reason}"));
+        }
+        for test in &blocks.typed_elsewhere {
+            let source = fs::read_to_string(repository().join(test)).unwrap_or_else(|error| panic!("{test}: {error}"));
+            let name = document.rsplit('/').next().unwrap_or_default();
+            assert!(source.contains(name), "{document} is not typed by {test}, which does not name it");
+        }
+        if blocks.stories > 0 {
+            stories.insert(document, blocks.stories);
+        }
+    }
+    let tested = STORIES.iter().map(|(document, count)| ((*document).to_owned(), *count)).collect();
+    assert_eq!(stories, tested, "each story has a test, and each test a story");
+}
+
+#[test]
+fn the_readmes_story_is_typed() {
+    let transcript = type_story("README.md", 1);
+    for part in ["50 of 50 requests answered", "3 of 3 relying parties enforce it", "TLS alert certificate_revoked"] {
+        assert!(transcript.contains(part), "{part:?} is missing:\n{transcript}");
+    }
+}
+
+#[test]
+fn the_operators_story_is_typed() {
+    let transcript = type_story("docs/operations.md", 1);
+    for part in ["revoked laptop-7", "1 of 1 relying parties enforce it", "TLS alert certificate_revoked"] {
+        assert!(transcript.contains(part), "{part:?} is missing:\n{transcript}");
+    }
+}
+
+/// Types a story in a fresh directory, and returns what was typed and answered. Panics where a command ends otherwise than the document
+/// says.
+///
+/// A network namespace keeps the fixed ports apart from everything else. Where none can be made, stories follow each other on the ports
+/// of this machine.
+fn type_story(document: &str, number: usize) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let typist = repository().join("scripts/type-story.sh");
+    let (mut command, _turn) = match namespace() {
+        Some(unshare) => {
+            let mut command = Command::new("unshare");
+            command.args(unshare).args(["sh", "-c", r#"ip link set lo up && exec "$@""#, "sh"]).arg(typist);
+            (command, None)
+        }
+        None => (Command::new(typist), Some(turn())),
+    };
+    let programs = binary("ca-daemon").parent().expect("programs are in a directory").to_owned();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = [programs].into_iter().chain(std::env::split_paths(&path)).chain(["/usr/sbin".into(), "/sbin".into()]);
+    command
+        .arg(repository().join(document))
+        .arg(number.to_string())
+        .current_dir(directory.path())
+        .env("PATH", std::env::join_paths(path).expect("no directory has a colon in its name"));
+    for name in ["CA_TOKEN", "CA_DIR", "CA_LOG", "API_LOG"] {
+        command.env_remove(name);
+    }
+    let output = run(&mut command);
+    assert!(output.status.success(), "{}\n{}", output.stdout, output.stderr);
+    output.stdout
+}
+
+/// The arguments with which `unshare` makes a network namespace for this user, where it can.
+fn namespace() -> Option<&'static [&'static str]> {
+    const WAYS: [&[&str]; 2] = [&["--net"], &["--user", "--map-root-user", "--net"]];
+    let works = |way: &&&[&str]| {
+        let mut probe = Command::new("unshare");
+        probe.args(**way).args(["sh", "-c", "ip link set lo up"]);
+        probe.output().is_ok_and(|output| output.status.success())
+    };
+    WAYS.iter().find(works).copied()
+}
+
+/// Waits until no other test types a story on this machine's ports; the turn ends when the listener is dropped.
+fn turn() -> TcpListener {
+    let turn = wait_until("no other story is typed", || TcpListener::bind((Ipv4Addr::LOCALHOST, 8400)).ok());
+    wait_until("the default ports are free", || {
+        PORTS.iter().all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).then_some(())
+    });
+    turn
+}
+
+/// The documents for people, from the repository's root.
+fn documents() -> Vec<String> {
+    let mut documents = Vec::new();
+    for directory in ["", "docs/", "bench/"] {
+        let entries = fs::read_dir(repository().join(directory)).expect("the directory can be read");
+        for entry in entries {
+            let name = entry.expect("the directory can be read").file_name().into_string().expect("names are UTF-8");
+            if Path::new(&name).extension().is_some_and(|extension| extension == "md") {
+                documents.push(format!("{directory}{name}"));
+            }
+        }
+    }
+    documents.sort();
+    documents
+}
+
+/// What becomes of each block of a document, or what is wrong with it.
+fn blocks(document: &str) -> Result<Blocks, String> {
+    let source = fs::read_to_string(repository().join(document)).map_err(|error| error.to_string())?;
+    let (mut blocks, mut story, mut marker, mut fence) = (Blocks::default(), false, None, None);
+    for (index, line) in source.lines().enumerate() {
+        let wrong = |problem: &str| Err(format!("line {}: {problem}", index + 1));
+        if let Some(language) = fence {
+            match line {
+                "```" => fence = None,
+                _ if language != "sh" && line.starts_with("$ ") => {
+                    return wrong("a command belongs into a block of ```sh, where a test types it");
+                }
+                _ => {}
+            }
+            continue;
+        }
+        if let Some(language) = line.strip_prefix("```") {
+            fence = Some(language);
+            match (language, marker.take(), story) {
+                ("sh", None, true) => blocks.typed += 1,
+                ("sh", Some(Marker::NotTyped(reason)), _) => blocks.not_typed.push(reason),
+                ("sh", Some(Marker::TypedBy(test)), _) => blocks.typed_elsewhere.push(test),
+                ("sh", None, false) => {
+                    return wrong("this block is in no story, and has no reason why it is not typed");
+                }
+                ("bash" | "shell" | "console", ..) => return wrong("blocks of commands are ```sh"),
+                _ => {}
+            }
+            continue;
+        }
+        match line {
+            "<!-- story -->" if !story => (story, blocks.stories) = (true, blocks.stories + 1),
+            "<!-- end of story -->" if story => story = false,
+            "" => {}
+            _ => marker = Marker::read(line),
+        }
+    }
+    if story || fence.is_some() { Err("a story or a block has no end".to_owned()) } else { Ok(blocks) }
+}
+
+/// The comment before a block that is not in a story.
+enum Marker {
+    TypedBy(String),
+    NotTyped(String),
+}
+
+impl Marker {
+    fn read(line: &str) -> Option<Self> {
+        let comment = line.strip_prefix("<!-- ")?.strip_suffix(" -->")?;
+        let typed = comment.strip_prefix("typed by: ").map(|test| Self::TypedBy(test.to_owned()));
+        typed.or_else(|| comment.strip_prefix("not typed: ").map(|reason| Self::NotTyped(reason.to_owned())))
+    }
+}
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+#[expect(clippy::print_stderr, reason = "the counts are for whoever runs the test")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
