@@ -8,7 +8,7 @@
 //! - behind `<!-- not typed: REASON -->`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -19,6 +19,9 @@ use e2e::{binary, run, wait_until};
 
 /// The documents with stories, and how many stories each has. One test below for each.
 const STORIES: [(&str, usize); 2] = [("README.md", 1), ("docs/operations.md", 1)];
+
+/// Parts of commands of other programs, and of names that only look like flags.
+const FOREIGN: [&str; 6] = ["--crlfile", "--profile dist", "cargo ", "docker", "curl ", "openssl "];
 
 /// The default ports, on which stories listen: a story is typed as it is printed.
 const PORTS: [u16; 10] = [8440, 8443, 8450, 8451, 8452, 8480, 8481, 8081, 8082, 8083];
@@ -60,6 +63,31 @@ fn every_block_of_commands_is_typed_or_says_why_not() {
     }
     let tested = STORIES.iter().map(|(document, count)| ((*document).to_owned(), *count)).collect();
     assert_eq!(stories, tested, "each story has a test, and each test a story");
+}
+
+/// Prose and tables name commands and flags, too. They are not typed, but they have to exist.
+#[test]
+fn commands_and_flags_in_prose_exist() {
+    let helps: BTreeMap<String, BTreeSet<String>> =
+        ["ca-daemon", "api-server", "api-client"].into_iter().flat_map(|program| helps(program, &[])).collect();
+    let all: BTreeSet<&str> = helps.values().flatten().map(String::as_str).collect();
+    let mut unknown = Vec::new();
+    // The changelog names what older versions had.
+    for document in documents().iter().filter(|document| *document != "CHANGELOG.md") {
+        let source = fs::read_to_string(repository().join(document)).expect("the document can be read");
+        for span in code_spans(&source) {
+            if FOREIGN.iter().any(|foreign| span.contains(foreign)) {
+                continue;
+            }
+            // The longest command that the span begins with; without one, a flag may be any command's.
+            let command =
+                helps.keys().filter(|command| begins_with(&span, command)).max_by_key(|command| command.len());
+            let known = |flag: &String| command.map_or(all.contains(&**flag), |command| helps[command].contains(flag));
+            unknown
+                .extend(flags(&span).filter(|flag| !known(flag)).map(|flag| format!("{document}: {flag} in `{span}`")));
+        }
+    }
+    assert!(unknown.is_empty(), "there are no such flags:\n{}", unknown.join("\n"));
 }
 
 #[test]
@@ -119,6 +147,46 @@ fn namespace() -> Option<&'static [&'static str]> {
         probe.output().is_ok_and(|output| output.status.success())
     };
     WAYS.iter().find(works).copied()
+}
+
+/// Each command beneath this one, itself included, and the flags that its help names.
+fn helps(program: &str, subcommands: &[&str]) -> Vec<(String, BTreeSet<String>)> {
+    let help = run(Command::new(binary(program)).args(subcommands).arg("--help")).success().stdout;
+    let name = [&[program], subcommands].concat().join(" ");
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // Descriptions that are wrapped are indented further.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let beneath: Vec<&str> = names.filter_map(|line| line.split(' ').next()).filter(|name| *name != "help").collect();
+    let mut all = vec![(name, flags(&help).collect())];
+    for subcommand in beneath {
+        all.extend(helps(program, &[subcommands, &[subcommand]].concat()));
+    }
+    all
+}
+
+/// The long flags in a text.
+fn flags(text: &str) -> impl Iterator<Item = String> {
+    let words = text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '-'));
+    words.filter(|word| word.starts_with("--") && word.len() > 3 && word.as_bytes()[2] != b'-').map(str::to_owned)
+}
+
+/// Whether the words of `span` begin with those of `command`.
+fn begins_with(span: &str, command: &str) -> bool {
+    span.strip_prefix(command).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+}
+
+/// What stands between backticks outside of fenced blocks, in one line each.
+fn code_spans(document: &str) -> Vec<String> {
+    let mut prose = String::new();
+    let mut fenced = false;
+    for line in document.lines() {
+        if line.starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            prose.extend([line, "\n"]);
+        }
+    }
+    prose.split('`').skip(1).step_by(2).map(|span| span.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
 /// Waits until no other test types a story on this machine's ports; the turn ends when the listener is dropped.
