@@ -101,7 +101,12 @@ fn the_readmes_story_is_typed() {
 #[test]
 fn the_operators_story_is_typed() {
     let transcript = type_story("docs/operations.md", 1);
-    for part in ["revoked laptop-7", "1 of 1 relying parties enforce it", "TLS alert certificate_revoked"] {
+    for part in [
+        "revoked laptop-7",
+        "1 of 1 relying parties enforce it",
+        "TLS alert certificate_revoked",
+        "not known here otherwise",
+    ] {
         assert!(transcript.contains(part), "{part:?} is missing:\n{transcript}");
     }
 }
