@@ -12,13 +12,15 @@
 #   - `# exit code N` at the end of a command says how it ends. Without this comment, a command has to end with 0.
 #
 # TRANSCRIPT=FILE also writes what happened to FILE, one line each: a kind (#, $, >, ?), a tab, and the text.
+# PATIENCE=DURATION adds `--wait DURATION` to each `ca-daemon revoke`, for machines that are busy with other tests.
 # Everything that was started is stopped at the end.
 set -uo pipefail
 typist_document=$1 typist_number=${2:-1} typist_transcript=${TRANSCRIPT:-/dev/null}
 export REPO
 REPO=$(cd "$(dirname "$0")/.." && pwd)
 typist_here=$PWD
-typist_output=$(mktemp)
+typist_files=$(mktemp -d)
+typist_output=$typist_files/output
 typist_holders=()
 
 typist_stop() {
@@ -26,10 +28,24 @@ typist_stop() {
     # shellcheck disable=SC2046 # one word for each job
     kill $(jobs -p) 2>/dev/null
     wait 2>/dev/null
-    rm -f "$typist_output"
+    rm -rf "$typist_files"
 }
 trap typist_stop EXIT
 trap 'exit 130' INT TERM
+
+if [ -n "${PATIENCE:-}" ]; then
+    # A program, and no function: it has to be one process that the story can stop.
+    mkdir "$typist_files/bin"
+    cat >"$typist_files/bin/ca-daemon" <<END
+#!/bin/sh
+case \$1 in
+    revoke) exec "$(command -v ca-daemon)" "\$@" --wait "$PATIENCE" ;;
+    *) exec "$(command -v ca-daemon)" "\$@" ;;
+esac
+END
+    chmod +x "$typist_files/bin/ca-daemon"
+    export PATH=$typist_files/bin:$PATH
+fi
 
 typist_record() {
     sed "s/^/$1\t/" >>"$typist_transcript"

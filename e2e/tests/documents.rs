@@ -134,6 +134,7 @@ fn type_story(document: &str, number: usize) -> String {
         .arg(repository().join(document))
         .arg(number.to_string())
         .current_dir(directory.path())
+        .env("PATIENCE", "1m")
         .env("PATH", std::env::join_paths(path).expect("no directory has a colon in its name"));
     for name in ["CA_TOKEN", "CA_DIR", "CA_LOG", "API_LOG"] {
         command.env_remove(name);
