@@ -98,6 +98,23 @@ fn the_readmes_story_is_typed() {
     }
 }
 
+/// The picture is a recording, so it cannot be mended by hand: `make story-picture`.
+#[test]
+fn the_picture_shows_the_readmes_story() {
+    let readme = fs::read_to_string(repository().join("README.md")).expect("the README can be read");
+    let picture = fs::read_to_string(repository().join("docs/story.svg")).expect("the picture can be read");
+    let rows = picture.split("<text ").skip(1).filter_map(|row| row.split_once('>')?.1.split_once("</text>"));
+    let without_spaces = |text: &str| text.split_whitespace().collect::<String>();
+    let shown: String = rows.map(|(row, _)| without_spaces(row)).collect();
+    let story = readme.split_once("<!-- story -->").and_then(|(_, rest)| rest.split_once("<!-- end of story -->"));
+    let mut rest = &*shown;
+    for line in story.expect("the README has a story").0.lines().filter(|line| !line.starts_with("```")) {
+        let line = without_spaces(line).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+        let place = rest.find(&line).unwrap_or_else(|| panic!("run make story-picture: docs/story.svg lacks {line}"));
+        rest = &rest[place + line.len()..];
+    }
+}
+
 #[test]
 fn the_operators_story_is_typed() {
     let transcript = type_story("docs/operations.md", 1);
