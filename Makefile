@@ -9,14 +9,15 @@ HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 check test test-fast soak dist images bench bench-quick: export CARGO_BUILD_TARGET = $(HOST)
 check test test-fast soak dist images bench bench-quick: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
 
-.PHONY: help setup build check test test-fast soak demo fuzz dist images bench bench-quick
+.PHONY: help setup build check test test-fast soak demo story-picture fuzz dist images bench bench-quick
 
 help:
 	@echo 'make demo    build everything and watch it work, with real processes'
 	@echo 'make test    everything that has to hold, make check included'
 	@echo 'make test-fast  the tests without containers, on what is installed'
 	@echo 'make soak    revoke busy clients in bad weather, SOAK_ROUNDS=500 times: no answer after "enforced"; SOAK_SEED repeats a run (root can cut services off)'
-	@echo 'make check   format, lints, dependency direction, documentation, balancer configuration'
+	@echo 'make check   format, lints, dependency direction, documentation, links between documents, balancer configuration'
+	@echo 'make story-picture  run the story of the README, and draw docs/story.svg from what happened'
 	@echo 'make dist    the three programs, static and stripped, in target/dist'
 	@echo 'make images  the three programs as container images, for docker-compose.yml'
 	@echo 'make bench   measure everything that is promised, and write bench/RESULTS.md (make bench-quick: fewer rounds, on the screen only)'
@@ -37,6 +38,7 @@ check: setup
 	haproxy -c -f haproxy/haproxy.cfg
 	BALANCER_STATS=ipv4@127.0.0.1:9600 haproxy -c -q -f haproxy/haproxy.cfg
 	scripts/check-units.sh
+	scripts/check-links.py
 
 test: check build
 	@scripts/setup-linter.sh
@@ -58,6 +60,10 @@ soak: setup
 demo: setup
 	cargo build --release --workspace --locked
 	@scripts/demo.sh
+
+story-picture: setup
+	cargo build --release --workspace --locked
+	@scripts/record-story.sh
 
 dist: setup
 	cargo build --profile dist --locked -p ca-daemon -p api-server -p api-client
