@@ -16,7 +16,7 @@ help:
 	@echo 'make test    everything that has to hold, make check included'
 	@echo 'make test-fast  the tests without containers, on what is installed'
 	@echo 'make soak    revoke busy clients in bad weather, SOAK_ROUNDS=500 times: no answer after "enforced"; SOAK_SEED repeats a run (root can cut services off)'
-	@echo 'make check   format, lints, dependency direction, documentation, balancer configuration'
+	@echo 'make check   format, lints, dependency direction, licences, documentation, balancer configuration'
 	@echo 'make dist    the three programs, static and stripped, in target/dist'
 	@echo 'make images  the three programs as container images, for docker-compose.yml'
 	@echo 'make bench   measure everything that is promised, and write bench/RESULTS.md (make bench-quick: fewer rounds, on the screen only)'
@@ -34,6 +34,7 @@ check: setup
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked --quiet
 	scripts/check-dependencies.sh
+	scripts/check-licences.sh
 	haproxy -c -f haproxy/haproxy.cfg
 	BALANCER_STATS=ipv4@127.0.0.1:9600 haproxy -c -q -f haproxy/haproxy.cfg
 	scripts/check-units.sh
