@@ -1,8 +1,8 @@
 //! `api-client enroll`: from a token to a certificate on disk.
 
 use anyhow::Context as _;
+use edge::clock::Clock;
 use mtls::{
-    clock::Clock,
     enroll::{EnrollError, IdentityFiles, enroll},
     identity::IdentityError,
 };

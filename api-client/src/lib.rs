@@ -6,6 +6,7 @@ pub mod cli;
 
 mod alert;
 mod enroll;
+mod examples;
 mod histogram;
 mod lanes;
 mod load;

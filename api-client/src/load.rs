@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge::errors::find;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -20,7 +21,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use mtls::{
-    errors::{certificate_error, error_chain, find},
+    errors::{certificate_error, error_chain},
     standing::{ServerRefusal, ServerStanding},
 };
 use pki::wire::Problem;

@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge::random;
 use mtls::{
     enroll::{Enrolled, IdentityFiles},
     errors::error_chain,
-    random,
     standing::{self, OnMissingCrl, ServerStanding},
 };
 use pki::profile::Profile;

@@ -4,6 +4,7 @@ use std::{error::Error, net::SocketAddr, path::Path, time::Duration};
 
 use axum::{Router, body::Body, routing::get};
 use axum_server::Handle;
+use edge::{clock::Clock, errors::find};
 use futures_util::stream;
 use http::{Response, Uri};
 use http_body_util::{BodyExt as _, Empty};
@@ -14,8 +15,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use mtls::{
-    clock::Clock,
-    errors::{error_chain, find},
+    errors::error_chain,
     revocation::InstallError,
     standing::{Lists as Kept, OnMissingCrl, Options, RefreshError, ServerRefusal, ServerStanding, WatchedConnector},
 };

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mtls::errors::find;
+use edge::errors::find;
 use rustls::{
     AlertDescription, ClientConfig, ClientConnection, RootCertStore, SignatureScheme, StreamOwned,
     client::ResolvesClientCert, sign::CertifiedKey, version::TLS13,
