@@ -71,6 +71,7 @@ pub mod peer;
 pub mod proxy;
 pub mod relying_party;
 pub mod renderings;
+pub mod renew;
 pub mod revocation;
 pub mod standing;
 pub mod tls_clock;

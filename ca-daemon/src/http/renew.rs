@@ -10,7 +10,8 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
 };
 use http::request::Parts;
-use mtls::{handshake::PeerCertificate, limits, random};
+use edge::random;
+use mtls::{handshake::PeerCertificate, limits};
 use pki::{
     certificate::CertificateInfo,
     issuing::IssuedCertificate,
