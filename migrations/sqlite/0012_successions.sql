@@ -24,3 +24,12 @@ CREATE TRIGGER successions_are_not_removed BEFORE DELETE ON successions
 BEGIN
     SELECT RAISE(ABORT, 'a line of succession stays as it is');
 END;
+
+-- Orders to renew before it is time.
+CREATE TABLE renewal_orders (
+    id         INTEGER PRIMARY KEY,
+    names      TEXT    NOT NULL, -- a pattern of common names, which GLOB understands as it is
+    through    INTEGER NOT NULL, -- the id of the last certificate that it is about
+    ordered_at INTEGER NOT NULL,
+    within     INTEGER NOT NULL CHECK (within >= 0) -- seconds, over which the renewals are spread
+) STRICT;

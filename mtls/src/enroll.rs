@@ -243,10 +243,7 @@ impl IdentityFiles {
     }
 
     /// Chain, key and root where `place` says that they are.
-    fn read_set(
-        &self,
-        place: &dyn Fn(&str) -> PathBuf,
-    ) -> Result<(Identity, CertificateDer<'static>), IdentityError> {
+    fn read_set(&self, place: &dyn Fn(&str) -> PathBuf) -> Result<(Identity, CertificateDer<'static>), IdentityError> {
         // The chain is what appears last, so that the rest was there once.
         let lost = |error, path: &Path| match error {
             FileError::Missing(_) => IdentityError::Lost { path: path.to_owned(), chain: self.chain.clone() },
@@ -581,8 +578,7 @@ pub(crate) async fn read_answer<T: DeserializeOwned>(response: Response<Incoming
         Err(error) => return Answer::Unusable(error_chain(error.as_ref())),
     };
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body)
-            .map_or_else(|error| Answer::Unusable(error.to_string()), Answer::Given);
+        return serde_json::from_slice(&body).map_or_else(|error| Answer::Unusable(error.to_string()), Answer::Given);
     }
     match serde_json::from_slice(&body) {
         // A request that took too long was not denied: it may have been carried out.

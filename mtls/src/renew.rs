@@ -164,12 +164,7 @@ impl<'a> Holder<'a> {
         asked.unwrap_or_else(|_| Err(self.unreachable(format!("no answer within {} s", TIMEOUT.as_secs()))))
     }
 
-    async fn ask_in_time<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        body: Bytes,
-    ) -> Result<T, RenewError> {
+    async fn ask_in_time<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, RenewError> {
         let root = Fingerprint::of(&self.enrolled.root);
         let tls = client::to_authority(&self.enrolled.identity, root, self.clock, self.standing.clone())?;
         let target = self.url.join(path).map_err(|error| self.unreachable(error.to_string()))?;
@@ -181,10 +176,9 @@ impl<'a> Holder<'a> {
         let mut contact = Contact::open(&connector, request.uri()).await.map_err(|error| {
             self.unreachable(find::<rustls::Error>(&error).map_or_else(|| error_chain(&error), in_words))
         })?;
-        let response =
-            contact.send(request).await.map_err(|error| {
-                self.unreachable(find::<rustls::Error>(&error).map_or_else(|| error_chain(&error), in_words))
-            })?;
+        let response = contact.send(request).await.map_err(|error| {
+            self.unreachable(find::<rustls::Error>(&error).map_or_else(|| error_chain(&error), in_words))
+        })?;
         match read_answer(response).await {
             Answer::Given(answer) => Ok(answer),
             Answer::Denied(problem) => Err(RenewError::Denied(problem)),

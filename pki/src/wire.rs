@@ -118,6 +118,10 @@ pub struct EnrollResponse {
 pub struct FeedEvent {
     /// Distribution point to what lies there.
     pub crls: BTreeMap<String, Current>,
+    /// The number of the last order to renew certificates before it is time. A relying party that sees a new one asks at
+    /// [`RENEWAL_PATH`] whether it is meant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub renewal_order: Option<u64>,
     /// A question: who is connected right now? Each id is answered once on each stream; a relying party that has never
     /// heard of roll calls passes over it.
     #[serde(skip_serializing_if = "Option::is_none", default)]

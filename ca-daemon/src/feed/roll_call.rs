@@ -40,7 +40,7 @@ impl Feed {
         self.0.announced.send_modify(|announced| {
             // Two at once may come here in the other order; whoever answers the later one has answered both.
             let last = announced.roll_call.max(Some(id));
-            *announced = Announced::new(&self.0.urls, announced.root.clone(), announced.issuing.clone(), last);
+            *announced = announced.asking(&self.0.urls, last);
         });
         RollCall { feed: self.clone(), id }
     }
@@ -82,7 +82,7 @@ impl Drop for RollCall {
         if calls.open.is_empty() {
             // Whoever connects from now on is not asked; nobody else needs to hear that.
             self.feed.0.announced.send_if_modified(|announced| {
-                *announced = Announced::new(&self.feed.0.urls, announced.root.clone(), announced.issuing.clone(), None);
+                *announced = announced.asking(&self.feed.0.urls, None);
                 false
             });
         }

@@ -9,14 +9,13 @@ use axum::{
     Json,
     extract::{ConnectInfo, FromRequestParts, Request, State},
 };
-use http::request::Parts;
 use edge::random;
+use http::request::Parts;
 use mtls::{handshake::PeerCertificate, limits};
 use pki::{
     certificate::CertificateInfo,
     issuing::IssuedCertificate,
     pem,
-    renewal::Window,
     serial::Serial,
     wire::{EnrollResponse, RenewRequest, RenewalAnswer},
 };
@@ -78,7 +77,8 @@ pub(super) async fn renew(
 pub(super) async fn renewal(State(app): State<App>, holder: Holder) -> Result<Json<RenewalAnswer>, HttpError> {
     let info = &holder.certificate.info;
     check_standing(&app, info.id.serial).await?;
-    Ok(Json(RenewalAnswer { renewal: Window::of(info.validity) }))
+    let renewal = app.authority.store().renewal_window(&info.id.serial, info.validity).await?;
+    Ok(Json(RenewalAnswer { renewal }))
 }
 
 /// Before anything is read of who has nothing to expect. The transaction that renews looks again.

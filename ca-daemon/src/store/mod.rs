@@ -13,6 +13,7 @@ mod mark;
 mod pages;
 mod records;
 mod relying_parties;
+mod renewals;
 mod revocations;
 mod servers;
 mod strays;
@@ -56,6 +57,7 @@ pub(crate) use self::{
         Uses,
     },
     relying_parties::{InstanceKey, RelyingParty},
+    renewals::{NotReplaced, RenewalOrder, RenewalProgress},
     revocations::{Condemned, Lines, Revoked, SignedList, TakenBack, Target, WithTokens},
     strays::StrayRevocation,
     successions::{Heir, PredecessorRefusal},

@@ -249,3 +249,37 @@ async fn what_an_operator_orders_begins_a_line() {
     let recorded = fixture.authority.store().record(&certificate, now()).await;
     assert!(!matches!(recorded, Ok(Recorded::Done)), "nothing is recorded twice");
 }
+
+#[tokio::test]
+async fn an_order_moves_the_window_of_what_it_means_and_counts_what_was_replaced() {
+    let fixture = Fixture::new().await;
+    let first = fixture.enrolled("client_1", 10).await;
+    let (second, other) = (fixture.renew(&first, 11, now()).await, fixture.enrolled("client_2", 20).await);
+    let (outside, revoked) = (fixture.enrolled("other_1", 30).await, fixture.enrolled("client_3", 40).await);
+    fixture.authority.revoke(&[serial_of(&revoked)], RevocationReason::Superseded, now()).await.unwrap();
+    let (store, at) = (fixture.authority.store(), now().plus(DAY));
+    assert_eq!(store.last_renewal_order().await.unwrap(), 0);
+    let hour = Duration::from_hours(1);
+    let order = store.order_renewal(&"client_*".parse().unwrap(), hour, at).await.unwrap();
+    assert_eq!(store.renewal_orders(at).await.unwrap(), std::slice::from_ref(&order));
+    assert_eq!(store.last_renewal_order().await.unwrap(), order.id);
+
+    let window = async |certificate: &IssuedCertificate| {
+        store.renewal_window(&serial_of(certificate), certificate.info.validity).await.unwrap()
+    };
+    let soon = pki::renewal::Window { start: at, end: at.plus(hour) };
+    assert_eq!((window(&second).await, window(&other).await), (soon, soon));
+    assert_eq!(window(&outside).await, pki::renewal::Window::of(outside.info.validity));
+    let progress = async || {
+        let progress = store.renewal_progress(&order, 10).await.unwrap();
+        (progress.replaced, progress.waiting_count, progress.waiting.into_iter().map(|it| it.name).collect::<Vec<_>>())
+    };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(progress().await, (0, 2, names(&["client_1", "client_2"])), "what had a successor by then is left out");
+    let third = fixture.renew(&second, 12, at).await;
+    assert_eq!(window(&third).await, pki::renewal::Window::of(third.info.validity), "it is not meant again");
+    assert_eq!(progress().await, (1, 1, names(&["client_2"])));
+    fixture.renew(&third, 13, at).await;
+    assert_eq!(progress().await, (1, 1, names(&["client_2"])));
+    assert_eq!(store.renewal_progress(&order, 0).await.unwrap().waiting, []);
+}
