@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 pub use self::weak::{Weakness, is_of_small_order};
 use crate::{
-    certificate::sha256,
     der::{self, DerError, Reader},
+    digest::sha256,
     pem,
 };
 

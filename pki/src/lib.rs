@@ -22,4 +22,5 @@ pub mod token;
 pub mod wire;
 
 mod der;
+mod digest;
 mod signature;
