@@ -7,6 +7,7 @@ mod distinguished_name;
 
 use std::{fmt, net::IpAddr};
 
+use rcgen::PublicKeyData;
 use serde::Serialize;
 use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -15,13 +16,12 @@ pub use self::{
     distinguished_name::DistinguishedName,
 };
 use crate::{
-    crl::servers_crl_url,
     der::{self, DerError, Reader},
     digest::{sha256, short_hex},
     excerpt::{self, Excerpt},
-    key::KeyPair,
     name::{TrustDomain, Visible},
     profile::Profile,
+    publication::servers_crl_url,
     serial::{Serial, SerialError},
     signature,
     time::{Timestamp, Validity},
@@ -244,8 +244,8 @@ impl CertificateInfo {
 
     /// Whether this key pair's public half is the certified one.
     #[must_use]
-    pub fn is_for_key(&self, key: &KeyPair) -> bool {
-        self.spki == key.spki()
+    pub fn is_for_key(&self, key: &impl PublicKeyData) -> bool {
+        self.spki == key.subject_public_key_info()
     }
 
     /// Where the CRL lies that lists everything that its issuer has revoked: the first of its `http://` distribution points, but for

@@ -16,6 +16,7 @@ pub mod name;
 pub mod pem;
 pub mod policy;
 pub mod profile;
+pub mod publication;
 pub mod serial;
 pub mod time;
 pub mod token;
