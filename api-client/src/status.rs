@@ -1,4 +1,6 @@
 //! `api-client status`: what is on disk, and until when it is good.
+//!
+//! It never asks anybody whether the certificate is revoked.
 
 use std::path::Path;
 
@@ -9,7 +11,7 @@ use pki::{
 };
 use serde_json::json;
 
-use crate::cli::{Exit, Print, say};
+use crate::output::{Exit, Print, say};
 
 pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
     let files = IdentityFiles::new(directory, Profile::Client);

@@ -17,11 +17,14 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 
-use crate::{
-    cli::{Print, say},
+use super::{
     load::{Connections, Watcher},
-    outcome::{Answer, Failure, Summary},
     schedule::Amount,
+    summary::Summary,
+};
+use crate::{
+    outcome::{Answer, Failure},
+    output::{Print, say},
     stop::Stop,
 };
 

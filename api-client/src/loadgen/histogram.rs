@@ -6,7 +6,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use hdrhistogram::Histogram;
 
-use crate::outcome::Short;
+use super::summary::Short;
 
 /// How long the longest bar is.
 const WIDTH: u64 = 40;
