@@ -11,11 +11,9 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use mtls::{client::mutual_tls, clock::Clock, errors::find};
 use pki::{key::KeyPair, wire::Problem};
-use rustls::{
-    AlertDescription, ClientConfig, HandshakeKind, RootCertStore, SignatureScheme, client::ResolvesClientCert,
-    sign::CertifiedKey, version::TLS13,
-};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, RootCertStore, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use testkit::tls::Presenting;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -69,9 +67,7 @@ impl Client {
         clock: &Clock,
     ) -> Self {
         let key = PrivateKeyDer::Pkcs8(key.to_pkcs8());
-        let key = mtls::provider().key_provider.load_private_key(key).unwrap();
-        let presented = Presented(Arc::new(CertifiedKey::new(chain, key)));
-        let tls = trusting(authority, clock).with_client_cert_resolver(Arc::new(presented));
+        let tls = trusting(authority, clock).with_client_cert_resolver(Presenting::new(chain, &key));
         Self::with(tls, Http::One)
     }
 
@@ -226,19 +222,6 @@ impl Answer {
         let problem: Problem = serde_json::from_str(&self.body).unwrap();
         assert_eq!(problem.status, self.status.as_u16());
         problem
-    }
-}
-
-#[derive(Debug)]
-struct Presented(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Presented {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
     }
 }
 
