@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Dependencies point one way: ca-daemon | api-server | api-client -> mtls -> pki. Asserted on what cargo would build.
+# Dependencies point one way: ca-daemon | api-server | api-client -> mtls -> edge -> pki. Asserted on what cargo would build.
 # e2e, testkit and bench are for tests and measurements: no program and no library is built with one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +23,8 @@ forbid() {
     done
 }
 
-forbid pki tokio sqlx axum rustls hyper mtls ca-daemon api-server api-client e2e testkit bench
+forbid pki tokio sqlx axum rustls hyper edge mtls ca-daemon api-server api-client e2e testkit bench
+forbid edge sqlx axum rustls tokio-rustls http hyper hyper-util h2 mtls ca-daemon api-server api-client e2e testkit bench
 forbid mtls sqlx ca-daemon api-server api-client e2e testkit bench
 forbid ca-daemon api-server api-client e2e testkit bench
 forbid api-server sqlx ca-daemon api-client e2e testkit bench

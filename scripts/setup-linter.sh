@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs the certificate linter that judges what pki/ issues (pki/tests/judged.rs), in a virtualenv of its own
-# under target/linter. Safe to run again: it does nothing when the pinned version is there.
+# Installs, in a virtualenv of its own under target/linter, the certificate linter that judges what pki/ issues (pki/tests/judged.rs) and
+# the OpenAPI linter (e2e/tests/protocol.rs). Safe to run again: it does nothing when the pinned versions are installed.
 set -eu
 
-version=0.13.3
+packages="pkilint==0.13.3 openapi-spec-validator==0.7.2"
 cd "$(dirname "$0")/.."
 directory=$PWD/target/linter
 
-if [ "$(cat "$directory/.version" 2>/dev/null)" = "$version" ] && "$directory/bin/lint_crl" --help >/dev/null 2>&1; then
+if [ "$(cat "$directory/.version" 2>/dev/null)" = "$packages" ] && "$directory/bin/lint_crl" --help >/dev/null 2>&1; then
     exit 0
 fi
 rm -rf "$directory"
@@ -17,10 +17,11 @@ if ! python3 -m venv "$directory" >"$PWD/target/linter.log" 2>&1; then
     echo "error: python3 cannot make a virtualenv; install it (Debian, Ubuntu: apt-get install python3 python3-venv) and run this again" >&2
     exit 1
 fi
-if ! "$directory/bin/pip" install --quiet --disable-pip-version-check "pkilint==$version" >"$PWD/target/linter.log" 2>&1; then
+# shellcheck disable=SC2086 # one word for each package
+if ! "$directory/bin/pip" install --quiet --disable-pip-version-check $packages >"$PWD/target/linter.log" 2>&1; then
     cat "$PWD/target/linter.log" >&2
-    echo "error: pip cannot install pkilint $version; check that the Python package index can be reached and run this again" >&2
+    echo "error: pip cannot install $packages; check that the Python package index can be reached and run this again" >&2
     exit 1
 fi
 # Last, so that an installation that was cut short is made anew.
-echo "$version" >"$directory/.version"
+echo "$packages" >"$directory/.version"

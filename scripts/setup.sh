@@ -8,6 +8,7 @@ declare -A packages=(
     [curl]=curl
     [haproxy]=haproxy
     [ip]=iproute2
+    [mandoc]=mandoc
     [openssl]=openssl
     [promtool]=prometheus
     [setpriv]=util-linux

@@ -14,16 +14,14 @@ use std::{
     task::{Context, Poll},
 };
 
+use edge::errors::find;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::{
     client::legacy::connect::{Connected, Connection, HttpConnector},
     rt::TokioIo,
 };
-use mtls::{
-    errors::find,
-    standing::{WatchedConnector, WatchedStream},
-};
+use mtls::standing::{WatchedConnector, WatchedStream};
 use rustls::{AlertDescription, HandshakeKind};
 use tokio::net::TcpStream;
 use tower::Service;

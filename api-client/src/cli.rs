@@ -12,6 +12,7 @@ use clap_complete::Shell;
 
 use crate::{
     enroll::{self, EnrollArguments, Misuse},
+    examples,
     output::{Exit, Print},
     request::{self, RequestArguments},
     status,
@@ -22,7 +23,7 @@ use crate::{
 #[command(
     name = "api-client",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: warn)"
+    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nExamples:\n  api-client enroll --name client_1\n  api-client request -n 50\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: warn)"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -36,16 +37,20 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Make a key and get a certificate for it
+    #[command(after_help = examples::ENROLL)]
     Enroll(EnrollArguments),
     /// Send requests and say how they went
+    #[command(after_help = examples::REQUEST)]
     Request(RequestArguments),
     /// Say what is on disk and until when it is good
+    #[command(after_help = examples::STATUS)]
     Status {
         /// Where the certificate and key lie
         #[arg(long, default_value = ".")]
         dir: PathBuf,
     },
     /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// For which shell
         shell: Shell,

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use edge::errors::find;
 use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Bytes;
@@ -16,7 +17,7 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use mtls::{
-    errors::{certificate_error, error_chain, find},
+    errors::{certificate_error, error_chain},
     standing::{ServerRefusal, ServerStanding},
 };
 use pki::wire::Problem;
@@ -82,8 +83,8 @@ impl Connection {
         Self { client, last_alert, repeats, target }
     }
 
-    /// Sends one request. Its latency counts from `due`, which was before now if the requests before it took too long: otherwise a
-    /// service that stalls would be asked less often just then, and look the better for it.
+    /// Sends one request. Its latency counts from `due`, which was before now if the requests before it took too long:
+    /// otherwise a service that stalls would be asked less often just then, and look the better for it.
     pub(crate) async fn request(&self, due: Instant) -> Result<Answer, Failure> {
         let body = timeout(self.target.timeout, self.persistent_exchange()).await.unwrap_or_else(|_| {
             let detail = format!("no answer within {}", humantime::format_duration(self.target.timeout));

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, error::ErrorKind};
+use edge::clock::Clock;
 use mtls::{
-    clock::Clock,
     enroll::{EnrollError, IdentityFiles, TokenSources, TokenText, enroll},
     identity::IdentityError,
 };

@@ -10,6 +10,7 @@ pub mod output;
 mod alert;
 mod connection;
 mod enroll;
+mod examples;
 mod loadgen;
 mod outcome;
 mod repeat;

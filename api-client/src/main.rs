@@ -7,7 +7,7 @@ use std::{
 
 use api_client::{cli::Arguments, output::explain};
 use clap::Parser as _;
-use mtls::{
+use edge::{
     errors::{usage_problem, wants_json},
     log::{self, Log},
 };

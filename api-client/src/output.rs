@@ -7,7 +7,8 @@ use std::{
     process::ExitCode,
 };
 
-use mtls::errors::{error_chain, problem, usage_problem};
+use edge::errors::{problem, usage_problem};
+use mtls::errors::error_chain;
 
 /// What a run came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +78,8 @@ pub(crate) fn note(what: impl std::fmt::Display) -> anyhow::Result<()> {
 #[error("{0}")]
 pub(crate) struct Refused(pub(crate) String);
 
-/// How a program ends that did not do what it was asked for, and what is to be said on standard error: nothing, where whoever reads the
-/// output has seen enough (`api-client request -n 1000 | head`).
+/// How a program ends that did not do what it was asked for, and what is to be said on standard error: nothing, where
+/// whoever reads the output has seen enough (`api-client request -n 1000 | head`).
 #[must_use]
 pub fn explain(error: &anyhow::Error, print: Print) -> (Exit, Option<String>) {
     let is_closed = error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe);

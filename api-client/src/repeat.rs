@@ -12,8 +12,8 @@ use std::{
     time::Duration,
 };
 
+use edge::errors::find;
 use h2::Reason;
-use mtls::errors::find;
 use serde_json::{Value, json};
 
 use crate::outcome::FailureKind;

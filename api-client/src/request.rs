@@ -8,11 +8,11 @@ use std::{
 };
 
 use clap::Args;
+use edge::random;
 use http::Uri;
 use mtls::{
     enroll::{Enrolled, IdentityFiles},
     errors::error_chain,
-    random,
     standing::{self, OnMissingCrl, ServerStanding},
 };
 use pki::profile::Profile;

@@ -4,7 +4,8 @@
 
 use std::path::Path;
 
-use mtls::{clock::Clock, enroll::IdentityFiles, files::quoted};
+use edge::{clock::Clock, files::quoted};
+use mtls::enroll::IdentityFiles;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     profile::Profile,

@@ -26,7 +26,7 @@ use pki::{
     name = "api-server",
     version,
     args_conflicts_with_subcommands = true,
-    after_help = "Exit codes:\n  0  stopped by a signal\n  1  something broke\n  2  bad usage\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: info)"
+    after_help = "Exit codes:\n  0  stopped by a signal\n  1  something broke\n  2  bad usage\n\nExamples:\n  api-server --name service0\n  api-server --name service1 --token-file service1.token --host service1.fleet --listen 0.0.0.0:8443 --proxy-protocol-from 10.0.0.2/32\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: info)"
 )]
 pub struct Arguments {
     /// What to do instead of serving
@@ -91,12 +91,14 @@ pub struct Arguments {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Command {
     /// Ask a running service on this machine whether it is ready: exit code 0 if it is
+    #[command(after_help = "Examples:\n  api-server healthcheck --ops-listen 127.0.0.1:8082")]
     Healthcheck {
         /// Where the service answers /readyz
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         ops_listen: SocketAddr,
     },
     /// Print a completion script for a shell
+    #[command(after_help = "Examples:\n  api-server completions bash > /etc/bash_completion.d/api-server")]
     Completions {
         /// For which shell
         shell: Shell,

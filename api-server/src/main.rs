@@ -10,14 +10,15 @@ use api_server::{
     server::Server,
 };
 use clap::Parser as _;
-use mtls::{
-    errors::{error_chain, problem, usage_problem, wants_json},
-    limits,
+use edge::{
+    errors::{problem, usage_problem, wants_json},
+    listen::file_limit,
     log::{self, Log},
     notify::{State, notify},
     probe, random,
     signals::Signals,
 };
+use mtls::errors::error_chain;
 use tokio::runtime::Runtime;
 
 fn main() -> ExitCode {
@@ -70,7 +71,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut signals = Signals::catch()?;
     let shutdown = signals.asked_to_end();
     tokio::pin!(shutdown);
-    limits::raise_file_limit();
+    file_limit::raise();
     random::warm_up();
     let server = tokio::select! {
         server = Server::start(arguments.into_config()) => server?,

@@ -12,7 +12,8 @@ use axum::{
     http::{HeaderMap, HeaderValue},
     response::Response,
 };
-use mtls::{clock::Clock, metrics::scrape, revocation::LiveSet};
+use edge::clock::Clock;
+use mtls::{metrics::scrape, revocation::LiveSet};
 use pki::time::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,

@@ -15,7 +15,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use mtls::{clock::Clock, renderings::Renderings, revocation::LiveSet};
+use edge::clock::Clock;
+use mtls::{renderings::Renderings, revocation::LiveSet};
 use pki::time::Timestamp;
 
 use crate::metrics::Metrics;

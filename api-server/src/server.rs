@@ -13,13 +13,15 @@ use std::{
 };
 
 use axum_server::accept::DefaultAcceptor;
-use mtls::{
+use edge::{
     clock::Clock,
-    enroll::{EnrollError, Enrolled, FindTokenError, enroll},
     files::{self, Access, FileError},
+    notify::{State, notify},
+};
+use mtls::{
+    enroll::{EnrollError, Enrolled, FindTokenError, enroll},
     hosting::host,
     identity::IdentityError,
-    notify::{State, notify},
     relying_party::{Options, RelyingParty, RelyingPartyError},
     renderings::Renderings,
 };

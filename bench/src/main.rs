@@ -118,7 +118,7 @@ const IN_A_HURRY: [Question; 3] = [Question::LiveSet, Question::PeerRequests, Qu
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    mtls::limits::raise_file_limit();
+    edge::listen::file_limit::raise();
     let runtime = Runtime::new()?;
     if let Some(Command::Role(role)) = arguments.role {
         return runtime.block_on(role.play());

@@ -75,7 +75,7 @@ impl Visitor {
             Ok(head) if head.starts_with("HTTP/1.1 200") => Knock::Admitted,
             Ok(head) if head.is_empty() => Knock::Broken("closed without a word".to_owned()),
             Ok(head) => Knock::Refused(head),
-            Err(error) => match mtls::errors::find::<rustls::Error>(&error) {
+            Err(error) => match edge::errors::find::<rustls::Error>(&error) {
                 Some(rustls::Error::AlertReceived(AlertDescription::CertificateRevoked)) => Knock::Revoked,
                 Some(rustls::Error::AlertReceived(_)) => Knock::Refused(error.to_string()),
                 _ => Knock::Broken(error.to_string()),

@@ -11,9 +11,9 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use e2e::{Fleet, Process, run, wait_until};
+use edge::clock::Clock;
 use mtls::{
     client::mutual_tls,
-    clock::Clock,
     enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
 };
 use pki::{csr::Proposal, name::CommonName, profile::Profile, token::Token};

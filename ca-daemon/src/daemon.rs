@@ -11,7 +11,8 @@ use std::{
 };
 
 use axum_server::accept::DefaultAcceptor;
-use mtls::{clock::Clock, handshake::Tls, hosting::host, identity::ServerIdentity};
+use edge::clock::Clock;
+use mtls::{handshake::Tls, hosting::host, identity::ServerIdentity, tls_clock::TlsClock};
 use pki::certificate::CertificateInfo;
 use rustls::{ServerConfig, version::TLS13};
 use tokio::task::JoinSet;
@@ -195,7 +196,7 @@ fn tls_config(
     identity: ServerIdentity,
     clock: &Clock,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_details(mtls::provider(), Arc::new(clock.clone()))
+    let mut config = ServerConfig::builder_with_details(mtls::provider(), Arc::new(TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::new(peers))
         .with_cert_resolver(Arc::new(identity));

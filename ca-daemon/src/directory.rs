@@ -7,10 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mtls::{
-    files::{self, FileError},
-    identity::{self, IdentityError},
-};
+use edge::files::{self, FileError};
+use mtls::identity::{self, IdentityError};
 use pki::{
     issuing::{CertificateAuthority, IssuingError},
     pem::{self, PemError},

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mtls::files::{self, Access, FileError};
+use edge::files::{self, Access, FileError};
 use pki::{
     certificate::Fingerprint,
     crl::{CrlDraft, CrlNumber, DeltaDraft},

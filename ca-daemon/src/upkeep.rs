@@ -5,11 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mtls::{
-    clock::Clock,
-    identity::{Identity, IdentityError, ServerIdentity},
-    random,
-};
+use edge::{clock::Clock, random};
+use mtls::identity::{Identity, IdentityError, ServerIdentity};
 use pki::{
     key::{KeyError, KeyPair, PublicKey, PublicKeyError},
     policy::OperatorOrder,

@@ -14,10 +14,8 @@ use std::{
 };
 
 use e2e::{Fleet, wait_until};
-use mtls::{
-    clock::Clock,
-    enroll::{IdentityFiles, enroll},
-};
+use edge::clock::Clock;
+use mtls::enroll::{IdentityFiles, enroll};
 use pki::{csr::Proposal, profile::Profile, token::Token};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 

@@ -170,10 +170,10 @@ fn public_files_are_served_with_conditional_requests() {
 }
 
 #[test]
-fn the_readmes_way_to_enroll_without_our_client_can_be_followed() {
+fn the_documented_way_to_enroll_without_our_client_can_be_followed() {
     let fleet = Fleet::new();
-    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let mut blocks = readme.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
+    let document = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md")).unwrap();
+    let mut blocks = document.split("```sh\n").skip(1).filter_map(|block| block.split("```").next());
     let script = blocks.find(|block| block.contains("/v1/enroll")).expect("it is in a block of its own");
     let script = script.replace("https://localhost:8440", &fleet.ca_url());
     let programs = binary("ca-daemon").parent().unwrap().to_owned();

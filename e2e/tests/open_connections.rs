@@ -5,6 +5,7 @@
 use std::{fs, sync::Arc};
 
 use e2e::{Client, Fleet, wait_until};
+use edge::clock::Clock;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Response, StatusCode, body::Bytes};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -12,7 +13,7 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use mtls::{client::mutual_tls, clock::Clock, identity::Identity};
+use mtls::{client::mutual_tls, identity::Identity};
 use pki::pem;
 use rustls::{ClientConfig, client::Resumption};
 use tokio::runtime::Runtime;

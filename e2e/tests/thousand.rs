@@ -5,10 +5,9 @@
 use std::{fs, path::Path, sync::Arc};
 
 use e2e::{Fleet, wait_until};
+use edge::{clock::Clock, listen::file_limit};
 use mtls::{
-    clock::Clock,
     enroll::{IdentityFiles, enroll},
-    limits,
     relying_party::{Options, RelyingParty},
 };
 use pki::{csr::Proposal, name::Host, profile::Profile, token::Token};
@@ -37,7 +36,7 @@ async fn relying_party(directory: &Path, index: usize, token: Token) -> RelyingP
 
 #[test]
 fn a_thousand_relying_parties_come_back_at_once_and_hear_of_the_next_revocation() {
-    limits::raise_file_limit();
+    file_limit::raise();
     let mut fleet = Fleet::new();
     let uses = PARTIES.to_string();
     let order = ["token", "create", "--server", "--json", "--uses", &uses, "--name", "*", "--host", "*"];

@@ -5,13 +5,12 @@
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
+use edge::{clock::Clock, listen::bounded::BoundedStream};
 use rustls::{Error, HandshakeKind, ServerConfig};
 use tokio::{io::AsyncWriteExt as _, time::Instant};
 use tracing::{debug, info};
 
 use crate::{
-    bounded::BoundedStream,
-    clock::Clock,
     errors::in_words,
     handshake::{Failed, Handshakes, Secured, linger, reason},
     limits,

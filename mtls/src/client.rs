@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use edge::clock::Clock;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     time::Timestamp,
@@ -23,11 +24,11 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
-    clock::Clock,
     errors::refused,
     identity::{Identity, IdentityError, check_root},
     servers::ServerVerifier,
     standing::{AuthorityStanding, ServerStanding},
+    tls_clock::TlsClock,
     validation::PathValidator,
 };
 
@@ -92,7 +93,7 @@ fn verifying(
     verifier: impl ServerCertVerifier + 'static,
     clock: &Clock,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
-    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier)))

@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use tower::Service as _;
 
-use crate::{names::Names, tcp};
+use crate::{tcp, tcp::Lookup};
 
 /// There is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +25,11 @@ use crate::{names::Names, tcp};
 pub(crate) struct NoContact(#[source] Box<dyn Error + Send + Sync>);
 
 /// What connects.
-pub(crate) type Connector = HttpsConnector<HttpConnector<Names>>;
+pub(crate) type Connector = HttpsConnector<HttpConnector<Lookup>>;
 
 /// Connects within `patience`, over TLS or without, as the URL says.
 pub(crate) fn connector(tls: ClientConfig, patience: Duration) -> Connector {
-    let mut tcp = tcp::connector(Names::default(), patience);
+    let mut tcp = tcp::connector(Lookup::default(), patience);
     tcp.enforce_http(false);
     HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp)
 }

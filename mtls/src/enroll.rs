@@ -10,6 +10,11 @@ use std::{
     time::Duration,
 };
 
+use edge::{
+    clock::Clock,
+    errors::find,
+    files::{self, Access, FileError},
+};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
@@ -30,10 +35,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     client::{self, NotTheAuthority},
-    clock::Clock,
     contact::{self, Contact},
-    errors::{error_chain, find, in_words, refusal},
-    files::{self, Access, FileError},
+    errors::{error_chain, in_words, refusal},
     identity::{Identity, IdentityError, load_key},
     standing::{self, FirstContactError, Kept, ServerRefusal},
 };

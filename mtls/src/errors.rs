@@ -1,30 +1,18 @@
-//! Reads what is inside of wrapped errors: the whole chain as one line, the TLS error beneath the HTTP ones, and why one of our own
-//! verifiers refused a certificate, which is written here as well.
+//! TLS errors in words, and the form in which one of our own verifiers puts its reason into a TLS error.
+//!
+//! It never decides what is refused.
 
-use std::{error::Error, ffi::OsStr, fmt::Write as _, io, sync::Arc};
+use std::{error::Error, io, sync::Arc};
 
-use pki::{
-    excerpt::{self, Excerpt},
-    time::Timestamp,
-};
+use edge::errors::{chain, find};
+use pki::time::Timestamp;
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
-use serde_json::json;
 
-/// An error and everything beneath it as one line, of which no more is shown than of any text of a stranger.
+/// An error and its sources as one line, those of the TLS library in words.
 #[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = said(error);
-    let mut next = error.source();
-    while let Some(source) = next {
-        let source_text = refusal(source).map_or_else(|| said(source), ToString::to_string);
-        // Many libraries repeat the source's text in their own.
-        if !text.contains(&source_text) {
-            let _ = write!(text, ": {source_text}");
-        }
-        next = source.source();
-    }
-    Excerpt(text, excerpt::TEXT).to_string()
+    chain(said(error), error, |source| refusal(source).map_or_else(|| said(source), ToString::to_string))
 }
 
 /// What one error says, without what is beneath it; one of the TLS library in words, however it is wrapped.
@@ -96,25 +84,6 @@ fn words(text: &str) -> String {
     plain
 }
 
-/// Why a program did not do what it was asked for, for other programs: a problem document (RFC 9457) without an HTTP status, in one line.
-#[must_use]
-pub fn problem(kind: &str, detail: &str, exit_code: u8) -> String {
-    json!({ "type": kind, "detail": detail, "exitCode": exit_code }).to_string()
-}
-
-/// Why a command line could not be read, as [`problem`] has it: `message` is for people, and begins with the reason.
-#[must_use]
-pub fn usage_problem(message: &str) -> String {
-    let reason = message.split("\n\n").next().unwrap_or(message);
-    let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-    problem("/problems/usage", &reason.split_whitespace().collect::<Vec<_>>().join(" "), 2)
-}
-
-/// Whether a command line that could not be read asks for JSON.
-pub fn wants_json(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> bool {
-    arguments.into_iter().take_while(|argument| argument.as_ref() != "--").any(|argument| argument.as_ref() == "--json")
-}
-
 /// In the form in which a TLS verifier says no; [`refusal`] reads it.
 pub(crate) fn refused(why: impl Error + Send + Sync + 'static) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
@@ -131,22 +100,6 @@ pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn E
 /// Whether this is why one of our own verifiers refused a certificate.
 pub(crate) fn is_refusal<E: Error + 'static>(error: &rustls::Error) -> bool {
     refusal(error).is_some_and(|why| why.downcast_ref::<E>().is_some())
-}
-
-/// The first error of type `E` in the chain. Looks into an [`io::Error`] too, whose `source` passes over what it wraps.
-#[must_use]
-pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
-        }
-        next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped as &(dyn Error + 'static)),
-            None => error.source(),
-        };
-    }
-    None
 }
 
 #[cfg(test)]
@@ -173,17 +126,6 @@ mod tests {
                 assert!(!said.contains(&format!("{error:?}")) && !said.contains("Context"), "{said:?}");
             }
         }
-    }
-
-    #[test]
-    fn a_command_line_that_cannot_be_read_is_a_problem_as_well() {
-        let problem = usage_problem(
-            "error: a value is required for '--name <NAME>'\n  but none was given\n\nUsage: x [OPTIONS]\n",
-        );
-        let problem: serde_json::Value = serde_json::from_str(&problem).unwrap();
-        assert_eq!(problem["detail"], "a value is required for '--name <NAME>' but none was given");
-        assert_eq!((&problem["type"], &problem["exitCode"]), (&"/problems/usage".into(), &2.into()));
-        assert!(wants_json(["x", "--json", "y"]) && !wants_json(["x", "--", "--json"]));
     }
 
     #[derive(Debug, thiserror::Error)]

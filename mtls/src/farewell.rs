@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use edge::listen::bounded::BoundedStream;
 use tokio::{
     io::{AsyncWriteExt as _, copy, sink},
     time::{sleep, timeout},
@@ -12,7 +13,6 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    bounded::BoundedStream,
     flights::Flights,
     frames::{self, Sent},
     revocation::{End, EndReason},

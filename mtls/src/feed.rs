@@ -7,6 +7,7 @@ mod link;
 
 use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
+use edge::{errors::find, files, random};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -32,15 +33,12 @@ pub(crate) use self::link::{AuthorityClient, FeedEnd, Link, link};
 use self::link::{Connector, Opening, Question};
 use crate::{
     backoff::Backoff,
-    errors::{error_chain, find},
-    files,
+    errors::error_chain,
     instance::Instance,
     metrics::Metrics,
-    names::Names,
-    random,
     revocation::{Freshness, ListFiles, LiveSet, Progress},
     standing::{AuthorityStanding, ServerRefusal},
-    tcp,
+    tcp::{self, Lookup},
 };
 
 /// A feed that is silent for so long is dead; the authority speaks at least every [`FEED_HEARTBEAT`].
@@ -593,7 +591,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::clock::Clock;
+    use edge::clock::Clock;
 
     /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
     fn to_nobody() -> (Feed, watch::Sender<u64>, TempDir) {

@@ -17,6 +17,7 @@ use std::{
 
 use axum::Extension;
 use axum_server::accept::Accept;
+use edge::{errors::find, listen::bounded::BoundedStream};
 use pki::{
     certificate::CertificateInfo,
     excerpt::{self, Excerpt},
@@ -37,9 +38,8 @@ use tokio_util::sync::PollSemaphore;
 use tower::Layer as _;
 
 use crate::{
-    bounded::BoundedStream,
     candidates::Excess,
-    errors::{find, in_words, is_refusal},
+    errors::{in_words, is_refusal},
     flights::Flights,
     limits,
     metrics::Reason,

@@ -15,6 +15,7 @@ use std::{
 
 use axum::{Router, extract::ConnectInfo, response::Response};
 use axum_server::accept::Accept;
+use edge::listen::bounded::BoundedStream;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::Request;
 use http_body::{Frame, SizeHint};
@@ -38,7 +39,6 @@ use tracing::{info, warn};
 
 use crate::{
     at_once::AtOnce,
-    bounded::BoundedStream,
     limits::{self, Windows},
     places::{Places, Rank},
     requests::{keep_rest, refuse_without_host},

@@ -9,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use edge::files::{self, FileError};
 use pki::{
     certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
     key::{KeyError, KeyPair},
@@ -21,10 +22,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::{
-    files::{self, FileError},
-    revocation::LiveSet,
-};
+use crate::revocation::LiveSet;
 
 /// A certificate, those above it up to but without the root, and the key to the first.
 #[derive(Debug)]

@@ -12,6 +12,11 @@ use std::{
     time::Duration,
 };
 
+use edge::{
+    clock::{Clock, Lead},
+    files::{self, Access, FileError},
+    random,
+};
 use pki::{
     instance::{InstanceId, write_secrets},
     time::Timestamp,
@@ -22,12 +27,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use crate::{
-    clock::{Clock, Lead},
-    files::{self, Access, FileError},
-    random,
-    revocation::{Barrier, EndReason, LiveSet},
-};
+use crate::revocation::{Barrier, EndReason, LiveSet};
 
 /// The file beside the lists.
 const FILE: &str = "instance";

@@ -59,29 +59,21 @@ use std::sync::Arc;
 
 use rustls::{CipherSuite, crypto::CryptoProvider};
 
-pub mod bounded;
 pub mod client;
-pub mod clock;
 pub mod enroll;
 pub mod errors;
-pub mod files;
 pub mod handshake;
 pub mod hosting;
 pub mod identity;
 pub mod limits;
-pub mod log;
-pub mod memory;
 pub mod metrics;
-pub mod notify;
 pub mod peer;
-pub mod probe;
 pub mod proxy;
-pub mod random;
 pub mod relying_party;
 pub mod renderings;
 pub mod revocation;
-pub mod signals;
 pub mod standing;
+pub mod tls_clock;
 pub mod validation;
 
 mod acceptor;
@@ -99,7 +91,6 @@ mod generations;
 mod guard;
 mod held;
 mod instance;
-mod names;
 mod paths;
 mod places;
 mod requests;

@@ -5,8 +5,6 @@
 use std::time::Duration;
 
 use hyper_util::{rt::TokioTimer, server::conn::auto::Builder};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tracing::warn;
 
 /// How long a TLS handshake may take, a PROXY header before it included.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,18 +35,6 @@ const MAX_RESET_STREAMS: usize = 16;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// ... and has so long to answer (RFC 9113 section 6.7).
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Lets this process open as many files as it may at all: every connection is one. To be called once at the start; that
-/// it is not allowed is no reason not to run.
-pub fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if limit.current != limit.maximum
-        && let Err(error) = setrlimit(Resource::Nofile, raised)
-    {
-        warn!(%error, current = limit.current, "the limit on open files cannot be raised");
-    }
-}
 
 /// Whom a connection may belong to, and what that allows for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

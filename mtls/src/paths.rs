@@ -10,10 +10,11 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Context, SHA256};
-use rustls::{Error, client::verify_server_name, server::ParsedCertificate, time_provider::TimeProvider as _};
+use edge::clock::Clock;
+use rustls::{Error, client::verify_server_name, server::ParsedCertificate};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::{clock::Clock, generations::Generations, peer::Presented, validation::PathValidator};
+use crate::{generations::Generations, peer::Presented, tls_clock::unix_time, validation::PathValidator};
 
 /// How many chains are remembered, and at most twice as many, of about a kilobyte each.
 const CHAINS: usize = 4096;
@@ -112,7 +113,7 @@ impl VerifiedPaths {
             return Ok(presented);
         }
         let (end_entity, above) = chain.split_first().ok_or(Error::NoCertificatesPresented)?;
-        let now = self.clock.current_time().ok_or(Error::FailedToGetCurrentTime)?;
+        let now = unix_time(&self.clock)?;
         self.validate(Chain { end_entity, above, name: None }, digest, now, |_| true)
     }
 

@@ -9,13 +9,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use edge::listen::file_limit;
+use edge::memory;
 use pki::certificate::Fingerprint;
-use rustix::process::{Resource, getrlimit};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
-
-use crate::memory;
 
 /// What a connection may cost that is known, in bytes of memory ...
 const COST: u64 = 128 * 1024;
@@ -76,9 +75,9 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// As many as memory and files allow; a third of the files, as [`Slots`](crate::bounded) have.
+    /// As many as memory and files allow; a third of the files, as [`Slots`](edge::listen::bounded) have.
     pub(crate) fn for_listener() -> Self {
-        let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 3;
+        let files = file_limit::current() / 3;
         let places = |cost: u64| usize::try_from(files.min(memory::limit() / cost)).unwrap_or(usize::MAX).max(16);
         // Where files are few, those who are known have half of them.
         let total = places(COST);

@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
+use edge::clock::Clock;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     crl::CrlIssuer,
@@ -25,7 +26,6 @@ use url::Url;
 use crate::{
     acceptor::{Acceptor, Parts},
     client,
-    clock::Clock,
     feed::{self, Announced, Feed, Goodbye},
     identity::{Identity, IdentityError, ServerIdentity, check_root, path_of},
     instance::{Instance, InstanceError},
@@ -38,6 +38,7 @@ use crate::{
     server,
     sessions::Sessions,
     standing::AuthorityStanding,
+    tls_clock::TlsClock,
     verifier::{LiveClientVerifier, constraints},
 };
 
@@ -305,7 +306,7 @@ fn server_config(
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
-    let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(clock.clone()))
+    let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(identity));

@@ -13,6 +13,7 @@ use std::{
 };
 
 use axum::Router;
+use edge::listen::bounded::Slots;
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::AsyncWrite,
@@ -26,7 +27,6 @@ use tracing::{info, warn};
 use crate::{
     acceptor::{Accepted, Acceptor},
     at_once::{AtOnce, SelfWaking},
-    bounded::Slots,
     corked::{Cork, corked},
     farewell::{farewell, linger},
     guard::Guarded,

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use edge::clock::Clock;
 use rustls::{
     DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -13,7 +14,6 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::{
-    clock::Clock,
     errors::refused,
     paths::{Chain, NoPath, VerifiedPaths},
     peer::Presented,

@@ -15,11 +15,10 @@ use std::{
 };
 
 use axum::body::Body;
+use edge::memory;
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Bytes;
 use tokio::time::{Instant, Sleep, sleep};
-
-use crate::memory;
 
 /// How long a stream may wait for its peer without any progress: as long as a connection may. Who reads slowly often does so by starts.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);

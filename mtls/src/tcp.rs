@@ -1,17 +1,43 @@
-//! TCP connections to an authority, given up soon after the way there is cut: the operating system would go on for minutes, and
-//! whoever waits for it would not notice that the way is open again.
+//! TCP connections of HTTP clients, given up soon after the network path is cut. The operating system would retransmit for minutes, and the
+//! caller would not notice that the path is open again.
 //!
 //! It never gives up a peer that is slow to answer: what counts is that its operating system acknowledges.
 
-use std::time::Duration;
+use std::{
+    io,
+    net::SocketAddr,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+    vec,
+};
 
-use hyper_util::client::legacy::connect::HttpConnector;
+use edge::net::resolver::Resolver;
+use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
+use tower::Service;
 
-use crate::names::Names;
+/// The resolver, in the form in which hyper's connector asks it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lookup(Resolver);
+
+impl Service<Name> for Lookup {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.0.clone();
+        Box::pin(async move { Ok(resolver.resolve(name.as_str().to_owned()).await?.into_iter()) })
+    }
+}
 
 /// Connects within `patience`, and breaks a connection on which nothing was acknowledged for so long, idle or not.
-pub(crate) fn connector(names: Names, patience: Duration) -> HttpConnector<Names> {
-    let mut tcp = HttpConnector::new_with_resolver(names);
+pub(crate) fn connector(lookup: Lookup, patience: Duration) -> HttpConnector<Lookup> {
+    let mut tcp = HttpConnector::new_with_resolver(lookup);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(patience));
     tcp.set_keepalive(Some(patience));

@@ -8,10 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use rustix::process::{Resource, getrlimit};
+use edge::listen::file_limit;
+use edge::memory;
 use tokio_util::sync::CancellationToken;
-
-use crate::memory;
 
 /// The share of this process's memory that handshakes may hold.
 const SHARE: u64 = 4;
@@ -53,8 +52,7 @@ impl Unfinished {
     /// Those of this process, whichever listener they have come to: it has one memory.
     pub(crate) fn here() -> Self {
         static HERE: OnceLock<Unfinished> = OnceLock::new();
-        let files = || getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-        let most = || (memory::limit() / SHARE).min((files() / SHARE_OF_FILES).saturating_mul(EACH));
+        let most = || (memory::limit() / SHARE).min((file_limit::current() / SHARE_OF_FILES).saturating_mul(EACH));
         HERE.get_or_init(|| Self::new(most())).clone()
     }
 

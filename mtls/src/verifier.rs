@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use edge::clock::Clock;
 use pki::{
     certificate::{CertificateInfo, Unusable, unusable},
     excerpt::{self, Excerpt},
@@ -19,7 +20,6 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
     aside::aside,
-    clock::Clock,
     errors::is_refusal,
     handshake::verify_signature,
     paths::{Chain, NoPath, VerifiedPaths},

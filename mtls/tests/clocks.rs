@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mtls::{clock::Clock, relying_party::RelyingParty, revocation::NotReady};
+use edge::clock::Clock;
+use mtls::{relying_party::RelyingParty, revocation::NotReady};
 use rustls::AlertDescription;
 use tokio::task::JoinSet;
 

@@ -17,11 +17,13 @@ use axum::{
     routing::post,
 };
 use axum_server::Handle;
+use edge::{
+    clock::Clock,
+    files::{self, Access, FileError},
+};
 use futures_util::stream;
 use mtls::{
-    clock::Clock,
     enroll::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
-    files::{self, Access, FileError},
     identity::IdentityError,
     standing::{Options, ServerStanding},
 };

@@ -1,6 +1,6 @@
 //! The example of the library's documentation, run as the program that it is.
 
-use mtls::clock::Clock;
+use edge::clock::Clock;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use rustls::AlertDescription;
 

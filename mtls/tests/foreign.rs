@@ -3,9 +3,9 @@
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
+use edge::clock::Clock;
 use mtls::{
     client::mutual_tls,
-    clock::Clock,
     identity::{Identity, IdentityError},
     relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
     revocation::Location,

@@ -1,6 +1,6 @@
 //! Who is let in, who is refused with which alert, and what is counted and logged of it.
 
-use mtls::clock::Clock;
+use edge::clock::Clock;
 use pki::{
     issuing::{CertificateAuthority, Publication},
     key::{KeyPair, PublicKey},

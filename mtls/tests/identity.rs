@@ -2,9 +2,9 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
+use edge::files::{self, Access, FileError};
 use mtls::{
     enroll::IdentityFiles,
-    files::{self, Access, FileError},
     identity::{Identity, IdentityError},
 };
 use pki::{pem, profile::Profile};

@@ -3,8 +3,8 @@
 
 use std::fs;
 
+use edge::clock::Clock;
 use mtls::{
-    clock::Clock,
     identity::Identity,
     relying_party::{CrlLocations, Options},
     revocation::{Installed, Location, Refusal},

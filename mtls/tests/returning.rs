@@ -2,7 +2,8 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use mtls::{client::mutual_tls, clock::Clock, errors::find};
+use edge::{clock::Clock, errors::find};
+use mtls::client::mutual_tls;
 use pki::key::KeyPair;
 use rustls::{AlertDescription, CertificateError, ClientConfig, HandshakeKind, client::Resumption};
 use rustls_pki_types::ServerName;

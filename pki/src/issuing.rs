@@ -1,6 +1,7 @@
 //! Issuing signs: authorities' own certificates, end-entity certificates and CRLs (RFC 5280 sections 4 and 5).
 //!
-//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are arguments.
+//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are
+//! arguments.
 
 use std::{fmt, time::Duration};
 
@@ -197,7 +198,8 @@ impl CertificateAuthority {
         Ok(sign::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())?)
     }
 
-    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the caller knows.
+    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the
+    /// caller knows.
     pub fn sign_servers_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
         let CrlDraft { number, this_update, next_update, ref revoked } = *draft;
         self.check_valid(this_update)?;

@@ -6,12 +6,12 @@
 pub const ROOT_CRL_PATH: &str = "/crl/root.crl";
 /// Where it publishes, below its CRL URL, the list of everything that its issuing CA has revoked.
 pub const ISSUING_CRL_PATH: &str = "/crl/issuing.crl";
-/// Where it publishes the list that covers servers only. A client that wants to know about one server does not have to fetch the
-/// list of all clients.
+/// Where it publishes the list that covers servers only. A client that wants to know about one server does not have to
+/// fetch the list of all clients.
 pub const SERVERS_CRL_PATH: &str = "/crl/servers.crl";
 
-/// The distribution point of the list that covers servers only, beside that of the complete list. None where the complete list does
-/// not lie where our authority publishes it: another CA has no such list.
+/// The distribution point of the list that covers servers only, beside that of the complete list. None where the
+/// complete list does not lie where our authority publishes it: another CA has no such list.
 #[must_use]
 pub fn servers_crl_url(crl_url: &str) -> Option<String> {
     crl_url.strip_suffix(ISSUING_CRL_PATH).map(|base| format!("{base}{SERVERS_CRL_PATH}"))
@@ -24,8 +24,8 @@ pub struct Publication {
     pub crl_url: String,
     /// The delta CRL, in DER; it goes into the complete CRL (RFC 5280 section 5.2.6, `freshestCRL`) and nowhere else.
     pub delta_crl_url: Option<String>,
-    /// The CRL that covers servers only, in DER. Servers' certificates name it first, and the complete one second, for whoever asks
-    /// for everything.
+    /// The CRL that covers servers only, in DER. Servers' certificates name it first, and the complete one second, for
+    /// whoever asks for everything.
     pub servers_crl_url: Option<String>,
     /// The certificate, in DER (RFC 5280 section 4.2.2.1, `caIssuers`).
     pub certificate_url: String,

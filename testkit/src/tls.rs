@@ -25,7 +25,8 @@ pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 1], &length[..], payload].concat()
 }
 
-/// Presents these certificates whatever the server asks for, and signs with this key, whether they belong together or not.
+/// Presents these certificates whatever the server asks for, and signs with this key, whether they belong together or
+/// not.
 #[derive(Debug)]
 pub struct Presenting(Arc<CertifiedKey>);
 

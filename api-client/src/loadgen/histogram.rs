@@ -13,8 +13,8 @@ const WIDTH: u64 = 40;
 /// A line reaches to this times the line before it.
 const STEP: f64 = 1.6;
 
-/// One line for each range of latencies (in microseconds), the ranges growing by the same factor; empty ranges at both ends are
-/// left out.
+/// One line for each range of latencies (in microseconds), the ranges growing by the same factor; empty ranges at both
+/// ends are left out.
 pub(crate) fn draw(latencies: &Histogram<u64>) -> String {
     let mut lines = Vec::new();
     let mut from = latencies.min();

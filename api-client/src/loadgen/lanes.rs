@@ -1,5 +1,5 @@
-//! The threads over which connections are spread, each with a scheduler of its own: what belongs to one connection stays on one
-//! thread, so that an answer wakes nobody elsewhere.
+//! The threads over which connections are spread, each with a scheduler of its own: what belongs to one connection
+//! stays on one thread, so that an answer wakes nobody elsewhere.
 //!
 //! It never knows what runs on it.
 

@@ -83,7 +83,8 @@ impl Connections {
         let mut workers = JoinSet::new();
         let began = Instant::now();
         let total = self.load.connections * self.load.streams;
-        // One for each thread, where nobody waits for it: one for each stream would not fit into the processor's caches.
+        // One for each thread, where nobody waits for it: one for each stream would not fit into the processor's
+        // caches.
         let summaries: Vec<_> = (0..self.lanes.len()).map(|_| Arc::new(Mutex::new(Summary::new()))).collect();
         for (lane, (connection, index)) in self.all.iter().zip(0..).enumerate() {
             let budget = Arc::new(Budget::of(amount, began, index, self.load.connections));

@@ -26,7 +26,8 @@ pub(crate) struct Run {
     /// Whether it was stopped before everything was sent.
     pub(crate) is_interrupted: bool,
     pub(crate) elapsed: Duration,
-    /// What this client itself used of the processor: where it is more than the service did, it is the client that was measured.
+    /// What this client itself used of the processor: where it is more than the service did, it is the client that was
+    /// measured.
     pub(crate) processor: Duration,
     /// Full ones, and those that resumed a session.
     pub(crate) handshakes: (u64, u64),

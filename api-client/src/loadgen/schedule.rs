@@ -9,7 +9,8 @@ use std::{
 
 use tokio::time::sleep_until;
 
-/// So late may a timer wake up: it counts in milliseconds, and so does the kernel call beneath it. That is no service's doing.
+/// So late may a timer wake up: it counts in milliseconds, and so does the kernel call beneath it. That is no service's
+/// doing.
 const TIMER: Duration = Duration::from_millis(2);
 
 /// How much is to be sent.
@@ -29,8 +30,8 @@ pub(crate) enum Budget {
 }
 
 impl Budget {
-    /// The share of one of so many connections. Shares are fixed, so that every connection is opened: a layer-4 balancer can spread
-    /// nothing else.
+    /// The share of one of so many connections. Shares are fixed, so that every connection is opened: a layer-4
+    /// balancer can spread nothing else.
     pub(crate) fn of(amount: Amount, began: Instant, index: u64, connections: u64) -> Self {
         match amount {
             Amount::Requests(requests) => {
@@ -94,9 +95,9 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// Waits until the next request is due, and says from when its latency counts: from when it was due, however long ago that
-    /// was, if this stream is behind; from when it is sent, if only the timer woke up a little late. Waits for none that is due after
-    /// the end.
+    /// Waits until the next request is due, and says from when its latency counts: from when it was due, however long
+    /// ago that was, if this stream is behind; from when it is sent, if only the timer woke up a little late. Waits for
+    /// none that is due after the end.
     pub(crate) async fn wait(&self, end: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Closed => Some(Instant::now()),

@@ -21,7 +21,8 @@ pub(crate) struct Summary {
     failures: BTreeMap<FailureKind, (u64, String)>,
     answered: u64,
     failed: u64,
-    /// The last body, and which replica that was: the next is mostly the same, and reading it anew would be most of the work.
+    /// The last body, and which replica that was: the next is mostly the same, and reading it anew would be most of the
+    /// work.
     last: (String, String),
 }
 

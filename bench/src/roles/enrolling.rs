@@ -17,10 +17,11 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
+use edge::{clock::Clock, random};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1::SendRequest, header};
 use hyper_util::rt::TokioIo;
-use mtls::{client, clock::Clock, enroll::TokenSources, random};
+use mtls::{client, enroll::TokenSources};
 use pki::{
     csr::Proposal,
     key::KeyPair,

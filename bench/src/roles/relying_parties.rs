@@ -16,8 +16,8 @@ use std::{
 use anyhow::Context as _;
 use axum::{Router, routing::get};
 use clap::Args;
+use edge::clock::Clock;
 use mtls::{
-    clock::Clock,
     enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
     relying_party::{Options, RelyingParty},
     revocation::LiveSet,

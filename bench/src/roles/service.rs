@@ -7,13 +7,13 @@ use std::{io::Write as _, net::Ipv4Addr, path::PathBuf, sync::Arc, time::Duratio
 
 use axum::{Router, routing::get};
 use clap::{Args, ValueEnum};
+use edge::clock::Clock;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
 use mtls::{
-    clock::Clock,
     enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
     limits,
     relying_party::{CrlLocations, Options, RelyingParty},

@@ -9,7 +9,7 @@ pub(crate) mod tests;
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use mtls::files;
+use edge::files;
 use pki::{
     certificate::{CertificateError, CertificateInfo, Fingerprint},
     crl::RevocationReason,

@@ -5,7 +5,7 @@
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use mtls::files::{self, Access};
+use edge::files::{self, Access};
 use pki::{crl::CrlNumber, pem, time::Timestamp};
 use serde::Serialize;
 
@@ -171,7 +171,7 @@ async fn resign(
 mod tests {
     use std::time::Duration;
 
-    use mtls::clock::Clock;
+    use edge::clock::Clock;
 
     use crate::{
         authority::tests::{Fixture, now},

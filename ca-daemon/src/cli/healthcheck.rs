@@ -6,7 +6,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::probe;
+use edge::probe;
 use tokio::time::timeout;
 
 use super::Context;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::{files::quoted, random};
+use edge::{files::quoted, random};
 use pki::{
     certificate::Fingerprint,
     name::{AuthorityName, Host, Organization, TrustDomain},

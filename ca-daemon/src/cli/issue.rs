@@ -4,7 +4,7 @@
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::{files::Access, random};
+use edge::{files::Access, random};
 use pki::{
     issuing::IssuedCertificate,
     key::{KeyPair, PublicKey},

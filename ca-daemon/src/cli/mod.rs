@@ -6,6 +6,7 @@ mod arguments;
 mod crl;
 mod dry_run;
 mod enforcement;
+mod examples;
 mod healthcheck;
 mod holders;
 mod init;
@@ -32,7 +33,7 @@ use std::{
 
 use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use mtls::{
+use edge::{
     clock::Clock,
     errors::{usage_problem, wants_json},
     log::{self, FilterError, Log},
@@ -61,6 +62,11 @@ Exit codes:
   4  refused; nothing was changed
   5  revoked, but not every relying party has confirmed it
 
+Examples:
+  ca-daemon init
+  ca-daemon serve
+  ca-daemon revoke client_1 --reason key-compromise
+
 Environment:
   CA_DIR  as --dir
   CA_LOG  what is logged to standard error: error, warn, info, debug (default: info for serve and start, else warn)";
@@ -79,28 +85,40 @@ struct Common {
 enum Command {
     /// Found an authority: root, issuing CA, database, first CRLs and a bootstrap token. Whoever has that token enrolls under any name, as
     /// client or server: use it up, or revoke it
+    #[command(after_help = examples::INIT)]
     Init(init::Arguments),
     /// Run the authority: enrollment over HTTPS, CRLs over HTTP
+    #[command(after_help = examples::SERVE)]
     Serve(serve::Arguments),
     /// Found an authority if there is none yet, hand out tokens to its services, and run it: what a container does
+    #[command(after_help = examples::START)]
     Start(Box<start::Arguments>),
     /// Ask a running daemon on this machine whether it is ready: exit code 0 if it is
+    #[command(after_help = examples::HEALTHCHECK)]
     Healthcheck(healthcheck::Arguments),
     /// Issue a certificate and its key right here, without a token
+    #[command(after_help = examples::ISSUE)]
     Issue(issue::Arguments),
     /// Create, list and revoke enrollment tokens
+    #[command(after_help = examples::TOKEN)]
     Token(token::Arguments),
     /// List certificates
+    #[command(after_help = examples::LIST)]
     List(list::Arguments),
     /// Show certificates in full
+    #[command(after_help = examples::SHOW)]
     Show(show::Arguments),
     /// Revoke certificates, for good
+    #[command(after_help = examples::REVOKE)]
     Revoke(revoke::Arguments),
     /// List the relying parties and what each of them enforces, or forget one
+    #[command(after_help = examples::RELYING_PARTIES)]
     RelyingParties(relying_parties::Arguments),
     /// Write out the current CRL, or sign a new one
+    #[command(after_help = examples::CRL)]
     Crl(crl::Arguments),
     /// Print a completion script for a shell
+    #[command(after_help = examples::COMPLETIONS)]
     Completions {
         /// Which shell
         shell: CompletedShell,
@@ -158,6 +176,12 @@ impl Context {
         }
         done
     }
+}
+
+/// The command line, for whoever documents it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Reads the command line, does what it says and returns the exit code that `--help` documents.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
-use mtls::errors::{error_chain, problem};
+use edge::errors::problem;
+use mtls::errors::error_chain;
 use pki::time::Timestamp;
 use serde::Serialize;
 

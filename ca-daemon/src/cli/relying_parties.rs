@@ -7,7 +7,7 @@ use pki::{instance::InstanceId, time::Timestamp};
 use serde::Serialize;
 
 use super::{
-    Context, Failure,
+    Context, Failure, examples,
     holders::Holders,
     output::{self, table},
 };
@@ -27,6 +27,7 @@ pub(super) struct Arguments {
 enum Action {
     /// Expect nothing more of what is gone for good: of all instances of a name that are not connected. Whoever comes back is expected
     /// again
+    #[command(after_help = examples::FORGET)]
     Forget {
         /// The name, as the list shows it
         name: String,

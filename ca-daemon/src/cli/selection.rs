@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::files;
+use edge::files;
 use pki::{
     certificate::CertificateInfo, issuing::IssuedCertificate, pem, serial::Serial, time::Timestamp, token::TokenId,
 };

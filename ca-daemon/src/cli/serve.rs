@@ -5,8 +5,9 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use mtls::{
-    limits, log,
+use edge::{
+    listen::file_limit,
+    log,
     notify::{State, notify},
     random,
     signals::Signals,
@@ -39,7 +40,7 @@ struct Started {
 }
 
 pub(super) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
-    limits::raise_file_limit();
+    file_limit::raise();
     random::warm_up();
     // Before anything can be waited for, so that an early signal is not lost.
     let mut signals = Signals::catch()?;

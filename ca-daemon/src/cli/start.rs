@@ -7,7 +7,7 @@ use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
-use mtls::{
+use edge::{
     files::{self, FileError},
     random,
 };

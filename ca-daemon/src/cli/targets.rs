@@ -13,7 +13,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use mtls::files::{self, Access, FileError};
+use edge::files::{self, Access, FileError};
 
 use super::{Failure, output::Output};
 

@@ -5,7 +5,7 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use clap::{Args, Subcommand};
-use mtls::random;
+use edge::random;
 use pki::{
     name::{HostPattern, NamePattern},
     policy::{Grant, ProfileGrant},
@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::{
     Context, Failure,
     arguments::Period,
+    examples,
     output::{self, table},
     targets::{self, Target},
 };
@@ -35,10 +36,13 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Create a token and print it, this once
+    #[command(after_help = examples::TOKEN_CREATE)]
     Create(Create),
     /// List tokens
+    #[command(after_help = examples::TOKEN_LIST)]
     List,
     /// Make a token useless, for good; what was enrolled with it stays valid
+    #[command(after_help = examples::TOKEN_REVOKE)]
     Revoke {
         /// The token's id, as `token list` prints it
         id: TokenId,
@@ -239,7 +243,7 @@ fn hosts(grant: &Grant) -> String {
 
 #[cfg(test)]
 mod tests {
-    use mtls::files;
+    use edge::files;
     use pki::token::Token;
 
     use super::*;

@@ -4,7 +4,7 @@
 
 use std::{io, time::Duration};
 
-use mtls::clock::Clock;
+use edge::clock::Clock;
 use pki::{crl::CrlNumber, time::Timestamp};
 use tokio::{
     signal::unix::Signal,

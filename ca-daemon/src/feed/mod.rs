@@ -16,7 +16,7 @@ use std::{
 };
 
 use axum::body::Bytes;
-use mtls::clock::Clock;
+use edge::clock::Clock;
 use pki::{
     crl::CrlNumber,
     instance::InstanceId,

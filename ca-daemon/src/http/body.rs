@@ -15,9 +15,9 @@ use axum::{
     body::{Body, Bytes},
     extract::{FromRequest as _, Request, rejection::JsonRejection},
 };
+use edge::memory;
 use http::{HeaderMap, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mtls::memory;
 use serde::de::DeserializeOwned;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},

@@ -8,8 +8,9 @@ use axum::{
     Json,
     extract::{ConnectInfo, Request, State},
 };
+use edge::random;
 use http::{HeaderMap, header};
-use mtls::{limits, random};
+use mtls::limits;
 use pki::{
     pem,
     serial::Serial,

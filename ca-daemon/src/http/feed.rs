@@ -16,10 +16,11 @@ use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
+use edge::memory;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mtls::{handshake, limits, memory};
+use mtls::{handshake, limits};
 use pki::{
     certificate::CertificateInfo,
     instance::{self, InstanceId},
@@ -287,8 +288,8 @@ fn most_handed_over(app: &App) -> usize {
 mod tests {
     use std::sync::Arc;
 
+    use edge::clock::Clock;
     use http::HeaderValue;
-    use mtls::clock::Clock;
     use pki::{crl::RevocationReason, serial::Serial};
 
     use super::*;

@@ -13,8 +13,9 @@ use std::{
 };
 
 use axum::body::{Body, Bytes};
+use edge::memory;
 use http_body::{Frame, SizeHint};
-use mtls::{limits, memory};
+use mtls::limits;
 use tokio::time::sleep;
 
 /// How long a list that is not the newest any more can be sent to its end.

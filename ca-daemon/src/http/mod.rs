@@ -11,6 +11,7 @@ mod feed;
 mod handed_over;
 mod known;
 mod lists;
+mod openapi;
 mod operations;
 mod publication;
 #[cfg(test)]
@@ -25,8 +26,9 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
+use edge::clock::Clock;
 use http::{HeaderMap, Method, Uri, request::Parts};
-use mtls::{clock::Clock, limits, renderings::Renderings};
+use mtls::{limits, renderings::Renderings};
 use pki::{
     serial::Serial,
     token::TokenId,
@@ -79,6 +81,7 @@ impl App {
 /// What is served over TLS.
 pub(crate) fn private_routes(app: App) -> Router {
     let router = crl_routes(Router::new())
+        .route(openapi::PATH, get(openapi::openapi))
         .route(ENROLL_PATH, post(enroll::enroll))
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm))
@@ -92,6 +95,7 @@ pub(crate) fn private_routes(app: App) -> Router {
 /// What is served to everybody in plain HTTP.
 pub(crate) fn public_routes(app: App) -> Router {
     let mut router = crl_routes(Router::new())
+        .route(openapi::PATH, get(openapi::openapi))
         .route("/healthz", get(operations::health))
         .route("/readyz", get(operations::readiness));
     for issuer in Issuer::ALL {

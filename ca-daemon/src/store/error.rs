@@ -44,7 +44,7 @@ pub(crate) enum StoreError {
     /// The process would go on writing into a file that nobody opens again.
     #[error(
         "{} or its write-ahead log was removed or replaced while it was in use, so what is committed now would be lost; nothing is \
-         any more. Stop the daemon, put the right files in place, and start it; after a restore, as the README says",
+         any more. Stop the daemon, put the right files in place, and start it; after a restore, as docs/operations.md says",
         .0.display()
     )]
     Replaced(PathBuf),

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mtls::files::{self, Access, FileError};
+use edge::files::{self, Access, FileError};
 use pki::crl::CrlNumber;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row as _, SqliteConnection};

@@ -93,6 +93,6 @@ fn volumes_of_an_older_schema_migrate_and_of_a_later_one_are_refused() {
 }
 
 #[test]
-fn what_the_readme_says_about_containers_can_be_typed_by_hand() {
-    story(|engine| part("the README's section, typed on a terminal", || typed::readme(engine)));
+fn what_the_document_about_containers_says_can_be_typed_by_hand() {
+    story(|engine| part("docs/containers.md, typed on a terminal", || typed::document(engine)));
 }

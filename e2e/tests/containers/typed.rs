@@ -1,4 +1,4 @@
-//! The README's section about containers, typed as it stands there, on a terminal, with its own ports.
+//! The first story of docs/containers.md, typed as it is printed there, on a terminal, with its own ports.
 
 use std::{
     fs,
@@ -13,9 +13,9 @@ use crate::compose::{Engine, Fleet, Life, repository, say};
 /// The ports that everything has where nobody says otherwise.
 const PORTS: [u16; 3] = [8443, 8440, 8480];
 
-pub(crate) fn readme(engine: &Engine) {
+pub(crate) fn document(engine: &Engine) {
     if let Some(port) = PORTS.iter().find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_err()) {
-        say(&format!("\nSKIPPED: the README's section about containers was not typed: port {port} is in use\n"));
+        say(&format!("\nSKIPPED: docs/containers.md was not typed: port {port} is in use\n"));
         return;
     }
     let fleet = Fleet::new(engine, Life::Long, PORTS);
@@ -45,10 +45,10 @@ pub(crate) fn readme(engine: &Engine) {
     }
 }
 
-/// The commands of the section.
+/// The commands of the document's first block that is marked as typed here.
 fn section() -> String {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let section = readme.split_once("\n## In containers\n").and_then(|(_, section)| section.split_once("```sh\n"));
-    let commands = section.and_then(|(_, commands)| commands.split_once("```"));
-    commands.expect("the section has a block of commands").0.to_owned()
+    let document = fs::read_to_string(repository().join("docs/containers.md")).unwrap();
+    let marked = document.split_once("<!-- typed by: e2e/tests/containers/typed.rs -->\n```sh\n");
+    let commands = marked.and_then(|(_, rest)| rest.split_once("```"));
+    commands.expect("the document has a block of commands").0.to_owned()
 }

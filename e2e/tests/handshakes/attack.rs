@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mtls::errors::find;
+use edge::errors::find;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned, version::TLS13};
 use rustls_pki_types::{CertificateDer, ServerName};
 use testkit::tls::{HANDSHAKE, Presenting, record};

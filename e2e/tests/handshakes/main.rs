@@ -85,7 +85,7 @@ fn processor_time(process: u32) -> u64 {
 fn hellos(what: &str, connections: usize, bytes: usize) {
     const THREADS: usize = 3;
     let Some(mut bounded) = Bounded::start() else { return };
-    mtls::limits::raise_file_limit();
+    edge::listen::file_limit::raise();
     for address in bounded.listeners() {
         let round = move |open: &mut VecDeque<_>| {
             open.extend(endless_hello(address, bytes));

@@ -23,11 +23,8 @@ use std::{
 };
 
 use e2e::{Fleet, Network, wait_until};
-use mtls::{
-    clock::Clock,
-    enroll::{IdentityFiles, enroll},
-    limits,
-};
+use edge::{clock::Clock, listen::file_limit};
+use mtls::enroll::{IdentityFiles, enroll};
 use pki::{csr::Proposal, profile::Profile, token::Token};
 use tokio::runtime::Runtime;
 
@@ -60,7 +57,7 @@ fn no_answer_begins_after_a_service_was_said_to_enforce_the_revocation() {
     let number = |variable: &str| env::var(variable).ok().map(|text| text.parse::<u64>().expect(variable));
     let rounds = number("SOAK_ROUNDS").unwrap_or(500);
     let seed = number("SOAK_SEED").unwrap_or_else(Dice::any_seed);
-    limits::raise_file_limit();
+    file_limit::raise();
     let network = Network::new();
     if network.is_none() {
         say("nobody is cut off here: services are paused instead");

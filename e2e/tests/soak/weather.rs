@@ -3,10 +3,8 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, process::Command, thread, time::Duration};
 
 use e2e::{Fleet, Network, Process, example};
-use mtls::{
-    clock::Clock,
-    enroll::{IdentityFiles, enroll},
-};
+use edge::clock::Clock;
+use mtls::enroll::{IdentityFiles, enroll};
 use pki::{csr::Proposal, name::Host, profile::Profile};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;

@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use e2e::{CONTAINER_MEMORY, Client, Fleet, MemoryLimit};
+use edge::clock::Clock;
 use h2::client::SendRequest;
 use hyper::body::Bytes;
-use mtls::{clock::Clock, identity::Identity};
+use mtls::identity::Identity;
 use pki::certificate::Fingerprint;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::*;
 
-pub(super) type Connector = HttpsConnector<HttpConnector<Names>>;
+pub(super) type Connector = HttpsConnector<HttpConnector<Lookup>>;
 /// Speaks to the authority, as this relying party. Clones share one HTTP/2 connection.
 pub(crate) type AuthorityClient = Client<Connector, Full<Bytes>>;
 
@@ -70,7 +70,7 @@ pub(super) struct Question {
 
 /// Both ends of what lies between keepers and the feed of this authority; [`Link::of`] makes one for each list.
 pub(crate) fn link(authority: &Url, tls: ClientConfig) -> (Link, FeedEnd) {
-    let mut tcp = tcp::connector(Names::default(), PATIENCE);
+    let mut tcp = tcp::connector(Lookup::default(), PATIENCE);
     tcp.enforce_http(false);
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(tcp);
     let (open, opened) = watch::channel(None);

@@ -2,11 +2,11 @@
 //!
 //! It never believes a length that the answer itself says.
 
+use edge::memory;
 use pki::wire::Listing;
 use tokio::sync::Semaphore;
 
 use super::LiveSet;
-use crate::memory;
 
 /// What a list needs beside its entries, and what a list may be longer than the one before it, in bytes at least.
 const SLACK: u64 = 64 * 1024;

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use edge::clock::Clock;
 use tokio::time::sleep;
 use tracing::info;
 
 use super::{EndReason, LiveSet};
-use crate::clock::Clock;
 
 /// How often it looks in the second before something ends: clocks tell whole seconds, and it ends soon after the last one.
 const CLOSE: Duration = Duration::from_millis(20);

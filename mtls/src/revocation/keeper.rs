@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use edge::{clock::Clock, files::FileError};
 use pki::{
     certificate::IssuerId,
     crl::{CrlNumber, CrlVerifyError},
@@ -26,7 +27,7 @@ use super::{
     live::Losses,
     location::{FetchError, Fetched, Fetcher},
 };
-use crate::{clock::Clock, feed::Link, files::FileError, metrics::Metrics};
+use crate::{feed::Link, metrics::Metrics};
 
 /// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);

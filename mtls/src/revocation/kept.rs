@@ -8,6 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
+use edge::files::{self, Access, FileError};
 use pki::{
     certificate::{Fingerprint, IssuerId},
     crl::CrlNumber,
@@ -15,7 +16,6 @@ use pki::{
 use tracing::{info, warn};
 
 use super::{InstallError, Installed, LiveSet, Location};
-use crate::files::{self, Access, FileError};
 
 /// The files of one list.
 #[derive(Clone, Debug)]

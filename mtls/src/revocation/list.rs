@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use edge::clock::Lead;
 use pki::{
     certificate::VerifiedId,
     crl::{CrlNumber, VerifiedCrl, VerifiedList},
@@ -12,7 +13,6 @@ use pki::{
 };
 
 use super::serials::SerialSet;
-use crate::clock::Lead;
 
 /// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
 #[derive(Debug)]

@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use edge::clock::Lead;
 use pki::{
     certificate::{Fingerprint, IssuerId, VerifiedId},
     crl::{CrlIssuer, CrlNumber, CrlVerifyError, VerifiedCrl, VerifiedDelta, VerifiedList},
@@ -32,7 +33,7 @@ use super::{
     staleness::{OnStaleCrl, Stale},
     verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
-use crate::{clock::Lead, metrics::EndLabels};
+use crate::metrics::EndLabels;
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);

@@ -21,8 +21,8 @@ use super::bound;
 use crate::{
     errors::error_chain,
     feed::{AuthorityClient, Link},
-    names::Names,
     tcp,
+    tcp::Lookup,
 };
 
 /// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would
@@ -75,8 +75,8 @@ pub(crate) enum Fetched {
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     origin: Origin,
-    client: Client<HttpConnector<Names>, Empty<Bytes>>,
-    names: Names,
+    client: Client<HttpConnector<Lookup>, Empty<Bytes>>,
+    names: Lookup,
     seen: Option<Version>,
     /// What the authority itself answered last. Another's tag would not do for it: with the tag of a list that is yet to be
     /// fetched, the authority would say that nothing has changed.
@@ -106,7 +106,7 @@ impl Version {
 
 impl Fetcher {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self::knowing(Names::default(), origin)
+        Self::knowing(Lookup::default(), origin)
     }
 
     /// Asks another location, mostly of the same host, and knows the names that this one knows.
@@ -119,7 +119,7 @@ impl Fetcher {
         Self::knowing(self.names.clone(), self.origin.clone())
     }
 
-    fn knowing(names: Names, origin: Origin) -> Self {
+    fn knowing(names: Lookup, origin: Origin) -> Self {
         let client = Client::builder(TokioExecutor::new()).build(tcp::connector(names.clone(), PATIENCE));
         Self { origin, client, names, seen: None, seen_at_authority: None, authority_fails: false }
     }

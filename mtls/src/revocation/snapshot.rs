@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use edge::clock::Lead;
 use pki::{
     certificate::{IssuerId, VerifiedId},
     crl::CrlNumber,
@@ -12,7 +13,6 @@ use pki::{
 };
 
 use super::{list::IssuerList, serials::SerialSet};
-use crate::clock::Lead;
 
 /// Where lists are taken from. Each place has a sequence of numbers of its own: if two places have two lists of one issuer with one
 /// number, what either says counts, and not what was read first.

@@ -5,12 +5,12 @@
 
 use std::{collections::HashMap, fmt, time::Duration};
 
+use edge::clock::Clock;
 use pki::{certificate::IssuerId, time::Timestamp};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::{Freshness, LiveSet};
-use crate::clock::Clock;
 
 /// What happens to clients when the CRL that they are judged by is stale. Readiness turns off in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,8 +8,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use edge::clock::Clock;
 use pki::certificate::{Fingerprint, VerifiedId};
-use rustls::{Error, RootCertStore, time_provider::TimeProvider as _};
+use rustls::{Error, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use url::Url;
 
@@ -18,13 +19,13 @@ use super::{
     lists::{self, List, RefreshError},
 };
 use crate::{
-    clock::Clock,
     contact::Contact,
     errors::refused,
     identity::IdentityError,
     peer::Presented,
     relying_party::{Issuer, RelyingPartyError, issuers},
     revocation::{ListFiles, LiveSet},
+    tls_clock::unix_time,
     validation::PathValidator,
 };
 
@@ -105,7 +106,7 @@ pub(crate) async fn first_contact(
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).map_err(RelyingPartyError::from)?;
     let (own, above) = chain.split_first().ok_or(Error::NoCertificatesPresented).map_err(RelyingPartyError::from)?;
-    let now = clock.current_time().ok_or(Error::FailedToGetCurrentTime).map_err(RelyingPartyError::from)?;
+    let now = unix_time(clock).map_err(RelyingPartyError::from)?;
     let presented = PathValidator::of_servers(Arc::new(roots)).validate(own, above, now, |_| true);
     let presented = presented.map_err(RelyingPartyError::from)?;
 

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use edge::files::{self, Access, FileError};
 use http::{HeaderValue, Uri, header};
 use http_body_util::Full;
 use pki::{
@@ -27,7 +28,6 @@ use crate::{
     client,
     contact::{self, Connector, Contact},
     errors::error_chain,
-    files::{self, Access, FileError},
     relying_party::{Issuer, RelyingPartyError},
     revocation::{Fetched, InstallError, Installed, LiveSet, bound, conditional, der_of, read_answer},
 };

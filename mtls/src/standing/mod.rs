@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use edge::{clock::Clock, errors::find};
 use pki::{
     certificate::{Fingerprint, VerifiedId},
     time::Timestamp,
@@ -34,8 +35,7 @@ pub use self::{
 use self::{sessions::ClientSessions, watched::Watch};
 use crate::{
     client,
-    clock::Clock,
-    errors::{find, refusal, refused},
+    errors::{refusal, refused},
     identity::{Identity, IdentityError, check_root},
     paths::VerifiedPaths,
     relying_party::{RelyingPartyError, issuers},

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use mtls::files::{self, Access};
+use edge::files::{self, Access};
 use pki::pem;
 use tempfile::TempDir;
 

@@ -14,8 +14,8 @@ use axum::{
     http::Version,
     routing::get,
 };
+use edge::clock::Clock;
 use mtls::{
-    clock::Clock,
     identity::Identity,
     peer::Peer,
     proxy::ProxyFrom,

@@ -7,6 +7,7 @@ mod tls;
 use std::{net::SocketAddr, sync::Arc};
 
 use axum::{Router, body::Body, routing::get};
+use edge::clock::Clock;
 use futures_util::stream;
 use http::StatusCode;
 use hyper::body::Bytes;
@@ -15,7 +16,6 @@ use hyper_util::{
     server::conn::auto,
     service::TowerToHyperService,
 };
-use mtls::clock::Clock;
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier, version::TLS13};
 use rustls_pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ async fn start_stock(authority: &Authority) -> SocketAddr {
         .unwrap();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // The tests' authority lives at a time of its own.
-    tls.time_provider = Arc::new(Clock::manual(start()));
+    tls.time_provider = Arc::new(mtls::tls_clock::TlsClock::new(&Clock::manual(start())));
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let address = listener.local_addr().unwrap();
     let endless = async || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());

@@ -1,5 +1,5 @@
-//! The extensions of a CRL as they are encoded: their identifiers (RFC 5280 sections 5.2 and 5.3), and the distribution points, which
-//! are written and compared in the same form.
+//! The extensions of a CRL as they are encoded: their identifiers (RFC 5280 sections 5.2 and 5.3), and the distribution
+//! points, which are written and compared in the same form.
 //!
 //! It never reads a list.
 
@@ -24,8 +24,8 @@ pub(super) fn distribution_points(uri: &str) -> Vec<u8> {
     encode(der::SEQUENCE, &distribution_point(uri))
 }
 
-/// `IssuingDistributionPoint` with the name of the distribution point and nothing else (RFC 5280 section 5.2.5). It is written as one
-/// of `CRLDistributionPoints` is.
+/// `IssuingDistributionPoint` with the name of the distribution point and nothing else (RFC 5280 section 5.2.5). It is
+/// written as one of `CRLDistributionPoints` is.
 pub(super) fn issuing_distribution_point(uri: &str) -> Vec<u8> {
     distribution_point(uri)
 }

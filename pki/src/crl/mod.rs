@@ -1,5 +1,5 @@
-//! Certificate revocation lists (RFC 5280 section 5): what one contains, how it is drafted and signed, and how a received one is
-//! verified.
+//! Certificate revocation lists (RFC 5280 section 5): what one contains, how it is drafted and signed, and how a
+//! received one is verified.
 //!
 //! It never decides what is revoked, nor whether a list is fresh enough to be used.
 //!

@@ -41,7 +41,8 @@ impl CrlNumber {
     /// The number of an authority's first CRL.
     pub const FIRST: Self = Self(1);
 
-    /// The highest that an authority goes on from, where it is not its database that says how far it has come: as many others follow.
+    /// The highest that an authority goes on from, where it is not its database that says how far it has come: as many
+    /// others follow.
     pub const HIGHEST_TAKEN_BACK: Self = Self(1 << 62);
 
     /// From a number that is not negative.

@@ -111,8 +111,8 @@ impl Extensions {
                 }
                 return Ok(());
             }
-            // The indicator has to be critical (RFC 5280 section 5.2.4); where a CA forgot it, taking the list for complete would
-            // readmit whoever it leaves out.
+            // The indicator has to be critical (RFC 5280 section 5.2.4); where a CA forgot it, taking the list for
+            // complete would readmit whoever it leaves out.
             if critical || oid == DELTA_CRL_INDICATOR {
                 return Err(CrlVerifyError::CriticalExtension);
             }
@@ -188,7 +188,8 @@ pub(super) fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, CrlVerifyE
     read_moment(reader).map(|moment| Timestamp::from_unix(moment.assume_utc().unix_timestamp()))
 }
 
-/// `UTCTime` (`YYMMDDHHMMSSZ`, years 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`), as RFC 5280 section 4.1.2.5 has them.
+/// `UTCTime` (`YYMMDDHHMMSSZ`, years 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`), as RFC 5280 section
+/// 4.1.2.5 has them.
 fn read_moment(reader: &mut Reader<'_>) -> Result<PrimitiveDateTime, CrlVerifyError> {
     const INVALID: CrlVerifyError = CrlVerifyError::Field("a time is not in the form of RFC 5280 section 4.1.2.5");
     let element = reader.any()?;

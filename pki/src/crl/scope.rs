@@ -1,5 +1,5 @@
-//! What a list covers: everything that its issuer has revoked, or only the certificates that name one distribution point
-//! (RFC 5280 section 5.2.5).
+//! What a list covers: everything that its issuer has revoked, or only the certificates that name one distribution
+//! point (RFC 5280 section 5.2.5).
 //!
 //! It never decides which of the two a relying party should ask for.
 
@@ -18,7 +18,8 @@ impl Scope {
     /// What to do about an issuing distribution point: it is the expected one, octet for octet, or the list is refused.
     pub(super) fn check_point(&self, critical: bool, value: &[u8]) -> Result<(), CrlVerifyError> {
         match self {
-            // It has to be critical; where a CA forgot that, taking the list for complete would readmit whoever it leaves out.
+            // It has to be critical; where a CA forgot that, taking the list for complete would readmit whoever it
+            // leaves out.
             Self::Everything => Err(CrlVerifyError::CriticalExtension),
             Self::Point(uri) if critical && value == issuing_distribution_point(uri) => Ok(()),
             Self::Point(_) => Err(self.other()),

@@ -139,7 +139,8 @@ fn sign(
         der::push_header(&mut front, der::SEQUENCE, entries_len);
     }
     let before_entries = front.len() - start;
-    // The entries are moved once, where they lie: that takes a fraction of what signing them does, and no second buffer.
+    // The entries are moved once, where they lie: that takes a fraction of what signing them does, and no second
+    // buffer.
     crl.reserve_exact(front.len() + tail.len() + LONGEST_END);
     crl.splice(..0, front);
     crl.extend_from_slice(&tail);

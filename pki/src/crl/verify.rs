@@ -1,9 +1,9 @@
 //! Verifies a CRL that somebody sent: its form, its issuer and its signature, once.
 //!
-//! It holds on to the CRL's octets and little else; entries are read in place, so that a list of a million
-//! entries takes no memory beyond its own. Only direct CRLs are understood, complete ones and deltas to them, and of partial ones
-//! only that of the one distribution point that is asked for by name ([`CrlIssuer::of_point`]). Any other is refused, and so is any
-//! other critical extension (RFC 5280 section 5.2).
+//! It holds on to the CRL's octets and little else; entries are read in place, so that a list of a million entries
+//! takes no memory beyond its own. Only direct CRLs are understood, complete ones and deltas to them, and of partial
+//! ones only that of the one distribution point that is asked for by name ([`CrlIssuer::of_point`]). Any other is
+//! refused, and so is any other critical extension (RFC 5280 section 5.2).
 
 use std::ops::Deref;
 
@@ -42,16 +42,17 @@ impl CrlIssuer {
         })
     }
 
-    /// The same authority, of which only the list is believed that covers the certificates with this distribution point, and says so
-    /// in a critical `issuingDistributionPoint` (RFC 5280 section 5.2.5) that says nothing else. Its complete list is refused in the
-    /// place of that one.
+    /// The same authority, of which only the list is believed that covers the certificates with this distribution
+    /// point, and says so in a critical `issuingDistributionPoint` (RFC 5280 section 5.2.5) that says nothing else. Its
+    /// complete list is refused in the place of that one.
     #[must_use]
     pub fn of_point(self, uri: impl Into<String>) -> Self {
         Self { scope: Scope::Point(uri.into()), ..self }
     }
 
-    /// What `verify` makes of a list with the issuer that signed it. The list says the name only, and several authorities may have it:
-    /// one that was re-keyed, or a root and the CA beneath it. So each of that name is tried until a signature holds.
+    /// What `verify` makes of a list with the issuer that signed it. The list says the name only, and several
+    /// authorities may have it: one that was re-keyed, or a root and the CA beneath it. So each of that name is tried
+    /// until a signature holds.
     pub fn find<I, T>(
         issuers: impl IntoIterator<Item = I>,
         verify: impl Fn(I) -> Result<T, CrlVerifyError>,
@@ -86,8 +87,8 @@ pub struct VerifiedCrl<'a> {
     delta_urls: Vec<String>,
 }
 
-/// A delta CRL (RFC 5280 section 5.2.4) whose form and signature were checked. What it has in common with a complete CRL is read
-/// through it.
+/// A delta CRL (RFC 5280 section 5.2.4) whose form and signature were checked. What it has in common with a complete
+/// CRL is read through it.
 ///
 /// Added to a complete CRL of the same issuer, it is what a complete CRL of its number would say, if the complete one's
 /// number is not lower than [`Self::base`] (and lower than its own, or there is nothing to add).
@@ -161,8 +162,8 @@ impl<'a> VerifiedList<'a> {
         &self.issuer
     }
 
-    /// Its number. RFC 5280 section 5.2.3 demands one, and some authorities give none: their lists are in the order of their thisUpdate,
-    /// and their number is that, in seconds since 1970.
+    /// Its number. RFC 5280 section 5.2.3 demands one, and some authorities give none: their lists are in the order of
+    /// their thisUpdate, and their number is that, in seconds since 1970.
     #[must_use]
     pub fn number(&self) -> CrlNumber {
         self.number

@@ -1,5 +1,5 @@
-//! Writes the entries, numbers and times of CRLs (RFC 5280 section 5.1): each entry is written once, into the buffer that becomes the
-//! CRL.
+//! Writes the entries, numbers and times of CRLs (RFC 5280 section 5.1): each entry is written once, into the buffer
+//! that becomes the CRL.
 //!
 //! It never decides what is in a list, and never signs one.
 
@@ -18,8 +18,8 @@ const YEAR_2050: i64 = 2_524_608_000;
 /// An entry with the longest serial, the longest time and a reason.
 const LONGEST_ENTRY: usize = 2 + (2 + 21) + (2 + 15) + 14;
 
-/// Entries as a list has them: in DER, one after the other. Whoever keeps what was written for one list need not read and write it
-/// again for the next.
+/// Entries as a list has them: in DER, one after the other. Whoever keeps what was written for one list need not read
+/// and write it again for the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncodedEntries(Vec<u8>);
 

@@ -10,8 +10,8 @@ use super::rule::{NameError, check_length, malformed};
 
 /// A host that a server certificate is for: a DNS name (lowercase, no wildcard) or an IP address.
 ///
-/// An IPv4 address is one in whatever form it was given: `::ffff:10.0.0.1` is read as `10.0.0.1`. Some programs would take a certificate
-/// for the former for one for the latter, and others cannot read it.
+/// An IPv4 address is one in whatever form it was given: `::ffff:10.0.0.1` is read as `10.0.0.1`. Some programs would
+/// take a certificate for the former for one for the latter, and others cannot read it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
     /// A DNS name in the preferred syntax of RFC 1034 section 3.5, as RFC 5280 section 4.2.1.6 demands.

@@ -15,8 +15,8 @@ use super::{
 
 /// Which common names a token allows: the characters of a [`CommonName`], and `*` for any run of them.
 ///
-/// A pattern for a new token is parsed with [`FromStr`]. One that was recorded may begin with any of the characters, because
-/// names once could: it is read with [`TryFrom<String>`].
+/// A pattern for a new token is parsed with [`FromStr`]. One that was recorded may begin with any of the characters,
+/// because names once could: it is read with [`TryFrom<String>`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamePattern(String);

@@ -51,7 +51,8 @@ impl fmt::Display for CommonName {
     }
 }
 
-/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`) that can be seen, no space at either end.
+/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`) that can be seen, no space at either
+/// end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Organization(String);
 
@@ -93,7 +94,8 @@ impl fmt::Display for Organization {
     }
 }
 
-/// What the common names of an authority's certificates begin with: 1 to 48 characters that can be seen, no space at either end.
+/// What the common names of an authority's certificates begin with: 1 to 48 characters that can be seen, no space at
+/// either end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorityName(String);
 

@@ -4,11 +4,11 @@
 
 use std::fmt::{self, Write as _};
 
-/// Whether a character shows itself and nothing else: no control, no direction mark, nothing without a width of its own, no space but
-/// the usual one. Marks that are written above or below a letter are a part of it.
+/// Whether a character shows itself and nothing else: no control, no direction mark, nothing without a width of its
+/// own, no space but the usual one. Marks that are written above or below a letter are a part of it.
 pub(super) fn is_visible(c: char) -> bool {
-    /// What the standard library takes for printable and shows nothing, or chooses how another character looks (Unicode's
-    /// `Default_Ignorable_Code_Point`; the blank of braille).
+    /// What the standard library takes for printable and shows nothing, or chooses how another character looks
+    /// (Unicode's `Default_Ignorable_Code_Point`; the blank of braille).
     fn is_ignorable(c: char) -> bool {
         matches!(
             c,

@@ -1,6 +1,6 @@
 //! What was issued after the copy was made that a database is restored from, and what that copy does not know to be revoked.
 
-use mtls::clock::Clock;
+use edge::clock::Clock;
 
 use super::*;
 use crate::cli::tests::execute;

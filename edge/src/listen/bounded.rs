@@ -23,6 +23,7 @@ use tokio::{
 };
 use tracing::warn;
 
+use super::file_limit;
 use crate::memory;
 
 /// How long a peer may take to read anything of what is sent to it.
@@ -36,7 +37,7 @@ const COST: u64 = 64 * 1024;
 
 /// How many connections a listener has open at once; a connection beyond that is closed at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     free: Arc<Semaphore>,
     total: usize,
     /// Whether it was said that none is free; said again only after half of them were.
@@ -46,9 +47,9 @@ pub(crate) struct Slots {
 impl Slots {
     /// A third of the files that this process may open: two listeners cannot starve each other, nor the database. No more than the memory
     /// allows for.
-    pub(crate) fn for_listener() -> Self {
-        let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let slots = usize::try_from((files / 3).min(memory::limit() / COST))
+    #[must_use]
+    pub fn for_listener() -> Self {
+        let slots = usize::try_from((file_limit::current() / 3).min(memory::limit() / COST))
             .unwrap_or(usize::MAX)
             .clamp(16, Semaphore::MAX_PERMITS);
         Self::new(slots)
@@ -59,7 +60,8 @@ impl Slots {
     }
 
     /// A slot for this connection, if one is free.
-    pub(crate) fn admit(&self, stream: TcpStream) -> Option<BoundedStream> {
+    #[must_use]
+    pub fn admit(&self, stream: TcpStream) -> Option<BoundedStream> {
         let Ok(slot) = Arc::clone(&self.free).try_acquire_owned() else {
             if !self.exhausted.swap(true, Ordering::Relaxed) {
                 warn!(open = self.total, "too many connections are open; further ones are closed at once");
@@ -91,19 +93,21 @@ impl BoundedStream {
     }
 
     /// One whose place is counted elsewhere.
-    pub(crate) fn unslotted(stream: TcpStream) -> Self {
+    #[must_use]
+    pub fn unslotted(stream: TcpStream) -> Self {
         Self::new(stream, None)
     }
 
     /// From now on, whenever it is dropped, and if the process ends, what the peer has not acknowledged is not sent any more. Otherwise
     /// the operating system would go on sending it for minutes.
-    pub(crate) fn take_unsent_along(&self) {
+    pub fn take_unsent_along(&self) {
         // It fails only on a socket that is no more.
         let _ = self.stream.set_zero_linger();
     }
 
     /// Whether both ends have closed it, and the peer has acknowledged everything: nothing is left to be sent.
-    pub(crate) fn is_over(&self) -> bool {
+    #[must_use]
+    pub fn is_over(&self) -> bool {
         // TCP's state is CLOSED then, which has no peer.
         self.stream.peer_addr().is_err()
     }

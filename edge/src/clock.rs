@@ -11,8 +11,6 @@ use std::{
 };
 
 use pki::time::Timestamp;
-use rustls::time_provider::TimeProvider;
-use rustls_pki_types::UnixTime;
 
 /// A moment of the clock that nobody can set.
 static STEADY: LazyLock<Instant> = LazyLock::new(Instant::now);
@@ -37,19 +35,24 @@ struct Hands {
 
 /// How far a clock is ahead of one that nobody can set, in milliseconds. Time that passes does not change it, and setting the clock does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Lead(i64);
+pub struct Lead(i64);
 
 impl Lead {
-    pub(crate) fn from_millis(millis: i64) -> Self {
+    /// A lead of so many milliseconds.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    pub(crate) fn millis(self) -> i64 {
+    /// In milliseconds.
+    #[must_use]
+    pub fn millis(self) -> i64 {
         self.0
     }
 
     /// How far the clock was set back since it had the earlier lead.
-    pub(crate) fn set_back_since(self, earlier: Self) -> Duration {
+    #[must_use]
+    pub fn set_back_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(earlier.0.saturating_sub(self.0)).unwrap_or(0))
     }
 }
@@ -74,7 +77,7 @@ impl Clock {
         match &self.0 {
             Source::System => {
                 #[expect(clippy::disallowed_methods, reason = "this is the edge at which time enters")]
-                let now = UnixTime::now().as_secs();
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
                 Timestamp::from_unix(i64::try_from(now).unwrap_or(i64::MAX))
             }
             Source::Manual(hands) => Timestamp::from_unix(hands.seconds.load(Ordering::Relaxed)),
@@ -82,7 +85,8 @@ impl Clock {
     }
 
     /// How far it is ahead of a clock that nobody can set.
-    pub(crate) fn lead(&self) -> Lead {
+    #[must_use]
+    pub fn lead(&self) -> Lead {
         match &self.0 {
             Source::System => {
                 let steady = STEADY.elapsed();
@@ -108,12 +112,5 @@ impl Clock {
         if let Source::Manual(hands) = &self.0 {
             hands.seconds.store(self.now().plus(time).unix(), Ordering::Relaxed);
         }
-    }
-}
-
-impl TimeProvider for Clock {
-    fn current_time(&self) -> Option<UnixTime> {
-        let seconds = u64::try_from(self.now().unix()).ok()?;
-        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
     }
 }

@@ -1,7 +1,8 @@
 //! Tells the service manager how this process is doing: one datagram to the socket that systemd names in `NOTIFY_SOCKET`
 //! (`sd_notify(3)`).
 //!
-//! Without a service manager it does nothing, and nothing ever depends on it.
+//! Without a service manager it does nothing, and nothing ever depends on it. Written by hand: `sd-notify` 0.5 has no abstract
+//! sockets (`@name`), which service managers use for containers.
 
 use std::{
     ffi::OsStr,
@@ -65,7 +66,7 @@ mod tests {
         send(path.as_os_str(), State::Ready).unwrap();
         assert_eq!(received(&socket), "READY=1");
 
-        let name = format!("mtls-notify-{}", std::process::id());
+        let name = format!("edge-notify-{}", std::process::id());
         let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send(OsStr::new(&format!("@{name}")), State::Stopping).unwrap();
         assert_eq!(received(&socket), "STOPPING=1");

@@ -389,7 +389,7 @@ mod tests {
     }
 
     /// The file that [`what_is_traced`] writes.
-    const TRACED: &str = "MTLS_TRACED_FILE";
+    const TRACED: &str = "EDGE_TRACED_FILE";
 
     /// What a power failure takes cannot be seen here. The system calls that prevent it can.
     #[test]

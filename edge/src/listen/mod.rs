@@ -1,0 +1,6 @@
+//! What a listener may cost: how many files the process may open, and how many connections may be open at once.
+//!
+//! It never accepts a connection.
+
+pub mod bounded;
+pub mod file_limit;

@@ -1,0 +1,5 @@
+//! How other hosts are found.
+//!
+//! It never connects.
+
+pub mod resolver;
