@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use edge::errors::{problem, usage_problem};
 use http::Uri;
 use mtls::{
-    enroll::{TokenSources, TokenText},
+    authority::{TokenSources, TokenText},
     errors::error_chain,
     standing::{self, OnMissingCrl},
 };

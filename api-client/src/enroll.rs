@@ -3,8 +3,8 @@
 use anyhow::Context as _;
 use edge::clock::Clock;
 use mtls::{
-    enroll::{EnrollError, IdentityFiles, enroll},
-    identity::IdentityError,
+    authority::{EnrollError, IdentityFiles, enroll},
+    tls::IdentityError,
 };
 use serde_json::json;
 

@@ -7,7 +7,7 @@ use std::{
 
 use edge::random;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles},
+    authority::{Enrolled, IdentityFiles},
     errors::error_chain,
     standing::{self, OnMissingCrl, ServerStanding},
 };

@@ -10,7 +10,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mtls::client::mutual_tls;
+use mtls::tls::mutual_tls;
 use pki::{key::KeyPair, wire::Problem};
 use rustls::{
     AlertDescription, ClientConfig, HandshakeKind, RootCertStore, SignatureScheme, client::ResolvesClientCert,
@@ -70,7 +70,7 @@ impl Client {
         clock: &Clock,
     ) -> Self {
         let key = PrivateKeyDer::Pkcs8(key.to_pkcs8());
-        let key = mtls::provider().key_provider.load_private_key(key).unwrap();
+        let key = mtls::tls::provider().key_provider.load_private_key(key).unwrap();
         let presented = Presented(Arc::new(CertifiedKey::new(chain, key)));
         let tls = trusting(authority, clock).with_client_cert_resolver(Arc::new(presented));
         Self::with(tls, Http::One)
@@ -249,7 +249,7 @@ fn trusting(
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.root.certificate().clone()).unwrap();
-    ClientConfig::builder_with_details(mtls::provider(), Arc::new(mtls::tls_clock::TlsClock::new(clock)))
+    ClientConfig::builder_with_details(mtls::tls::provider(), Arc::new(mtls::tls::TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)
