@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use clap::{Args, error::ErrorKind};
 use edge::clock::Clock;
 use mtls::{
-    enroll::{EnrollError, IdentityFiles, TokenSources, TokenText, enroll},
-    identity::IdentityError,
+    authority::{EnrollError, IdentityFiles, TokenSources, TokenText, enroll},
+    tls::IdentityError,
 };
 use pki::{
     csr::Proposal,

@@ -11,7 +11,7 @@ use clap::Args;
 use edge::random;
 use http::Uri;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles},
+    authority::{Enrolled, IdentityFiles},
     errors::error_chain,
     standing::{self, OnMissingCrl, ServerStanding},
 };

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use edge::{clock::Clock, files::quoted};
-use mtls::enroll::IdentityFiles;
+use mtls::authority::IdentityFiles;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     profile::Profile,

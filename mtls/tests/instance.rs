@@ -3,10 +3,10 @@
 use std::{fs, time::Duration};
 
 use mtls::{
-    enroll::IdentityFiles,
-    identity::IdentityError,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty, RelyingPartyError},
     revocation::{Barrier, LiveSet, NotReady},
+    tls::IdentityError,
 };
 use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
 use rustls::AlertDescription;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use mtls::{client::mutual_tls, proxy::ProxyFrom};
+use mtls::{serve::proxy::ProxyFrom, tls::mutual_tls};
 use rustls::ClientConnection;
 use testkit::http2::{EMPTY_SETTINGS, PREFACE};
 use tokio::{

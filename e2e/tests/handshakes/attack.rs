@@ -82,7 +82,7 @@ pub(crate) fn endless_hello(address: SocketAddr, bytes: usize) -> io::Result<Tcp
 pub(crate) fn presenting(root: &CertificateDer<'static>, presented: Presented) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
-    let mut tls = ClientConfig::builder_with_provider(mtls::provider())
+    let mut tls = ClientConfig::builder_with_provider(mtls::tls::provider())
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)

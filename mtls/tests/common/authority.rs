@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mtls::identity::Identity;
+use mtls::tls::Identity;
 use pki::{
     certificate::{CertificateInfo, Fingerprint, IssuerId, VerifiedId},
     crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},

@@ -10,7 +10,7 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mtls::client::mutual_tls;
+use mtls::tls::mutual_tls;
 use pki::{key::KeyPair, wire::Problem};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, RootCertStore, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -232,7 +232,7 @@ fn trusting(
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.root.certificate().clone()).unwrap();
-    ClientConfig::builder_with_details(mtls::provider(), Arc::new(mtls::tls_clock::TlsClock::new(clock)))
+    ClientConfig::builder_with_details(mtls::tls::provider(), Arc::new(mtls::tls::TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)

@@ -13,9 +13,11 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 
 use crate::{
-    flights::Flights,
-    frames::{self, Sent},
     revocation::{End, EndReason},
+    serve::io::{
+        flights::Flights,
+        frames::{self, Sent},
+    },
 };
 
 /// How long a peer that is not to be served any more may take to hear of it and to close its end.

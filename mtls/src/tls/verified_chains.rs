@@ -14,7 +14,9 @@ use edge::clock::Clock;
 use rustls::{Error, client::verify_server_name, server::ParsedCertificate};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::{generations::Generations, peer::Presented, tls_clock::unix_time, validation::PathValidator};
+use crate::tls::{
+    clock::unix_time, generations::Generations, validation::PathValidator, verified_chain::VerifiedChain,
+};
 
 /// How many chains are remembered, and at most twice as many, of about a kilobyte each.
 const CHAINS: usize = 4096;
@@ -24,10 +26,10 @@ const OCTETS: usize = 8 * 1024;
 /// Verified chains, and what verifies them; what a path's validity depends on besides their octets is the time, and the trust anchor,
 /// which a validator has one of.
 #[derive(Debug)]
-pub(crate) struct VerifiedPaths {
+pub(crate) struct VerifiedChains {
     validator: PathValidator,
     clock: Clock,
-    known: Mutex<Generations<ChainDigest, Arc<Presented>>>,
+    known: Mutex<Generations<ChainDigest, Arc<VerifiedChain>>>,
 }
 
 /// A chain as a peer presents it.
@@ -45,7 +47,7 @@ pub(crate) enum NoPath<R> {
     /// None of its paths is valid now.
     Invalid(Error),
     /// This one is, and was refused, as was every other.
-    Refused { presented: Arc<Presented>, why: R },
+    Refused { presented: Arc<VerifiedChain>, why: R },
 }
 
 /// SHA-256 over every octet of a chain and where each of its certificates ends.
@@ -75,7 +77,7 @@ impl ChainDigest {
     }
 }
 
-impl VerifiedPaths {
+impl VerifiedChains {
     pub(crate) fn new(validator: PathValidator, clock: Clock) -> Self {
         Self { validator, clock, known: Mutex::new(Generations::new(CHAINS)) }
     }
@@ -85,8 +87,8 @@ impl VerifiedPaths {
         &self,
         chain: Chain<'_>,
         now: UnixTime,
-        check: impl Fn(&Presented) -> Result<(), R>,
-    ) -> Result<Arc<Presented>, NoPath<R>> {
+        check: impl Fn(&VerifiedChain) -> Result<(), R>,
+    ) -> Result<Arc<VerifiedChain>, NoPath<R>> {
         let digest = ChainDigest::of(iter::once(chain.end_entity).chain(chain.above));
         let key = digest.map(|digest| chain.name.map_or(digest, |name| digest.under(name)));
         // Everything that the validation came to was said by the same bytes under the same name, but for the time.
@@ -107,7 +109,7 @@ impl VerifiedPaths {
 
     /// The path of a session that was resumed: its first handshake was a full one, and mostly its path is remembered. Whether it is valid
     /// still, and revoked by now, is for the caller to ask.
-    pub(crate) fn of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, Error> {
+    pub(crate) fn of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<VerifiedChain>, Error> {
         let digest = ChainDigest::of(chain.iter());
         if let Some(presented) = digest.and_then(|digest| self.recall(&digest)) {
             return Ok(presented);
@@ -123,8 +125,8 @@ impl VerifiedPaths {
         Chain { end_entity, above, name }: Chain<'_>,
         digest: Option<ChainDigest>,
         now: UnixTime,
-        is_good: impl Fn(&Presented) -> bool,
-    ) -> Result<Arc<Presented>, Error> {
+        is_good: impl Fn(&VerifiedChain) -> bool,
+    ) -> Result<Arc<VerifiedChain>, Error> {
         let presented = Arc::new(self.validator.validate(end_entity, above, now, is_good)?);
         if let Some(name) = name {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
@@ -139,11 +141,11 @@ impl VerifiedPaths {
         Ok(presented)
     }
 
-    fn recall(&self, chain: &ChainDigest) -> Option<Arc<Presented>> {
+    fn recall(&self, chain: &ChainDigest) -> Option<Arc<VerifiedChain>> {
         self.lock().recall(chain)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Generations<ChainDigest, Arc<Presented>>> {
+    fn lock(&self) -> MutexGuard<'_, Generations<ChainDigest, Arc<VerifiedChain>>> {
         // Nothing in here can panic half-way, so a poisoned lock protects whole maps all the same.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,12 +20,14 @@ use tower::Service as _;
 use tracing::{debug, info};
 
 use crate::{
-    acceptor::Acceptor,
     metrics::Reason,
-    peer::{Peer, PeerRefusal},
-    requests::{self, Rest, keep_rest, refuse_without_host},
     revocation::{End, EndReason},
-    stalls::Paced,
+    serve::{
+        accept::Acceptor,
+        peer::{Peer, PeerRefusal},
+        requests::{self, Rest, keep_rest, refuse_without_host},
+        stalls::Paced,
+    },
 };
 
 /// A connection's router behind the guard. Requests that pass carry the [`Peer`] as an extension.

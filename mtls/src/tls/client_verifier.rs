@@ -10,31 +10,27 @@ use pki::{
     certificate::{CertificateInfo, Unusable, unusable},
     excerpt::{self, Excerpt},
 };
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-};
+use rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::{
-    aside::aside,
     errors::is_refusal,
-    handshake::verify_signature,
-    paths::{Chain, NoPath, VerifiedPaths},
-    peer::Presented,
     revocation::{LiveSet, Refusal},
-    seen::note,
-    validation::{PathValidator, told},
+    tls::{
+        aside::aside,
+        seen::note,
+        validation::{PathValidator, told},
+        verified_chain::VerifiedChain,
+        verified_chains::{Chain, NoPath, VerifiedChains},
+        verifier::CheckClient,
+    },
 };
 
 /// Accepts clients whose certificate chains to a trusted root, is for clients, is valid now, and is not revoked.
 #[derive(Debug)]
 pub(crate) struct LiveClientVerifier {
-    algorithms: WebPkiSupportedAlgorithms,
     hints: Vec<DistinguishedName>,
-    paths: VerifiedPaths,
+    paths: VerifiedChains,
     live: LiveSet,
     clock: Clock,
     /// What the roots do not let in, in words.
@@ -45,8 +41,7 @@ impl LiveClientVerifier {
     pub(crate) fn new(roots: RootCertStore, live: LiveSet, clock: Clock) -> Self {
         Self {
             hints: roots.subjects(),
-            algorithms: crate::provider().signature_verification_algorithms,
-            paths: VerifiedPaths::new(PathValidator::of_clients(Arc::new(roots)), clock.clone()),
+            paths: VerifiedChains::new(PathValidator::of_clients(Arc::new(roots)), clock.clone()),
             live,
             clock,
             constraints: Vec::new(),
@@ -71,12 +66,12 @@ impl LiveClientVerifier {
         (!found.is_empty()).then(|| Excerpt(found.join("; "), excerpt::TEXT).to_string())
     }
 
-    /// The path of a session that was resumed, as [`VerifiedPaths::of_earlier`] has it.
-    pub(crate) fn path_of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<Presented>, Error> {
+    /// The path of a session that was resumed, as [`VerifiedChains::of_earlier`] has it.
+    pub(crate) fn path_of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<VerifiedChain>, Error> {
         self.paths.of_earlier(chain)
     }
 
-    fn path(&self, chain: Chain<'_>, now: UnixTime) -> Result<Arc<Presented>, Error> {
+    fn path(&self, chain: Chain<'_>, now: UnixTime) -> Result<Arc<VerifiedChain>, Error> {
         match self.paths.find(chain, now, |presented| self.live.check(&presented.ids, self.clock.now())) {
             Ok(presented) => {
                 note(|seen| seen.client = Some(Arc::clone(&presented.info)));
@@ -120,42 +115,20 @@ impl Refusal {
     }
 }
 
-impl ClientCertVerifier for LiveClientVerifier {
-    fn verify_client_cert(
+impl CheckClient for LiveClientVerifier {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
+    ) -> Result<(), Error> {
         let presented = self.path(Chain { end_entity, above: intermediates, name: None }, now)?;
         note(|seen| seen.presented = Some(presented));
-        Ok(ClientCertVerified::assertion())
+        Ok(())
     }
 
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+    fn hints(&self) -> &[DistinguishedName] {
         &self.hints
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }
 
@@ -174,7 +147,7 @@ mod tests {
     use std::{cell::RefCell, time::Duration};
 
     use super::*;
-    use crate::seen::SEEN;
+    use crate::tls::seen::SEEN;
 
     /// Somebody else's certificate is public: to present it beside one's own does not make one look like them.
     #[tokio::test]
@@ -217,7 +190,7 @@ mod tests {
         // The second time the path is remembered, and then it is that of a session.
         for _ in 0..2 {
             let seen = SEEN.scope(RefCell::default(), async {
-                verifier.verify_client_cert(&alice, std::slice::from_ref(&bob), at).unwrap();
+                verifier.check(&alice, std::slice::from_ref(&bob), at).unwrap();
                 SEEN.with(RefCell::take).presented.unwrap()
             });
             let seen = seen.await;

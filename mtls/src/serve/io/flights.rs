@@ -11,8 +11,8 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{
-    held::{self, Held},
+use crate::serve::{
+    io::held::{self, Held},
     unfinished::Place,
 };
 
@@ -129,7 +129,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
     use super::*;
-    use crate::unfinished::Unfinished;
+    use crate::serve::unfinished::Unfinished;
 
     /// What a peer has received by now.
     async fn received(far: &mut DuplexStream) -> String {

@@ -16,11 +16,13 @@ use webpki::{
 };
 
 use crate::{
-    aside::aside,
-    candidates::{Anchors, Excess},
     errors::{in_words, is_refusal, refused},
-    peer::Presented,
-    seen::note,
+    tls::{
+        aside::aside,
+        candidates::{Anchors, Excess},
+        seen::note,
+        verified_chain::VerifiedChain,
+    },
 };
 
 /// Validates paths to trust anchors.
@@ -72,7 +74,8 @@ impl PathValidator {
     }
 
     fn new(roots: Arc<RootCertStore>, usage: Usage) -> Self {
-        let (anchors, algorithms) = (Anchors::new(&roots), crate::provider().signature_verification_algorithms);
+        let (anchors, algorithms) =
+            (Anchors::new(&roots), crate::tls::provider::provider().signature_verification_algorithms);
         Self { roots, anchors, algorithms, usage }
     }
 
@@ -85,7 +88,7 @@ impl PathValidator {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), Error> {
-        let is_issuer = |presented: &Presented| presented.ids[0].issuer.spki_sha256 == *issuer;
+        let is_issuer = |presented: &VerifiedChain| presented.ids[0].issuer.spki_sha256 == *issuer;
         match self.validate(end_entity, intermediates, now, is_issuer) {
             Ok(_) => Ok(()),
             Err(error) => Err(told(error, end_entity)),
@@ -99,8 +102,8 @@ impl PathValidator {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        is_good: impl Fn(&Presented) -> bool,
-    ) -> Result<Presented, Error> {
+        is_good: impl Fn(&VerifiedChain) -> bool,
+    ) -> Result<VerifiedChain, Error> {
         Excess::check(end_entity, intermediates).map_err(refused)?;
         aside(|| self.find(end_entity, intermediates, now, is_good))
     }
@@ -110,8 +113,8 @@ impl PathValidator {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-        is_good: impl Fn(&Presented) -> bool,
-    ) -> Result<Presented, Error> {
+        is_good: impl Fn(&VerifiedChain) -> bool,
+    ) -> Result<VerifiedChain, Error> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
         // Whoever signs the handshake need not have the key.
         if is_of_small_order(&certificate.subject_public_key_info()) {
@@ -176,7 +179,7 @@ pub(crate) fn told(error: Error, end_entity: &CertificateDer<'_>) -> Error {
 }
 
 /// What the certificates on a path say, unless one was used for what its key is not for.
-fn read(path: &VerifiedPath<'_>) -> Result<Result<Presented, Misuse>, pki::certificate::CertificateError> {
+fn read(path: &VerifiedPath<'_>) -> Result<Result<VerifiedChain, Misuse>, pki::certificate::CertificateError> {
     let own = CertificateInfo::from_der(&path.end_entity().der())?;
     let above = path.intermediate_certificates().map(|above| CertificateInfo::from_der(&above.der()));
     let above = above.collect::<Result<Vec<_>, _>>()?;
@@ -189,7 +192,7 @@ fn read(path: &VerifiedPath<'_>) -> Result<Result<Presented, Misuse>, pki::certi
     let anchor = path.anchor();
     let anchor = IssuerId::of_anchor(&anchor.subject, &anchor.subject_public_key_info);
     let certificates = std::iter::once(own).chain(above).collect();
-    Presented::on_path(certificates, anchor).map(Ok)
+    VerifiedChain::on_path(certificates, anchor).map(Ok)
 }
 
 /// The error as rustls's own verifiers have it, which decides about the alert.

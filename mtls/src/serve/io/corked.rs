@@ -12,7 +12,10 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{frames::Sent, held::Held, revocation::End};
+use crate::{
+    revocation::End,
+    serve::io::{frames::Sent, held::Held},
+};
 
 /// The room that stays with a connection between answers, in octets.
 const KEPT: usize = 2 * 1024;
@@ -134,7 +137,7 @@ mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
     use super::*;
-    use crate::held;
+    use crate::serve::io::held;
 
     #[tokio::test]
     async fn what_is_written_leaves_when_it_is_let_go_and_in_order() {

@@ -7,7 +7,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use pki::certificate::CertificateInfo;
 
-use crate::{peer::Presented, revocation::Refusal};
+use crate::{revocation::Refusal, tls::verified_chain::VerifiedChain};
 
 tokio::task_local! {
     /// Of the handshake that this task drives.
@@ -20,7 +20,7 @@ pub(crate) struct Seen {
     /// The certificate of whoever asks, verified or not.
     pub(crate) client: Option<Arc<CertificateInfo>>,
     /// What is on its verified path, if it has one and may come in.
-    pub(crate) presented: Option<Arc<Presented>>,
+    pub(crate) presented: Option<Arc<VerifiedChain>>,
     pub(crate) refusal: Option<Refusal>,
     /// Why there is no path, where the error says less.
     pub(crate) why: Option<String>,

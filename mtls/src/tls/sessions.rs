@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustls::server::StoresServerSessions;
 
-use crate::{generations::Generations, revocation::LiveSet};
+use crate::{revocation::LiveSet, tls::generations::Generations};
 
 /// How many bytes of sessions are kept, and at most twice as many: those of four thousand clients, of less than two kilobytes each.
 const BYTES: usize = 8 * 1024 * 1024;

@@ -37,8 +37,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 use tracing::{info, warn};
 
-use crate::{
-    at_once::AtOnce,
+use crate::serve::{
+    io::at_once::AtOnce,
     limits::{self, Windows},
     places::{Places, Rank},
     requests::{keep_rest, refuse_without_host},

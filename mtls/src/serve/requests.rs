@@ -18,7 +18,7 @@ use hyper::body::{Bytes, Incoming};
 use pki::wire::{PROBLEM_JSON, Problem};
 use tokio::time::timeout;
 
-use crate::limits::MAX_BODY;
+use crate::serve::limits::MAX_BODY;
 
 /// How long the rest of a request may take to arrive before the answer is sent all the same.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -34,11 +34,13 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::{
-    client::{self, NotTheAuthority},
-    contact::{self, Contact},
+    connect::contact::{self, Contact},
     errors::{error_chain, in_words, refusal},
-    identity::{Identity, IdentityError, load_key},
     standing::{self, FirstContactError, Kept, ServerRefusal},
+    tls::{
+        connecting::{self, NotTheAuthority},
+        identity::{Identity, IdentityError, load_key},
+    },
 };
 
 /// How long the authority may take to answer.
@@ -457,7 +459,7 @@ async fn send(
     let unreachable = |cause: String| EnrollError::Unreachable { url: url.clone(), cause };
     let unusable = |cause: String| EnrollError::Answer { url: url.clone(), cause };
 
-    let tls = client::pinned(token.root, clock).map_err(|error| unreachable(error.to_string()))?;
+    let tls = connecting::pinned(token.root, clock).map_err(|error| unreachable(error.to_string()))?;
     let target = token.url.join(ENROLL_PATH).map_err(|error| unreachable(error.to_string()))?;
     let body = serde_json::to_vec(request).map_err(|error| unreachable(error.to_string()))?;
     let mut bearer = http::HeaderValue::from_str(&format!("Bearer {}", *token.secret.to_bearer()))

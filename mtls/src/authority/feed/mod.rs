@@ -3,7 +3,7 @@
 //!
 //! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
 
-mod link;
+mod questions;
 
 use std::{collections::BTreeMap, error::Error, io, time::Duration};
 
@@ -29,24 +29,20 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use url::Url;
 
-pub(crate) use self::link::{AuthorityClient, FeedEnd, Link, link};
-use self::link::{Connector, Opening, Question};
 use crate::{
-    backoff::Backoff,
+    authority::{backoff::Backoff, instance::Instance},
     errors::error_chain,
-    instance::Instance,
     metrics::Metrics,
-    revocation::{Freshness, ListFiles, LiveSet, Progress},
+    revocation::{
+        self, AuthorityClient, Connector, FeedEnd, Freshness, ListFiles, LiveSet, Opening, Progress, Question,
+    },
     standing::{AuthorityStanding, ServerRefusal},
-    tcp::{self, Lookup},
 };
 
 /// A feed that is silent for so long is dead; the authority speaks at least every [`FEED_HEARTBEAT`].
 const SILENCE: Duration = Duration::from_secs(FEED_HEARTBEAT.as_secs() * 2);
 /// How long a confirmation may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long it may take to connect, and for how long nothing may be acknowledged.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// The wait before the first attempt to connect again, on average; it doubles with each failure ...
 const BACKOFF: Duration = Duration::from_millis(100);
 /// ... up to this, where the authority answers and the feed cannot be had, ...
@@ -178,7 +174,7 @@ impl Feed {
         instance: Instance,
     ) -> Self {
         let FeedEnd { authority, connector, opened, questions } = end;
-        let client = link::client(connector.clone());
+        let client = revocation::client_over(connector.clone());
         let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
         let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::octets()));
         Self {
@@ -263,7 +259,7 @@ impl Feed {
             }
             if matches!(error, FeedError::Revoked(_)) {
                 // Its connection is not to be used again. It may have another certificate by now.
-                self.client = link::client(self.connector.clone());
+                self.client = revocation::client_over(self.connector.clone());
             }
             tokio::select! {
                 () = leaving.cancelled() => return,
@@ -596,14 +592,16 @@ mod tests {
     /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
     fn to_nobody() -> (Feed, watch::Sender<u64>, TempDir) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let tls = ClientConfig::builder_with_provider(crate::provider()).with_protocol_versions(&[&TLS13]).unwrap();
+        let tls = ClientConfig::builder_with_provider(crate::tls::provider::provider())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap();
         let tls = tls.with_root_certificates(RootCertStore::empty()).with_no_client_auth();
         let (recovered, recoveries) = watch::channel(0);
         let authority = format!("https://{address}").parse().unwrap();
         let (live, directory) = (LiveSet::new(Vec::new()), tempfile::tempdir().unwrap());
         let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
         let standing = AuthorityStanding::new(live.clone(), Clock::system());
-        let (_, end) = link(&authority, tls);
+        let (_, end) = revocation::link(&authority, tls);
         (Feed::new(end, standing, Vec::new(), recoveries, live, instance), recovered, directory)
     }
 

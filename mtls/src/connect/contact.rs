@@ -17,7 +17,7 @@ use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use tower::Service as _;
 
-use crate::{tcp, tcp::Lookup};
+use crate::connect::tcp::{self, Lookup};
 
 /// There is no connection.
 #[derive(Debug, thiserror::Error)]

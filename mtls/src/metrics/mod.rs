@@ -3,6 +3,7 @@
 
 mod exposition;
 mod process;
+mod renderings;
 
 use std::fmt::{self, Write as _};
 
@@ -12,9 +13,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::revocation::{EndReason, LiveSet};
+use crate::revocation::{EndLabels, LiveSet};
 
-pub use self::{exposition::scrape, process::registry};
+pub use self::{exposition::scrape, process::registry, renderings::Renderings};
 
 /// Why a connection or a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -108,12 +109,6 @@ struct Accepted {
     kind: Handshake,
 }
 
-/// Why connections were ended.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct EndLabels {
-    pub(crate) reason: EndReason,
-}
-
 /// The counters of one relying party; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
@@ -161,8 +156,9 @@ impl Metrics {
         self.handshakes_refused.get_or_create(&Refused { reason }).inc();
     }
 
-    pub(crate) fn fetch_failed(&self) {
-        self.fetches_failed.inc();
+    /// Counts the CRLs that could not be fetched.
+    pub(crate) fn fetches_failed(&self) -> Counter {
+        self.fetches_failed.clone()
     }
 
     pub(crate) fn feed_is_open(&self, is_open: bool) {

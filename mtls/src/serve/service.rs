@@ -24,12 +24,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::{
-    acceptor::{Accepted, Acceptor},
-    at_once::{AtOnce, SelfWaking},
-    corked::{Cork, corked},
+use crate::serve::{
+    accept::{Accepted, Acceptor},
     farewell::{farewell, linger},
     guard::Guarded,
+    io::{
+        at_once::{AtOnce, SelfWaking},
+        corked::{Cork, corked},
+    },
     limits::{self, Windows},
     stalls::Patience,
 };

@@ -12,15 +12,16 @@ use tracing::{debug, info};
 
 use crate::{
     errors::in_words,
-    handshake::{Failed, Handshakes, Secured, linger, reason},
-    limits,
     metrics::{Handshake, Metrics, Reason},
-    peer::{Peer, PeerRefusal, Presented},
-    proxy::{ProxyError, ProxyFrom},
     revocation::{LiveSet, Refusal, Registration},
-    seen::Seen,
-    unfinished::Place,
-    verifier::LiveClientVerifier,
+    serve::{
+        handshake::{Failed, Handshakes, Secured, linger, reason},
+        limits,
+        peer::{Peer, PeerRefusal},
+        proxy::{ProxyError, ProxyFrom},
+        unfinished::Place,
+    },
+    tls::{client_verifier::LiveClientVerifier, seen::Seen, verified_chain::VerifiedChain},
 };
 
 /// Lets in whoever has a certificate that is not revoked, and nobody else.
@@ -125,7 +126,7 @@ impl Acceptor {
     }
 
     /// Who has come, and how.
-    fn presented(&self, stream: &Secured, seen: Seen) -> (Handshake, Result<Arc<Presented>, Error>) {
+    fn presented(&self, stream: &Secured, seen: Seen) -> (Handshake, Result<Arc<VerifiedChain>, Error>) {
         let connection = stream.get_ref().1;
         let kind = match connection.handshake_kind() {
             Some(HandshakeKind::Resumed) => Handshake::Resumed,

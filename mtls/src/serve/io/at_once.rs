@@ -16,7 +16,7 @@ use std::{
 use futures_util::task::AtomicWaker;
 use hyper::rt::Executor;
 
-use crate::stalls::{OfConnection, Watched};
+use crate::serve::stalls::{OfConnection, Watched};
 
 /// Runs a stream of a connection until it first waits, and the rest of it as a task. One whose answer nobody takes ends.
 #[derive(Clone, Debug)]
@@ -114,7 +114,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::stalls::Patience;
+    use crate::serve::stalls::Patience;
 
     #[derive(Default)]
     struct Count(AtomicUsize);

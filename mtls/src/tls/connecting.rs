@@ -10,32 +10,29 @@ use pki::{
     time::Timestamp,
 };
 use rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::{
-        ResolvesClientCert, Resumption, WantsClientCert,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_name,
-    },
-    crypto::{verify_tls12_signature, verify_tls13_signature},
+    CertificateError, ClientConfig, ConfigBuilder, Error, RootCertStore, SignatureScheme,
+    client::{ResolvesClientCert, Resumption, WantsClientCert, verify_server_name},
     server::ParsedCertificate,
     sign::CertifiedKey,
     version::TLS13,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::{
-    errors::refused,
+use super::{
+    clock::TlsClock,
     identity::{Identity, IdentityError, check_root},
-    servers::ServerVerifier,
-    standing::{AuthorityStanding, ServerStanding},
-    tls_clock::TlsClock,
+    provider::provider,
+    server_verifier::{Judge, KnownRoots},
     validation::PathValidator,
+    verified_chains::{Chain, VerifiedChains},
+    verifier::{CheckServer, Verifier},
 };
+use crate::errors::refused;
 
 /// A client that trusts servers beneath `root` and presents `identity`. What it has verified of a server once is remembered by it and by its
 /// clones: make one, and clone it for each connection.
 ///
-/// It does not ask whether a server is revoked: [`ServerStanding::tls`] makes one that does. A root that is not valid now is an error.
+/// It does not ask whether a server is revoked: [`ServerStanding::tls`](crate::standing::ServerStanding::tls) makes one that does. A root that is not valid now is an error.
 pub fn mutual_tls(
     identity: &Identity,
     root: &CertificateDer<'static>,
@@ -44,28 +41,29 @@ pub fn mutual_tls(
     check_root(root, clock.now())?;
     let mut roots = RootCertStore::empty();
     roots.add(root.clone())?;
-    presenting(identity, ServerVerifier::new(Arc::new(roots), clock.clone()), clock)
+    presenting(identity, KnownRoots::new(Arc::new(roots), clock.clone()), clock)
 }
 
-/// One that trusts whom this standing trusts, and asks it about every server.
-pub(crate) fn asking(
+/// One that trusts whom these chains trust, and asks the judge about every server.
+pub(crate) fn judging(
     identity: &Identity,
     clock: &Clock,
-    standing: ServerStanding,
+    chains: Arc<VerifiedChains>,
+    judge: Arc<dyn Judge>,
 ) -> Result<ClientConfig, IdentityError> {
-    presenting(identity, ServerVerifier::asking(standing), clock)
+    presenting(identity, KnownRoots::judged(chains, judge), clock)
 }
 
 /// A client for the first contact with an authority: it knows nothing of it but its root's fingerprint, and presents nobody.
 ///
 /// Whether the authority is revoked has to be asked afterwards.
 pub fn pinned(root: Fingerprint, clock: &Clock) -> Result<ClientConfig, Error> {
-    Ok(verifying(PinnedRoot { root, standing: None }, clock)?.with_no_client_auth())
+    Ok(verifying(PinnedRoot { root, judge: None }, clock)?.with_no_client_auth())
 }
 
 /// A client that fetches lists from the authority: it presents nobody, and refuses an authority that is known to be revoked.
-pub(crate) fn to_list(root: Fingerprint, clock: &Clock, standing: AuthorityStanding) -> Result<ClientConfig, Error> {
-    let tls = verifying(PinnedRoot { root, standing: Some(standing) }, clock)?;
+pub(crate) fn to_list(root: Fingerprint, clock: &Clock, judge: Arc<dyn Judge>) -> Result<ClientConfig, Error> {
+    let tls = verifying(PinnedRoot { root, judge: Some(judge) }, clock)?;
     Ok(asking_each_time(tls.with_no_client_auth()))
 }
 
@@ -75,28 +73,28 @@ pub(crate) fn to_authority(
     identity: &Identity,
     root: Fingerprint,
     clock: &Clock,
-    standing: AuthorityStanding,
+    judge: Arc<dyn Judge>,
 ) -> Result<ClientConfig, IdentityError> {
-    presenting(identity, PinnedRoot { root, standing: Some(standing) }, clock).map(asking_each_time)
+    presenting(identity, PinnedRoot { root, judge: Some(judge) }, clock).map(asking_each_time)
 }
 
 fn presenting(
     identity: &Identity,
-    verifier: impl ServerCertVerifier + 'static,
+    check: impl CheckServer + 'static,
     clock: &Clock,
 ) -> Result<ClientConfig, IdentityError> {
-    let resolver = Presented(Arc::new(identity.certified_key()?));
-    Ok(verifying(verifier, clock)?.with_client_cert_resolver(Arc::new(resolver)))
+    let resolver = OneIdentity(Arc::new(identity.certified_key()?));
+    Ok(verifying(check, clock)?.with_client_cert_resolver(Arc::new(resolver)))
 }
 
 fn verifying(
-    verifier: impl ServerCertVerifier + 'static,
+    check: impl CheckServer + 'static,
     clock: &Clock,
 ) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, Error> {
-    Ok(ClientConfig::builder_with_details(crate::provider(), Arc::new(TlsClock::new(clock)))
+    Ok(ClientConfig::builder_with_details(provider(), Arc::new(TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier)))
+        .with_custom_certificate_verifier(Arc::new(Verifier::new(check))))
 }
 
 /// A resumed session would skip the question.
@@ -121,9 +119,9 @@ pub enum NotTheAuthority {
 
 /// Presents one certificate, whatever issuers the server hints at: the server says clearly why it refuses.
 #[derive(Debug)]
-struct Presented(Arc<CertifiedKey>);
+struct OneIdentity(Arc<CertifiedKey>);
 
-impl ResolvesClientCert for Presented {
+impl ResolvesClientCert for OneIdentity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.0))
     }
@@ -138,18 +136,12 @@ impl ResolvesClientCert for Presented {
 #[derive(Debug)]
 struct PinnedRoot {
     root: Fingerprint,
-    standing: Option<AuthorityStanding>,
+    judge: Option<Arc<dyn Judge>>,
 }
 
-impl ServerCertVerifier for PinnedRoot {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        _: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
+impl CheckServer for PinnedRoot {
+    fn check(&self, chain: Chain<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error> {
+        let Chain { end_entity, above: intermediates, .. } = chain;
         let other_root = || refused(NotTheAuthority::OtherRoot { expected: self.root });
         let root = intermediates
             .iter()
@@ -158,7 +150,7 @@ impl ServerCertVerifier for PinnedRoot {
         check_root(root, Timestamp::from_unix(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))).map_err(refused)?;
         let mut roots = RootCertStore::empty();
         roots.add(root.clone().into_owned())?;
-        let presented = PathValidator::of_servers(Arc::new(roots))
+        let verified = PathValidator::of_servers(Arc::new(roots))
             .validate(end_entity, intermediates, now, |_| true)
             // A chain to another root is another authority, whatever it carries along.
             .map_err(|error| match error {
@@ -167,37 +159,12 @@ impl ServerCertVerifier for PinnedRoot {
                 }
                 error => error,
             })?;
-        verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+        verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
         // The root vouches for every server of the fleet; a token is for the authority alone.
         match CertificateInfo::from_der(end_entity) {
             Ok(info) if info.is_of_authority() => {}
             _ => return Err(refused(NotTheAuthority::OtherServer)),
         }
-        if let Some(standing) = &self.standing {
-            standing.admit(&presented)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &crate::provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signature, &crate::provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        crate::provider().signature_verification_algorithms.supported_schemes()
+        self.judge.as_ref().map_or(Ok(()), |judge| judge.judge(&verified))
     }
 }

@@ -22,11 +22,7 @@ use pki::{
     certificate::CertificateInfo,
     excerpt::{self, Excerpt},
 };
-use rustls::{
-    CertificateError as Invalid, DigitallySignedStruct, ServerConfig,
-    client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, verify_tls13_signature},
-};
+use rustls::{CertificateError as Invalid, ServerConfig};
 use rustls_pki_types::CertificateDer;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -38,13 +34,17 @@ use tokio_util::sync::PollSemaphore;
 use tower::Layer as _;
 
 use crate::{
-    candidates::Excess,
     errors::{in_words, is_refusal},
-    flights::Flights,
-    limits,
     metrics::Reason,
-    seen::{SEEN, Seen, note},
-    unfinished::{Place, Unfinished},
+    serve::{
+        io::flights::Flights,
+        limits,
+        unfinished::{Place, Unfinished},
+    },
+    tls::{
+        candidates::Excess,
+        seen::{SEEN, Seen},
+    },
 };
 
 /// How long somebody who was refused may take to hear of it ...
@@ -212,17 +212,6 @@ pub(crate) async fn linger(mut stream: Flights<BoundedStream>) {
         () = displaced.cancelled() => {}
         _ = timeout(PATIENCE, drain) => {}
     }
-}
-
-/// Whether the key of a certificate has signed the handshake: for verifiers of clients at a server, which says so if it has not.
-pub fn verify_signature(
-    message: &[u8],
-    certificate: &CertificateDer<'_>,
-    signature: &DigitallySignedStruct,
-    algorithms: &WebPkiSupportedAlgorithms,
-) -> Result<HandshakeSignatureValid, rustls::Error> {
-    verify_tls13_signature(message, certificate, signature, algorithms)
-        .inspect_err(|_| note(|seen| seen.is_without_key = true))
 }
 
 /// An acceptor for `axum-server` that shakes hands as a service does. Every request carries the [`PeerCertificate`] of its connection.

@@ -9,11 +9,14 @@ use std::{
 };
 
 use pki::{
-    certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
-    time::{Timestamp, Validity},
+    certificate::{CertificateInfo, VerifiedId},
+    time::Timestamp,
 };
 
-use crate::revocation::{LiveSet, Refusal, Registration};
+use crate::{
+    revocation::{LiveSet, Refusal, Registration},
+    tls::verified_chain::VerifiedChain,
+};
 
 /// The authenticated client of a connection. Handlers receive it as `Extension<Peer>`; clones are cheap.
 #[derive(Clone, Debug)]
@@ -21,39 +24,13 @@ pub struct Peer(Arc<Connected>);
 
 #[derive(Debug)]
 struct Connected {
-    presented: Arc<Presented>,
+    presented: Arc<VerifiedChain>,
     address: SocketAddr,
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
-/// What the certificates on a verified path say, from a peer's own to the one below the trust anchor. What else the peer presented counts
-/// for nothing.
-#[derive(Debug)]
-pub(crate) struct Presented {
-    /// Of the peer's own certificate.
-    pub(crate) info: Arc<CertificateInfo>,
-    /// Each of them, the peer's own first. The trust anchor is not among them: nobody above it could revoke it, and who trusts it no more
-    /// takes it out of the configuration.
-    pub(crate) ids: Arc<[VerifiedId]>,
-    /// When all of them are valid.
-    pub(crate) validity: Validity,
-}
-
-impl Presented {
-    /// A path, the peer's own certificate first, each signed by the next and the last by the anchor.
-    pub(crate) fn on_path(certificates: Vec<CertificateInfo>, anchor: IssuerId) -> Result<Self, CertificateError> {
-        let issuers = certificates.iter().skip(1).map(IssuerId::of).chain([anchor]);
-        let ids = certificates.iter().zip(issuers).map(|(info, issuer)| VerifiedId { issuer, serial: info.id.serial });
-        let ids = ids.collect();
-        let mut certificates = certificates.into_iter();
-        let info = certificates.next().ok_or(CertificateError::NotACertificate)?;
-        let validity = certificates.fold(info.validity, |validity, above| validity.within(above.validity));
-        Ok(Self { info: Arc::new(info), ids, validity })
-    }
-}
-
 impl Peer {
-    pub(crate) fn new(presented: Arc<Presented>, address: SocketAddr) -> Self {
+    pub(crate) fn new(presented: Arc<VerifiedChain>, address: SocketAddr) -> Self {
         Self(Arc::new(Connected { presented, address, kept: OnceLock::new() }))
     }
 
@@ -111,6 +88,7 @@ mod tests {
     use std::{sync::Barrier, thread, time::Duration};
 
     use pki::{
+        certificate::IssuerId,
         crl::{CrlDraft, CrlIssuer, CrlNumber, RevocationReason, RevokedEntry},
         issuing::{AuthoritySubject, CertificateAuthority, Publication},
         key::KeyPair,
@@ -145,7 +123,7 @@ mod tests {
             let serial = Serial::from_random([round; 16]);
             let (info, list) = (Arc::new(root.info().clone()), crl(round, serial));
             let ids = [VerifiedId { issuer: IssuerId::of(&info), serial }].into();
-            let presented = Presented { validity: info.validity, info, ids };
+            let presented = VerifiedChain { validity: info.validity, info, ids };
             let peer = Peer::new(Arc::new(presented), ([127, 0, 0, 1], 1).into());
             let both = Barrier::new(2);
             let mut admitted = Vec::new();

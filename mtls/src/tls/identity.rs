@@ -132,7 +132,9 @@ impl Identity {
 
     /// In the form that rustls presents.
     pub fn certified_key(&self) -> Result<CertifiedKey, IdentityError> {
-        let key = crate::provider().key_provider.load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
+        let key = crate::tls::provider::provider()
+            .key_provider
+            .load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
         Ok(CertifiedKey::new(self.chain.clone(), key))
     }
 }

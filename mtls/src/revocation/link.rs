@@ -1,36 +1,37 @@
-//! What keepers have of the feed: whether it is open, the way over which it came, and somebody who asks the authority for them.
+//! What keepers have of the feed: whether it is open, the connection that it came over, and a queue of questions to the authority.
 //!
 //! It never decides what is in force.
 
+use std::time::Duration;
+
 use http::Uri;
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use pki::{
-    crl::CrlNumber,
-    wire::{FEED_HEARTBEAT, KNOWN_PATH, KnownAnswer, KnownQuestion},
-};
+use pki::{crl::CrlNumber, wire::FEED_HEARTBEAT};
 use rustls::ClientConfig;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use url::Url;
 
-use super::*;
+use crate::connect::tcp::{self, Lookup};
 
-pub(super) type Connector = HttpsConnector<HttpConnector<Lookup>>;
+pub(crate) type Connector = HttpsConnector<HttpConnector<Lookup>>;
 /// Speaks to the authority, as this relying party. Clones share one HTTP/2 connection.
 pub(crate) type AuthorityClient = Client<Connector, Full<Bytes>>;
 
 /// How many questions of keepers may wait; each keeper asks one at a time.
 const QUESTIONS: usize = 8;
-/// The longest answer to a question.
-const MAX_ANSWER: usize = 4 * 1024;
 /// How long a keeper waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The pause between two times that the same lists are handed over because the authority does not know their numbers.
-const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+/// How long it may take to connect, and for how long nothing may be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A keeper's end, for one distribution point.
 #[derive(Clone, Debug)]
@@ -43,29 +44,29 @@ pub(crate) struct Link {
 
 /// The feed while it is open.
 #[derive(Clone, Debug)]
-pub(super) struct Opening {
+pub(crate) struct Opening {
     /// How often it was opened.
-    pub(super) count: u64,
+    pub(crate) count: u64,
     /// The connection that it came over.
-    pub(super) client: AuthorityClient,
+    pub(crate) client: AuthorityClient,
 }
 
 /// The feed's end.
 #[derive(Debug)]
 pub(crate) struct FeedEnd {
-    pub(super) authority: Url,
-    pub(super) connector: Connector,
+    pub(crate) authority: Url,
+    pub(crate) connector: Connector,
     /// None while the feed is not open.
-    pub(super) opened: watch::Sender<Option<Opening>>,
-    pub(super) questions: mpsc::Receiver<Question>,
+    pub(crate) opened: watch::Sender<Option<Opening>>,
+    pub(crate) questions: mpsc::Receiver<Question>,
 }
 
 /// A keeper's question: from which number on do lists contain what these revoked?
 #[derive(Debug)]
-pub(super) struct Question {
-    url: String,
-    numbers: Vec<CrlNumber>,
-    answer: oneshot::Sender<Option<CrlNumber>>,
+pub(crate) struct Question {
+    pub(crate) url: String,
+    pub(crate) numbers: Vec<CrlNumber>,
+    pub(crate) answer: oneshot::Sender<Option<CrlNumber>>,
 }
 
 /// Both ends of what lies between keepers and the feed of this authority; [`Link::of`] makes one for each list.
@@ -79,7 +80,7 @@ pub(crate) fn link(authority: &Url, tls: ClientConfig) -> (Link, FeedEnd) {
     (keepers, FeedEnd { authority: authority.clone(), connector, opened: open, questions })
 }
 
-pub(super) fn client(connector: Connector) -> AuthorityClient {
+pub(crate) fn client_over(connector: Connector) -> AuthorityClient {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_only(true)
@@ -129,41 +130,5 @@ impl Link {
             answered.await.ok()?
         };
         timeout(ANSWER_TIMEOUT, asked).await.ok()?
-    }
-}
-
-impl Feed {
-    /// Asks the authority for a keeper. What it does not know it gets back, on the disk's word; the keeper will ask again.
-    pub(super) async fn answer_keeper(&mut self, question: Question) -> Result<(), FeedError> {
-        // It waited for a feed that was not open, and has given up.
-        if question.answer.is_closed() {
-            return Ok(());
-        }
-        let known = KnownQuestion { crls: BTreeMap::from([(question.url.clone(), question.numbers)]) };
-        let known = timeout(CONFIRM_TIMEOUT, self.ask_known(&known)).await.map_err(|_| FeedError::Silent)??;
-        let from = known.as_ref().and_then(|known| known.crls.get(&question.url).copied().flatten());
-        let _ = question.answer.send(from);
-        let is_due = self.handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_PAUSE);
-        if known.is_some() && from.is_none() && is_due {
-            self.handed_over = Some(Instant::now());
-            match self.hand_over().await {
-                // What the authority does not take now it may take later; the list in force stays.
-                Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not taken the CRLs"),
-                handed_over => return handed_over,
-            }
-        }
-        Ok(())
-    }
-
-    /// None if the authority does not answer such questions now.
-    async fn ask_known(&self, question: &KnownQuestion) -> Result<Option<KnownAnswer>, FeedError> {
-        let body = serde_json::to_vec(question).map_err(|error| FeedError::Line(error.to_string()))?;
-        let response = self.send(Method::POST, KNOWN_PATH, JSON, body.into()).await?;
-        if !response.status().is_success() {
-            return Ok(None);
-        }
-        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        let body = body.map_err(|error| FeedError::Http(error.to_string()))?.to_bytes();
-        serde_json::from_slice(&body).map(Some).map_err(|error| FeedError::Line(error.to_string()))
     }
 }
