@@ -87,7 +87,7 @@ pub(super) async fn run(
     let (already_revoked, would_revoke) = candidates.partition(is_revoked);
     let dry_run = DryRun { would_revoke, already_revoked, relying_parties: roll_call.map(witnesses) };
     let now = context.clock.now();
-    context.output.print(&dry_run, |dry_run| text(dry_run, patience.is_some(), now))
+    context.output.print(&dry_run, |dry_run| context.output.prose(text(dry_run, patience.is_some(), now)))
 }
 
 /// None if no daemon runs.

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use pki::{crl::CrlNumber, instance::InstanceId, serial::Serial, time::Timestamp, wire::FEED_HEARTBEAT};
 use serde::Serialize;
 
-use super::output;
+use super::{columns, output};
 use crate::{
     feed::Enforced,
     settings::Issuer,
@@ -17,6 +17,8 @@ use crate::{
 
 /// How many instances are listed beneath a name.
 const LISTED: usize = 20;
+/// The columns of a row after its label: two numbers, the spaces around them and before the label.
+const NUMBERS: usize = 42;
 
 /// What is known of one instance.
 #[derive(Clone, Debug, Serialize)]
@@ -53,6 +55,8 @@ pub(super) struct Rows {
     issuer: Issuer,
     /// Until when the last list is good that does not have what is to be enforced.
     outlasting: Timestamp,
+    /// Whether a row has to fit a terminal.
+    fits: bool,
     pub(super) all: Vec<Row>,
     /// The names that were printed already.
     printed: BTreeSet<String>,
@@ -60,8 +64,8 @@ pub(super) struct Rows {
 
 impl Rows {
     /// Of those who are to enforce a CRL of this issuer, the last one before which is good until `outlasting`.
-    pub(super) fn new(issuer: Issuer, outlasting: Timestamp) -> Self {
-        Self { issuer, outlasting, all: Vec::new(), printed: BTreeSet::new() }
+    pub(super) fn new(issuer: Issuer, outlasting: Timestamp, fits: bool) -> Self {
+        Self { issuer, outlasting, fits, all: Vec::new(), printed: BTreeSet::new() }
     }
 
     pub(super) fn expect(&mut self, parties: Vec<RelyingParty>) {
@@ -129,8 +133,19 @@ impl Rows {
     }
 
     fn width(&self) -> usize {
-        let labels = self.names().into_iter().map(|name| label(name, self.of(name).len()).chars().count());
-        labels.max().unwrap_or(0).max("relying party".len())
+        let labels = self.names().into_iter().map(|name| columns::columns_of(&label(name, self.of(name).len())));
+        let width = labels.max().unwrap_or(0).max("relying party".len());
+        if self.fits { width.min(columns::WIDTH - NUMBERS) } else { width }
+    }
+
+    /// The beginning of a row. A label that is too long for the first column has a line of its own.
+    fn labelled(&self, label: &str) -> String {
+        let width = self.width();
+        if columns::columns_of(label) > width {
+            format!("  {label}\n  {:width$}", "")
+        } else {
+            format!("  {label:width$}")
+        }
     }
 
     /// The names, in the order of their first rows.
@@ -167,8 +182,8 @@ impl Rows {
                 continue;
             }
             let enforced = rows.iter().filter(|row| row.enforced).count();
-            let (label, width, all) = (label(name, rows.len()), self.width(), rows.len());
-            lines.extend([format!("  {label:<width$}   {enforced} of {all} enforce it:\n")]);
+            let (label, all) = (self.labelled(&label(name, rows.len())), rows.len());
+            lines.extend([format!("{label}   {enforced} of {all} enforce it:\n")]);
             // Whoever holds things up comes first.
             differing.sort_by_key(|row| row.enforced);
             for row in differing.iter().take(LISTED) {
@@ -183,7 +198,7 @@ impl Rows {
 
     /// A line for instances that agree.
     fn line(&self, label: &str, rows: &[&Row], now: Timestamp) -> String {
-        let width = self.width();
+        let label = self.labelled(label);
         let Some(row) = rows.first() else { return String::new() };
         if row.certificate_revoked {
             // Of one that has never said it, nobody knows it; what the others said is not its word.
@@ -191,20 +206,20 @@ impl Rows {
             let until = until.into_iter().flatten().max();
             let until = until.map_or_else(|| "it is not known".to_owned(), |until| until.to_string());
             return format!(
-                "  {label:<width$}         its own certificate is revoked: it stops serving when it hears of it, clients refuse it; may \
+                "{label}         its own certificate is revoked: it stops serving when it hears of it, clients refuse it; may \
                  admit until {until}\n"
             );
         }
         if !row.enforced {
             let others = self.all.iter().filter(|other| other.name == row.name && other.key() != row.key());
             let another = others.filter_map(|other| other.connected_since).max();
-            return format!("  {label:<width$}         not confirmed: {}\n", row.excuse(now, another));
+            return format!("{label}         not confirmed: {}\n", row.excuse(now, another));
         }
         let after = rows.iter().filter_map(|row| row.after_milliseconds).max();
         let after = after.map_or_else(|| "already".to_owned(), |after| format!("{after} ms"));
         let ended = rows.iter().filter_map(|row| row.connections_ended).reduce(u64::saturating_add);
         let ended = ended.map_or_else(|| "-".to_owned(), |ended| ended.to_string());
-        format!("  {label:<width$}   {after:>10}{ended:>27}\n")
+        format!("{label}   {after:>10}{ended:>27}\n")
     }
 
     pub(super) fn summary(&self) -> String {
@@ -304,7 +319,7 @@ mod tests {
     fn said(parties: &[RelyingParty], enforcing: &[(usize, Option<u64>, Option<u64>)]) -> String {
         let now = end().minus(Duration::from_hours(24));
         // It may have found a later list than the one that it spoke of, which has the revocation no more than that one.
-        let mut rows = Rows::new(Issuer::Issuing, end().plus(Duration::from_mins(30)));
+        let mut rows = Rows::new(Issuer::Issuing, end().plus(Duration::from_mins(30)), false);
         rows.expect(parties.to_vec());
         let mut said = rows.header();
         for (index, after_micros, ended) in enforcing {

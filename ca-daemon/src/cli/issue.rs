@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     /// The file for the certificate and the issuing CA's; - is standard output [default: server.crt or client.crt]
     #[arg(long, value_name = "FILE")]
     cert: Option<Target>,
-    /// The file for the private key; - is standard output [default: server.key or client.key]
+    /// The file for the private key; - is standard output, after the certificate if that goes there as well [default: server.key or client.key]
     #[arg(long, value_name = "FILE")]
     key: Option<Target>,
     /// DNS names and IP addresses of a server [default: localhost 127.0.0.1]
@@ -67,7 +67,8 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     let file = |suffix| Target::File(format!("{profile}.{suffix}").into());
     let certificate = arguments.cert.unwrap_or_else(|| file("crt"));
     let key_file = arguments.key.unwrap_or_else(|| file("key"));
-    if certificate == key_file {
+    let both_printed = certificate == Target::Output && key_file == Target::Output;
+    if certificate == key_file && !both_printed {
         return Err(Failure::Usage("certificate and key cannot go into one file".to_owned()).into());
     }
     let otherwise = "nothing was issued. Move it, or name other files with --cert and --key";
@@ -89,8 +90,11 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
         public_key: PublicKey::from_spki(&key.spki())?,
         lifetime: arguments.duration.0,
     };
-    // The key first: a certificate whose key could not be saved would be of no use to anybody.
-    key_file.write(&context.output, key.to_pem().as_bytes(), Access::Private)?;
+    // The key first: a certificate whose key could not be saved would be of no use to anybody. On standard output it follows the
+    // certificate, as servers that read both from one file expect it.
+    if !both_printed {
+        key_file.write(&context.output, key.to_pem().as_bytes(), Access::Private)?;
+    }
     let now = context.clock.now();
     let issued = match issue(authority, order, now).await {
         Ok(issued) => issued,
@@ -104,6 +108,9 @@ pub(super) async fn run(context: &Context, arguments: Arguments) -> anyhow::Resu
     certificate.write(&context.output, chain.as_bytes(), Access::Public).with_context(|| {
         format!("certificate {} was issued and could not be saved; revoke it and issue another", info.id.serial)
     })?;
+    if both_printed {
+        key_file.write(&context.output, key.to_pem().as_bytes(), Access::Private)?;
+    }
     let printed = Issued {
         serial: info.id.serial,
         name: info.display_name(),

@@ -3,6 +3,7 @@
 //! It never decides anything that the daemon would have to decide as well.
 
 mod arguments;
+mod columns;
 mod crl;
 mod dry_run;
 mod enforcement;

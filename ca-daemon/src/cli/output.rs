@@ -8,16 +8,15 @@ use std::{
     time::Duration,
 };
 
-use comfy_table::{ContentArrangement, Table, presets};
 use edge::errors::problem;
 use mtls::errors::error_chain;
 use pki::time::Timestamp;
 use serde::Serialize;
 
-use super::spool::{Printed, Spool};
-
-/// So many columns a terminal has at least.
-const WIDTH: u16 = 80;
+use super::{
+    columns,
+    spool::{Printed, Spool},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
@@ -60,7 +59,13 @@ impl Output {
 
     /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
     pub(super) fn list<const N: usize>(&self, columns: [&'static str; N]) -> List<N> {
-        List { out: BufWriter::new(io::stdout()), format: self.0, columns, widths: None }
+        List {
+            out: BufWriter::new(io::stdout()),
+            format: self.0,
+            is_for_people: self.is_for_people(),
+            columns,
+            widths: None,
+        }
     }
 
     /// Prints octets as they are.
@@ -72,7 +77,7 @@ impl Output {
 
     /// For a command that has other things to do than to print.
     pub(super) fn reporter(&self) -> Reporter {
-        Reporter { format: self.0, spool: Spool::new(io::stdout()) }
+        Reporter { format: self.0, is_for_people: self.is_for_people(), spool: Spool::new(io::stdout()) }
     }
 
     pub(super) fn is_json(&self) -> bool {
@@ -83,20 +88,33 @@ impl Output {
     pub(super) fn is_for_people(&self) -> bool {
         self.0 == Format::Text && io::stdout().is_terminal()
     }
+
+    /// Prose as it is printed: on a terminal it fits, for programs a line stays a line.
+    pub(super) fn prose(&self, text: String) -> String {
+        if self.is_for_people() { columns::prose(&text) } else { text }
+    }
 }
 
 /// The results of a command that goes on whatever becomes of what it prints.
 pub(super) struct Reporter {
     format: Format,
+    is_for_people: bool,
     spool: Spool,
 }
 
 impl Reporter {
     /// To people at once; programs get everything in the end.
     pub(super) fn say(&self, text: &str) {
-        if self.format == Format::Text {
+        if self.is_for_people {
+            self.spool.print(columns::prose(text));
+        } else if self.format == Format::Text {
             self.spool.print(text);
         }
+    }
+
+    /// Whether what it prints has to fit a terminal.
+    pub(super) fn is_for_people(&self) -> bool {
+        self.is_for_people
     }
 
     /// Ends the report: for programs this is all of it. What became of what was printed, or of as much as there was until
@@ -119,6 +137,7 @@ impl Reporter {
 pub(super) struct List<const N: usize, W: Write = Stdout> {
     out: BufWriter<W>,
     format: Format,
+    is_for_people: bool,
     columns: [&'static str; N],
     /// Of each column, what was the widest so far; nothing before the first page.
     widths: Option<[usize; N]>,
@@ -140,12 +159,12 @@ impl<const N: usize, W: Write> List<N, W> {
         let rows: Vec<_> = header.into_iter().chain(page.iter().map(cells)).collect();
         for row in &rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(columns::columns_of(cell));
             }
         }
+        let line = if self.is_for_people { columns::line_or_two } else { columns::line };
         for row in &rows {
-            let cells = row.iter().zip(&*widths).map(|(cell, &width)| format!("{cell:width$}  "));
-            writeln!(self.out, "{}", cells.collect::<String>().trim_end()).map_err(Unwritten)?;
+            writeln!(self.out, "{}", line(row, widths)).map_err(Unwritten)?;
         }
         Ok(())
     }
@@ -166,23 +185,6 @@ impl<const N: usize, W: Write> List<N, W> {
 pub(super) fn day(time: Timestamp) -> String {
     let text = time.to_string();
     text.split_once(' ').map_or(text.as_str(), |(day, _)| day).to_owned()
-}
-
-/// Aligned columns without lines around them, the same on a terminal and in a pipe. Cells are wrapped where 80 columns are not enough.
-pub(super) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_header(header);
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    if table.lines().any(|line| line.trim_end().chars().count() > usize::from(WIDTH)) {
-        // The padding of the last column is not printed.
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH + 2);
-    }
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 /// Says in the last line on standard error what went wrong.
@@ -255,26 +257,13 @@ mod tests {
 
     fn listed(format: Format, pages: &[&[&str]]) -> String {
         let mut printed = Vec::new();
-        let mut list = List { out: BufWriter::new(&mut printed), format, columns: ["NAME", "LENGTH"], widths: None };
+        let (out, columns) = (BufWriter::new(&mut printed), ["NAME", "LENGTH"]);
+        let mut list = List { out, format, is_for_people: false, columns, widths: None };
         for page in pages {
             list.add(page, |name| [(*name).to_owned(), name.len().to_string()]).unwrap();
         }
         list.end().unwrap();
         String::from_utf8(printed).unwrap()
-    }
-
-    #[test]
-    fn a_table_has_room_on_a_terminal() {
-        let hosts = "localhost 127.0.0.1 ::1 api.example 10.98.76.0/24";
-        let row = ["0123456789ab", "server", "service0", hosts, "1 of 1", "2026-11-28 09:00:00Z", "usable"];
-        let header = ["ID", "PROFILE", "NAMES", "HOSTS", "USED", "EXPIRES", "STATUS"];
-        let wide = table(header, [row.map(str::to_owned)]);
-        assert!(wide.lines().all(|line| line.chars().count() <= usize::from(WIDTH)), "{wide}");
-        assert!(
-            row.iter().flat_map(|cell| cell.split(' ')).all(|word| wide.contains(word)),
-            "words stay whole:\n{wide}"
-        );
-        assert_eq!(table(["A", "B"], [["1", "2"].map(str::to_owned)]), "A  B\n1  2\n");
     }
 
     #[test]

@@ -6,11 +6,7 @@ use clap::{Args, Subcommand};
 use pki::{instance::InstanceId, time::Timestamp};
 use serde::Serialize;
 
-use super::{
-    Context, Failure, examples,
-    holders::Holders,
-    output::{self, table},
-};
+use super::{Context, Failure, columns::table, examples, holders::Holders, output};
 use crate::{
     control::{Answer, Connection, OTHER_RELEASE, Question},
     feed::{self, Forgotten},
@@ -79,7 +75,7 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
         listed.map(|(party, lag)| Listed { connected: party.connected_since.is_some(), lag, party }).collect();
     let now = context.clock.now();
     let holders = Holders::find(store, now).await?;
-    context.output.print(&listed, |listed| text(listed, now) + &holders.text())
+    context.output.print(&listed, |listed| text(listed, now) + &context.output.prose(holders.text()))
 }
 
 async fn run_forget(context: &Context, name: String, instance: Option<String>) -> anyhow::Result<()> {

@@ -18,8 +18,8 @@ use zeroize::Zeroizing;
 use super::{
     Context, Failure,
     arguments::Period,
-    examples,
-    output::{self, table},
+    columns::table,
+    examples, output,
     targets::{self, Target},
 };
 use crate::{

@@ -67,7 +67,7 @@ impl Waiting<'_> {
             committed_micros_ago: micros(self.committed.at.elapsed()),
             timeout_millis: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
         });
-        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting, self.reporter.is_for_people());
         let (mut is_told, mut is_heard, mut is_complete) = (false, false, false);
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
@@ -138,7 +138,7 @@ impl Waiting<'_> {
     /// No daemon: says who has yet to hear of it.
     pub(super) async fn nobody_to_tell(self, store: &Store) -> anyhow::Result<Heard> {
         self.say("no ca-daemon serves this authority, so nothing could be published to relying parties; the next one does it first thing at its start\n");
-        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting);
+        let mut rows = Rows::new(self.committed.issuer, self.committed.outlasting, self.reporter.is_for_people());
         // Whoever was connected when the daemon went is not any more.
         let parties = store.relying_parties().await?.into_iter();
         rows.expect(parties.map(|party| RelyingParty { connected_since: None, ..party }).collect());
