@@ -3,7 +3,7 @@
 //! It never knows SQL or HTTP, never reads the clock and never draws randomness.
 
 mod enroll;
-mod recovery;
+mod recover;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -25,11 +25,12 @@ use tracing::info;
 
 pub(crate) use self::{
     enroll::{EnrollDenial, EnrollError},
-    recovery::{TakeBackError, read_pem},
+    recover::{TakeBackError, read_pem},
 };
 use crate::{
-    directory::{Directory, DirectoryError},
-    settings::{Issuer, Settings},
+    home::directory::{Directory, DirectoryError},
+    issuer::Issuer,
+    settings::Settings,
     store::{
         Condemned, CrlRecord, Period, Recorded, Revocation, Revoked, Store, StoreError, Target, TokenRecord,
         TokenRevocation, Uncertifiable, Uses,

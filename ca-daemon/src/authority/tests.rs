@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    founding::{FoundingRandomness, Plan, found},
-    settings::CrlKind,
+    home::founding::{FoundingRandomness, Plan, found},
+    issuer::CrlKind,
     store::{Status, TokenRefusal},
 };
 

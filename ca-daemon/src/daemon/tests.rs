@@ -33,8 +33,8 @@ use super::*;
 use crate::{
     authority::tests::{Fixture, now},
     cli::tests::execute,
-    control::{Answer, Connection, Question, Wait},
     feed::Forgotten,
+    operator::{Answer, Connection, Question, Wait},
     store::RelyingParty,
 };
 

@@ -18,7 +18,7 @@ use tracing::error;
 use crate::{
     authority::{EnrollDenial, EnrollError, TakeBackError},
     feed::{ConfirmError, SubscribeError},
-    settings::Issuer,
+    issuer::Issuer,
     store::{Ahead, IssuerRevocation, StoreError},
 };
 

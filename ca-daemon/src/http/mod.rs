@@ -4,16 +4,9 @@
 //! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
 
 mod body;
-mod conditional;
-mod enroll;
 mod error;
-mod feed;
-mod handed_over;
-mod known;
-mod lists;
-mod openapi;
-mod operations;
-mod publication;
+mod fleet;
+mod public;
 #[cfg(test)]
 mod tests;
 
@@ -35,12 +28,20 @@ use pki::{
     wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH},
 };
 
-use self::{body::Bodies, error::HttpError, publication::Published};
+use self::{
+    body::Bodies,
+    error::HttpError,
+    fleet::{feed, known},
+    public::{
+        enroll, openapi, operations,
+        publication::{self, Published},
+    },
+};
 use crate::{
     authority::Authority,
     feed::Feed,
+    issuer::{CrlKind, Issuer},
     metrics::Metrics,
-    settings::{CrlKind, Issuer},
 };
 
 /// What the handlers share.

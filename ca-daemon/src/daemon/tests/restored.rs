@@ -7,7 +7,7 @@ use pki::{
 };
 
 use super::*;
-use crate::settings::CrlKind;
+use crate::issuer::CrlKind;
 
 /// An instance that the database knows, and its secret.
 pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
@@ -55,7 +55,7 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
     let client = fixture.issue("client_1", 20).await;
     assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND);
     feed.until(SECOND).await;
-    upkeep::publish_due(&fixture.authority, Contact::Full, now().plus(Duration::from_hours(9))).await.unwrap();
+    tasks::publish_due(&fixture.authority, Contact::Full, now().plus(Duration::from_hours(9))).await.unwrap();
     assert_eq!(fixture.published().await.0.get(), SECOND + 9 * 3600);
     daemon.stop().await;
 }
