@@ -19,11 +19,11 @@ use edge::{
     notify::{State, notify},
 };
 use mtls::{
-    enroll::{EnrollError, Enrolled, FindTokenError, enroll},
-    hosting::host,
-    identity::IdentityError,
+    authority::{EnrollError, Enrolled, FindTokenError, enroll},
+    metrics::Renderings,
     relying_party::{Options, RelyingParty, RelyingPartyError},
-    renderings::Renderings,
+    serve::host,
+    tls::IdentityError,
 };
 use pki::{
     certificate::CertificateInfo,

@@ -1,19 +1,17 @@
 //! The certificate authority: it enrolls, issues, revokes and publishes, over HTTP and from the command line.
 //!
-//! It never verifies a peer's revocation itself; relying parties do, with `mtls`.
+//! It never decides for a relying party whether a client is revoked: that one does, with `mtls`.
 
 mod authority;
 pub mod cli;
-mod control;
 mod daemon;
-mod directory;
 mod feed;
-mod founding;
+mod home;
 mod http;
+mod issuer;
 mod metrics;
-mod peers;
+mod operator;
 mod settings;
 mod store;
-mod upkeep;
 
 pub use daemon::{Daemon, Listen, StartError};

@@ -19,7 +19,7 @@ use prometheus_client::{
 };
 
 use crate::{
-    settings::Issuer,
+    issuer::Issuer,
     store::{CrlHead, RelyingParty, Tallies},
 };
 

@@ -14,7 +14,7 @@ use axum::{
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use mtls::{
-    enroll::IdentityFiles,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty},
 };
 use pki::profile::Profile;

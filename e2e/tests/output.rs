@@ -190,6 +190,11 @@ fn what_a_person_names_is_written_to() {
         issued.stderr.contains("certificate to web.example") && issued.stderr.contains("not for 9000 d"),
         "{issued:?}"
     );
+    let both = fleet.ca_daemon(&["issue", "both.example", "--cert", "-", "--key", "-"]).success();
+    let labels: Vec<_> = both.stdout.lines().filter(|line| line.starts_with("-----BEGIN ")).collect();
+    let expected = ["-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----", "-----BEGIN PRIVATE KEY-----"];
+    assert!(labels == expected && both.stderr.contains("certificate to both.example"), "{both:?}");
+    assert_eq!(fleet.ca_daemon(&["issue", "--cert", "one", "--key", "one"]).code(), 2);
     std::os::unix::fs::symlink("server.key", file("key")).unwrap();
     let twice = fleet.ca_daemon(&["issue", "--key", "key", "--cert", "other.crt"]);
     assert!(twice.code() == 4 && twice.stderr.contains("key exists"), "{twice:?}");
@@ -223,6 +228,57 @@ fn what_a_person_names_is_written_to() {
         let said = run(Command::new("script").current_dir(fleet.directory()).args(["-qec", &line, "/dev/null"]));
         assert!(said.code() == 4 && said.stdout.contains("DER does not belong on a terminal"), "{said:?}");
     }
+}
+
+/// What a command prints on a terminal of 80 columns.
+#[track_caller]
+fn on_a_terminal(fleet: &Fleet, arguments: &str) -> String {
+    let line = format!("stty cols 80 rows 24 && exec {} {arguments}", binary("ca-daemon").display());
+    let said = run(fleet.command("script").args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()));
+    said.stdout.replace("\r\n", "\n")
+}
+
+#[test]
+fn everything_fits_a_terminal_of_80_columns_and_is_one_line_in_a_pipe() {
+    let mut fleet = Fleet::new();
+    let service = format!("{}.fleet.example", "service-with-a-long-name-".repeat(2));
+    let client = format!("{}.fleet.example", "client-with-a-long-name-".repeat(2));
+    for name in [&service[..], "service1"] {
+        fleet.start_service(name, &[]).wait_ready();
+    }
+    fleet.wait_connected(2);
+    let _ = fleet.enroll(&client);
+    for index in 0..2 {
+        fleet.service(index).process.kill();
+    }
+    wait_until("the services that were killed are not connected", || {
+        let parties = fleet.ca_daemon(&["relying-parties", "--json"]).success().json();
+        let parties = parties.as_array().expect("it is a list");
+        (parties.len() == 2 && parties.iter().all(|party| party["connected"] == false)).then_some(())
+    });
+
+    let piped = fleet.ca_daemon(&["list"]).success().stdout;
+    for name in [&service, &client] {
+        assert!(piped.lines().any(|line| line.ends_with(&format!("  {name}"))), "{piped}");
+    }
+    let dry_run = format!("revoke {client} --dry-run");
+    let revoke = format!("revoke {client} --wait 10ms");
+    for (arguments, expected) in [
+        ("list", &client[..]),
+        ("relying-parties", "service1"),
+        ("token list", "usable"),
+        (&dry_run, "would be"),
+        (&revoke, "not confirmed: last seen"),
+    ] {
+        let printed = on_a_terminal(&fleet, arguments);
+        assert!(printed.contains(expected), "{arguments}:\n{printed}");
+        for line in printed.lines() {
+            assert!(line.chars().count() <= 80, "{arguments}: {line:?} is too long in:\n{printed}");
+        }
+    }
+    let piped = fleet.ca_daemon(&["revoke", &client, "--wait", "10ms"]);
+    let unconfirmed: Vec<_> = piped.stdout.lines().filter(|line| line.contains("not confirmed: ")).collect();
+    assert!(unconfirmed.len() == 2 && unconfirmed.iter().all(|line| line.contains("nextUpdate")), "{piped:?}");
 }
 
 /// The problem document that is the last line on standard error.

@@ -7,7 +7,7 @@ use std::{fs, path::Path, sync::Arc};
 use e2e::{Fleet, wait_until};
 use edge::{clock::Clock, listen::file_limit};
 use mtls::{
-    enroll::{IdentityFiles, enroll},
+    authority::{IdentityFiles, enroll},
     relying_party::{Options, RelyingParty},
 };
 use pki::{csr::Proposal, name::Host, profile::Profile, token::Token};

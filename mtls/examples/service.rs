@@ -7,9 +7,9 @@ use std::{env, error::Error};
 
 use axum::{Extension, Router, routing::get};
 use mtls::{
-    enroll::IdentityFiles,
-    peer::Peer,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty},
+    serve::Peer,
 };
 use pki::profile::Profile;
 use tokio::net::TcpListener;

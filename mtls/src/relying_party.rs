@@ -7,10 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use axum::Router;
 use edge::clock::Clock;
-use pki::{
-    certificate::{CertificateInfo, Fingerprint},
-    crl::CrlIssuer,
-};
+use pki::certificate::Fingerprint;
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -24,22 +21,30 @@ use tracing::warn;
 use url::Url;
 
 use crate::{
-    acceptor::{Acceptor, Parts},
-    client,
-    feed::{self, Announced, Feed, Goodbye},
-    identity::{Identity, IdentityError, ServerIdentity, check_root, path_of},
-    instance::{Instance, InstanceError},
-    metrics::Metrics,
-    proxy::ProxyFrom,
-    revocation::{
-        Barrier, Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Settling,
-        Source, StalenessLog,
+    authority::{
+        feed::{Announced, Feed, Goodbye},
+        instance::{Instance, InstanceError},
     },
-    server,
-    sessions::Sessions,
+    metrics::Metrics,
+    revocation::{
+        self, Barrier, Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress,
+        Settling, Source, StalenessLog,
+    },
+    serve::{
+        accept::{Acceptor, Parts},
+        proxy::ProxyFrom,
+        service,
+    },
     standing::AuthorityStanding,
-    tls_clock::TlsClock,
-    verifier::{LiveClientVerifier, constraints},
+    tls::{
+        client_verifier::{LiveClientVerifier, constraints},
+        clock::TlsClock,
+        connecting,
+        identity::{Identity, IdentityError, ServerIdentity, check_root},
+        issuers::{ChainError, ChainIssuer, issuers},
+        sessions::Sessions,
+        verifier::Verifier,
+    },
 };
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
@@ -116,21 +121,24 @@ pub struct RelyingParty {
 /// Why a relying party cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum RelyingPartyError {
-    /// Its own identity is not usable.
+    /// Its own identity, the root, or an authority between them is not usable.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// A certificate of the chain does not say where its CRL is.
-    #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
-    NoCrlLocation(String),
-    /// A certificate above it may not sign CRLs.
-    #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
-    NotACrlIssuer(String),
+    Chain(#[from] ChainError),
     /// It cannot be told from other runs of itself.
     #[error(transparent)]
     Instance(#[from] InstanceError),
-    /// The TLS library does not take the root.
-    #[error("the root certificate cannot be used: {0}")]
-    Root(#[from] rustls::Error),
+}
+
+impl From<IdentityError> for RelyingPartyError {
+    fn from(error: IdentityError) -> Self {
+        Self::Chain(error.into())
+    }
+}
+
+impl From<rustls::Error> for RelyingPartyError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Chain(error.into())
+    }
 }
 
 impl RelyingParty {
@@ -149,8 +157,8 @@ impl RelyingParty {
         let locations: Vec<_> = match crls {
             // No issuer has two, so that they need no numbers of their own.
             CrlLocations::DistributionPoints => {
-                let point = |issuer: &Issuer| Ok((issuer.distribution_point()?, Source::default()));
-                issuers.iter().map(point).collect::<Result<_, RelyingPartyError>>()?
+                let point = |issuer: &ChainIssuer| Ok((issuer.distribution_point()?, Source::default()));
+                issuers.iter().map(point).collect::<Result<_, ChainError>>()?
             }
             CrlLocations::Given(locations) => {
                 // Whose list a place has is not known before it comes, and it may revoke somebody whom the others do not.
@@ -164,9 +172,10 @@ impl RelyingParty {
             // Without lists there is nothing to hear of.
             Some(authority) if !locations.is_empty() => {
                 let standing = AuthorityStanding::new(live.clone(), clock.clone());
-                let tls = client::to_authority(identity, Fingerprint::of(root), &clock, standing.clone())?;
+                let tls =
+                    connecting::to_authority(identity, Fingerprint::of(root), &clock, Arc::new(standing.clone()))?;
                 let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
-                let (link, end) = feed::link(&authority, tls);
+                let (link, end) = revocation::link(&authority, tls);
                 Some((link, (end, standing, instance)))
             }
             _ => None,
@@ -181,8 +190,12 @@ impl RelyingParty {
             let (settle, progress) = watch::channel(Progress::default());
             settling.push(Settling::new(live.clone(), brought, settle));
             let files = ListFiles::new(&crl_directory, &location);
-            let channels =
-                Channels { announced: hear, progress: tell, recovered: recovered.clone(), metrics: metrics.clone() };
+            let channels = Channels {
+                announced: hear,
+                progress: tell,
+                recovered: recovered.clone(),
+                fetches_failed: metrics.fetches_failed(),
+            };
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
@@ -229,15 +242,15 @@ impl RelyingParty {
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
-    /// [`Peer`](crate::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
-    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::limits::DRAIN_TIMEOUT), and it returns.
+    /// [`Peer`](crate::serve::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
+    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::serve::limits::DRAIN_TIMEOUT), and it returns.
     pub fn serve(
         &self,
         listener: TcpListener,
         router: Router,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
-        server::serve(listener, self.acceptor.clone(), router, shutdown)
+        service::serve(listener, self.acceptor.clone(), router, shutdown)
     }
 
     /// What is revoked at this moment.
@@ -306,10 +319,11 @@ fn server_config(
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
-    let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(TlsClock::new(clock)))
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(identity));
+    let mut config =
+        ServerConfig::builder_with_details(crate::tls::provider::provider(), Arc::new(TlsClock::new(clock)))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(Verifier::new(verifier)))
+            .with_cert_resolver(Arc::new(identity));
     config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // For one more connection; a session that is resumed gets the next.
@@ -325,35 +339,4 @@ fn warn_of_unusable(identity: &Identity, root: &CertificateDer<'_>) {
             warn!("{constraint}");
         }
     }
-}
-
-/// An authority in a chain.
-pub(crate) struct Issuer {
-    pub(crate) signs: CrlIssuer,
-    /// The certificate that it signed, which is who says where its CRL lies.
-    pub(crate) subject: CertificateInfo,
-}
-
-impl Issuer {
-    fn new(issuer: &CertificateInfo, subject: CertificateInfo) -> Result<Self, RelyingPartyError> {
-        let signs = CrlIssuer::from_certificate(issuer)
-            .ok_or_else(|| RelyingPartyError::NotACrlIssuer(issuer.display_name()))?;
-        Ok(Self { signs, subject })
-    }
-
-    pub(crate) fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
-        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
-        let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
-        uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
-    }
-}
-
-/// The authorities on the path from the first certificate of a chain to the root, the nearest first.
-pub(crate) fn issuers(
-    chain: &[CertificateDer<'static>],
-    root: &CertificateDer<'static>,
-) -> Result<Vec<Issuer>, RelyingPartyError> {
-    let path = path_of(chain, root)?;
-    let authorities = path.iter().skip(1);
-    path.iter().zip(authorities).map(|(subject, issuer)| Issuer::new(issuer, subject.clone())).collect()
 }

@@ -23,9 +23,9 @@ use edge::{
 };
 use futures_util::stream;
 use mtls::{
-    enroll::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
-    identity::IdentityError,
+    authority::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
     standing::{Options, ServerStanding},
+    tls::IdentityError,
 };
 use pki::{
     certificate::Fingerprint,
@@ -126,7 +126,7 @@ fn certificate(authority: &Arc<Authority>) -> Reply {
 }
 
 fn answer(chain: &[CertificateDer<'_>], root: &CertificateDer<'_>) -> Response {
-    Json(EnrollResponse { chain: pem::chain(chain), root: pem::certificate(root) }).into_response()
+    Json(EnrollResponse { chain: pem::chain(chain), root: pem::certificate(root), renewal: None }).into_response()
 }
 
 fn denied(status: StatusCode, detail: &'static str) -> Reply {
@@ -192,7 +192,7 @@ async fn a_token_becomes_a_certificate_for_a_key_that_never_left() {
     let received = server.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].bearer, format!("Bearer {}", *Secret::from_octets(SECRET).to_bearer()));
-    let key = mtls::identity::load_key(machine.files.key()).unwrap();
+    let key = mtls::tls::load_key(machine.files.key()).unwrap();
     assert_eq!(received[0].public_key.spki(), key.spki());
     let loaded = machine.files.load().unwrap().unwrap();
     assert_eq!(loaded.identity.chain(), enrolled.identity.chain());

@@ -5,12 +5,10 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use edge::clock::Clock;
 use mtls::{
-    client::mutual_tls,
-    identity::{Identity, IdentityError},
     relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
     revocation::Location,
     standing::{self, ServerStanding},
-    validation::PathValidator,
+    tls::{ChainError, Identity, IdentityError, PathValidator, mutual_tls},
 };
 use pki::{certificate::CertificateInfo, pem, time::Timestamp};
 use rustls::{AlertDescription, RootCertStore};
@@ -213,7 +211,10 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
     assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
     for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
         let error = at(&ca, wrong).unwrap_err();
-        assert!(matches!(error, RelyingPartyError::Identity(IdentityError::RootNotValid { .. })), "{error}");
+        assert!(
+            matches!(error, RelyingPartyError::Chain(ChainError::Identity(IdentityError::RootNotValid { .. }))),
+            "{error}"
+        );
         assert!(error.to_string().contains("Foreign Root"), "{error}");
     }
     // Nor does a client start with it: every server beneath it would be trusted.

@@ -3,10 +3,10 @@
 use std::{fs, time::Duration};
 
 use mtls::{
-    enroll::IdentityFiles,
-    identity::IdentityError,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty, RelyingPartyError},
     revocation::{Barrier, LiveSet, NotReady},
+    tls::IdentityError,
 };
 use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
 use rustls::AlertDescription;
@@ -21,6 +21,23 @@ use crate::common::{
     raw::{Frame, RawHttp2},
     start,
 };
+
+/// An authority with its CRLs and its feed, and what surrounds a service of it.
+struct Fleet {
+    publisher: Publisher,
+    authority: Authority,
+    server: FeedServer,
+    surroundings: Surroundings,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let publisher = Publisher::start().await;
+        let authority = publisher.authority();
+        let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+        Self { publisher, authority, server, surroundings: Surroundings::default() }
+    }
+}
 
 /// A run of a service in a directory, until it is killed.
 struct Run {
@@ -116,9 +133,7 @@ async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() 
 
 #[tokio::test]
 async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_takes_its_place() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     let lines = |count: usize| fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == count);
@@ -146,9 +161,7 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
 /// It crashes again and again while the authority is down.
 #[tokio::test]
 async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     eventually("it has said until when it admits clients", || {
@@ -171,9 +184,7 @@ async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
 /// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
 #[tokio::test]
 async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
@@ -196,9 +207,7 @@ async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
 /// Lists may still be had from elsewhere: that does not put it into the account.
 #[tokio::test]
 async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
@@ -213,9 +222,7 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
 /// The authority's clock goes on all the same.
 #[tokio::test]
 async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;

@@ -5,9 +5,9 @@ use std::fs;
 
 use edge::clock::Clock;
 use mtls::{
-    identity::Identity,
     relying_party::{CrlLocations, Options},
     revocation::{Installed, Location, Refusal},
+    tls::Identity,
 };
 use pki::certificate::{CertificateInfo, IssuerId};
 use rustls::AlertDescription;
@@ -61,7 +61,7 @@ impl Fixture {
 }
 
 fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
-    Client::with(mtls::client::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
+    Client::with(mtls::tls::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
 }
 
 /// Whom a list revokes that has never come is not known.

@@ -16,6 +16,7 @@ pub mod name;
 pub mod pem;
 pub mod policy;
 pub mod profile;
+pub mod publication;
 pub mod renewal;
 pub mod serial;
 pub mod time;
@@ -23,4 +24,5 @@ pub mod token;
 pub mod wire;
 
 mod der;
+mod digest;
 mod signature;

@@ -18,7 +18,7 @@ use axum::{Router, routing::get};
 use clap::Args;
 use edge::clock::Clock;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
+    authority::{Enrolled, IdentityFiles, TokenSources, enroll},
     relying_party::{Options, RelyingParty},
     revocation::LiveSet,
 };

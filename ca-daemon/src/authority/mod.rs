@@ -3,7 +3,7 @@
 //! It never knows SQL or HTTP, never reads the clock and never draws randomness.
 
 mod enroll;
-mod recovery;
+mod recover;
 mod renew;
 mod request;
 #[cfg(test)]
@@ -27,13 +27,14 @@ use tracing::info;
 
 pub(crate) use self::{
     enroll::{EnrollDenial, EnrollError},
-    recovery::{TakeBackError, read_pem},
+    recover::{TakeBackError, read_pem},
     renew::{RenewDenial, RenewError},
     request::RequestError,
 };
 use crate::{
-    directory::{Directory, DirectoryError},
-    settings::{Issuer, Settings},
+    home::directory::{Directory, DirectoryError},
+    issuer::Issuer,
+    settings::Settings,
     store::{
         Condemned, CrlRecord, Period, Recorded, Revocation, Revoked, Store, StoreError, Target, TokenRecord,
         TokenRevocation, Uncertifiable, Uses,

@@ -2,28 +2,9 @@
 //!
 //! It never decides anything that the daemon would have to decide as well.
 
-mod arguments;
-mod crl;
-mod dry_run;
-mod enforcement;
-mod examples;
-mod healthcheck;
-mod holders;
-mod init;
-mod issue;
-mod list;
-mod output;
-mod relying_parties;
+mod commands;
 mod revoke;
-mod revoke_issuing;
-mod selection;
-mod serve;
-mod show;
-mod spool;
-mod start;
-mod targets;
-mod token;
-mod waiting;
+mod ui;
 
 use std::{
     io::{self, Write as _},
@@ -40,8 +21,11 @@ use edge::{
 };
 use tokio::sync::OnceCell;
 
-use self::output::Output;
-use crate::{authority::Authority, directory::Directory};
+use self::{
+    commands::{crl, examples, healthcheck, init, issue, list, relying_parties, serve, show, start, token},
+    ui::output::{self, Output},
+};
+use crate::{authority::Authority, home::directory::Directory};
 
 /// A certificate authority for mutual TLS: enrolls, issues, revokes and publishes.
 #[derive(Debug, Parser)]
@@ -295,7 +279,7 @@ pub(crate) mod tests {
 
     /// The names of those of whom nothing is known.
     pub(crate) async fn unknown_holders(authority: &Authority, now: pki::time::Timestamp) -> Vec<String> {
-        holders::Holders::find(authority.store(), now).await.unwrap().names().map(str::to_owned).collect()
+        revoke::holders::Holders::find(authority.store(), now).await.unwrap().names().map(str::to_owned).collect()
     }
 
     #[test]

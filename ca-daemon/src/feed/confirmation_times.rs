@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::time::Instant;
 
 use super::{Announced, instance::Word};
-use crate::{settings::Issuer, store::RelyingParty};
+use crate::{issuer::Issuer, store::RelyingParty};
 
 /// Seconds. A revocation arrives in a few milliseconds; one that waits for a poll or a reconnection takes seconds, and a service that
 /// was away takes longer than any of these.

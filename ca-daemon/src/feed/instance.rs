@@ -8,7 +8,7 @@ use pki::{crl::CrlNumber, time::Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{settings::Issuer, store::RelyingParty};
+use crate::{issuer::Issuer, store::RelyingParty};
 
 /// How many confirmations of each list are remembered, for whoever asks when a number was reached.
 const REMEMBERED: usize = 64;

@@ -36,7 +36,8 @@ use self::{
 };
 pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
 use crate::{
-    settings::{CrlKind, Issuer, Settings},
+    issuer::{CrlKind, Issuer},
+    settings::Settings,
     store::{Contents, InstanceKey, Newest, RelyingParty, Store, StoreError},
 };
 

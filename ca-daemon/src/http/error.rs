@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, StatusCode, header};
-use mtls::limits;
+use mtls::serve::limits;
 use pki::{
     serial::Serial,
     time::Timestamp,
@@ -18,7 +18,7 @@ use tracing::error;
 use crate::{
     authority::{EnrollDenial, EnrollError, RenewDenial, RenewError, RequestError, TakeBackError},
     feed::{ConfirmError, SubscribeError},
-    settings::Issuer,
+    issuer::Issuer,
     store::{Ahead, IssuerRevocation, StoreError},
 };
 

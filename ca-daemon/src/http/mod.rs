@@ -4,17 +4,9 @@
 //! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
 
 mod body;
-mod conditional;
-mod enroll;
 mod error;
-mod feed;
-mod handed_over;
-mod known;
-mod lists;
-mod openapi;
-mod operations;
-mod publication;
-mod renew;
+mod fleet;
+mod public;
 #[cfg(test)]
 mod tests;
 
@@ -29,7 +21,7 @@ use axum::{
 };
 use edge::clock::Clock;
 use http::{HeaderMap, Method, Uri, request::Parts};
-use mtls::{limits, renderings::Renderings};
+use mtls::{metrics::Renderings, serve::limits};
 use pki::{
     serial::Serial,
     token::TokenId,
@@ -39,12 +31,20 @@ use pki::{
     },
 };
 
-use self::{body::Bodies, error::HttpError, publication::Published};
+use self::{
+    body::Bodies,
+    error::HttpError,
+    fleet::{feed, known, renew},
+    public::{
+        enroll, openapi, operations,
+        publication::{self, Published},
+    },
+};
 use crate::{
     authority::Authority,
     feed::Feed,
+    issuer::{CrlKind, Issuer},
     metrics::Metrics,
-    settings::{CrlKind, Issuer},
 };
 
 /// What the handlers share.

@@ -25,7 +25,7 @@ use prometheus_client::metrics::{counter::Counter, family::Family};
 use super::{
     barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
-    end::EndReason,
+    end::{EndLabels, EndReason},
     list::{Base, IssuerList, TooMany},
     own::{self, OwnChain},
     serials::SerialSet,
@@ -33,7 +33,6 @@ use super::{
     staleness::{OnStaleCrl, Stale},
     verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
 };
-use crate::metrics::EndLabels;
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);

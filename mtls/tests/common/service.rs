@@ -16,11 +16,10 @@ use axum::{
 };
 use edge::clock::Clock;
 use mtls::{
-    identity::Identity,
-    peer::Peer,
-    proxy::ProxyFrom,
     relying_party::{CrlLocations, Options, RelyingParty},
     revocation::{LiveSet, OnStaleCrl},
+    serve::{Peer, proxy::ProxyFrom},
+    tls::Identity,
 };
 use pki::certificate::{CertificateInfo, Fingerprint};
 use prometheus_client::{encoding::text, registry::Registry};

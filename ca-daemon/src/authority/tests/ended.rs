@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
+    daemon::tasks,
     store::{Filter, Live, Wanted, WithTokens},
-    upkeep,
 };
 
 async fn revoke(fixture: &Fixture, serial: Serial, reason: RevocationReason) -> Revocation {
@@ -130,7 +130,7 @@ async fn under_a_revoked_issuing_ca_nothing_is_issued_and_nothing_is_valid() {
     let serial = fixture.enroll(&secret, &csr, 10, now()).await.unwrap();
     let revoked = fixture.issue("client_2", 20).await;
     revoke(&fixture, revoked, RevocationReason::Superseded).await;
-    let own = upkeep::own_identity(authority, now()).await.unwrap().info().id.serial;
+    let own = tasks::own_identity(authority, now()).await.unwrap().info().id.serial;
     assert_eq!(store.live(now()).await.unwrap(), Live { client: 1, server: 1 });
     assert_eq!(store.issuer_revocation().await.unwrap(), None);
 
@@ -158,5 +158,5 @@ async fn under_a_revoked_issuing_ca_nothing_is_issued_and_nothing_is_valid() {
         (0, 2, 1)
     );
     // The daemon has to present something to say so.
-    upkeep::own_identity(authority, now()).await.unwrap();
+    tasks::own_identity(authority, now()).await.unwrap();
 }

@@ -395,7 +395,7 @@ async fn a_claim_marks_whoever_makes_it_and_nothing_else() {
     assert!(daemon.operations("metrics").await.contains("\nca_relying_party_claims 1\n"));
     assert!(daemon.operations("readyz").await.starts_with("HTTP/1.1 200"));
     let later = now().plus(Duration::from_hours(9));
-    upkeep::publish_due(&fixture.authority, Contact::Full, later).await.unwrap();
+    tasks::publish_due(&fixture.authority, Contact::Full, later).await.unwrap();
     let number = fixture.published().await.0.get();
     assert!(number > 1 && number < 5_000_000_000, "lists are published as ever, under numbers as ever: {number}");
     assert_eq!(honest.confirm(number, 0).await, StatusCode::NO_CONTENT);

@@ -7,7 +7,7 @@ use pki::{
 };
 
 use super::*;
-use crate::settings::CrlKind;
+use crate::issuer::CrlKind;
 
 /// An instance that the database knows, and its secret.
 pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
@@ -55,7 +55,7 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
     let client = fixture.issue("client_1", 20).await;
     assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND);
     feed.until(SECOND).await;
-    upkeep::publish_due(&fixture.authority, Contact::Full, now().plus(Duration::from_hours(9))).await.unwrap();
+    tasks::publish_due(&fixture.authority, Contact::Full, now().plus(Duration::from_hours(9))).await.unwrap();
     assert_eq!(fixture.published().await.0.get(), SECOND + 9 * 3600);
     daemon.stop().await;
 }
@@ -130,7 +130,7 @@ async fn what_was_forgotten_is_taken_back_from_files() {
     let base = fixture.authority.store().crl(Issuer::Issuing).await.unwrap();
     let signer = CertificateAuthority::load(
         fixture.authority.certificate(Issuer::Issuing).clone(),
-        mtls::identity::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
+        mtls::tls::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
         fixture.authority.settings().publication(Issuer::Issuing),
     );
     let entry = RevokedEntry { serial: stranger, revoked_at: now(), reason: RevocationReason::Superseded };

@@ -1,0 +1,44 @@
+//! `ca-daemon healthcheck`: whether the daemon on this machine is ready, for containers that hold no shell.
+//!
+//! It never opens the authority.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::Context as _;
+use clap::Args;
+use edge::probe;
+use tokio::time::timeout;
+
+use crate::{
+    cli::Context,
+    operator::{Answer, Connection, Question},
+};
+
+/// How long the daemon may take to say where it listens.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Arguments {
+    /// Where the daemon serves CRLs, health and metrics [default: where the daemon of --dir says that it does]
+    #[arg(long, value_name = "ADDRESS")]
+    http_listen: Option<SocketAddr>,
+}
+
+pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
+    let address = match arguments.http_listen {
+        Some(address) => address,
+        None => timeout(PATIENCE, listening(context)).await.context("the daemon does not say where it listens")??,
+    };
+    Ok(tokio::task::spawn_blocking(move || probe::ready(address)).await??)
+}
+
+async fn listening(context: &Context) -> anyhow::Result<SocketAddr> {
+    let Some(mut daemon) = Connection::open(&context.directory).await? else {
+        anyhow::bail!("no ca-daemon serves {}", context.directory.path().display());
+    };
+    daemon.ask(&Question::Operations).await?;
+    match daemon.answer().await? {
+        Some(Answer::Operations(address)) => Ok(address),
+        _ => anyhow::bail!("the daemon does not say where it listens; say it with --http-listen"),
+    }
+}

@@ -1,0 +1,479 @@
+//! What the daemon does by the clock: CRLs are followed by the next long before they are stale, and the daemon's own
+//! server certificate is replaced long before it expires.
+//!
+//! It never revokes anything.
+
+use std::{sync::Arc, time::Duration};
+
+use edge::{clock::Clock, random};
+use mtls::tls::{Identity, IdentityError, ServerIdentity};
+use pki::{
+    key::{KeyError, KeyPair, PublicKey, PublicKeyError},
+    policy::OperatorOrder,
+    profile::Profile,
+    serial::Serial,
+    time::{Timestamp, Validity},
+};
+use tracing::{error, info, warn};
+
+use crate::{
+    authority::{Authority, IssueError, PublishError},
+    feed::{Announced, Feed},
+    issuer::{CrlKind, Issuer},
+    metrics::Metrics,
+    store::{CrlHead, Newest, Status, StoreError},
+};
+
+/// How long the daemon's own certificate lives; its key is never on a disk and ends with the process.
+const IDENTITY_LIFETIME: Duration = Duration::from_hours(24 * 7);
+/// The least pause between two looks at the clock.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How long before its end a list is followed by the next while not everybody was heard: this part of its life, or so many seconds
+/// where that is more. Until then, somebody who enforces what this database has forgotten can come back and hand it over, and
+/// somebody else can read the log. A tenth of the usual day is time enough to try a publication that fails again and again.
+const NEAR_ITS_END: (u32, Duration) = (10, Duration::from_secs(5));
+
+/// How long is waited for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// After the start, and after something was taken back, for relying parties before anything is published by the clock: longer than
+    /// it takes them to connect again.
+    pub(crate) first_contact: Duration,
+    /// Between two looks at the clock at most, even when nothing is due: a machine that slept or was set right has skipped time.
+    pub(crate) look: Duration,
+    /// For further revocations, before a large complete CRL is signed for all of them.
+    pub(crate) coalescing: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            first_contact: Duration::from_secs(20),
+            look: Duration::from_secs(30),
+            coalescing: Duration::from_secs(3),
+        }
+    }
+}
+
+/// Why the daemon has no certificate of its own.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OwnIdentityError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    PublicKey(#[from] PublicKeyError),
+    #[error(transparent)]
+    Issue(#[from] IssueError),
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+}
+
+/// Issues a certificate to the daemon itself, for a new key.
+pub(crate) async fn own_identity(authority: &Authority, now: Timestamp) -> Result<Identity, OwnIdentityError> {
+    let key = KeyPair::generate()?;
+    let settings = authority.settings();
+    let order = OperatorOrder {
+        profile: Profile::Server,
+        subject: settings.server_name(),
+        organization: Some(settings.organization.clone()),
+        hosts: settings.hosts.clone(),
+        public_key: PublicKey::from_spki(&key.spki())?,
+        lifetime: IDENTITY_LIFETIME,
+    };
+    let issued = authority.issue_own(order, Serial::from_random(random::octets()), now).await?;
+    let mut chain = authority.chain(issued.der);
+    // Whoever has only the root's fingerprint, as out of a token, has to see the root to recognize it.
+    chain.push(authority.certificate(Issuer::Root).clone());
+    Ok(Identity::new(chain, key)?)
+}
+
+/// Who could tell by now that this database is an older copy. One that was restored would otherwise publish a list with a higher
+/// number before it hears that it has forgotten something, and relying parties would forget that, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Contact {
+    /// The daemon starts, and has heard nobody.
+    Starting,
+    /// Some that are known were waited for in vain, or nobody is known.
+    Partial,
+    /// Everybody who is known has said what it enforces, and all of it is known here.
+    Full,
+}
+
+impl Contact {
+    /// Waits for a while until everybody who is known has said what it enforces.
+    async fn made(feed: &Feed, pace: Pace) -> Self {
+        let _ = tokio::time::timeout(pace.first_contact, feed.all_heard()).await;
+        Self::now(feed)
+    }
+
+    fn now(feed: &Feed) -> Self {
+        if feed.unheard().is_empty() && feed.has_relying_parties() { Self::Full } else { Self::Partial }
+    }
+}
+
+/// Publishes the CRLs whose time has come and whose key is here. Not so while the database has forgotten revocations that were
+/// published: then it is for a person to decide, and the list that is in force elsewhere stays in force until its nextUpdate.
+pub(crate) async fn publish_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<(), PublishError> {
+    for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
+        // A database from before there were deltas has none, though its next complete CRL will point to one; and so with a list that
+        // covers servers only.
+        let lacks = async |kind, path: Option<_>| -> Result<bool, StoreError> {
+            Ok(path.is_some() && authority.store().head(issuer, kind).await?.is_none())
+        };
+        let is_incomplete =
+            lacks(CrlKind::Delta, issuer.delta_path()).await? || lacks(CrlKind::Servers, issuer.servers_path()).await?;
+        let due = successor_due(authority, issuer, contact, now).await?;
+        if now >= due || (is_incomplete && due != Timestamp::MAX) {
+            authority.publish(issuer, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Says what a person has to mend before anything is published again.
+pub(crate) async fn warn_of_loss(authority: &Authority) -> Result<(), StoreError> {
+    for issuer in Issuer::ALL {
+        if let Some(ahead) = authority.store().newest(issuer).await?.ahead {
+            error!("{ahead}");
+        }
+    }
+    Ok(())
+}
+
+/// Says whose CRL somebody has to sign elsewhere, and by when.
+pub(crate) async fn warn_of_absent_keys(authority: &Authority) -> Result<(), StoreError> {
+    for issuer in Issuer::ALL.into_iter().filter(|issuer| !authority.can_publish(*issuer)) {
+        let next_update = authority.store().crl_head(issuer).await?.next_update;
+        let command = "ca-daemon crl --root --resign --root-key FILE";
+        warn!(%issuer, %next_update, command, "the issuer's key is not here; run the command before nextUpdate");
+    }
+    Ok(())
+}
+
+/// The certificate that the daemon presents, and how long it is good for.
+#[derive(Debug)]
+pub(crate) struct Presented {
+    pub(crate) identity: ServerIdentity,
+    serial: Serial,
+    validity: Validity,
+    replace_at: Timestamp,
+}
+
+impl Presented {
+    pub(crate) fn new(identity: &Identity) -> Result<Self, IdentityError> {
+        Ok(Self {
+            identity: ServerIdentity::new(identity)?,
+            serial: identity.info().id.serial,
+            validity: identity.info().validity,
+            replace_at: replacement_due(identity),
+        })
+    }
+
+    /// Presents another certificate if this one nears its end, if it is not valid yet because the clock was ahead when
+    /// it was issued, or if it was revoked: whoever revokes everything with the authority's own name is not to be left
+    /// without an authority.
+    async fn keep_good(&mut self, authority: &Authority, now: Timestamp) -> Result<(), OwnIdentityError> {
+        let record = authority.store().by_serial(&self.serial, now).await.map_err(IssueError::from)?;
+        let good_for_long = self.validity.contains(now) && now < self.replace_at;
+        // Of an issuing CA that is revoked no other is better.
+        let is_good = |status| matches!(status, Status::Valid | Status::IssuerRevoked { .. });
+        if good_for_long && record.is_some_and(|record| is_good(record.status)) {
+            return Ok(());
+        }
+        let identity = own_identity(authority, now).await?;
+        self.identity.replace(&identity)?;
+        self.serial = identity.info().id.serial;
+        self.validity = identity.info().validity;
+        self.replace_at = replacement_due(&identity);
+        info!(serial = %self.serial, "the daemon's own certificate was replaced");
+        Ok(())
+    }
+}
+
+/// Keeps the certificate good that the daemon presents. It is looked at whenever something was revoked, which may be it.
+/// Runs until it is dropped.
+pub(crate) async fn keep_presentable(
+    authority: Arc<Authority>,
+    feed: Feed,
+    mut presented: Presented,
+    clock: Clock,
+    pace: Pace,
+    metrics: Arc<Metrics>,
+) {
+    let mut announced = feed.announced();
+    loop {
+        announced.mark_unchanged();
+        // Once its files were replaced, which was said, the database takes nothing more.
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = presented.keep_good(&authority, clock.now()).await
+        {
+            error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
+        }
+        metrics.presents(presented.validity.not_after);
+        let pause = presented.replace_at.since(clock.now()).max(PAUSE).min(pace.look);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = announced.changed() => {}
+        }
+    }
+}
+
+/// Tries again and again to write once that has failed, as nobody else may come to do so. Runs until it is dropped.
+pub(crate) async fn keep_writable(authority: Arc<Authority>) {
+    let mut is_unwritable = authority.store().is_unwritable();
+    while is_unwritable.wait_for(|is_off| *is_off).await.is_ok() {
+        tokio::time::sleep(PAUSE).await;
+        // What came of it is noted where it is written.
+        let _ = authority.store().try_to_write().await;
+    }
+}
+
+/// Runs until it is dropped.
+pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
+    let mut taken_back = feed.taken_back();
+    let mut said = None;
+    make_contact(&authority, &feed, &clock, pace).await;
+    loop {
+        let mut contact = Contact::now(&feed);
+        if contact == Contact::Full && said != Some(contact) {
+            // Whoever was heard last may have something to hand over.
+            contact = make_contact(&authority, &feed, &clock, pace).await;
+        }
+        if said != Some(contact) {
+            say(&feed, contact);
+            said = Some(contact);
+        }
+        let now = clock.now();
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = publish_due(&authority, contact, now).await
+        {
+            error!(%error, "no new CRL could be published; it is tried again");
+        }
+        let next = next_due(&authority, contact, now).await.unwrap_or(now);
+        let pause = next.since(now).max(PAUSE).min(pace.look);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            // Others may enforce more than the one who came first: everybody hands over before anything is published.
+            _ = taken_back.changed() => drop(make_contact(&authority, &feed, &clock, pace).await),
+        }
+    }
+}
+
+/// Waits for those who are known, and publishes meanwhile what is so near its end that it waits for nobody.
+async fn make_contact(authority: &Authority, feed: &Feed, clock: &Clock, pace: Pace) -> Contact {
+    let made = Contact::made(feed, pace);
+    tokio::pin!(made);
+    loop {
+        let now = clock.now();
+        let next = next_due(authority, Contact::Starting, now).await.unwrap_or(now);
+        tokio::select! {
+            contact = &mut made => return contact,
+            () = tokio::time::sleep(next.since(now).max(PAUSE).min(pace.look)) => {}
+        }
+        if authority.store().check_beneath().is_ok()
+            && let Err(error) = publish_due(authority, Contact::Starting, clock.now()).await
+        {
+            error!(%error, "no new CRL could be published; it is tried again");
+        }
+    }
+}
+
+/// Says who is missing, or that nobody is any more.
+fn say(feed: &Feed, contact: Contact) {
+    if contact == Contact::Full {
+        info!("every relying party that is known was heard; CRLs follow each other as usual");
+    } else {
+        warn!("{}", not_heard(&feed.unheard()));
+    }
+}
+
+/// What it means that these were not heard since the start.
+pub(crate) fn not_heard(names: &[String]) -> String {
+    const NAMED: usize = 10;
+    let more = names.len().saturating_sub(NAMED);
+    let missing = match (names, more) {
+        ([], _) => "no relying party was ever on the feed".to_owned(),
+        (names, 0) => format!("not heard since the start: {}", names.join(", ")),
+        (names, more) => format!("not heard since the start: {} and {more} more", names[..NAMED].join(", ")),
+    };
+    format!(
+        "{missing}; until then each CRL is followed by the next only near its end, because a relying party could tell that this \
+         database is an older copy"
+    )
+}
+
+/// Signs the complete CRL that revocations left behind because it is large, a moment after them and once for all of them.
+/// Runs until it is dropped.
+pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
+    let mut taken_back = feed.taken_back();
+    let mut announced = feed.announced();
+    Contact::made(&feed, pace).await;
+    let is_behind = |newest: &Newest| newest.complete < newest.number && newest.ahead.is_none();
+    loop {
+        if announced.wait_for(|now: &Announced| is_behind(&now.issuing)).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(pace.coalescing).await;
+        // As before any other publication: others may enforce more than the one who came first.
+        while taken_back.has_changed().unwrap_or(false) {
+            taken_back.mark_unchanged();
+            Contact::made(&feed, pace).await;
+        }
+        // Once its files were replaced, which was said, the database takes nothing more.
+        if authority.store().check_beneath().is_err() {
+            return;
+        }
+        // Somebody else may have signed it meanwhile.
+        if authority.store().newest(Issuer::Issuing).await.is_ok_and(|newest| !is_behind(&newest)) {
+            if let Err(error) = feed.refresh().await {
+                error!(%error, "the database cannot be read");
+            }
+            continue;
+        }
+        if let Err(error) = authority.publish(Issuer::Issuing, clock.now()).await {
+            error!(%error, "the complete CRL could not be signed; it is tried again");
+        }
+        if let Err(error) = feed.refresh().await {
+            error!(%error, "the database cannot be read");
+        }
+    }
+}
+
+/// When a third of the certificate's life remains.
+fn replacement_due(identity: &Identity) -> Timestamp {
+    let validity = identity.info().validity;
+    validity.not_after.minus(validity.not_after.since(validity.not_before) / 3)
+}
+
+/// When the first CRL that can be signed here is due.
+async fn next_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<Timestamp, StoreError> {
+    let mut next = Timestamp::MAX;
+    for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
+        next = next.min(successor_due(authority, issuer, contact, now).await?);
+    }
+    Ok(next)
+}
+
+/// When the issuer's next CRL is due; never, as far as the clock goes, while revocations are known to be forgotten.
+async fn successor_due(
+    authority: &Authority,
+    issuer: Issuer,
+    contact: Contact,
+    now: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    let newest = authority.store().newest(issuer).await?;
+    let head = authority.store().crl_head(issuer).await?;
+    if newest.ahead.is_some() {
+        Ok(Timestamp::MAX)
+    } else if newest.is_overtaken && contact != Contact::Starting {
+        Ok(now)
+    } else if contact == Contact::Full {
+        Ok(head.successor_due(now))
+    } else if head.this_update > now {
+        // Whose clock is right refuses it.
+        Ok(now)
+    } else {
+        Ok(head.successor_due(now).max(near_its_end(&head)))
+    }
+}
+
+/// When a list is so near its end that the next one does not wait for anybody.
+fn near_its_end(head: &CrlHead) -> Timestamp {
+    let (part, least) = NEAR_ITS_END;
+    let life = head.next_update.since(head.this_update);
+    head.next_update.minus((life / part).max(least))
+}
+
+#[cfg(test)]
+mod tests {
+    use pki::crl::{CrlNumber, RevocationReason};
+
+    use super::*;
+    use crate::authority::tests::{Fixture, now};
+
+    fn hours(hours: u64) -> Timestamp {
+        now().plus(Duration::from_hours(hours))
+    }
+
+    #[tokio::test]
+    async fn a_crl_is_followed_by_the_next_after_a_third_of_its_life() {
+        let fixture = Fixture::new().await;
+        let number = async || fixture.authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
+        publish_due(&fixture.authority, Contact::Full, hours(7)).await.unwrap();
+        assert_eq!(number().await, CrlNumber::FIRST);
+        publish_due(&fixture.authority, Contact::Full, hours(8)).await.unwrap();
+        assert_eq!(number().await, CrlNumber::new(hours(8).unix()).unwrap());
+        assert_eq!(next_due(&fixture.authority, Contact::Full, hours(8)).await.unwrap(), hours(16));
+    }
+
+    #[tokio::test]
+    async fn while_somebody_is_missing_a_crl_is_followed_by_the_next_only_near_its_end() {
+        let fixture = Fixture::new().await;
+        let authority = &fixture.authority;
+        let number = async || authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
+        for contact in [Contact::Starting, Contact::Partial] {
+            publish_due(authority, contact, hours(21)).await.unwrap();
+            assert_eq!(number().await, CrlNumber::FIRST);
+        }
+        let due = hours(24).minus(Duration::from_mins(24 * 6));
+        assert_eq!(next_due(authority, Contact::Partial, hours(21)).await.unwrap(), due);
+        publish_due(authority, Contact::Starting, due).await.unwrap();
+        assert_eq!(number().await, CrlNumber::new(due.unix()).unwrap());
+        let short = CrlHead {
+            next_update: now().plus(Duration::from_secs(30)),
+            ..authority.store().crl_head(Issuer::Root).await.unwrap()
+        };
+        assert_eq!(near_its_end(&short), now().plus(Duration::from_secs(25)), "time to try it again");
+    }
+
+    #[test]
+    fn it_is_said_who_is_missing() {
+        let names = |count| (0..count).map(|index| format!("service{index}")).collect::<Vec<_>>();
+        assert!(not_heard(&[]).starts_with("no relying party was ever on the feed; "));
+        assert!(not_heard(&names(2)).starts_with("not heard since the start: service0, service1; "));
+        assert!(not_heard(&names(12)).contains("service9 and 2 more; "));
+    }
+
+    #[tokio::test]
+    async fn what_a_clock_that_was_ahead_signed_is_replaced_once_it_is_set_right() {
+        let fixture = Fixture::new().await;
+        let authority = &fixture.authority;
+        let mut presented = Presented::new(&own_identity(authority, hours(1000)).await.unwrap()).unwrap();
+        let ahead = presented.serial;
+        for issuer in Issuer::ALL {
+            authority.publish(issuer, hours(1000)).await.unwrap();
+        }
+        assert_eq!(next_due(authority, Contact::Starting, now()).await.unwrap(), now());
+        publish_due(authority, Contact::Starting, now()).await.unwrap();
+        for issuer in Issuer::ALL {
+            assert_eq!(authority.store().crl_head(issuer).await.unwrap().this_update, now(), "{issuer}");
+        }
+        assert_eq!(next_due(authority, Contact::Full, now()).await.unwrap(), hours(8));
+        presented.keep_good(authority, now()).await.unwrap();
+        assert_ne!(presented.serial, ahead);
+        assert!(presented.validity.contains(now()));
+    }
+
+    #[tokio::test]
+    async fn the_daemons_certificate_is_replaced_near_its_end_and_when_it_was_revoked() {
+        let fixture = Fixture::new().await;
+        let authority = &fixture.authority;
+        let mut presented = Presented::new(&own_identity(authority, now()).await.unwrap()).unwrap();
+        let first = presented.serial;
+        presented.keep_good(authority, hours(24 * 4)).await.unwrap();
+        assert_eq!(presented.serial, first);
+        presented.keep_good(authority, hours(24 * 5)).await.unwrap();
+        let second = presented.serial;
+        assert_ne!(second, first);
+        authority.revoke(&[second], RevocationReason::Superseded, hours(24 * 5)).await.unwrap();
+        presented.keep_good(authority, hours(24 * 5)).await.unwrap();
+        let third = presented.serial;
+        assert_ne!(third, second);
+        let root = authority.root_signer().unwrap();
+        authority.revoke_issuing(RevocationReason::Superseded, root, hours(24 * 5)).await.unwrap();
+        presented.keep_good(authority, hours(24 * 5)).await.unwrap();
+        assert_eq!(presented.serial, third, "no other is better");
+        presented.keep_good(authority, hours(24 * 10)).await.unwrap();
+        assert_ne!(presented.serial, third);
+    }
+}

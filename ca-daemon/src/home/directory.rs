@@ -1,0 +1,198 @@
+//! Where an authority lies on disk: which files there are, and how they are read.
+//!
+//! It never writes into an existing authority; founding one does, and the database belongs to the store.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use edge::files::{self, FileError};
+use mtls::tls::{IdentityError, load_key};
+use pki::{
+    issuing::{CertificateAuthority, IssuingError},
+    pem::{self, PemError},
+};
+use rustls_pki_types::CertificateDer;
+
+use crate::{issuer::Issuer, settings::Settings};
+
+/// The directory of an authority.
+#[derive(Clone, Debug)]
+pub(crate) struct Directory(PathBuf);
+
+/// Why an authority's directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirectoryError {
+    /// It is somebody else's.
+    #[error("{} cannot be looked into: {source}; run this as the user that the authority belongs to", path.display())]
+    Unreadable {
+        /// Which directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Its file system fails.
+    #[error("whether {} holds an authority cannot be found out: {source}; see to its disk or file system", path.display())]
+    Failing {
+        /// Which directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// Nothing there.
+    #[error("{} holds no authority; run: ca-daemon init, or say with --dir where it lies", .0.display())]
+    Empty(PathBuf),
+    /// Keys without a database.
+    #[error(
+        "{} does not exist, though the authority's keys do; restore it from a backup, as it knows every certificate \
+         and revocation",
+        .0.display()
+    )]
+    NoDatabase(PathBuf),
+    /// `init` was cut off, so nothing of it was ever handed out.
+    #[error("the authority in {} is not complete: its init was interrupted; run ca-daemon init again", .0.display())]
+    Incomplete(PathBuf),
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A certificate file is not PEM.
+    #[error("{}: {source}", path.display())]
+    Pem {
+        /// Which file.
+        path: PathBuf,
+        /// What is missing in it.
+        source: PemError,
+    },
+    /// A certificate is not where it was.
+    #[error("{} does not exist, and the authority cannot work without it; restore it from a backup", .0.display())]
+    NoCertificate(PathBuf),
+    /// The key is not where it was.
+    #[error("{} does not exist, and nothing can be signed without it; restore it from a backup", .0.display())]
+    NoKey(PathBuf),
+    /// A key file is no key.
+    #[error(transparent)]
+    Key(#[from] IdentityError),
+    /// Certificate and key are no authority.
+    #[error("{}: {source}", path.display())]
+    Authority {
+        /// The key's file.
+        path: PathBuf,
+        /// What is wrong.
+        source: IssuingError,
+    },
+    /// Files of two authorities are mixed.
+    #[error("{} is not the root that this authority was founded with; put the original back", .0.display())]
+    OtherRoot(PathBuf),
+}
+
+impl Directory {
+    /// What [`Self::new`] is given where nothing else is said.
+    pub(crate) const DEFAULT: &'static str = "ca";
+
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.0.join("ca.db")
+    }
+
+    /// How far the database's CRL numbers have come; the store keeps it.
+    pub(crate) fn mark(&self) -> PathBuf {
+        self.0.join("ca.mark")
+    }
+
+    pub(crate) fn certificate(&self, issuer: Issuer) -> PathBuf {
+        self.0.join(format!("{issuer}.crt"))
+    }
+
+    pub(crate) fn key(&self, issuer: Issuer) -> PathBuf {
+        self.0.join(format!("{issuer}.key"))
+    }
+
+    pub(crate) fn bootstrap_token(&self) -> PathBuf {
+        self.0.join("bootstrap.token")
+    }
+
+    /// Where the daemon listens for the other commands.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.0.join("daemon.sock")
+    }
+
+    /// Held by the daemon for as long as it runs.
+    pub(crate) fn lock(&self) -> PathBuf {
+        self.0.join("daemon.lock")
+    }
+
+    /// Where a new authority is put together before it is moved into place.
+    pub(crate) fn staging(&self) -> Self {
+        Self(self.0.join(".init"))
+    }
+
+    /// Every file of an authority, the database last: it is what makes it one.
+    pub(crate) fn files(&self) -> [PathBuf; 7] {
+        [
+            self.certificate(Issuer::Root),
+            self.key(Issuer::Root),
+            self.certificate(Issuer::Issuing),
+            self.key(Issuer::Issuing),
+            self.bootstrap_token(),
+            self.mark(),
+            self.database(),
+        ]
+    }
+
+    /// Checks that there is a whole authority.
+    pub(crate) fn check(&self) -> Result<(), DirectoryError> {
+        let exists = |file: &Path| {
+            file.try_exists().map_err(|source| match (self.0.clone(), source.kind()) {
+                // Who may not look into it is not to be told that nothing is there.
+                (path, io::ErrorKind::PermissionDenied) => DirectoryError::Unreadable { path, source },
+                (path, _) => DirectoryError::Failing { path, source },
+            })
+        };
+        if exists(self.staging().path())? {
+            return Err(DirectoryError::Incomplete(self.0.clone()));
+        }
+        if exists(&self.database())? {
+            return Ok(());
+        }
+        for file in self.files() {
+            if exists(&file)? {
+                return Err(DirectoryError::NoDatabase(self.database()));
+            }
+        }
+        Err(DirectoryError::Empty(self.0.clone()))
+    }
+
+    pub(crate) fn load_certificate(&self, issuer: Issuer) -> Result<CertificateDer<'static>, DirectoryError> {
+        let path = self.certificate(issuer);
+        let text = files::read(&path).map_err(|error| match error {
+            FileError::Missing(path) => DirectoryError::NoCertificate(path),
+            error => error.into(),
+        })?;
+        let chain = pem::read_chain(&text).map_err(|source| DirectoryError::Pem { path, source })?;
+        Ok(chain.into_iter().next().expect("a chain has at least one certificate"))
+    }
+
+    /// The authority with its key, which can lie elsewhere than in this directory.
+    pub(crate) fn load_authority(
+        &self,
+        issuer: Issuer,
+        key: &Path,
+        settings: &Settings,
+    ) -> Result<CertificateAuthority, DirectoryError> {
+        let certificate = self.load_certificate(issuer)?;
+        let pair = load_key(key).map_err(|error| match error {
+            IdentityError::File(FileError::Missing(path)) => DirectoryError::NoKey(path),
+            error => error.into(),
+        })?;
+        CertificateAuthority::load(certificate, pair, settings.publication(issuer))
+            .map_err(|source| DirectoryError::Authority { path: key.to_owned(), source })
+    }
+}

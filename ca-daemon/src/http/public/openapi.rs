@@ -1,0 +1,15 @@
+//! `GET /openapi.json`: the routes of this authority as an OpenAPI 3.1 document.
+//!
+//! It never describes a route that is not served; a test asks for each of them.
+
+use axum::response::{IntoResponse, Response};
+use http::header;
+
+/// Where the document is served.
+pub(in crate::http) const PATH: &str = "/openapi.json";
+
+const DOCUMENT: &str = include_str!("../../../../docs/openapi.json");
+
+pub(in crate::http) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT).into_response()
+}

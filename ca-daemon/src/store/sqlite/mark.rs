@@ -1,0 +1,270 @@
+//! The mark beside the database: how far its CRL numbers have come, so that an older copy in the place of the database is recognised.
+//!
+//! It never goes down, and it never says what was revoked.
+
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use edge::files::{self, Access, FileError};
+use pki::crl::CrlNumber;
+use serde::{Deserialize, Serialize};
+use sqlx::{Row as _, SqliteConnection};
+use tokio::task::spawn_blocking;
+use tracing::{error, warn};
+
+use super::{StoreError, records};
+use crate::issuer::Issuer;
+
+/// How long another process's writing is waited for, which takes a sync of the disk.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries to lock the file.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// How far an issuer's CRL numbers have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Level {
+    /// The highest one that was given.
+    pub(super) number: CrlNumber,
+    /// The highest one that came with a new revocation.
+    pub(super) revoking: CrlNumber,
+}
+
+/// The levels of both issuers; none where nothing was founded yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Levels {
+    #[serde(default)]
+    root: Option<Level>,
+    #[serde(default)]
+    issuing: Option<Level>,
+}
+
+impl Levels {
+    /// What the database says.
+    pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
+        let mut levels = Self::default();
+        let query = sqlx::query("SELECT issuer, last_number, revoking_number FROM crl_sequences");
+        for row in query.fetch_all(connection).await? {
+            let level = Level {
+                number: records::number(&row, "last_number")?,
+                revoking: records::number(&row, "revoking_number")?,
+            };
+            match row.try_get("issuer")? {
+                "root" => levels.root = Some(level),
+                _ => levels.issuing = Some(level),
+            }
+        }
+        Ok(levels)
+    }
+
+    pub(super) fn of(&self, issuer: Issuer) -> Option<Level> {
+        match issuer {
+            Issuer::Root => self.root,
+            Issuer::Issuing => self.issuing,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether one of the numbers is lower than there.
+    pub(super) fn is_behind(&self, there: &Self) -> bool {
+        Issuer::ALL.into_iter().any(|issuer| self.number(issuer) < there.number(issuer))
+    }
+
+    fn number(&self, issuer: Issuer) -> Option<CrlNumber> {
+        self.of(issuer).map(|level| level.number)
+    }
+
+    fn max(&self, other: &Self) -> Self {
+        let max = |issuer| match (self.of(issuer), other.of(issuer)) {
+            (Some(one), Some(two)) => {
+                Some(Level { number: one.number.max(two.number), revoking: one.revoking.max(two.revoking) })
+            }
+            (one, two) => one.or(two),
+        };
+        Self { root: max(Issuer::Root), issuing: max(Issuer::Issuing) }
+    }
+}
+
+/// The file, and what is known to be in it.
+#[derive(Debug)]
+pub(super) struct Mark {
+    path: PathBuf,
+    known: Mutex<Known>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// At least this is on the disk.
+    on_disk: Levels,
+    /// The database was seen with this, and never goes below it.
+    seen: Levels,
+}
+
+impl Mark {
+    /// The mark of this database, and what it says; nothing if there is none.
+    pub(super) fn beside(database: &Path) -> (Arc<Self>, Option<Levels>) {
+        let path = database.with_extension("mark");
+        let said = match read(&path) {
+            Ok(said) => said,
+            Err(error) => {
+                error!(%error, "the mark beside the database is of no use and is made anew: an older copy is not recognised by it");
+                None
+            }
+        };
+        let known = Known { on_disk: said.unwrap_or_default(), seen: Levels::default() };
+        (Arc::new(Self { path, known: Mutex::new(known) }), said)
+    }
+
+    /// What the database was seen with.
+    pub(super) fn seen(&self) -> Levels {
+        self.known().seen
+    }
+
+    /// Says that there is none, once: it is made by [`Self::raise`].
+    pub(super) fn warn_of_absence(&self) {
+        let path = self.path.display();
+        warn!(%path, "there is no mark beside the database, and one is made; whether this is an older copy cannot be told by it");
+    }
+
+    /// Has at least these levels on the disk before it returns. What stays as it was costs nothing.
+    ///
+    /// Where it cannot be written, that is said and nothing else: a revocation is worth more than being recognised after a restore.
+    pub(super) async fn raise(self: &Arc<Self>, to: Levels) {
+        {
+            let mut known = self.known();
+            known.seen = known.seen.max(&to);
+            if known.on_disk.max(&to) == known.on_disk {
+                return;
+            }
+        }
+        let mark = Arc::clone(self);
+        let written = spawn_blocking(move || mark.write(to)).await.expect("writing a file does not panic");
+        if let Err(error) = written {
+            error!(%error, "the mark beside the database is out of date: an older copy may not be recognised by it");
+        }
+    }
+
+    /// Other processes do the same at the same time.
+    fn write(&self, to: Levels) -> Result<(), FileError> {
+        let failed = |source| FileError::Io { path: self.path.clone(), action: "locked", source };
+        let _lock = lock(&self.path).map_err(failed)?;
+        let on_disk = read(&self.path).ok().flatten().unwrap_or_default();
+        let levels = on_disk.max(&to);
+        if levels != on_disk {
+            let text = serde_json::to_vec(&levels).expect("four numbers serialize");
+            files::write(&self.path, &text, Access::Private)?;
+        }
+        let mut known = self.known();
+        known.on_disk = known.on_disk.max(&levels);
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// None if there is nothing in it: whoever wanted to write the first one was cut off.
+fn read(path: &Path) -> Result<Option<Levels>, FileError> {
+    let text = match files::read(path) {
+        Ok(text) if text.is_empty() => return Ok(None),
+        Err(error) if error.is_missing() => return Ok(None),
+        text => text?,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|error| FileError::Io {
+        path: path.to_owned(),
+        action: "understood",
+        source: error.into(),
+    })
+}
+
+/// Locks the file that is there by then: each writer puts another one in its place. Whoever was stopped while holding the lock keeps
+/// no revocation from being announced.
+fn lock(path: &Path) -> io::Result<File> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let locked = file.metadata()?;
+        match fs::metadata(path) {
+            Ok(current) if (current.dev(), current.ino()) == (locked.dev(), locked.ino()) => return Ok(file),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuing(number: i64, revoking: i64) -> Levels {
+        let of = |number| CrlNumber::new(number).unwrap();
+        Levels { root: None, issuing: Some(Level { number: of(number), revoking: of(revoking) }) }
+    }
+
+    #[tokio::test]
+    async fn it_only_goes_up_whoever_writes_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("ca.db");
+        let ((one, nothing), (two, _)) = (Mark::beside(&database), Mark::beside(&database));
+        assert_eq!(nothing, None);
+        one.raise(issuing(7, 3)).await;
+        two.raise(issuing(5, 5)).await;
+        one.raise(issuing(6, 3)).await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(7, 5)));
+        let writers: tokio::task::JoinSet<_> = (1..=20)
+            .map(|number| {
+                let (mark, _) = Mark::beside(&database);
+                async move { mark.raise(issuing(100 + number, 100 - number)).await }
+            })
+            .collect();
+        writers.join_all().await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(120, 99)));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "and nothing lies beside it");
+    }
+
+    #[tokio::test]
+    async fn whoever_stops_while_writing_it_stops_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = directory.path().join("ca.db");
+        let (mark, _) = Mark::beside(&database);
+        mark.raise(issuing(7, 3)).await;
+        let stopped = File::open(directory.path().join("ca.mark")).unwrap();
+        stopped.lock().unwrap();
+        mark.raise(issuing(8, 3)).await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(7, 3)));
+        drop(stopped);
+        mark.raise(issuing(8, 3)).await;
+        assert_eq!(Mark::beside(&database).1, Some(issuing(8, 3)), "it is tried again the next time");
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_read_is_made_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        for junk in ["", "{", "7"] {
+            fs::write(directory.path().join("ca.mark"), junk).unwrap();
+            let (mark, said) = Mark::beside(&directory.path().join("ca.db"));
+            assert_eq!(said, None, "{junk}");
+            mark.raise(issuing(7, 3)).await;
+            assert_eq!(Mark::beside(&directory.path().join("ca.db")).1, Some(issuing(7, 3)));
+        }
+    }
+}
