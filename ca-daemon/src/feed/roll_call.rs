@@ -10,7 +10,7 @@ use std::{
 use pki::wire::RollCallAnswer;
 use tokio::sync::watch;
 
-use super::{Announced, ConfirmError, Feed, Member};
+use super::{ConfirmError, Feed, Member};
 use crate::store::InstanceKey;
 
 /// The roll calls that somebody waits for.

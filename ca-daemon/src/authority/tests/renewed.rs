@@ -113,7 +113,7 @@ async fn a_compromised_key_and_the_authoritys_own_keys_are_no_keys_of_successors
     let denial = denied(fixture.renew_with(&other, &compromised, 21, now()).await);
     assert!(matches!(denial, RenewDenial::Uncertifiable(Uncertifiable::Key { .. })), "{denial}");
     for issuer in Issuer::ALL {
-        let own = mtls::identity::load_key(&fixture.directory.key(issuer)).unwrap();
+        let own = mtls::tls::load_key(&fixture.directory.key(issuer)).unwrap();
         assert_eq!(denied(fixture.renew_with(&other, &own, 22, now()).await).reason(), "authority-key");
     }
 }
