@@ -47,7 +47,8 @@
 //! let above = Location::Url("http://crl.example/root.crl".parse()?);
 //! let crls = CrlLocations::Given(vec![issuing, above]);
 //! let options = Options { crls, ..Options::new(PathBuf::from("/var/lib/service")) };
-//! let relying_party = RelyingParty::new(&identity, &root, options)?;
+//! let (relying_party, upkeep) = RelyingParty::new(&identity, &root, options)?;
+//! let _tasks = upkeep.start();
 //! # Ok(())
 //! # }
 //! ```

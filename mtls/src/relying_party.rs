@@ -1,9 +1,16 @@
-//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, with the tasks
-//! that keep its CRLs current.
+//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, and the tasks that keep its CRLs
+//! current.
 //!
-//! Everything it does is done with the other public items of this library.
+//! It never decides anything itself: each part of this library does its own.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use edge::clock::Clock;
@@ -110,12 +117,21 @@ pub struct RelyingParty {
     acceptor: Acceptor,
     identity: ServerIdentity,
     metrics: Metrics,
+    goodbye: Option<Goodbye>,
+    /// Whether the tasks of its [`Upkeep`] were started.
+    is_kept: Arc<AtomicBool>,
+}
+
+/// The tasks that keep a relying party's CRLs current and its feed open, not started yet.
+#[derive(Debug)]
+#[must_use = "until it is started, no CRL is fetched and no revocation arrives"]
+pub struct Upkeep {
     keepers: Vec<Keeper>,
     settling: Vec<Settling>,
-    staleness: Option<StalenessLog>,
-    deadlines: Option<Deadlines>,
+    staleness: StalenessLog,
+    deadlines: Deadlines,
     feed: Option<Feed>,
-    goodbye: Option<Goodbye>,
+    is_kept: Arc<AtomicBool>,
 }
 
 /// Why a relying party cannot be put together.
@@ -148,7 +164,7 @@ impl RelyingParty {
         identity: &Identity,
         root: &CertificateDer<'static>,
         options: Options,
-    ) -> Result<Self, RelyingPartyError> {
+    ) -> Result<(Self, Upkeep), RelyingPartyError> {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
         check_root(root, clock.now())?;
         warn_of_unusable(identity, root);
@@ -224,21 +240,12 @@ impl RelyingParty {
             metrics: metrics.clone(),
         });
         let interval = crl_refresh.min(STALENESS_INTERVAL);
-        let staleness = Some(StalenessLog::new(live.clone(), clock.clone(), interval));
-        let deadlines = Some(Deadlines::new(live.clone(), clock, interval));
+        let staleness = StalenessLog::new(live.clone(), clock.clone(), interval);
+        let deadlines = Deadlines::new(live.clone(), clock, interval);
         let goodbye = feed.as_ref().map(Feed::goodbye);
-        Ok(Self {
-            live,
-            acceptor,
-            identity: server_identity,
-            metrics,
-            keepers,
-            settling,
-            staleness,
-            deadlines,
-            feed,
-            goodbye,
-        })
+        let is_kept = Arc::<AtomicBool>::default();
+        let upkeep = Upkeep { keepers, settling, staleness, deadlines, feed, is_kept: Arc::clone(&is_kept) };
+        Ok((Self { live, acceptor, identity: server_identity, metrics, goodbye, is_kept }, upkeep))
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
@@ -271,31 +278,12 @@ impl RelyingParty {
         &self.identity
     }
 
-    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over; dropping the set ends
-    /// that. None of the tasks ends by itself.
-    pub fn keep_current(&mut self) -> JoinSet<()> {
-        let mut tasks: JoinSet<_> = self.keepers.drain(..).map(Keeper::run).collect();
-        for settling in self.settling.drain(..) {
-            tasks.spawn(settling.run());
-        }
-        if let Some(staleness) = self.staleness.take() {
-            tasks.spawn(staleness.run());
-        }
-        if let Some(deadlines) = self.deadlines.take() {
-            tasks.spawn(deadlines.run());
-        }
-        if let Some(feed) = self.feed.take() {
-            tasks.spawn(feed.run());
-        }
-        tasks
-    }
-
     /// Tells the authority that this relying party is over, so that no `revoke` waits for it: to be called when everything that it serves
     /// has ended. It admits nobody from then on. Where that cannot be said, or a connection is still there, the next run in the same
     /// directory takes its place.
     pub async fn goodbye(&self) {
         // Before the tasks are started, nobody has heard of it.
-        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.feed.is_none()) else { return };
+        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.is_kept.load(Ordering::Relaxed)) else { return };
         let gone = async {
             while self.live.open_connections() > 0 {
                 sleep(LOOK_FOR_CONNECTIONS).await;
@@ -309,6 +297,25 @@ impl RelyingParty {
             return;
         }
         goodbye.say().await;
+    }
+}
+
+impl Upkeep {
+    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over. Dropping the set ends
+    /// that. None of the tasks ends by itself.
+    pub fn start(self) -> JoinSet<()> {
+        let Self { keepers, settling, staleness, deadlines, feed, is_kept } = self;
+        is_kept.store(true, Ordering::Relaxed);
+        let mut tasks: JoinSet<_> = keepers.into_iter().map(Keeper::run).collect();
+        for settling in settling {
+            tasks.spawn(settling.run());
+        }
+        tasks.spawn(staleness.run());
+        tasks.spawn(deadlines.run());
+        if let Some(feed) = feed {
+            tasks.spawn(feed.run());
+        }
+        tasks
     }
 }
 

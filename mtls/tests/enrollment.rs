@@ -330,7 +330,7 @@ async fn an_older_list_brings_no_secret_to_an_authority_that_is_known_to_be_revo
     let options = Options { clock: Clock::manual(start()), ..Options::new(directory) };
     let (standing, _) = ServerStanding::new(&identity, &root, options).unwrap();
     let in_force: Vec<_> = standing.live_set().freshness().into_iter().filter_map(|known| known.list).collect();
-    assert!(in_force.iter().any(|(number, _, _, revoked)| (number.get(), *revoked) == (2, 1)), "{in_force:?}");
+    assert!(in_force.iter().any(|list| (list.number.get(), list.revoked) == (2, 1)), "{in_force:?}");
 }
 
 /// A service has the complete lists.

@@ -4,7 +4,7 @@ use std::{fs, time::Duration};
 
 use mtls::{
     authority::IdentityFiles,
-    relying_party::{Options, RelyingParty, RelyingPartyError},
+    relying_party::{Options, RelyingParty, RelyingPartyError, Upkeep},
     revocation::{Barrier, LiveSet, NotReady},
     tls::IdentityError,
 };
@@ -54,8 +54,8 @@ impl Run {
             party.is_some()
         })
         .await;
-        let mut party = party.unwrap();
-        let tasks = party.keep_current();
+        let (party, upkeep) = party.unwrap();
+        let tasks = upkeep.start();
         Self { party, tasks }
     }
 
@@ -85,7 +85,11 @@ impl Run {
     }
 }
 
-fn new(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Result<RelyingParty, RelyingPartyError> {
+fn new(
+    authority: &Authority,
+    surroundings: &Surroundings,
+    feed: &Url,
+) -> Result<(RelyingParty, Upkeep), RelyingPartyError> {
     let options = Options { feed: Some(feed.clone()), ..surroundings.options() };
     RelyingParty::new(&authority.server("service0").identity(), authority.root.certificate(), options)
 }
@@ -238,7 +242,7 @@ async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
     eventually("newer lists are in force", || {
-        run.live().freshness().iter().all(|list| list.admits_until == Some(later))
+        run.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
     surroundings.clock.pass(hour);
@@ -256,7 +260,7 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
     let options = Options { feed: Some(server.url()), ..surroundings.options() };
     let identity = authority.server("service0").identity();
     let mut service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
-    let _tasks = service.relying_party.keep_current();
+    let _tasks = service.keep_current();
     let alice = authority.client("alice");
     eventually("it has confirmed", || server.confirmed_last(&alice.info.crl_urls[0]) == Some(1)).await;
     eventually("it is ready", || service.live().ready(start()).is_ok()).await;
@@ -271,7 +275,7 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
     eventually("newer lists are in force", || {
-        service.live().freshness().iter().all(|list| list.admits_until == Some(later))
+        service.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
     clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
@@ -326,10 +330,13 @@ async fn a_file_that_is_damaged_or_that_others_can_read_lets_nobody_in() {
         fs::write(&file, &contents).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let party = new(&authority, &surroundings, &nowhere()).unwrap();
-        assert!(matches!(party.live_set().ready(start()), Err(NotReady::Barred(Barrier::Unregistered))), "{contents}");
+        assert!(
+            matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(Barrier::Unregistered))),
+            "{contents}"
+        );
     }
     fs::write(&file, format!("{secret} {later}\n")).unwrap();
     let party = new(&authority, &surroundings, &nowhere()).unwrap();
-    assert!(!matches!(party.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
+    assert!(!matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -73,8 +73,8 @@ pub(super) async fn play(arguments: Arguments) -> anyhow::Result<()> {
             } else {
                 Options { feed: authority, ..Options::new(directory) }
             };
-            let mut party = RelyingParty::new(&identity, &root, options)?;
-            let _keepers = party.keep_current();
+            let (party, upkeep) = RelyingParty::new(&identity, &root, options)?;
+            let _keepers = upkeep.start();
             let live = party.live_set().clone();
             while live.ready(clock.now()).is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -95,7 +95,7 @@ pub(super) async fn play(arguments: Arguments) -> anyhow::Result<()> {
 async fn tell_of_lists(live: &mtls::revocation::LiveSet) -> anyhow::Result<()> {
     let mut told = None;
     loop {
-        let number = live.freshness().first().and_then(|issuer| Some(issuer.list.as_ref()?.0));
+        let number = live.freshness().first().and_then(|issuer| Some(issuer.list?.number));
         if number != told {
             told = number;
             writeln!(std::io::stdout(), "CRL number {}", number.map_or(0, pki::crl::CrlNumber::get))?;

@@ -26,7 +26,7 @@ pub use self::{
     live::LiveSet,
     location::Location,
     staleness::{OnStaleCrl, Stale},
-    verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
+    verdicts::{Freshness, InstallError, Installed, ListInForce, NotReady, Refusal},
 };
 pub(crate) use self::{
     connections::Registration,

@@ -15,7 +15,7 @@ use crate::{
     metrics::{Handshake, Metrics, Reason},
     revocation::{LiveSet, Refusal, Registration},
     serve::{
-        handshake::{Failed, Handshakes, Secured, linger, reason},
+        handshake::{Failed, Handshakes, Secured, let_alert_arrive, reason},
         limits,
         peer::{Peer, PeerRefusal},
         proxy::{ProxyError, ProxyFrom},
@@ -119,7 +119,7 @@ impl Acceptor {
                 let client = Some(Arc::clone(&presented.info));
                 let failed = Failed { reason: refusal.reason(), why: refusal.to_string(), client };
                 let _ = stream.shutdown().await;
-                tokio::spawn(linger(stream.into_inner().0));
+                tokio::spawn(let_alert_arrive(stream.into_inner().0));
                 Err(failed)
             }
         }

@@ -41,7 +41,7 @@ pub(crate) async fn farewell(mut stream: TlsStream<Flights<BoundedStream>>, sent
 
 /// Ends the connection of a peer in good standing, which may take its time for what was answered last, unless it loses that standing
 /// meanwhile: the kernel would send it all the same.
-pub(crate) async fn linger(mut stream: TlsStream<Flights<BoundedStream>>, end: &End) {
+pub(crate) async fn let_answer_arrive(mut stream: TlsStream<Flights<BoundedStream>>, end: &End) {
     // Mostly it is the peer that has closed the connection.
     if stream.get_ref().0.get_ref().is_over() {
         return;

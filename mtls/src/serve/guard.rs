@@ -13,8 +13,7 @@ use std::{
 use axum::{Router, response::Response, routing::future::RouteFuture};
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::{HeaderValue, Request, StatusCode, Version, header};
-use http_body::{Frame, SizeHint};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 use tracing::{debug, info};
@@ -26,7 +25,7 @@ use crate::{
         accept::Acceptor,
         peer::{Peer, PeerRefusal},
         requests::{self, Rest, keep_rest, refuse_without_host},
-        stalls::Paced,
+        stalls::{Gate, Paced},
     },
 };
 
@@ -130,7 +129,7 @@ where
                     return Poll::Ready(Err(Ended::in_flight(reason)));
                 }
                 let response = answer.take().expect("a future is not polled after it was ready");
-                Poll::Ready(Ok(response.map(|body| GuardedBody { body: Paced::new(body), end: end.clone() })))
+                Poll::Ready(Ok(response.map(|body| Paced::new(body, end.clone()))))
             }
             Self::Ended(reason) => Poll::Ready(Err(Ended::refused(*reason))),
             Self::Inner { .. } => unreachable!("it was replaced above"),
@@ -139,33 +138,11 @@ where
 }
 
 /// A body that stops when the connection has to end. Its length is what it says of itself.
-pub(crate) struct GuardedBody {
-    body: Paced,
-    end: End,
-}
+type GuardedBody = Paced<End>;
 
-impl http_body::Body for GuardedBody {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(self.body.poll_frame(context));
-        // Asked last: a body may take its time, too.
-        match self.end.reason() {
-            Some(reason) => Poll::Ready(Some(Err(Ended::in_flight(reason).into()))),
-            None => Poll::Ready(frame),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Gate for End {
+    fn pass(&self) -> Result<(), axum::BoxError> {
+        self.reason().map_or(Ok(()), |reason| Err(Ended::in_flight(reason).into()))
     }
 }
 
@@ -250,7 +227,7 @@ mod tests {
             Poll::Ready(Ok(Response::new(Body::from("secret"))))
         });
         let answer = Answer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
-        let ended = answer.expect("it is ready").err().expect("it is none");
+        let ended = answer.expect("it is ready").expect_err("it is none");
         assert_eq!(ended.to_string(), EndReason::Expired.as_str());
     }
 

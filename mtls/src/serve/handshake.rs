@@ -99,7 +99,7 @@ impl Handshakes {
                     Ok((stream, looked))
                 }
                 Err((error, stream)) => {
-                    tokio::spawn(linger(stream));
+                    tokio::spawn(let_alert_arrive(stream));
                     Err(Failed::tls(&error, SEEN.with(RefCell::take)))
                 }
             }
@@ -192,7 +192,7 @@ pub(crate) fn reason(error: &rustls::Error) -> Reason {
 
 /// Ends a connection whose peer was refused so that the alert arrives: closing a socket that has unread bytes resets the connection, and a
 /// reset discards what the peer has not read yet.
-pub(crate) async fn linger(mut stream: Flights<BoundedStream>) {
+pub(crate) async fn let_alert_arrive(mut stream: Flights<BoundedStream>) {
     // It holds its place, and makes room as it did before.
     let place = stream.end_handshake();
     let displaced = place.as_ref().map(Place::displaced).unwrap_or_default();

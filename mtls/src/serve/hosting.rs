@@ -7,7 +7,6 @@ use std::{
     convert::Infallible,
     io,
     net::{SocketAddr, TcpListener},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -18,8 +17,7 @@ use axum_server::accept::Accept;
 use edge::listen::bounded::BoundedStream;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use http::Request;
-use http_body::{Frame, SizeHint};
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Incoming;
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
@@ -30,23 +28,22 @@ use tokio::{
     net::TcpStream,
     sync::watch,
     task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::serve::{
+    accepting::{accept_until, drain},
     io::at_once::AtOnce,
     limits::{self, Windows},
     places::{Places, Rank},
     requests::{keep_rest, refuse_without_host},
-    stalls::{Paced, Patience},
+    stalls::{Gate, Paced, Patience},
 };
 
-/// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long whoever has a certificate may ask for nothing; a stranger has [`limits::HEADER_TIMEOUT`].
 const CLIENTS_SILENCE: Duration = Duration::from_mins(5);
 /// How long a peer may take to hear that its connection ends.
@@ -84,32 +81,16 @@ where
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let (places, patience) = (Places::for_listener(), Patience::for_listener());
+    let start = |connections: &mut JoinSet<()>, stream: TcpStream, from: SocketAddr| {
+        let requests = Requests { router: router.clone(), from, in_progress: Arc::new(watch::Sender::new(0)) };
+        let (places, patience) = (places.clone(), patience.clone());
+        let hosted = Hosted { places, requests, patience, shutdown: shutdown.clone() };
+        connections.spawn(hosted.serve(stream, acceptor.clone()));
+    };
     let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => {
-                    let in_progress = Arc::new(watch::Sender::new(0));
-                    let requests = Requests { router: router.clone(), from, in_progress };
-                    let (places, patience) = (places.clone(), patience.clone());
-                    let hosted = Hosted { places, requests, patience, shutdown: shutdown.clone() };
-                    connections.spawn(hosted.serve(stream, acceptor.clone()));
-                }
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            },
-        }
-    }
+    accept_until(&shutdown, &listener, &mut connections, start).await;
     drop(listener);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits::DRAIN_TIMEOUT, drained).await.is_err() {
-        info!(connections = connections.len(), "requests in flight took too long and are cut off");
-    }
+    drain(connections).await;
     Ok(())
 }
 
@@ -219,7 +200,7 @@ pub struct Requests {
 
 /// A request that is in progress until its answer has left, or was given up.
 #[derive(Debug)]
-struct InProgress(Arc<watch::Sender<usize>>);
+pub struct InProgress(Arc<watch::Sender<usize>>);
 
 impl InProgress {
     fn new(requests: &Arc<watch::Sender<usize>>) -> Self {
@@ -246,7 +227,7 @@ impl Service<Request<Incoming>> for Requests {
     fn call(&mut self, mut request: Request<Incoming>) -> Self::Future {
         let in_progress = InProgress::new(&self.in_progress);
         if let Some(refusal) = refuse_without_host(&request) {
-            return std::future::ready(Ok(refusal.map(|body| HostedBody::new(body, in_progress)))).boxed();
+            return std::future::ready(Ok(refusal.map(|body| Paced::new(body, in_progress)))).boxed();
         }
         request.extensions_mut().insert(ConnectInfo(self.from));
         let (request, rest) = keep_rest(request);
@@ -257,41 +238,17 @@ impl Service<Request<Incoming>> for Requests {
             if let Some(rest) = rest.filter(|rest| !rest.is_over()) {
                 rest.read().await;
             }
-            Ok(answer.map(|body| HostedBody::new(body, in_progress)))
+            Ok(answer.map(|body| Paced::new(body, in_progress)))
         }
         .boxed()
     }
 }
 
 /// The body of an answer.
-#[derive(Debug)]
-pub struct HostedBody {
-    body: Paced,
-    _in_progress: InProgress,
-}
+pub type HostedBody = Paced<InProgress>;
 
-impl HostedBody {
-    fn new(body: axum::body::Body, in_progress: InProgress) -> Self {
-        Self { body: Paced::new(body), _in_progress: in_progress }
-    }
-}
-
-impl http_body::Body for HostedBody {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        self.body.poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Gate for InProgress {
+    fn pass(&self) -> Result<(), axum::BoxError> {
+        Ok(())
     }
 }

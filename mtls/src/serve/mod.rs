@@ -4,6 +4,7 @@
 //! It never decides who is revoked: [`revocation`](crate::revocation) does.
 
 pub(crate) mod accept;
+pub(crate) mod accepting;
 pub(crate) mod farewell;
 pub(crate) mod guard;
 pub(crate) mod handshake;

@@ -22,11 +22,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
 
 use crate::serve::{
     accept::{Accepted, Acceptor},
-    farewell::{farewell, linger},
+    accepting::{accept_until, drain},
+    farewell::{farewell, let_answer_arrive},
     guard::Guarded,
     io::{
         at_once::{AtOnce, SelfWaking},
@@ -36,8 +36,6 @@ use crate::serve::{
     stalls::Patience,
 };
 
-/// How long to wait before the next attempt when no connection can be accepted, as when file descriptors run out.
-const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// How long who has come before a shutdown may take for a handshake, and then for its first request: in TLS 1.3 a client may have
 /// sent that before the server is done with the handshake, and it would be lost.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -78,27 +76,11 @@ async fn serve_here(listener: TcpListener, acceptor: Acceptor, router: Router, s
             }
         });
     };
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
-            Some(_) = connections.join_next() => {}
-            accepted = listener.accept() => match accepted {
-                Ok((stream, connected)) => start(&mut connections, stream, connected),
-                Err(error) => {
-                    warn!(%error, "a connection could not be accepted");
-                    sleep(ACCEPT_RETRY).await;
-                }
-            },
-        }
-    }
+    accept_until(&shutdown, &listener, &mut connections, start).await;
     for (stream, connected) in queue(listener) {
         start(&mut connections, stream, connected);
     }
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if timeout(limits::DRAIN_TIMEOUT, drained).await.is_err() {
-        info!(connections = connections.len(), "requests in flight took too long and are cut off");
-    }
+    drain(connections).await;
 }
 
 /// Closes the listener. Who has connected by then comes along: the kernel would reset those connections.
@@ -175,7 +157,7 @@ async fn serve_connection(
     match end.reason() {
         Some(reason) => farewell(stream, sent, reason).await,
         None if asked.is_cancelled() => tokio::select! {
-            () = linger(stream, &end) => {}
+            () = let_answer_arrive(stream, &end) => {}
             // A peer that keeps its end open must not hold up a shutdown.
             () = late(shutdown) => {}
         },

@@ -134,23 +134,27 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     }
 }
 
-/// A body that is handed to HTTP in pieces, and whose stream is watched.
+/// What the body of an answer asks before each piece leaves; it is dropped with the body.
+pub trait Gate {
+    /// An error ends the answer there.
+    fn pass(&self) -> Result<(), axum::BoxError>;
+}
+
+/// The body of an answer, which is handed to HTTP in pieces, and whose stream is watched.
 #[derive(Debug)]
-pub(crate) struct Paced {
+pub struct Paced<G> {
     body: Body,
     /// What the body has given and HTTP has not got yet.
     rest: Bytes,
+    gate: G,
 }
 
-impl Paced {
-    pub(crate) fn new(body: Body) -> Self {
-        Self { body, rest: Bytes::new() }
+impl<G: Gate> Paced<G> {
+    pub(crate) fn new(body: Body, gate: G) -> Self {
+        Self { body, rest: Bytes::new(), gate }
     }
 
-    pub(crate) fn poll_frame(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+    fn poll_piece(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         STEP.set(Step::Waits);
         if self.rest.is_empty() {
             match ready!(Pin::new(&mut self.body).poll_frame(context)) {
@@ -165,12 +169,29 @@ impl Paced {
         let piece = self.rest.split_to(self.rest.len().min(PIECE));
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
+}
 
-    pub(crate) fn is_end_stream(&self) -> bool {
+impl<G: Gate + Unpin> http_body::Body for Paced<G> {
+    type Data = Bytes;
+    type Error = axum::BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
+        let piece = ready!(self.poll_piece(context));
+        // Asked last: a body may take its time, too.
+        Poll::Ready(match self.gate.pass() {
+            Ok(()) => piece,
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
         self.rest.is_empty() && self.body.is_end_stream()
     }
 
-    pub(crate) fn size_hint(&self) -> SizeHint {
+    fn size_hint(&self) -> SizeHint {
         let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
         // The upper one first, as the lower one may never be above it.
         if let Some(upper) = hint.upper() {
@@ -189,10 +210,18 @@ mod tests {
 
     use super::*;
 
+    struct Open;
+
+    impl Gate for Open {
+        fn pass(&self) -> Result<(), axum::BoxError> {
+            Ok(())
+        }
+    }
+
     /// A stream whose body is asked once in each poll, and which then waits.
-    fn stream(mut body: Paced) -> impl Future<Output = ()> {
+    fn stream(mut body: Paced<Open>) -> impl Future<Output = ()> {
         poll_fn(move |context| {
-            let _ = body.poll_frame(context);
+            let _ = Pin::new(&mut body).poll_frame(context);
             Poll::Pending
         })
     }
@@ -204,10 +233,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_takes_ends_and_one_that_is_not_there_yet_does_not() {
         let began = Instant::now();
-        Watched::new(poll_once(stream(Paced::new(Body::from("answer")))), connection(1)).await;
+        Watched::new(poll_once(stream(Paced::new(Body::from("answer"), Open))), connection(1)).await;
         assert_eq!(began.elapsed(), PATIENCE);
         let feed = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::convert::Infallible>>());
-        let feed = Watched::new(stream(Paced::new(feed)), connection(1));
+        let feed = Watched::new(stream(Paced::new(feed, Open)), connection(1));
         assert!(tokio::time::timeout(PATIENCE * 100, feed).await.is_err());
     }
 
@@ -223,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn only_so_many_wait_and_those_that_have_ended_make_room() {
         let connection = connection(2);
-        let watch = || Watched::new(poll_once(stream(Paced::new(Body::from("answer")))), connection.clone());
+        let watch = || Watched::new(poll_once(stream(Paced::new(Body::from("answer"), Open))), connection.clone());
         let mut first: Vec<_> = std::iter::repeat_with(watch).take(2).collect();
         assert!(first.iter_mut().all(|watched| watched.now_or_never().is_none()));
         assert!(watch().now_or_never().is_some());
@@ -233,12 +262,14 @@ mod tests {
 
     #[test]
     fn a_large_answer_is_handed_over_in_pieces_and_keeps_its_length() {
-        let mut body = Paced::new(Body::from(vec![7; 2 * PIECE + 1]));
+        let mut body = Paced::new(Body::from(vec![7; 2 * PIECE + 1]), Open);
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut lengths = Vec::new();
         while !body.is_end_stream() {
             let left = body.size_hint().exact().unwrap();
-            let Poll::Ready(Some(Ok(frame))) = body.poll_frame(&mut context) else { panic!("it is there") };
+            let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) else {
+                panic!("it is there")
+            };
             let length = frame.into_data().unwrap().len();
             assert_eq!(body.size_hint().exact(), Some(left - length as u64));
             lengths.push(length);

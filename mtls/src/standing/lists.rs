@@ -279,7 +279,7 @@ impl List {
 
     fn this_update(&self) -> Option<SystemTime> {
         let list = self.live.freshness().into_iter().find_map(|freshness| freshness.list);
-        list.map(|(_, this_update, ..)| SystemTime::UNIX_EPOCH + this_update.since(Timestamp::MIN))
+        list.map(|list| SystemTime::UNIX_EPOCH + list.this_update.since(Timestamp::MIN))
     }
 
     fn unfetched(&self, error: &(dyn std::error::Error + 'static)) -> RefreshError {

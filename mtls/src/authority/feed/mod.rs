@@ -80,7 +80,7 @@ impl Announced {
     /// Whether a list is in force that is not settled yet.
     fn is_behind(&self, in_force: &[Freshness]) -> bool {
         let of = in_force.iter().find(|list| Some(&list.issuer) == self.issuer.as_ref());
-        let number = of.and_then(|freshness| freshness.list).map(|(number, ..)| number);
+        let number = of.and_then(|freshness| freshness.list).map(|list| list.number);
         number > self.progress.borrow().settled
     }
 
@@ -414,7 +414,8 @@ impl Feed {
             .zip(settled)
             .filter_map(|(list, progress)| Some((list.url.clone(), progress.settled?)))
             .collect();
-        let admits_until = self.live.freshness().iter().filter_map(|list| list.admits_until).min();
+        let admits_until =
+            self.live.freshness().iter().filter_map(|freshness| Some(freshness.list?.admits_until)).min();
         let confirmation = Confirmation {
             crls,
             admits_until,

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{
     revocation::End,
-    serve::io::{frames::Sent, held::Held},
+    serve::io::{IS_ON, frames::Sent, held::Held},
 };
 
 /// The room that stays with a connection between answers, in octets.
@@ -114,8 +114,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if IS_ON { Poll::Ready(Ok(())) } else { lock(&self.0).poll_release(context) }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
