@@ -29,7 +29,7 @@ use url::Url;
 
 use crate::{
     authority::{
-        feed::{Announced, Feed, Goodbye},
+        feed::{FeedClient, FeedList, Goodbye},
         instance::{Instance, InstanceError},
     },
     metrics::Metrics,
@@ -130,7 +130,7 @@ pub struct Upkeep {
     settling: Vec<Settling>,
     staleness: StalenessLog,
     deadlines: Deadlines,
-    feed: Option<Feed>,
+    feed: Option<FeedClient>,
     is_kept: Arc<AtomicBool>,
 }
 
@@ -216,7 +216,7 @@ impl RelyingParty {
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
             let issuer = of.map(|issuer| issuer.signs.id().clone());
-            announced.push(Announced { url: location.to_string(), issuer, announce, progress, files: files.clone() });
+            announced.push(FeedList { url: location.to_string(), issuer, announce, progress, files: files.clone() });
             // The feed speaks of the lists of the authorities above; others are not its to vouch for.
             let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
@@ -224,7 +224,7 @@ impl RelyingParty {
             keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
         let feed = feed.map(|(end, standing, instance)| {
-            Feed::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
+            FeedClient::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
         });
 
         let mut roots = RootCertStore::empty();
@@ -242,7 +242,7 @@ impl RelyingParty {
         let interval = crl_refresh.min(STALENESS_INTERVAL);
         let staleness = StalenessLog::new(live.clone(), clock.clone(), interval);
         let deadlines = Deadlines::new(live.clone(), clock, interval);
-        let goodbye = feed.as_ref().map(Feed::goodbye);
+        let goodbye = feed.as_ref().map(FeedClient::goodbye);
         let is_kept = Arc::<AtomicBool>::default();
         let upkeep = Upkeep { keepers, settling, staleness, deadlines, feed, is_kept: Arc::clone(&is_kept) };
         Ok((Self { live, acceptor, identity: server_identity, metrics, goodbye, is_kept }, upkeep))

@@ -90,6 +90,11 @@ async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
     eventually("it is ready", || ready(&service).is_ok()).await;
     let refused = client(&bob, top).refused(service.address).await;
     assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
+    let lists = || {
+        let files = fs::read_dir(surroundings.crl_directory.path()).unwrap();
+        files.filter(|file| file.as_ref().unwrap().path().extension() == Some("crl".as_ref())).count()
+    };
+    eventually("both are on the disk", || lists() == 2).await;
     tasks.shutdown().await;
 
     // Both were here, and are kept.

@@ -38,7 +38,7 @@ use zeroize::Zeroizing;
 use crate::{
     connect::contact::{self, Contact},
     errors::{error_chain, in_words, refusal},
-    standing::{self, FirstContactError, Kept, ServerRefusal},
+    standing::{self, FirstContactError, KeptLists, ServerRefusal},
     tls::{
         connecting::{self, NotTheAuthority},
         identity::{Identity, IdentityError, load_key},
@@ -483,8 +483,8 @@ pub async fn enroll(
     let key = files.key_to_enroll()?;
     let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
     let kept = match profile {
-        Profile::Client => Kept::OfClient(&files.crl_directory),
-        Profile::Server => Kept::OfService(&files.crl_directory),
+        Profile::Client => KeptLists::OfClient(&files.crl_directory),
+        Profile::Server => KeptLists::OfService(&files.crl_directory),
     };
     let answer = timeout(TIMEOUT, send(token, &request, kept, clock)).await.unwrap_or_else(|_| {
         let cause = format!("no answer within {} s", TIMEOUT.as_secs());
@@ -516,7 +516,7 @@ pub async fn enroll(
 async fn send(
     token: &Token,
     request: &EnrollRequest,
-    kept: Kept<'_>,
+    kept: KeptLists<'_>,
     clock: &Clock,
 ) -> Result<EnrollResponse, EnrollError> {
     let url = token.url.to_string();

@@ -85,7 +85,7 @@ impl EncodeLabelValue for Reason {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Refused {
+struct RefusalLabels {
     reason: Reason,
 }
 
@@ -105,16 +105,16 @@ impl EncodeLabelValue for Handshake {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Accepted {
+struct HandshakeLabels {
     kind: Handshake,
 }
 
 /// The counters of one relying party; clones count together.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
-    accepted: Family<Accepted, Counter>,
-    handshakes_refused: Family<Refused, Counter>,
-    requests_refused: Family<Refused, Counter>,
+    accepted: Family<HandshakeLabels, Counter>,
+    handshakes_refused: Family<RefusalLabels, Counter>,
+    requests_refused: Family<RefusalLabels, Counter>,
     connections_ended: Family<EndLabels, Counter>,
     fetches_failed: Counter,
     feed_connected: Gauge,
@@ -149,11 +149,11 @@ impl Metrics {
     }
 
     pub(crate) fn accepted(&self, kind: Handshake) {
-        self.accepted.get_or_create(&Accepted { kind }).inc();
+        self.accepted.get_or_create(&HandshakeLabels { kind }).inc();
     }
 
     pub(crate) fn handshake_refused(&self, reason: Reason) {
-        self.handshakes_refused.get_or_create(&Refused { reason }).inc();
+        self.handshakes_refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 
     /// Counts the CRLs that could not be fetched.
@@ -166,6 +166,6 @@ impl Metrics {
     }
 
     pub(crate) fn request_refused(&self, reason: Reason) {
-        self.requests_refused.get_or_create(&Refused { reason }).inc();
+        self.requests_refused.get_or_create(&RefusalLabels { reason }).inc();
     }
 }

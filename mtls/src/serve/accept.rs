@@ -19,7 +19,7 @@ use crate::{
         limits,
         peer::{Peer, PeerRefusal},
         proxy::{ProxyError, ProxyFrom},
-        unfinished::Place,
+        unfinished::HandshakePlace,
     },
     tls::{client_verifier::LiveClientVerifier, seen::Seen, verified_chain::VerifiedChain},
 };
@@ -34,7 +34,7 @@ struct Whole {
 }
 
 /// A connection that was let in. It has to end when its registration says so.
-pub(crate) struct Accepted {
+pub(crate) struct AcceptedConnection {
     pub(crate) stream: Secured,
     pub(crate) peer: Peer,
     pub(crate) registration: Registration,
@@ -52,7 +52,7 @@ pub(crate) struct Parts {
 }
 
 /// A connection that was not let in.
-struct Refused {
+struct RefusedConnection {
     failed: Failed,
     from: SocketAddr,
 }
@@ -64,7 +64,7 @@ impl Acceptor {
     }
 
     /// Lets the connection from `connected` in, or logs and counts why not.
-    pub(crate) async fn accept(&self, stream: BoundedStream, connected: SocketAddr) -> Option<Accepted> {
+    pub(crate) async fn accept(&self, stream: BoundedStream, connected: SocketAddr) -> Option<AcceptedConnection> {
         match self.admit(stream, connected).await {
             Ok(accepted) => Some(accepted),
             Err(refused) => {
@@ -79,7 +79,11 @@ impl Acceptor {
         &self.0.parts
     }
 
-    async fn admit(&self, mut stream: BoundedStream, connected: SocketAddr) -> Result<Accepted, Refused> {
+    async fn admit(
+        &self,
+        mut stream: BoundedStream,
+        connected: SocketAddr,
+    ) -> Result<AcceptedConnection, RefusedConnection> {
         let (place, deadline) = (self.0.handshakes.begin(), Instant::now() + limits::HANDSHAKE_TIMEOUT);
         let displaced = place.displaced();
         let header = self.parts().proxy_from.client_address(&mut stream, connected);
@@ -91,17 +95,17 @@ impl Acceptor {
                 Err(_) => Err(Failed::timeout()),
             }
         };
-        let from = from.map_err(|failed| Refused { failed, from: connected })?;
-        self.shake_hands(stream, place, deadline, from).await.map_err(|failed| Refused { failed, from })
+        let from = from.map_err(|failed| RefusedConnection { failed, from: connected })?;
+        self.shake_hands(stream, place, deadline, from).await.map_err(|failed| RefusedConnection { failed, from })
     }
 
     async fn shake_hands(
         &self,
         stream: BoundedStream,
-        place: Place,
+        place: HandshakePlace,
         deadline: Instant,
         from: SocketAddr,
-    ) -> Result<Accepted, Failed> {
+    ) -> Result<AcceptedConnection, Failed> {
         let (mut stream, (kind, presented)) =
             self.0.handshakes.shake(stream, place, deadline, |stream, seen| self.presented(stream, seen)).await?;
         let presented = presented.map_err(|error| {
@@ -113,7 +117,7 @@ impl Acceptor {
         match peer.admit(&self.parts().live, self.parts().clock.now()) {
             Ok(registration) => {
                 self.parts().metrics.accepted(kind);
-                Ok(Accepted { stream, peer, registration })
+                Ok(AcceptedConnection { stream, peer, registration })
             }
             Err(refusal) => {
                 let client = Some(Arc::clone(&presented.info));
@@ -151,7 +155,7 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-impl Refused {
+impl RefusedConnection {
     /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
     ///
     /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.

@@ -31,10 +31,10 @@ use crate::{
 
 /// A connection's router behind the guard. Requests that pass carry the [`Peer`] as an extension.
 #[derive(Clone, Debug)]
-pub(crate) struct Guarded(Arc<Connection>);
+pub(crate) struct Guarded(Arc<GuardedConnection>);
 
 #[derive(Debug)]
-struct Connection {
+struct GuardedConnection {
     router: Router,
     peer: Peer,
     acceptor: Acceptor,
@@ -45,23 +45,23 @@ struct Connection {
 
 impl Guarded {
     pub(crate) fn new(router: Router, peer: Peer, acceptor: Acceptor, end: End, asked: CancellationToken) -> Self {
-        Self(Arc::new(Connection { router, peer, acceptor, end, asked }))
+        Self(Arc::new(GuardedConnection { router, peer, acceptor, end, asked }))
     }
 }
 
 impl hyper::service::Service<Request<Incoming>> for Guarded {
     type Response = Response<GuardedBody>;
     type Error = Ended;
-    type Future = Answer<RouteFuture<std::convert::Infallible>>;
+    type Future = GuardedAnswer<RouteFuture<std::convert::Infallible>>;
 
     fn call(&self, mut request: Request<Incoming>) -> Self::Future {
-        let Connection { router, peer, acceptor, end, asked } = &*self.0;
+        let GuardedConnection { router, peer, acceptor, end, asked } = &*self.0;
         asked.cancel();
         if let Some(reason) = end.reason() {
-            return Answer::Ended(reason);
+            return GuardedAnswer::Ended(reason);
         }
         if let Some(refusal) = refuse_without_host(&request) {
-            return Answer::answered(refusal, None, end);
+            return GuardedAnswer::answered(refusal, None, end);
         }
         let parts = acceptor.parts();
         match peer.check(&parts.live, parts.clock.now()) {
@@ -69,20 +69,20 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
                 request.extensions_mut().insert(peer.clone());
                 let (request, rest) = keep_rest(request);
                 // A router is always ready.
-                Answer::Inner { answer: router.clone().call(request), rest, end: end.clone() }
+                GuardedAnswer::Inner { answer: router.clone().call(request), rest, end: end.clone() }
             }
             Err(refusal) => {
                 log(peer, &refusal);
                 parts.metrics.request_refused(refusal.reason());
                 let problem = problem(&refusal, request.version());
-                Answer::answered(problem, keep_rest(request).1, end)
+                GuardedAnswer::answered(problem, keep_rest(request).1, end)
             }
         }
     }
 }
 
 /// The answer to a request, unless the connection has to end before it is there.
-pub(crate) enum Answer<F> {
+pub(crate) enum GuardedAnswer<F> {
     Inner {
         answer: F,
         rest: Option<Rest>,
@@ -97,7 +97,7 @@ pub(crate) enum Answer<F> {
     Ended(EndReason),
 }
 
-impl<F> Answer<F> {
+impl<F> GuardedAnswer<F> {
     fn answered(answer: Response, rest: Option<Rest>, end: &End) -> Self {
         let rest = rest.filter(|rest| !rest.is_over());
         let reading = rest.map(|rest| rest.read().boxed());
@@ -105,7 +105,7 @@ impl<F> Answer<F> {
     }
 }
 
-impl<F> Future for Answer<F>
+impl<F> Future for GuardedAnswer<F>
 where
     F: Future<Output = Result<Response, std::convert::Infallible>> + Unpin,
 {
@@ -226,7 +226,7 @@ mod tests {
             end();
             Poll::Ready(Ok(Response::new(Body::from("secret"))))
         });
-        let answer = Answer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
+        let answer = GuardedAnswer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
         let ended = answer.expect("it is ready").expect_err("it is none");
         assert_eq!(ended.to_string(), EndReason::Expired.as_str());
     }
@@ -237,7 +237,7 @@ mod tests {
             let (registration, end) = connection();
             let body = if empty { Body::empty() } else { Body::from("secret") };
             let answer = async move { Ok(Response::new(body)) }.boxed();
-            let answer = Answer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
+            let answer = GuardedAnswer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
             let mut body = answer.expect("it is ready").expect("nothing has ended").into_body();
             assert_eq!(body.size_hint().exact(), Some(if empty { 0 } else { 6 }));
             assert_eq!(body.is_end_stream(), empty);

@@ -39,7 +39,7 @@ use crate::{
     serve::{
         io::flights::Flights,
         limits,
-        unfinished::{Place, Unfinished},
+        unfinished::{HandshakePlace, Unfinished},
     },
     tls::{
         candidates::Excess,
@@ -77,7 +77,7 @@ impl Handshakes {
     }
 
     /// A place among those who shake hands, to be taken before anything is read.
-    pub(crate) fn begin(&self) -> Place {
+    pub(crate) fn begin(&self) -> HandshakePlace {
         self.unfinished.begin()
     }
 
@@ -85,7 +85,7 @@ impl Handshakes {
     pub(crate) async fn shake<T>(
         &self,
         stream: BoundedStream,
-        place: Place,
+        place: HandshakePlace,
         deadline: Instant,
         look: impl FnOnce(&Secured, Seen) -> T,
     ) -> Result<(Secured, T), Failed> {
@@ -195,7 +195,7 @@ pub(crate) fn reason(error: &rustls::Error) -> Reason {
 pub(crate) async fn let_alert_arrive(mut stream: Flights<BoundedStream>) {
     // It holds its place, and makes room as it did before.
     let place = stream.end_handshake();
-    let displaced = place.as_ref().map(Place::displaced).unwrap_or_default();
+    let displaced = place.as_ref().map(HandshakePlace::displaced).unwrap_or_default();
     let drain = async {
         let _ = stream.shutdown().await;
         let mut bytes = [0; 4096];

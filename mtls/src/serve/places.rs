@@ -45,11 +45,11 @@ pub(crate) struct Places(Arc<Shared>);
 struct Shared {
     total: usize,
     strangers: usize,
-    held: Mutex<Held>,
+    held: Mutex<Ranks>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Ranks {
     next: u64,
     /// By rank, the oldest first.
     by_rank: [BTreeMap<u64, Holder>; 3],
@@ -116,12 +116,12 @@ impl Places {
         Some(Place { places: self.clone(), id, rank: Rank::Stranger, gone })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Ranks> {
         self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Held {
+impl Ranks {
     fn of(&mut self, rank: Rank) -> &mut BTreeMap<u64, Holder> {
         &mut self.by_rank[rank as usize]
     }

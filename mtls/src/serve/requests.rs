@@ -63,7 +63,7 @@ pub(crate) fn problem(status: StatusCode, kind: &str, title: &str, detail: &str)
 pub(crate) struct Rest(Arc<Mutex<Incoming>>);
 
 /// The body as a handler reads it.
-struct Kept(Arc<Mutex<Incoming>>);
+struct SharedBody(Arc<Mutex<Incoming>>);
 
 /// The request for its handler, and of a body over HTTP/2 what that leaves. Over HTTP/1.1 hyper closes the connection after the answer,
 /// and a peer that asked with `Expect: 100-continue` is not told to go on.
@@ -79,7 +79,7 @@ pub(crate) fn keep_rest(request: Request<Incoming>) -> (Request<Body>, Option<Re
     }
     let (parts, body) = request.into_parts();
     let body = Arc::new(Mutex::new(body));
-    (Request::from_parts(parts, Body::new(Kept(Arc::clone(&body)))), Some(Rest(body)))
+    (Request::from_parts(parts, Body::new(SharedBody(Arc::clone(&body)))), Some(Rest(body)))
 }
 
 impl Rest {
@@ -106,7 +106,7 @@ impl Rest {
     }
 }
 
-impl http_body::Body for Kept {
+impl http_body::Body for SharedBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -24,7 +24,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::serve::{
-    accept::{Accepted, Acceptor},
+    accept::{AcceptedConnection, Acceptor},
     accepting::{accept_until, drain},
     farewell::{farewell, let_answer_arrive},
     guard::Guarded,
@@ -110,13 +110,13 @@ async fn time_to_go(shutdown: &CancellationToken, asked: &CancellationToken) {
 /// Serves one connection to its end, which is the peer's choice unless it may not be served any more, asks for nothing, or the server
 /// shuts down.
 async fn serve_connection(
-    accepted: Accepted,
+    accepted: AcceptedConnection,
     acceptor: Acceptor,
     router: Router,
     patience: &Patience,
     shutdown: &CancellationToken,
 ) {
-    let Accepted { stream, peer, registration } = accepted;
+    let AcceptedConnection { stream, peer, registration } = accepted;
     let end = registration.end();
     stream.get_ref().0.get_ref().take_unsent_along();
     let (stream, cork) = corked(stream, end.clone());

@@ -75,9 +75,9 @@ pub(crate) struct OfConnection {
 
 impl OfConnection {
     /// None if too many wait already.
-    fn wait(&self) -> Option<Waiting> {
+    fn wait(&self) -> Option<WaitingStream> {
         // Made first: it takes back what was counted however this ends.
-        let waiting = Waiting(self.clone());
+        let waiting = WaitingStream(self.clone());
         let here = self.here.fetch_add(1, Ordering::Relaxed);
         let everywhere = self.listener.waiting.fetch_add(1, Ordering::Relaxed);
         (here < MOST_OF_A_CONNECTION && everywhere < self.listener.most).then_some(waiting)
@@ -85,9 +85,9 @@ impl OfConnection {
 }
 
 /// One that waits.
-struct Waiting(OfConnection);
+struct WaitingStream(OfConnection);
 
-impl Drop for Waiting {
+impl Drop for WaitingStream {
     fn drop(&mut self) {
         self.0.here.fetch_sub(1, Ordering::Relaxed);
         self.0.listener.waiting.fetch_sub(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Drop for Waiting {
 pub(crate) struct Watched<F> {
     stream: Pin<Box<F>>,
     connection: OfConnection,
-    waiting: Option<(Waiting, Pin<Box<Sleep>>)>,
+    waiting: Option<(WaitingStream, Pin<Box<Sleep>>)>,
 }
 
 impl<F> Watched<F> {

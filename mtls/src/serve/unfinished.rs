@@ -31,18 +31,18 @@ struct Queue {
     held: u64,
     next: u64,
     /// By when they began.
-    places: BTreeMap<u64, Held>,
+    places: BTreeMap<u64, HeldByHandshake>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldByHandshake {
     bytes: u64,
     displaced: CancellationToken,
 }
 
 /// The place of one handshake, until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct HandshakePlace {
     of: Unfinished,
     number: u64,
     displaced: CancellationToken,
@@ -61,14 +61,14 @@ impl Unfinished {
     }
 
     /// A place for one more.
-    pub(crate) fn begin(&self) -> Place {
+    pub(crate) fn begin(&self) -> HandshakePlace {
         let displaced = CancellationToken::new();
         let mut queue = self.lock();
         let number = queue.next;
         queue.next += 1;
-        queue.places.insert(number, Held { bytes: 0, displaced: displaced.clone() });
+        queue.places.insert(number, HeldByHandshake { bytes: 0, displaced: displaced.clone() });
         queue.hold(number, EACH);
-        Place { of: self.clone(), number, displaced }
+        HandshakePlace { of: self.clone(), number, displaced }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -93,7 +93,7 @@ impl Queue {
     }
 }
 
-impl Place {
+impl HandshakePlace {
     /// Counts what the peer has sent.
     pub(crate) fn received(&self, bytes: usize) {
         self.of.lock().hold(self.number, bytes as u64);
@@ -105,7 +105,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for HandshakePlace {
     fn drop(&mut self) {
         let mut queue = self.of.lock();
         if let Some(held) = queue.places.remove(&self.number) {
@@ -122,7 +122,8 @@ mod tests {
     fn the_oldest_goes_where_a_new_one_or_what_was_sent_needs_the_room() {
         let unfinished = Unfinished::new(4 * EACH);
         let mut places: Vec<_> = (0..4).map(|_| unfinished.begin()).collect();
-        let displaced = |places: &[Place]| places.iter().map(|it| it.displaced().is_cancelled()).collect::<Vec<_>>();
+        let displaced =
+            |places: &[HandshakePlace]| places.iter().map(|it| it.displaced().is_cancelled()).collect::<Vec<_>>();
         assert_eq!(displaced(&places), [false; 4]);
         places.push(unfinished.begin());
         assert_eq!(displaced(&places), [true, false, false, false, false]);

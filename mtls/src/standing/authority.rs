@@ -85,7 +85,7 @@ pub enum FirstContactError {
 
 /// Whose lists a machine keeps, from earlier runs and for later ones.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kept<'a> {
+pub(crate) enum KeptLists<'a> {
     /// A client's in this directory, which are those that servers are judged by.
     OfClient(&'a Path),
     /// A service's in this directory, which are the complete ones; they say more, and nobody else writes them.
@@ -99,7 +99,7 @@ pub(crate) async fn first_contact(
     contact: &mut Contact,
     root: Fingerprint,
     url: &Url,
-    kept: Kept<'_>,
+    kept: KeptLists<'_>,
     clock: &Clock,
 ) -> Result<(), FirstContactError> {
     let chain = contact.chain().to_vec();
@@ -115,8 +115,8 @@ pub(crate) async fn first_contact(
 
     let issuers = issuers(&chain, root)?;
     let directory = match kept {
-        Kept::OfClient(directory) => Some(directory),
-        Kept::OfService(directory) => {
+        KeptLists::OfClient(directory) => Some(directory),
+        KeptLists::OfService(directory) => {
             let known = complete_lists(&issuers, directory);
             if let Err(revoked @ ServerRefusal::Revoked(_)) = judge(&known, &presented.ids, clock.now()) {
                 return Err(revoked.into());

@@ -26,7 +26,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub(crate) use self::authority::{AuthorityStanding, Kept, first_contact};
+pub(crate) use self::authority::{AuthorityStanding, KeptLists, first_contact};
 pub use self::{
     authority::FirstContactError,
     lists::{Lists, RefreshError},

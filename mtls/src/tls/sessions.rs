@@ -21,11 +21,11 @@ const OVERHEAD: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     live: LiveSet,
-    kept: Mutex<Kept>,
+    kept: Mutex<SinceRevocation>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct SinceRevocation {
     /// How many revocations there were when these sessions were begun.
     revocations: u64,
     sessions: Generations<Vec<u8>, Vec<u8>>,
@@ -33,7 +33,7 @@ struct Kept {
 
 impl Sessions {
     pub(crate) fn new(live: LiveSet) -> Self {
-        let kept = Mutex::new(Kept { revocations: live.revocations(), sessions: new_sessions() });
+        let kept = Mutex::new(SinceRevocation { revocations: live.revocations(), sessions: new_sessions() });
         Self { live, kept }
     }
 
@@ -42,7 +42,7 @@ impl Sessions {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let revocations = self.live.revocations();
         if kept.revocations != revocations {
-            *kept = Kept { revocations, sessions: new_sessions() };
+            *kept = SinceRevocation { revocations, sessions: new_sessions() };
         }
         act(&mut kept.sessions)
     }

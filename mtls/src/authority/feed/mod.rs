@@ -66,7 +66,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A list that the feed speaks of: its distribution point, and the ends of its keeper's channels.
 #[derive(Debug)]
-pub(crate) struct Announced {
+pub(crate) struct FeedList {
     pub(crate) url: String,
     /// Whose lists lie there, if that is known beforehand.
     pub(crate) issuer: Option<IssuerId>,
@@ -76,7 +76,7 @@ pub(crate) struct Announced {
     pub(crate) files: ListFiles,
 }
 
-impl Announced {
+impl FeedList {
     /// Whether a list is in force that is not settled yet.
     fn is_behind(&self, in_force: &[Freshness]) -> bool {
         let of = in_force.iter().find(|list| Some(&list.issuer) == self.issuer.as_ref());
@@ -99,7 +99,7 @@ impl Announced {
 
 /// The relying party's end of the feed.
 #[derive(Debug)]
-pub(crate) struct Feed {
+pub(crate) struct FeedClient {
     connector: Connector,
     client: AuthorityClient,
     authority: Url,
@@ -108,7 +108,7 @@ pub(crate) struct Feed {
     questions: mpsc::Receiver<Question>,
     /// What the lists in force say of the authority itself.
     standing: AuthorityStanding,
-    lists: Vec<Announced>,
+    lists: Vec<FeedList>,
     /// Changes when a poll reaches the authority after an outage.
     recoveries: watch::Receiver<u64>,
     backoff: Backoff,
@@ -157,18 +157,18 @@ enum FeedError {
 
 /// What whole lines of the feed said.
 #[derive(Debug, Default)]
-struct Heard {
+struct FeedLines {
     /// Whether there is a number that was not announced before.
     is_news: bool,
     /// The last roll call in them.
     roll_call: Option<u64>,
 }
 
-impl Feed {
+impl FeedClient {
     pub(crate) fn new(
         end: FeedEnd,
         standing: AuthorityStanding,
-        lists: Vec<Announced>,
+        lists: Vec<FeedList>,
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
         instance: Instance,
@@ -389,8 +389,8 @@ impl Feed {
     }
 
     /// Takes the whole lines out of what came in.
-    fn announce(&self, received: &mut Vec<u8>) -> Result<Heard, FeedError> {
-        let mut heard = Heard::default();
+    fn announce(&self, received: &mut Vec<u8>) -> Result<FeedLines, FeedError> {
+        let mut heard = FeedLines::default();
         while let Some(end) = received.iter().position(|octet| *octet == b'\n') {
             let line: Vec<u8> = received.drain(..=end).collect();
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
@@ -591,7 +591,7 @@ mod tests {
     use edge::clock::Clock;
 
     /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
-    fn to_nobody() -> (Feed, watch::Sender<u64>, TempDir) {
+    fn to_nobody() -> (FeedClient, watch::Sender<u64>, TempDir) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tls = ClientConfig::builder_with_provider(crate::tls::provider::provider())
             .with_protocol_versions(&[&TLS13])
@@ -603,7 +603,7 @@ mod tests {
         let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
         let standing = AuthorityStanding::new(live.clone(), Clock::system());
         let (_, end) = revocation::link(&authority, tls);
-        (Feed::new(end, standing, Vec::new(), recoveries, live, instance), recovered, directory)
+        (FeedClient::new(end, standing, Vec::new(), recoveries, live, instance), recovered, directory)
     }
 
     /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.

@@ -10,7 +10,7 @@ use pki::wire::{KNOWN_PATH, KnownAnswer, KnownQuestion};
 use tokio::time::{Instant, timeout};
 use tracing::debug;
 
-use super::{CONFIRM_TIMEOUT, Feed, FeedError, JSON};
+use super::{CONFIRM_TIMEOUT, FeedClient, FeedError, JSON};
 use crate::revocation::Question;
 
 /// The longest answer to a question.
@@ -18,7 +18,7 @@ const MAX_ANSWER: usize = 4 * 1024;
 /// The pause between two times that the same lists are handed over because the authority does not know their numbers.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
 
-impl Feed {
+impl FeedClient {
     /// Asks the authority for a keeper. What it does not know it gets back, on the disk's word; the keeper will ask again.
     pub(super) async fn answer_keeper(&mut self, question: Question) -> Result<(), FeedError> {
         // It waited for a feed that was not open, and has given up.

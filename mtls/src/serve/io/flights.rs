@@ -16,7 +16,7 @@ use crate::serve::{
         IS_ON,
         held::{self, Held},
     },
-    unfinished::Place,
+    unfinished::HandshakePlace,
 };
 
 /// A stream over which a handshake is made, and then everything else.
@@ -26,7 +26,7 @@ pub struct Flights<S> {
     phase: Phase,
     held: Held,
     /// Of the handshake, until it is over.
-    place: Option<Place>,
+    place: Option<HandshakePlace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ enum Phase {
 }
 
 impl<S> Flights<S> {
-    pub(crate) fn new(stream: S, place: Place) -> Self {
+    pub(crate) fn new(stream: S, place: HandshakePlace) -> Self {
         Self { stream, phase: Phase::Handshake, held: Held::default(), place: Some(place) }
     }
 
@@ -47,7 +47,7 @@ impl<S> Flights<S> {
     }
 
     /// To be called when the handshake is done, by whoever writes or flushes afterwards. Gives its place back, the first time.
-    pub(crate) fn end_handshake(&mut self) -> Option<Place> {
+    pub(crate) fn end_handshake(&mut self) -> Option<HandshakePlace> {
         self.phase = Phase::Traffic;
         self.place.take()
     }
