@@ -68,6 +68,8 @@ struct State {
     /// Whether the account has this run.
     is_registered: bool,
     is_leaving: bool,
+    /// Whether the account may have it under an earlier certificate as well.
+    is_renewed: bool,
     /// Until when it may admit clients without the feed.
     until: Option<Timestamp>,
     /// That of the clock when it was said.
@@ -120,9 +122,16 @@ impl Instance {
         self.0.secret.to_bearer()
     }
 
-    /// What shows that this run takes the place of earlier ones; empty if there are none.
+    /// What shows that this run takes the place of earlier ones, or its own under an earlier certificate; empty if there are none.
     pub(crate) fn predecessors(&self) -> Zeroizing<String> {
-        write_secrets(self.state().predecessors.iter().map(|run| &run.secret))
+        let state = self.state();
+        let own = state.is_renewed.then_some(&self.0.secret);
+        write_secrets(own.into_iter().chain(state.predecessors.iter().map(|run| &run.secret)).take(MAX_PREDECESSORS))
+    }
+
+    /// From now on it comes with another certificate. It takes its own place under the one before.
+    pub(crate) fn renewed(&self) {
+        self.state().is_renewed = true;
     }
 
     /// The feed is open, so that the account has this run; and of the earlier ones, it has only these.

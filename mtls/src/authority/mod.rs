@@ -7,5 +7,6 @@ pub(crate) mod enroll;
 pub(crate) mod feed;
 pub(crate) mod instance;
 pub(crate) mod renew;
+pub(crate) mod renewing;
 
 pub use self::{enroll::*, renew::*};

@@ -179,7 +179,8 @@ impl Holder<'_> {
     async fn ask_in_time<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, RenewError> {
         let root = Fingerprint::of(&self.enrolled.root);
         let judge = Arc::new(self.standing.clone());
-        let tls = connecting::to_authority(&self.enrolled.identity, root, self.clock, judge)?;
+        let tls = connecting::to_authority(connecting::one(&self.enrolled.identity)?, root, self.clock, judge)
+            .map_err(IdentityError::from)?;
         let target = self.url.join(path).map_err(|error| self.unreachable(error.to_string()))?;
         let request = Request::builder().method(method).uri(target.as_str());
         let request = request.header(header::CONTENT_TYPE, "application/json").body(Full::new(body));
