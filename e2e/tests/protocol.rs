@@ -156,7 +156,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The status of the answer. It has to be documented for this path and method; and a problem has to be of a documented type.
+    /// The status of the answer. Asserts that it is documented for this path and method, and that a problem is of a
+    /// documented type.
     fn status(&mut self, server: &str, method: &str, path: &str, arguments: &[&str]) -> u16 {
         let port = server.rsplit_once(':').expect("a port").1;
         let scheme = server.split_once(':').expect("a scheme").0;
