@@ -7,6 +7,7 @@ mod instance;
 mod registry;
 mod roll_call;
 mod subscription;
+mod unheard;
 mod writing;
 
 use std::{
@@ -34,7 +35,9 @@ use self::{
     registry::Registry,
     roll_call::RollCalls,
 };
-pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
+pub(crate) use self::{
+    instance::Enforced, registry::Forgotten, subscription::SubscribeError, unheard::not_heard, writing::keep_told,
+};
 use crate::{
     issuer::{CrlKind, Issuer},
     settings::Settings,
@@ -336,8 +339,16 @@ impl Feed {
         Issuer::ALL.into_iter().find(|issuer| self.0.urls.of(*issuer) == url)
     }
 
-    /// Notes that lists were taken back and are to be published.
-    pub(crate) fn note_taken_back(&self) {
+    /// Commits lists that are taken back, and wakes whoever publishes: before the commit, so that a revocation that is found in the
+    /// database is known to come from there, and after it, so that it is published.
+    pub(crate) async fn taking_back<T, E>(&self, commit: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.note_taken_back();
+        let taken = commit.await?;
+        self.note_taken_back();
+        Ok(taken)
+    }
+
+    fn note_taken_back(&self) {
         self.0.taken_back.send_modify(|count| *count += 1);
     }
 
