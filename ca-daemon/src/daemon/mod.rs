@@ -3,6 +3,7 @@
 //! It never decides anything about certificates; it puts together those who do.
 
 mod client_verifier;
+mod socket;
 pub(crate) mod tasks;
 
 use std::{
@@ -24,6 +25,7 @@ use tracing::{info, warn};
 
 use self::{
     client_verifier::FleetVerifier,
+    socket::{CommandSocket, SocketError},
     tasks::{Contact, Pace, Presented},
 };
 use crate::{
@@ -32,7 +34,6 @@ use crate::{
     home::directory::Directory,
     http::{self, App},
     issuer::Issuer,
-    operator::{Control, ControlError},
 };
 
 /// Where to listen; port 0 takes any free one.
@@ -55,7 +56,7 @@ pub struct Daemon {
     operations: TcpListener,
     addresses: Listen,
     tls: Arc<ServerConfig>,
-    control: Control,
+    commands: CommandSocket,
     /// Ends with the daemon.
     tasks: JoinSet<()>,
 }
@@ -78,7 +79,7 @@ pub enum StartError {
     },
     /// The directory is in use, or cannot be listened in.
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Socket(#[from] SocketError),
     /// The authority in the directory cannot work.
     #[error("{0}")]
     Authority(#[source] Box<dyn Error + Send + Sync>),
@@ -101,7 +102,7 @@ impl Daemon {
         pace: Pace,
     ) -> Result<Self, StartError> {
         let authority = Arc::new(authority);
-        let control = Control::open(directory)?;
+        let commands = CommandSocket::open(directory)?;
         // The ports first: a start that fails for want of one leaves no certificate behind.
         let https = bind(listen.https, "--listen")?;
         let http = bind(listen.http, "--http-listen")?;
@@ -144,7 +145,7 @@ impl Daemon {
             http: http.0,
             operations: operations.0,
             tls,
-            control,
+            commands,
             tasks,
         })
     }
@@ -159,7 +160,7 @@ impl Daemon {
     /// [`DRAIN_TIMEOUT`](mtls::limits::DRAIN_TIMEOUT) at most.
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
-        self.tasks.spawn(self.control.serve(feed.clone(), self.addresses.operations));
+        self.tasks.spawn(self.commands.serve(feed.clone(), self.addresses.operations));
         let (private, public) = (http::private_routes(self.app.clone()), http::public_routes(self.app.clone()));
         let operators = http::operations_routes(self.app.clone());
         let end = CancellationToken::new();

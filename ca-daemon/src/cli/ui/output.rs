@@ -18,6 +18,9 @@ use crate::cli::ui::{
     spool::{Printed, Spool},
 };
 
+/// How many things are named one by one for people.
+pub(in crate::cli) const NAMED: usize = 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Text,
