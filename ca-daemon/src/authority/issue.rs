@@ -42,7 +42,8 @@ impl Authority {
         }
     }
 
-    /// Issues the certificate that the authority itself presents, also if the issuing CA is revoked: it says so to whoever asks.
+    /// Issues the certificate that the authority itself presents, also if the issuing CA is revoked: it says so to
+    /// whoever asks.
     pub(crate) async fn issue_own(
         &self,
         order: OperatorOrder,

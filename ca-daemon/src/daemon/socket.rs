@@ -1,4 +1,5 @@
-//! The socket in the authority's directory on which the daemon listens for commands, and the lock that keeps a second daemon away.
+//! The socket in the authority's directory on which the daemon listens for commands, and the lock that keeps a second
+//! daemon away.
 //!
 //! It never admits another user: the socket has the mode 0600.
 

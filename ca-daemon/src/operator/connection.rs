@@ -25,7 +25,8 @@ use crate::home::directory::Directory;
 /// Reported for an answer to another question.
 const OTHER_RELEASE: &str = "the daemon answered something else; it may be of another release: restart it";
 
-/// A socket's address has room for 107 bytes; a longer path is shortened by way of its directory, which has to stay open.
+/// A socket's address has room for 107 bytes; a longer path is shortened by way of its directory, which has to stay
+/// open.
 pub(crate) fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
     match (socket.parent(), socket.file_name()) {
         (Some(parent), Some(name)) if socket.as_os_str().len() > 107 => {

@@ -1,5 +1,5 @@
-//! What commands ask a running daemon, and what it answers: one line of JSON with a question, then lines of JSON with the answers to
-//! that question.
+//! What commands ask a running daemon, and what it answers: one line of JSON with a question, then lines of JSON with
+//! the answers to that question.
 //!
 //! It never changes a certificate: a command does that itself, and notifies the daemon afterwards.
 
@@ -96,7 +96,8 @@ pub(crate) struct Forget {
     pub(crate) instance: Option<String>,
 }
 
-/// An answer to [`Published`]. First `Announced`; with a wait then `RelyingParties`, `Enforced` for each that confirms, and `Missing`.
+/// An answer to [`Published`]. First `Announced`; with a wait then `RelyingParties`, `Enforced` for each that confirms,
+/// and `Missing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Confirmed {

@@ -1,4 +1,5 @@
-//! The way of a revocation from its commit to the daemon's socket, and what comes back: who enforces it, and the exit code.
+//! The way of a revocation from its commit to the daemon's socket, and what comes back: who enforces it, and the exit
+//! code.
 //!
 //! It never revokes anything, and what becomes of the output never decides the exit code.
 
@@ -34,8 +35,8 @@ pub(in crate::cli) struct WaitOptions {
     /// Do not wait for relying parties
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
-    /// Exit with 5 also if somebody holds a valid server certificate of which nothing is known: it may judge clients, and is not
-    /// waited for
+    /// Exit with 5 also if somebody holds a valid server certificate of which nothing is known: it may judge clients,
+    /// and is not waited for
     #[arg(long, conflicts_with_all = ["no_wait", "dry_run"])]
     require_all: bool,
 }

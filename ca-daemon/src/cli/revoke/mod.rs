@@ -1,8 +1,8 @@
 //! `ca-daemon revoke`: makes certificates worthless, for good, publishes that, and waits until every relying party
 //! enforces it.
 //!
-//! A revocation takes one way: it is selected, recorded by the authority, and concluded over the daemon's socket. It never revokes what
-//! was not selected.
+//! A revocation takes one way: it is selected, recorded by the authority, and concluded over the daemon's socket. It
+//! never revokes what was not selected.
 
 mod conclusion;
 mod dry_run;
