@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Dependencies point one way: ca-daemon | api-server | api-client -> mtls -> edge -> pki. Asserted on what cargo would build.
+# e2e, testkit and bench are for tests and measurements: no program and no library is built with one of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -22,12 +23,12 @@ forbid() {
     done
 }
 
-forbid pki tokio sqlx axum rustls hyper edge mtls ca-daemon api-server api-client e2e bench
-forbid edge sqlx axum rustls tokio-rustls http hyper hyper-util h2 mtls ca-daemon api-server api-client e2e bench
-forbid mtls sqlx ca-daemon api-server api-client e2e bench
-forbid ca-daemon api-server api-client e2e bench
-forbid api-server sqlx ca-daemon api-client e2e bench
-forbid api-client sqlx ca-daemon api-server e2e bench
+forbid pki tokio sqlx axum rustls hyper edge mtls ca-daemon api-server api-client e2e testkit bench
+forbid edge sqlx axum rustls tokio-rustls http hyper hyper-util h2 mtls ca-daemon api-server api-client e2e testkit bench
+forbid mtls sqlx ca-daemon api-server api-client e2e testkit bench
+forbid ca-daemon api-server api-client e2e testkit bench
+forbid api-server sqlx ca-daemon api-client e2e testkit bench
+forbid api-client sqlx ca-daemon api-server e2e testkit bench
 
 # SQL stays in the store, status codes of the authority in one file.
 if grep -rnE 'sqlx::' ca-daemon/src --include='*.rs' | grep -v '^ca-daemon/src/store/'; then

@@ -5,7 +5,7 @@ use std::{
     process::ExitCode,
 };
 
-use api_client::cli::{Arguments, explain};
+use api_client::{cli::Arguments, output::explain};
 use clap::Parser as _;
 use edge::{
     errors::{usage_problem, wants_json},

@@ -1,35 +1,140 @@
 //! `api-client request`: sends requests and says how they went.
+//!
+//! It never sends anything to a service before it has asked whether services are revoked.
 
 use std::{
-    fmt::Write as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
+use clap::Args;
 use edge::random;
+use http::Uri;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles},
+    authority::{Enrolled, IdentityFiles},
     errors::error_chain,
     standing::{self, OnMissingCrl, ServerStanding},
 };
 use pki::profile::Profile;
-use rustix::time::{ClockId, clock_gettime};
 use rustls::{ClientConfig, pki_types::CertificateDer};
-use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use url::Url;
 
 use crate::{
-    cli::{Exit, Print, RequestArguments, note, say},
-    histogram,
-    load::{Connections, Load},
-    outcome::{Short, Summary},
-    progress::Display,
-    repeat::Repeats,
+    connection::{Handshakes, Target},
+    loadgen::{
+        load::{Connections, Load},
+        progress::Display,
+        report::{Run, processor_time},
+        schedule::{Amount, Pace},
+    },
+    output::{Exit, Print, note, say},
     stop::Stop,
 };
 
-/// From so many requests on, their latencies are drawn.
-const MANY: u64 = 100;
+#[derive(Debug, Args)]
+pub(crate) struct RequestArguments {
+    /// How many requests [default: 1, unless --duration is given]
+    #[arg(short = 'n', long = "requests", value_parser = clap::value_parser!(u64).range(1..))]
+    requests: Option<u64>,
+
+    /// For how long requests are sent, in place of -n
+    #[arg(long, conflicts_with = "requests", value_parser = parse_period)]
+    duration: Option<Duration>,
+
+    /// Over how many connections; a layer-4 balancer spreads connections, not requests [default: 6, at most the number of requests]
+    #[arg(short = 'c', long = "connections", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    connections: Option<u64>,
+
+    /// How many requests each connection has under way at a time (HTTP/2 streams)
+    #[arg(short = 'm', long = "streams", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    streams: u64,
+
+    /// How many requests are sent in a second altogether, answered or not; latencies count from when a request was due
+    /// [default: each is sent when the one before it is answered]
+    #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
+    rate: Option<f64>,
+
+    /// Make a new connection with a full handshake for every request
+    #[arg(long)]
+    handshakes: bool,
+
+    /// With --handshakes: resume a session where there is one
+    #[arg(long, requires = "handshakes")]
+    resume: bool,
+
+    /// Send requests for so long first, which are not counted
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
+    warm_up: Duration,
+
+    /// Where the requests are sent
+    #[arg(long, default_value = "https://localhost:8443/hello", value_parser = parse_url)]
+    url: Uri,
+
+    /// Where the certificate and key lie
+    #[arg(long, default_value = ".")]
+    dir: PathBuf,
+
+    /// Where a certificate and key lie, in place of --dir; may be repeated: connections use them in turn
+    #[arg(long = "identity", value_name = "DIR", conflicts_with = "dir")]
+    identities: Vec<PathBuf>,
+
+    /// What happens to a service when no current CRL says whether it is revoked: `refuse`, or `accept` where no CRL can be fetched. One
+    /// that is known to be revoked is refused in any case
+    #[arg(long, default_value = "refuse", value_name = "refuse|accept", value_parser = parse_on_missing_crl)]
+    on_missing_crl: OnMissingCrl,
+
+    /// How often it is asked which services are revoked while requests are sent; it is asked once before the first
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_period)]
+    crl_refresh: Duration,
+
+    /// How long one request may take, its connection included
+    #[arg(long, default_value = "10s", value_parser = parse_period)]
+    timeout: Duration,
+}
+
+impl RequestArguments {
+    /// What is to be sent.
+    fn load(&self) -> Load {
+        let amount = self.duration.map_or_else(|| Amount::Requests(self.requests.unwrap_or(1)), Amount::Time);
+        let most = if let Amount::Requests(requests) = amount { requests } else { u64::MAX };
+        Load {
+            target: Target {
+                uri: self.url.clone(),
+                handshakes: match (self.handshakes, self.resume) {
+                    (false, _) => Handshakes::AsNeeded,
+                    (true, false) => Handshakes::Full,
+                    (true, true) => Handshakes::Resumed,
+                },
+                timeout: self.timeout,
+            },
+            amount,
+            pace: self.rate.map_or(Pace::Closed, |per_second| Pace::Open { per_second }),
+            connections: self.connections.unwrap_or(6).min(most),
+            streams: self.streams,
+        }
+    }
+
+    /// How it is found out whether services are revoked, with an identity of this authority.
+    fn standing(&self, crl_directory: &Path, authority: Option<Url>) -> standing::Options {
+        standing::Options {
+            authority,
+            crl_refresh: self.crl_refresh,
+            on_missing_crl: self.on_missing_crl,
+            ..standing::Options::new(crl_directory.to_owned())
+        }
+    }
+
+    /// Where the identities lie; at least one place.
+    fn directories(&self) -> &[PathBuf] {
+        if self.identities.is_empty() { std::slice::from_ref(&self.dir) } else { &self.identities }
+    }
+
+    /// Whether this is about speed, and not about what is answered.
+    fn is_measurement(&self) -> bool {
+        self.duration.is_some() || self.streams > 1 || self.rate.is_some() || self.handshakes
+    }
+}
 
 pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::Result<Exit> {
     let load = arguments.load();
@@ -131,69 +236,34 @@ async fn ask_once(
     }
 }
 
-/// What this process has used of the processor so far, all of its threads together.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
+fn parse_url(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if uri.scheme_str() == Some("https") && uri.host().is_some() {
+        Ok(uri)
+    } else {
+        Err("give an https:// URL: without TLS there is no client certificate".to_owned())
+    }
 }
 
-/// Everything that is known when the last answer is there.
-struct Run {
-    load: Load,
-    summary: Summary,
-    /// Those of the warm-up included.
-    repeats: Repeats,
-    /// Whether it was stopped before everything was sent.
-    is_interrupted: bool,
-    elapsed: Duration,
-    /// What this client itself used of the processor: where it is more than the service did, it is the client that was measured.
-    processor: Duration,
-    /// Full ones, and those that resumed a session.
-    handshakes: (u64, u64),
+fn parse_on_missing_crl(text: &str) -> Result<OnMissingCrl, String> {
+    match text {
+        "refuse" => Ok(OnMissingCrl::Refuse),
+        "accept" => Ok(OnMissingCrl::Accept),
+        _ => Err("give refuse or accept".to_owned()),
+    }
 }
 
-impl Run {
-    fn per_request(&self) -> Duration {
-        #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
-        let requests = self.summary.requests().max(1) as f64;
-        self.processor.div_f64(requests)
+fn parse_period(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(period) if period.is_zero() => Err("give some time, such as 10s".to_owned()),
+        Ok(period) => Ok(period),
+        Err(error) => Err(error.to_string()),
     }
+}
 
-    fn per_second(&self) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
-        let answered = self.summary.answered() as f64;
-        answered / self.elapsed.as_secs_f64()
-    }
-
-    fn to_json(&self) -> Value {
-        let mut report = self.summary.to_json(self.elapsed);
-        let (full, resumed) = self.handshakes;
-        report["connections"] = self.load.connections.into();
-        report["streams"] = self.load.streams.into();
-        report["answeredPerSecond"] = self.per_second().into();
-        report["interrupted"] = self.is_interrupted.into();
-        report["sentAgain"] = self.repeats.to_json();
-        report["handshakes"] = json!({ "full": full, "resumed": resumed });
-        report["clientCpuMicroseconds"] = u64::try_from(self.processor.as_micros()).unwrap_or(u64::MAX).into();
-        report
-    }
-
-    fn to_text(&self) -> String {
-        let mut text = if self.is_interrupted { "stopped before everything was sent\n" } else { "" }.to_owned();
-        text += &self.summary.to_text(self.elapsed);
-        if let Some(repeats) = self.repeats.to_text() {
-            let _ = write!(text, "\n{repeats}");
-        }
-        if self.summary.requests() >= MANY {
-            let Load { connections, streams, .. } = self.load;
-            let (full, resumed) = self.handshakes;
-            let (per_second, own) = (self.per_second(), Short(self.per_request()));
-            let _ = write!(
-                text,
-                "\n{per_second:.0} requests/s over {connections} connections x {streams} streams; {full} full handshakes, {resumed} resumed\n\
-                 this client's own CPU: {own} per request{}",
-                histogram::draw(self.summary.latencies())
-            );
-        }
-        text
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("give a number of requests per second between 0.001 and 10000000".to_owned()),
     }
 }

@@ -1,16 +1,18 @@
 //! `api-client status`: what is on disk, and until when it is good.
+//!
+//! It never asks anybody whether the certificate is revoked.
 
 use std::path::Path;
 
 use edge::{clock::Clock, files::quoted};
-use mtls::enroll::IdentityFiles;
+use mtls::authority::IdentityFiles;
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     profile::Profile,
 };
 use serde_json::json;
 
-use crate::cli::{Exit, Print, say};
+use crate::output::{Exit, Print, say};
 
 pub(crate) fn run(directory: &Path, print: Print) -> anyhow::Result<Exit> {
     let files = IdentityFiles::new(directory, Profile::Client);

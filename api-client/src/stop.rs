@@ -9,7 +9,7 @@ use tokio::{
     sync::watch,
 };
 
-use crate::cli::Exit;
+use crate::output::Exit;
 
 /// Whether to stop; clones are told the same.
 #[derive(Clone, Debug)]

@@ -8,10 +8,10 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use mtls::{
-    enroll::{IdentityFiles, TokenSources, TokenText},
-    proxy::ProxyFrom,
+    authority::{IdentityFiles, TokenSources, TokenText},
     relying_party::Options,
     revocation::OnStaleCrl,
+    serve::proxy::ProxyFrom,
 };
 use pki::{
     name::{CommonName, Host},

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use mtls::peer::Peer;
+use mtls::serve::Peer;
 use pki::{
     name::CommonName,
     serial::Serial,

@@ -13,7 +13,10 @@ use axum::{
     response::Response,
 };
 use edge::clock::Clock;
-use mtls::{metrics::scrape, revocation::LiveSet};
+use mtls::{
+    metrics::scrape,
+    revocation::{ListInForce, LiveSet},
+};
 use pki::time::Timestamp;
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -111,13 +114,11 @@ impl Metrics {
         self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
         for freshness in self.0.live.freshness() {
             let labels = CrlLabels { issuer: freshness.issuer.name.to_string(), key: freshness.issuer.short_key() };
-            if let (Some((number, _, next_update, entries)), Some(admits_until)) =
-                (freshness.list, freshness.admits_until)
-            {
+            if let Some(ListInForce { number, next_update, revoked, admits_until, .. }) = freshness.list {
                 self.0.crl_number.get_or_create(&labels).set(number.get());
                 self.0.crl_seconds_left.get_or_create(&labels).set(next_update.unix() - now.unix());
                 self.0.crl_seconds_to_refusal.get_or_create(&labels).set(admits_until.unix() - now.unix());
-                self.0.crl_entries.get_or_create(&labels).set(i64::try_from(entries).unwrap_or(i64::MAX));
+                self.0.crl_entries.get_or_create(&labels).set(i64::try_from(revoked).unwrap_or(i64::MAX));
             }
         }
         scrape(&self.0.registry, headers)

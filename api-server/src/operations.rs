@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use edge::clock::Clock;
-use mtls::{renderings::Renderings, revocation::LiveSet};
+use mtls::{metrics::Renderings, revocation::LiveSet};
 use pki::time::Timestamp;
 
 use crate::metrics::Metrics;

@@ -19,11 +19,11 @@ use edge::{
     notify::{State, notify},
 };
 use mtls::{
-    enroll::{EnrollError, Enrolled, FindTokenError, enroll},
-    hosting::host,
-    identity::IdentityError,
-    relying_party::{Options, RelyingParty, RelyingPartyError},
-    renderings::Renderings,
+    authority::{EnrollError, Enrolled, FindTokenError, enroll},
+    metrics::Renderings,
+    relying_party::{Options, RelyingParty, RelyingPartyError, Upkeep},
+    serve::host,
+    tls::IdentityError,
 };
 use pki::{
     certificate::CertificateInfo,
@@ -56,6 +56,7 @@ pub struct Server {
     operators: TcpListener,
     addresses: (SocketAddr, SocketAddr),
     relying_party: RelyingParty,
+    upkeep: Upkeep,
     not_after: Timestamp,
     /// What they are called in metrics, and when they end: the service's own, and those above it.
     certificates: Vec<(String, Timestamp)>,
@@ -122,7 +123,7 @@ impl Server {
         let has_feed = authority.is_some();
         let lock = if has_feed { None } else { Some(lock(&config.options.crl_directory)?) };
         let options = Options { feed: authority, ..config.options };
-        let relying_party = RelyingParty::new(&identity, &root, options)?;
+        let (relying_party, upkeep) = RelyingParty::new(&identity, &root, options)?;
         let not_after = identity.info().validity.not_after;
         let certificates = ends(&identity.path_to(&root)?);
         let addresses = (address, operations_address);
@@ -133,6 +134,7 @@ impl Server {
             operators,
             addresses,
             relying_party,
+            upkeep,
             not_after,
             certificates,
             drain_delay,
@@ -163,7 +165,7 @@ impl Server {
     /// Serves until `shutdown` resolves. Then readiness goes off, and only after the delay that a balancer takes to notice, no new
     /// connection is accepted, every open one gets its GOAWAY, requests in flight are finished within a bound, the authority is told
     /// goodbye, and it returns.
-    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let live = self.relying_party.live_set().clone();
         let metrics = Metrics::new(
             self.relying_party.metrics(),
@@ -191,7 +193,7 @@ impl Server {
         let operators_end = CancellationToken::new();
         let routes = operations::routes(operations);
         let serve_operators = host(self.operators, DefaultAcceptor::new(), routes, operators_end);
-        let mut keepers = self.relying_party.keep_current();
+        let mut keepers = self.upkeep.start();
 
         let drain = async {
             shutdown.await;

@@ -2,9 +2,9 @@
 //!
 //! It never measures anything.
 
-use std::{fmt::Write as _, fs, process::Command};
+use std::{fmt::Write as _, fs};
 
-use crate::peers::Peer;
+use crate::{commands::first_line, peers::Peer};
 
 /// The facts as a list in Markdown.
 pub(crate) fn facts() -> String {
@@ -41,11 +41,4 @@ fn field(file: &str, name: &str) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with(name));
     line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned())).unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// The first line that a program prints; nothing where there is no such program.
-pub(crate) fn first_line(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    text.lines().next().unwrap_or_default().to_owned()
 }

@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tokio::runtime::Runtime;
 
 mod answer;
+mod commands;
 mod compare;
 mod contenders;
 mod load;

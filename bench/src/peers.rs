@@ -15,7 +15,7 @@ use anyhow::{Context as _, ensure};
 use e2e::Process;
 use rustix::process::Signal;
 
-use crate::{answer::ANSWER, machine::first_line, world::World};
+use crate::{answer::ANSWER, commands::first_line, world::World};
 
 /// Another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

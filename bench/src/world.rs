@@ -13,8 +13,8 @@ use anyhow::{Context as _, ensure};
 use e2e::{Fleet, Process, run, wait_until};
 use edge::clock::Clock;
 use mtls::{
-    client::mutual_tls,
-    enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
+    authority::{Enrolled, IdentityFiles, TokenSources, enroll},
+    tls::mutual_tls,
 };
 use pki::{csr::Proposal, name::CommonName, profile::Profile, token::Token};
 use rustls::ClientConfig;

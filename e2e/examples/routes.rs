@@ -14,7 +14,7 @@ use axum::{
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use mtls::{
-    enroll::IdentityFiles,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty},
 };
 use pki::profile::Profile;
@@ -43,8 +43,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let files = IdentityFiles::new(directory.as_ref(), Profile::Server);
     let enrolled = files.load()?.ok_or("nothing was enrolled in this directory")?;
     let options = Options { feed: enrolled.authority, ..Options::new(directory.into()) };
-    let mut relying_party = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
+    let _tasks = upkeep.start();
 
     let listener = TcpListener::bind(address).await?;
     let (shutdown, mut terminate) = (CancellationToken::new(), signal(SignalKind::terminate())?);

@@ -15,7 +15,7 @@ use std::{
 
 use e2e::{Fleet, wait_until};
 use edge::clock::Clock;
-use mtls::enroll::{IdentityFiles, enroll};
+use mtls::authority::{IdentityFiles, enroll};
 use pki::{csr::Proposal, profile::Profile, token::Token};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
 

@@ -13,7 +13,7 @@ use hyper_util::{
     client::legacy::{Client as HttpClient, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use mtls::{client::mutual_tls, identity::Identity};
+use mtls::tls::{Identity, mutual_tls};
 use pki::pem;
 use rustls::{ClientConfig, client::Resumption};
 use tokio::runtime::Runtime;

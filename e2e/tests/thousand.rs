@@ -7,8 +7,8 @@ use std::{fs, path::Path, sync::Arc};
 use e2e::{Fleet, wait_until};
 use edge::{clock::Clock, listen::file_limit};
 use mtls::{
-    enroll::{IdentityFiles, enroll},
-    relying_party::{Options, RelyingParty},
+    authority::{IdentityFiles, enroll},
+    relying_party::{Options, RelyingParty, Upkeep},
 };
 use pki::{csr::Proposal, name::Host, profile::Profile, token::Token};
 use tokio::{runtime::Runtime, sync::Semaphore, task::JoinSet};
@@ -18,7 +18,7 @@ const PARTIES: usize = 1_000;
 const ENROLLING: usize = 100;
 
 /// A relying party as a service embeds it, with an identity of its own.
-async fn relying_party(directory: &Path, index: usize, token: Token) -> RelyingParty {
+async fn relying_party(directory: &Path, index: usize, token: Token) -> (RelyingParty, Upkeep) {
     let directory = directory.join(format!("party_{index}"));
     let crl_directory = directory.join("crl");
     let files = IdentityFiles::new(&directory, Profile::Server);
@@ -55,10 +55,10 @@ fn a_thousand_relying_parties_come_back_at_once_and_hear_of_the_next_revocation(
         };
         founding.spawn_on(found, runtime.handle());
     }
-    let mut parties = runtime.block_on(founding.join_all());
+    let (_parties, upkeeps): (Vec<_>, Vec<_>) = runtime.block_on(founding.join_all()).into_iter().unzip();
     let _running: Vec<_> = {
         let _inside = runtime.enter();
-        parties.iter_mut().map(RelyingParty::keep_current).collect()
+        upkeeps.into_iter().map(Upkeep::start).collect()
     };
     // The log is looked at, because asking the authority each time would keep it from them.
     wait_until("all of them are on the feed", || {

@@ -2,8 +2,6 @@
 
 #![no_main]
 
-#[path = "../targets/signed.rs"]
-mod signed;
 #[path = "../targets/csr.rs"]
 mod target;
 

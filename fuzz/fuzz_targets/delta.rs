@@ -2,10 +2,6 @@
 
 #![no_main]
 
-#[path = "../targets/authority.rs"]
-mod authority;
-#[path = "../targets/signed.rs"]
-mod signed;
 #[path = "../targets/delta.rs"]
 mod target;
 

@@ -1,15 +1,23 @@
 //! Any octets are a CRL or refused; what is believed was signed, and another parser reads the same serials in it.
 
+use std::sync::LazyLock;
+
 use pki::{
-    crl::{VerifiedCrl, VerifiedDelta},
+    crl::{CrlIssuer, VerifiedCrl, VerifiedDelta},
+    key::KeyPair,
     serial::Serial,
+};
+use testkit::{
+    authority::root,
+    signed::{SEQUENCE, element, sign},
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use crate::{
-    authority::AUTHORITY,
-    signed::{SEQUENCE, element, sign},
-};
+/// The authority whose lists are verified, and its key.
+static AUTHORITY: LazyLock<(KeyPair, CrlIssuer)> = LazyLock::new(|| {
+    let (root, key) = root();
+    (key, CrlIssuer::from_certificate(root.info()).expect("a root signs CRLs"))
+});
 
 /// `data` twice: as a CRL, and as the contents of a `TBSCertList` that is signed as it should be.
 pub(crate) fn check(data: &[u8]) {

@@ -4,16 +4,16 @@ use std::sync::LazyLock;
 
 use pki::{
     csr::CertificateRequest,
-    issuing::{AuthoritySubject, CertificateAuthority, Publication},
+    issuing::CertificateAuthority,
     key::KeyPair,
     policy::{Grant, Policy, ProfileGrant},
     profile::Profile,
-    serial::Serial,
-    time::Timestamp,
+};
+use testkit::{
+    authority::{new_key, now, root, serial},
+    signed::{SEQUENCE, element, sign},
 };
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-
-use crate::signed::{SEQUENCE, element, sign};
 
 struct World {
     key: KeyPair,
@@ -23,21 +23,10 @@ struct World {
 }
 
 static WORLD: LazyLock<World> = LazyLock::new(|| {
-    let subject = AuthoritySubject {
-        organization: "Fuzz".parse().expect("an organization"),
-        name: "Fuzz".parse().expect("a name"),
-    };
-    let publication = Publication {
-        crl_url: "http://ca.example/crl".into(),
-        delta_crl_url: None,
-        servers_crl_url: None,
-        certificate_url: "http://ca.example/crt".into(),
-    };
-    let key = KeyPair::generate().expect("a key");
-    let authority = CertificateAuthority::new_root(&subject, key, Serial::from_random([1; 16]), now(), publication);
+    let (authority, _) = root();
     World {
-        key: KeyPair::generate().expect("a key"),
-        authority: authority.expect("a root"),
+        key: new_key(),
+        authority,
         grant: Grant {
             profile: ProfileGrant::Any,
             names: "*".parse().expect("a pattern"),
@@ -46,10 +35,6 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
         policy: Policy { trust_domain: "fleet.example".parse().expect("a domain") },
     }
 });
-
-fn now() -> Timestamp {
-    Timestamp::from_unix(1_795_510_800)
-}
 
 /// `data` twice: as a request, and as the subject and attributes of one that is signed as it should be
 /// (one octet with the subject's length, the subject, the attributes).
@@ -68,7 +53,7 @@ fn check_request(der: &[u8]) {
     for profile in [Profile::Client, Profile::Server] {
         match WORLD.policy.approve(&WORLD.grant, profile, request.clone()) {
             Ok(order) => {
-                let issued = WORLD.authority.issue(&order, Serial::from_random([2; 16]), now());
+                let issued = WORLD.authority.issue(&order, serial(2), now());
                 let issued = issued.expect("what policy approves can be signed");
                 assert_eq!(issued.info.common_name.as_deref(), Some(order.subject().as_str()));
                 assert_eq!(issued.info.profile, Some(profile));

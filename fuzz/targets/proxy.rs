@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use mtls::proxy::{ProxyError, ProxyFrom, parse};
+use mtls::serve::proxy::{ProxyError, ProxyFrom, parse};
 
 pub(crate) fn check(data: &[u8]) {
     let balancer = SocketAddr::from(([127, 0, 0, 1], 1234));

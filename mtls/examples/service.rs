@@ -7,9 +7,9 @@ use std::{env, error::Error};
 
 use axum::{Extension, Router, routing::get};
 use mtls::{
-    enroll::IdentityFiles,
-    peer::Peer,
+    authority::IdentityFiles,
     relying_party::{Options, RelyingParty},
+    serve::Peer,
 };
 use pki::profile::Profile;
 use tokio::net::TcpListener;
@@ -25,9 +25,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let files = IdentityFiles::new(directory.as_ref(), Profile::Server);
     let enrolled = files.load()?.ok_or("nothing was enrolled in this directory")?;
     let options = Options { feed: enrolled.authority, ..Options::new(directory.into()) };
-    let mut relying_party = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
+    let (relying_party, upkeep) = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
     // Fetches CRLs for as long as it is kept.
-    let _tasks = relying_party.keep_current();
+    let _tasks = upkeep.start();
 
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");

@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn says_why_our_own_verifier_refused_in_words() {
-        let refused = refused(crate::client::NotTheAuthority::OtherServer);
+        let refused = refused(crate::tls::connecting::NotTheAuthority::OtherServer);
         let text = error_chain(&Failed(io::Error::other(refused)));
         let words = "the connection failed: the server's certificate is of the right root, but not the authority's own";
         assert_eq!(text, words);

@@ -4,6 +4,19 @@
 //!
 //! It never issues anything, holds no CA key and knows no database.
 //!
+//! # Rooms
+//!
+//! Each uses only those below it:
+//!
+//! ```text
+//! relying_party          a service that authenticates its clients, put together
+//! authority   serve      enrollment, the feed          | accepting, the guard, HTTP
+//! standing    metrics    a client's judgement of servers | what is counted
+//! tls                    identity, verifiers, sessions
+//! revocation             the live set and its keepers
+//! connect     errors     HTTP connections to other hosts | TLS errors in words
+//! ```
+//!
 //! # A service with live revocation
 //!
 //! The whole of `examples/service.rs`, which the tests run as the program that it is:
@@ -20,11 +33,11 @@
 //! ```no_run
 //! use std::path::{Path, PathBuf};
 //!
+//! use edge::files;
 //! use mtls::{
-//!     files,
-//!     identity::Identity,
 //!     relying_party::{CrlLocations, Options, RelyingParty},
 //!     revocation::Location,
+//!     tls::Identity,
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +47,8 @@
 //! let above = Location::Url("http://crl.example/root.crl".parse()?);
 //! let crls = CrlLocations::Given(vec![issuing, above]);
 //! let options = Options { crls, ..Options::new(PathBuf::from("/var/lib/service")) };
-//! let relying_party = RelyingParty::new(&identity, &root, options)?;
+//! let (relying_party, upkeep) = RelyingParty::new(&identity, &root, options)?;
+//! let _tasks = upkeep.start();
 //! # Ok(())
 //! # }
 //! ```
@@ -55,59 +69,13 @@
 //! - A CRL file may be replaced by renaming or written in place; it is looked at once an [interval](relying_party::Options::crl_refresh). A server that sends an
 //!   entity tag is asked with a conditional request; one that does not sends the whole CRL each time.
 
-use std::sync::Arc;
-
-use rustls::{CipherSuite, crypto::CryptoProvider};
-
-pub mod client;
-pub mod enroll;
+pub mod authority;
 pub mod errors;
-pub mod handshake;
-pub mod hosting;
-pub mod identity;
-pub mod limits;
 pub mod metrics;
-pub mod peer;
-pub mod proxy;
 pub mod relying_party;
-pub mod renderings;
 pub mod revocation;
+pub mod serve;
 pub mod standing;
-pub mod tls_clock;
-pub mod validation;
+pub mod tls;
 
-mod acceptor;
-mod aside;
-mod at_once;
-mod backoff;
-mod candidates;
-mod contact;
-mod corked;
-mod farewell;
-mod feed;
-mod flights;
-mod frames;
-mod generations;
-mod guard;
-mod held;
-mod instance;
-mod paths;
-mod places;
-mod requests;
-mod seen;
-mod server;
-mod servers;
-mod sessions;
-mod stalls;
-mod tcp;
-mod unfinished;
-mod verifier;
-
-/// The cryptography that everything here uses: aws-lc with the hybrid post-quantum key exchange first, and of the cipher suites
-/// `TLS_AES_128_GCM_SHA256`: processors have instructions for SHA-256, and SHA-384 without them is a tenth of a handshake.
-#[must_use]
-pub fn provider() -> Arc<CryptoProvider> {
-    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
-    provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
-    Arc::new(provider)
-}
+mod connect;

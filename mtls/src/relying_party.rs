@@ -1,16 +1,20 @@
-//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, with the tasks
-//! that keep its CRLs current.
+//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, and the tasks that keep its CRLs
+//! current.
 //!
-//! Everything it does is done with the other public items of this library.
+//! It never decides anything itself: each part of this library does its own.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::Router;
 use edge::clock::Clock;
-use pki::{
-    certificate::{CertificateInfo, Fingerprint},
-    crl::CrlIssuer,
-};
+use pki::certificate::Fingerprint;
 use rustls::{RootCertStore, ServerConfig, version::TLS13};
 use rustls_pki_types::CertificateDer;
 use tokio::{
@@ -24,22 +28,30 @@ use tracing::warn;
 use url::Url;
 
 use crate::{
-    acceptor::{Acceptor, Parts},
-    client,
-    feed::{self, Announced, Feed, Goodbye},
-    identity::{Identity, IdentityError, ServerIdentity, check_root, path_of},
-    instance::{Instance, InstanceError},
-    metrics::Metrics,
-    proxy::ProxyFrom,
-    revocation::{
-        Barrier, Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress, Settling,
-        Source, StalenessLog,
+    authority::{
+        feed::{FeedClient, FeedList, Goodbye},
+        instance::{Instance, InstanceError},
     },
-    server,
-    sessions::Sessions,
+    metrics::Metrics,
+    revocation::{
+        self, Barrier, Channels, Deadlines, Keeper, ListFiles, LiveSet, Location, OnStaleCrl, Origin, Progress,
+        Settling, Source, StalenessLog,
+    },
+    serve::{
+        accept::{Acceptor, Parts},
+        proxy::ProxyFrom,
+        service,
+    },
     standing::AuthorityStanding,
-    tls_clock::TlsClock,
-    verifier::{LiveClientVerifier, constraints},
+    tls::{
+        client_verifier::{LiveClientVerifier, constraints},
+        clock::TlsClock,
+        connecting,
+        identity::{Identity, IdentityError, ServerIdentity, check_root},
+        issuers::{ChainError, ChainIssuer, issuers},
+        sessions::Sessions,
+        verifier::Verifier,
+    },
 };
 
 /// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
@@ -105,32 +117,44 @@ pub struct RelyingParty {
     acceptor: Acceptor,
     identity: ServerIdentity,
     metrics: Metrics,
+    goodbye: Option<Goodbye>,
+    /// Whether the tasks of its [`Upkeep`] were started.
+    is_kept: Arc<AtomicBool>,
+}
+
+/// The tasks that keep a relying party's CRLs current and its feed open, not started yet.
+#[derive(Debug)]
+#[must_use = "until it is started, no CRL is fetched and no revocation arrives"]
+pub struct Upkeep {
     keepers: Vec<Keeper>,
     settling: Vec<Settling>,
-    staleness: Option<StalenessLog>,
-    deadlines: Option<Deadlines>,
-    feed: Option<Feed>,
-    goodbye: Option<Goodbye>,
+    staleness: StalenessLog,
+    deadlines: Deadlines,
+    feed: Option<FeedClient>,
+    is_kept: Arc<AtomicBool>,
 }
 
 /// Why a relying party cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum RelyingPartyError {
-    /// Its own identity is not usable.
+    /// Its own identity, the root, or an authority between them is not usable.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// A certificate of the chain does not say where its CRL is.
-    #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
-    NoCrlLocation(String),
-    /// A certificate above it may not sign CRLs.
-    #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
-    NotACrlIssuer(String),
+    Chain(#[from] ChainError),
     /// It cannot be told from other runs of itself.
     #[error(transparent)]
     Instance(#[from] InstanceError),
-    /// The TLS library does not take the root.
-    #[error("the root certificate cannot be used: {0}")]
-    Root(#[from] rustls::Error),
+}
+
+impl From<IdentityError> for RelyingPartyError {
+    fn from(error: IdentityError) -> Self {
+        Self::Chain(error.into())
+    }
+}
+
+impl From<rustls::Error> for RelyingPartyError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Chain(error.into())
+    }
 }
 
 impl RelyingParty {
@@ -140,7 +164,7 @@ impl RelyingParty {
         identity: &Identity,
         root: &CertificateDer<'static>,
         options: Options,
-    ) -> Result<Self, RelyingPartyError> {
+    ) -> Result<(Self, Upkeep), RelyingPartyError> {
         let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
         check_root(root, clock.now())?;
         warn_of_unusable(identity, root);
@@ -149,8 +173,8 @@ impl RelyingParty {
         let locations: Vec<_> = match crls {
             // No issuer has two, so that they need no numbers of their own.
             CrlLocations::DistributionPoints => {
-                let point = |issuer: &Issuer| Ok((issuer.distribution_point()?, Source::default()));
-                issuers.iter().map(point).collect::<Result<_, RelyingPartyError>>()?
+                let point = |issuer: &ChainIssuer| Ok((issuer.distribution_point()?, Source::default()));
+                issuers.iter().map(point).collect::<Result<_, ChainError>>()?
             }
             CrlLocations::Given(locations) => {
                 // Whose list a place has is not known before it comes, and it may revoke somebody whom the others do not.
@@ -164,9 +188,10 @@ impl RelyingParty {
             // Without lists there is nothing to hear of.
             Some(authority) if !locations.is_empty() => {
                 let standing = AuthorityStanding::new(live.clone(), clock.clone());
-                let tls = client::to_authority(identity, Fingerprint::of(root), &clock, standing.clone())?;
+                let tls =
+                    connecting::to_authority(identity, Fingerprint::of(root), &clock, Arc::new(standing.clone()))?;
                 let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
-                let (link, end) = feed::link(&authority, tls);
+                let (link, end) = revocation::link(&authority, tls);
                 Some((link, (end, standing, instance)))
             }
             _ => None,
@@ -181,13 +206,17 @@ impl RelyingParty {
             let (settle, progress) = watch::channel(Progress::default());
             settling.push(Settling::new(live.clone(), brought, settle));
             let files = ListFiles::new(&crl_directory, &location);
-            let channels =
-                Channels { announced: hear, progress: tell, recovered: recovered.clone(), metrics: metrics.clone() };
+            let channels = Channels {
+                announced: hear,
+                progress: tell,
+                recovered: recovered.clone(),
+                fetches_failed: metrics.fetches_failed(),
+            };
             // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
             // as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
             let issuer = of.map(|issuer| issuer.signs.id().clone());
-            announced.push(Announced { url: location.to_string(), issuer, announce, progress, files: files.clone() });
+            announced.push(FeedList { url: location.to_string(), issuer, announce, progress, files: files.clone() });
             // The feed speaks of the lists of the authorities above; others are not its to vouch for.
             let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
@@ -195,7 +224,7 @@ impl RelyingParty {
             keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
         let feed = feed.map(|(end, standing, instance)| {
-            Feed::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
+            FeedClient::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
         });
 
         let mut roots = RootCertStore::empty();
@@ -211,33 +240,24 @@ impl RelyingParty {
             metrics: metrics.clone(),
         });
         let interval = crl_refresh.min(STALENESS_INTERVAL);
-        let staleness = Some(StalenessLog::new(live.clone(), clock.clone(), interval));
-        let deadlines = Some(Deadlines::new(live.clone(), clock, interval));
-        let goodbye = feed.as_ref().map(Feed::goodbye);
-        Ok(Self {
-            live,
-            acceptor,
-            identity: server_identity,
-            metrics,
-            keepers,
-            settling,
-            staleness,
-            deadlines,
-            feed,
-            goodbye,
-        })
+        let staleness = StalenessLog::new(live.clone(), clock.clone(), interval);
+        let deadlines = Deadlines::new(live.clone(), clock, interval);
+        let goodbye = feed.as_ref().map(FeedClient::goodbye);
+        let is_kept = Arc::<AtomicBool>::default();
+        let upkeep = Upkeep { keepers, settling, staleness, deadlines, feed, is_kept: Arc::clone(&is_kept) };
+        Ok((Self { live, acceptor, identity: server_identity, metrics, goodbye, is_kept }, upkeep))
     }
 
     /// Serves a router to clients whose certificate is not revoked; every request carries the
-    /// [`Peer`](crate::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
-    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::limits::DRAIN_TIMEOUT), and it returns.
+    /// [`Peer`](crate::serve::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
+    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::serve::limits::DRAIN_TIMEOUT), and it returns.
     pub fn serve(
         &self,
         listener: TcpListener,
         router: Router,
         shutdown: CancellationToken,
     ) -> impl Future<Output = ()> + Send + use<> {
-        server::serve(listener, self.acceptor.clone(), router, shutdown)
+        service::serve(listener, self.acceptor.clone(), router, shutdown)
     }
 
     /// What is revoked at this moment.
@@ -258,31 +278,12 @@ impl RelyingParty {
         &self.identity
     }
 
-    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over; dropping the set ends
-    /// that. None of the tasks ends by itself.
-    pub fn keep_current(&mut self) -> JoinSet<()> {
-        let mut tasks: JoinSet<_> = self.keepers.drain(..).map(Keeper::run).collect();
-        for settling in self.settling.drain(..) {
-            tasks.spawn(settling.run());
-        }
-        if let Some(staleness) = self.staleness.take() {
-            tasks.spawn(staleness.run());
-        }
-        if let Some(deadlines) = self.deadlines.take() {
-            tasks.spawn(deadlines.run());
-        }
-        if let Some(feed) = self.feed.take() {
-            tasks.spawn(feed.run());
-        }
-        tasks
-    }
-
     /// Tells the authority that this relying party is over, so that no `revoke` waits for it: to be called when everything that it serves
     /// has ended. It admits nobody from then on. Where that cannot be said, or a connection is still there, the next run in the same
     /// directory takes its place.
     pub async fn goodbye(&self) {
         // Before the tasks are started, nobody has heard of it.
-        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.feed.is_none()) else { return };
+        let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.is_kept.load(Ordering::Relaxed)) else { return };
         let gone = async {
             while self.live.open_connections() > 0 {
                 sleep(LOOK_FOR_CONNECTIONS).await;
@@ -299,6 +300,25 @@ impl RelyingParty {
     }
 }
 
+impl Upkeep {
+    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over. Dropping the set ends
+    /// that. None of the tasks ends by itself.
+    pub fn start(self) -> JoinSet<()> {
+        let Self { keepers, settling, staleness, deadlines, feed, is_kept } = self;
+        is_kept.store(true, Ordering::Relaxed);
+        let mut tasks: JoinSet<_> = keepers.into_iter().map(Keeper::run).collect();
+        for settling in settling {
+            tasks.spawn(settling.run());
+        }
+        tasks.spawn(staleness.run());
+        tasks.spawn(deadlines.run());
+        if let Some(feed) = feed {
+            tasks.spawn(feed.run());
+        }
+        tasks
+    }
+}
+
 /// The TLS side of a relying party: TLS 1.3 only, a client certificate is required.
 fn server_config(
     identity: ServerIdentity,
@@ -306,10 +326,11 @@ fn server_config(
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
-    let mut config = ServerConfig::builder_with_details(crate::provider(), Arc::new(TlsClock::new(clock)))
-        .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_cert_resolver(Arc::new(identity));
+    let mut config =
+        ServerConfig::builder_with_details(crate::tls::provider::provider(), Arc::new(TlsClock::new(clock)))
+            .with_protocol_versions(&[&TLS13])?
+            .with_client_cert_verifier(Arc::new(Verifier::new(verifier)))
+            .with_cert_resolver(Arc::new(identity));
     config.session_storage = Arc::new(Sessions::new(live.clone()));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // For one more connection; a session that is resumed gets the next.
@@ -325,35 +346,4 @@ fn warn_of_unusable(identity: &Identity, root: &CertificateDer<'_>) {
             warn!("{constraint}");
         }
     }
-}
-
-/// An authority in a chain.
-pub(crate) struct Issuer {
-    pub(crate) signs: CrlIssuer,
-    /// The certificate that it signed, which is who says where its CRL lies.
-    pub(crate) subject: CertificateInfo,
-}
-
-impl Issuer {
-    fn new(issuer: &CertificateInfo, subject: CertificateInfo) -> Result<Self, RelyingPartyError> {
-        let signs = CrlIssuer::from_certificate(issuer)
-            .ok_or_else(|| RelyingPartyError::NotACrlIssuer(issuer.display_name()))?;
-        Ok(Self { signs, subject })
-    }
-
-    pub(crate) fn distribution_point(&self) -> Result<Location, RelyingPartyError> {
-        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
-        let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
-        uri.map(Location::Url).ok_or_else(|| RelyingPartyError::NoCrlLocation(self.subject.display_name()))
-    }
-}
-
-/// The authorities on the path from the first certificate of a chain to the root, the nearest first.
-pub(crate) fn issuers(
-    chain: &[CertificateDer<'static>],
-    root: &CertificateDer<'static>,
-) -> Result<Vec<Issuer>, RelyingPartyError> {
-    let path = path_of(chain, root)?;
-    let authorities = path.iter().skip(1);
-    path.iter().zip(authorities).map(|(subject, issuer)| Issuer::new(issuer, subject.clone())).collect()
 }

@@ -46,8 +46,8 @@ impl Scene {
     fn start(&self) -> (RelyingParty, JoinSet<()>) {
         let options = Options { feed: Some(self.server.url()), ..self.surroundings.options() };
         let identity = self.authority.server("service0").identity();
-        let mut relying_party = RelyingParty::new(&identity, self.authority.root.certificate(), options).unwrap();
-        let tasks = relying_party.keep_current();
+        let (relying_party, upkeep) = RelyingParty::new(&identity, self.authority.root.certificate(), options).unwrap();
+        let tasks = upkeep.start();
         (relying_party, tasks)
     }
 }
@@ -57,7 +57,7 @@ fn admits(relying_party: &RelyingParty, client: &Issued) -> bool {
 }
 
 fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
-    relying_party.live_set().freshness()[0].list.map(|(number, _, _, revoked)| (number.get(), revoked))
+    relying_party.live_set().freshness()[0].list.map(|list| (list.number.get(), list.revoked))
 }
 
 fn is_behind(relying_party: &RelyingParty) -> bool {
@@ -195,7 +195,7 @@ async fn a_delta_that_moves_on_is_in_force_before_its_complete_list_is_here() {
     drop((relying_party, tasks));
     let identity = scene.authority.server("service0").identity();
     let options = scene.surroundings.options();
-    let next = RelyingParty::new(&identity, scene.authority.root.certificate(), options).unwrap();
+    let (next, _upkeep) = RelyingParty::new(&identity, scene.authority.root.certificate(), options).unwrap();
     assert_eq!(in_force(&next).map(|(number, _)| number), Some(12));
     assert!([one, two, three].iter().all(|client| !admits(&next, client)));
 }

@@ -141,7 +141,7 @@ fn with_removal(signer: Signer<'_>, number: i64) -> Vec<u8> {
 }
 
 fn number(relying_party: &RelyingParty) -> i64 {
-    relying_party.live_set().freshness()[0].list.map_or(0, |(number, ..)| number.get())
+    relying_party.live_set().freshness()[0].list.map_or(0, |list| list.number.get())
 }
 
 async fn attacks_fail(kind: Kind, attacks: impl IntoIterator<Item = &Attack>) {
@@ -156,8 +156,9 @@ async fn attacks_fail(kind: Kind, attacks: impl IntoIterator<Item = &Attack>) {
         });
     };
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) =
+        RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    let _tasks = upkeep.start();
     let live = relying_party.live_set().clone();
 
     for (round, (name, attack, why)) in (1..).zip(attacks) {
@@ -206,8 +207,8 @@ async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
         let number = i64::try_from(round * 2).unwrap();
         let surroundings = Surroundings::default();
         let options = Options { feed: Some(server.url()), crls, ..surroundings.options() };
-        let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
-        let _tasks = relying_party.keep_current();
+        let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+        let _tasks = upkeep.start();
         let live = relying_party.live_set();
         eventually("its lists are in force", || live.ready(start()).is_ok()).await;
         eventually("they are confirmed", || {
@@ -247,8 +248,9 @@ async fn a_delta_whose_base_is_missing_brings_the_complete_crl() {
     let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
     let (one, two, three) = (authority.client("one_1"), authority.client("two_1"), authority.client("three_1"));
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) =
+        RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    let _tasks = upkeep.start();
     let live = relying_party.live_set().clone();
     let is_revoked = |issued: &Issued| live.check(std::slice::from_ref(&issued.id()), start()).is_err();
     publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[&one])));

@@ -17,12 +17,12 @@ const HOUR: Duration = Duration::from_hours(1);
 /// A service whose clock shows this while the authority's shows [`start`].
 async fn service(authority: &Authority, clock: Clock) -> (Service, JoinSet<()>) {
     let mut service = Service::start_in(authority, Surroundings { clock, ..Surroundings::default() }).await;
-    let tasks = service.relying_party.keep_current();
+    let tasks = service.keep_current();
     (service, tasks)
 }
 
 fn number(relying_party: &RelyingParty) -> Option<i64> {
-    relying_party.live_set().freshness()[0].list.map(|(number, ..)| number.get())
+    relying_party.live_set().freshness()[0].list.map(|list| list.number.get())
 }
 
 /// As clients whose own clocks are right see it.
@@ -122,7 +122,7 @@ async fn a_list_is_not_good_for_longer_because_the_clock_was_set_back() {
     eventually("it is logged", || log.has(&["WARN", "CRL stale", &format!("since={until}")])).await;
     let alert = client(&authority, &authority.client("good_2")).refused(service.address).await.alert();
     assert_eq!(alert, AlertDescription::AccessDenied);
-    let said = service.live().freshness()[0].admits_until;
+    let said = service.live().freshness()[0].list.map(|list| list.admits_until);
     assert_eq!(said, Some(start().plus(DAY)), "the authority's clock may be right");
 
     // The next list is good for as long as it says.

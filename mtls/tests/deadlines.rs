@@ -26,7 +26,7 @@ async fn service(authority: &Authority, on_stale_crl: OnStaleCrl) -> (Service, t
     let mut service = Service::start_in(authority, Surroundings { on_stale_crl, ..Surroundings::default() }).await;
     service.install(&authority.root_crl(1, &[]));
     service.install(&authority.crl(1, &[]));
-    let tasks = service.relying_party.keep_current();
+    let tasks = service.keep_current();
     (service, tasks)
 }
 

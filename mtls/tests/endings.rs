@@ -223,7 +223,7 @@ async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leav
     for http in [Http::One, Http::Two] {
         let publisher = Publisher::start().await;
         let (authority, server, mut service) = with_feed(&publisher).await;
-        let _tasks = service.relying_party.keep_current();
+        let _tasks = service.keep_current();
         let (blocking, other) = (authority.client("blocking_1"), authority.client("other_1"));
         let list = blocking.info.crl_urls[0].as_str();
         eventually("the first list is confirmed", || server.confirmed_last(list) == Some(1)).await;

@@ -23,9 +23,9 @@ use edge::{
 };
 use futures_util::stream;
 use mtls::{
-    enroll::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
-    identity::IdentityError,
+    authority::{EnrollError, Enrolled, FindTokenError, IdentityFiles, TokenSources, enroll},
     standing::{Options, ServerStanding},
+    tls::IdentityError,
 };
 use pki::{
     certificate::Fingerprint,
@@ -192,7 +192,7 @@ async fn a_token_becomes_a_certificate_for_a_key_that_never_left() {
     let received = server.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].bearer, format!("Bearer {}", *Secret::from_octets(SECRET).to_bearer()));
-    let key = mtls::identity::load_key(machine.files.key()).unwrap();
+    let key = mtls::tls::load_key(machine.files.key()).unwrap();
     assert_eq!(received[0].public_key.spki(), key.spki());
     let loaded = machine.files.load().unwrap().unwrap();
     assert_eq!(loaded.identity.chain(), enrolled.identity.chain());
@@ -330,7 +330,7 @@ async fn an_older_list_brings_no_secret_to_an_authority_that_is_known_to_be_revo
     let options = Options { clock: Clock::manual(start()), ..Options::new(directory) };
     let (standing, _) = ServerStanding::new(&identity, &root, options).unwrap();
     let in_force: Vec<_> = standing.live_set().freshness().into_iter().filter_map(|known| known.list).collect();
-    assert!(in_force.iter().any(|(number, _, _, revoked)| (number.get(), *revoked) == (2, 1)), "{in_force:?}");
+    assert!(in_force.iter().any(|list| (list.number.get(), list.revoked) == (2, 1)), "{in_force:?}");
 }
 
 /// A service has the complete lists.

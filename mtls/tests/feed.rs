@@ -21,8 +21,8 @@ async fn assert_revocation_arrives(name: &str, polls: bool, presented: impl FnOn
     let crl_refresh = if polls { Duration::from_millis(10) } else { Duration::from_hours(1) };
     let options = Options { feed: Some(server.url()), crl_refresh, ..surroundings.options() };
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = upkeep.start();
     let live = relying_party.live_set();
     eventually("its CRLs are in force", || live.freshness().iter().all(|list| list.list.is_some())).await;
     let told = if polls { ["WARN", "no feed", name] } else { ["INFO", "feed open", name] };
@@ -71,10 +71,10 @@ async fn a_revoked_authority_is_not_heard() {
     let server = FeedServer::presenting(&own).await;
     let options = Options { feed: Some(server.url()), ..surroundings.options() };
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
     let list = authority.client("any").info.crl_urls[0].clone();
     // Without any list it is heard, as that is what brings lists.
-    let mut tasks = relying_party.keep_current();
+    let mut tasks = upkeep.start();
     eventually("its list is confirmed", || server.confirmed_last(&list) == Some(1)).await;
     assert_eq!(relying_party.live_set().open_connections(), 0, "it is nobody's client");
     publisher.publish(|published| published.issuing = authority.crl(2, &[&own]));
@@ -85,13 +85,13 @@ async fn a_revoked_authority_is_not_heard() {
     assert_eq!(server.confirmed(&list), Some(2), "the last that it is told, as whoever revoked it waits for that");
 
     // The next run knows by the list that it has kept, before anything is said.
-    let mut again = RelyingParty::new(
+    let (_again, upkeep) = RelyingParty::new(
         &identity,
         authority.root.certificate(),
         Options { feed: Some(server.url()), ..surroundings.options() },
     )
     .unwrap();
-    let _tasks = again.keep_current();
+    let _tasks = upkeep.start();
     eventually("it is refused in the handshake", || log.lines(&["no feed", "is revoked"]).len() > 1).await;
     assert_eq!(server.requests().0, before, "no feed was asked for");
 }
@@ -105,8 +105,8 @@ async fn a_heartbeat_is_answered_with_what_is_enforced_though_there_is_something
     let on_stale_crl = OnStaleCrl::Grace(Duration::from_hours(2));
     let options = Options { feed: Some(server.url()), on_stale_crl, ..surroundings.options() };
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (_relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = upkeep.start();
     let client = authority.client("client_1");
     let list = client.info.crl_urls[0].as_str();
     eventually("it is confirmed", || server.confirmed_last(list) == Some(1)).await;
@@ -134,8 +134,8 @@ async fn a_number_that_stands_for_two_lists_is_not_confirmed() {
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
     let options = Options { feed: Some(server.url()), ..surroundings.options() };
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = upkeep.start();
     let list = one.info.crl_urls[0].as_str();
     eventually("it is confirmed", || server.confirmed_last(list) == Some(2)).await;
 

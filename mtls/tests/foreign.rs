@@ -5,12 +5,10 @@ use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use edge::clock::Clock;
 use mtls::{
-    client::mutual_tls,
-    identity::{Identity, IdentityError},
-    relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError},
+    relying_party::{CrlLocations, Options, RelyingParty, RelyingPartyError, Upkeep},
     revocation::Location,
     standing::{self, ServerStanding},
-    validation::PathValidator,
+    tls::{ChainError, Identity, IdentityError, PathValidator, mutual_tls},
 };
 use pki::{certificate::CertificateInfo, pem, time::Timestamp};
 use rustls::{AlertDescription, RootCertStore};
@@ -55,7 +53,7 @@ async fn service(identity: &Identity, root: &CertificateDer<'static>, crls: Vec<
     let surroundings = Surroundings { clock: Clock::system(), ..Surroundings::default() };
     let options = Options { crls: CrlLocations::Given(crls), ..surroundings.options() };
     let mut service = Service::with(identity, root, options, surroundings).await;
-    let tasks = service.relying_party.keep_current();
+    let tasks = service.keep_current();
     let (live, clock) = (service.live().clone(), service.clock.clone());
     eventually("its CRLs are in force", || live.ready(clock.now()).is_ok()).await;
     (service, tasks)
@@ -175,7 +173,7 @@ async fn a_file_with_two_crls_is_refused_with_what_to_do() {
     let (service, _tasks) = service(&ca.issue("service", "server"), &ca.certificate(), locations).await;
     file.replace(&[ca.crl(), ca.crl()].concat());
     eventually("it is logged", || log.has(&["WARN", "put each into a file of its own", "list.crl"])).await;
-    assert_eq!(service.live().freshness()[0].list.unwrap().0.get(), 1);
+    assert_eq!(service.live().freshness()[0].list.unwrap().number.get(), 1);
 }
 
 #[test]
@@ -201,7 +199,7 @@ fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
 }
 
 /// A service beneath this root at this time.
-fn at(ca: &ForeignCa, now: Timestamp) -> Result<RelyingParty, RelyingPartyError> {
+fn at(ca: &ForeignCa, now: Timestamp) -> Result<(RelyingParty, Upkeep), RelyingPartyError> {
     let surroundings = Surroundings { clock: Clock::manual(now), ..Surroundings::default() };
     let options = Options { crls: CrlLocations::Given(Vec::new()), ..surroundings.options() };
     RelyingParty::new(&ca.issue("service", "server"), &ca.certificate(), options)
@@ -213,7 +211,10 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
     assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
     for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
         let error = at(&ca, wrong).unwrap_err();
-        assert!(matches!(error, RelyingPartyError::Identity(IdentityError::RootNotValid { .. })), "{error}");
+        assert!(
+            matches!(error, RelyingPartyError::Chain(ChainError::Identity(IdentityError::RootNotValid { .. }))),
+            "{error}"
+        );
         assert!(error.to_string().contains("Foreign Root"), "{error}");
     }
     // Nor does a client start with it: every server beneath it would be trusted.
@@ -235,9 +236,9 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
 #[tokio::test]
 async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start_and_to_each_of_them() {
     let log = Log::capture();
-    at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
+    let _ = at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
     assert!(!log.has(&["is let in"]));
-    at(&ForeignCa::constrained_root(), Clock::system().now()).unwrap();
+    let _ = at(&ForeignCa::constrained_root(), Clock::system().now()).unwrap();
     assert!(log.has(&["WARN", "Foreign Root", "name constraints on URIs"]));
 
     let (ca, file) = (ForeignCa::constrained_root(), CrlFile::new());

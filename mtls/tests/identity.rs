@@ -4,8 +4,8 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use edge::files::{self, Access, FileError};
 use mtls::{
-    enroll::IdentityFiles,
-    identity::{Identity, IdentityError},
+    authority::IdentityFiles,
+    tls::{Identity, IdentityError},
 };
 use pki::{pem, profile::Profile};
 

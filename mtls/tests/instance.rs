@@ -3,10 +3,10 @@
 use std::{fs, time::Duration};
 
 use mtls::{
-    enroll::IdentityFiles,
-    identity::IdentityError,
-    relying_party::{Options, RelyingParty, RelyingPartyError},
+    authority::IdentityFiles,
+    relying_party::{Options, RelyingParty, RelyingPartyError, Upkeep},
     revocation::{Barrier, LiveSet, NotReady},
+    tls::IdentityError,
 };
 use pki::{certificate::VerifiedId, profile::Profile, time::Timestamp};
 use rustls::AlertDescription;
@@ -21,6 +21,23 @@ use crate::common::{
     raw::{Frame, RawHttp2},
     start,
 };
+
+/// An authority with its CRLs and its feed, and what surrounds a service of it.
+struct Fleet {
+    publisher: Publisher,
+    authority: Authority,
+    server: FeedServer,
+    surroundings: Surroundings,
+}
+
+impl Fleet {
+    async fn start() -> Self {
+        let publisher = Publisher::start().await;
+        let authority = publisher.authority();
+        let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+        Self { publisher, authority, server, surroundings: Surroundings::default() }
+    }
+}
 
 /// A run of a service in a directory, until it is killed.
 struct Run {
@@ -37,8 +54,8 @@ impl Run {
             party.is_some()
         })
         .await;
-        let mut party = party.unwrap();
-        let tasks = party.keep_current();
+        let (party, upkeep) = party.unwrap();
+        let tasks = upkeep.start();
         Self { party, tasks }
     }
 
@@ -68,7 +85,11 @@ impl Run {
     }
 }
 
-fn new(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Result<RelyingParty, RelyingPartyError> {
+fn new(
+    authority: &Authority,
+    surroundings: &Surroundings,
+    feed: &Url,
+) -> Result<(RelyingParty, Upkeep), RelyingPartyError> {
     let options = Options { feed: Some(feed.clone()), ..surroundings.options() };
     RelyingParty::new(&authority.server("service0").identity(), authority.root.certificate(), options)
 }
@@ -116,9 +137,7 @@ async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() 
 
 #[tokio::test]
 async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_takes_its_place() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     let lines = |count: usize| fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == count);
@@ -146,9 +165,7 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
 /// It crashes again and again while the authority is down.
 #[tokio::test]
 async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     eventually("it has said until when it admits clients", || {
@@ -171,9 +188,7 @@ async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
 /// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
 #[tokio::test]
 async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
@@ -196,9 +211,7 @@ async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
 /// Lists may still be had from elsewhere: that does not put it into the account.
 #[tokio::test]
 async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
@@ -213,9 +226,7 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
 /// The authority's clock goes on all the same.
 #[tokio::test]
 async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
-    let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
-    let authority = publisher.authority();
-    let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
+    let Fleet { publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
         .await;
@@ -231,7 +242,7 @@ async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
     eventually("newer lists are in force", || {
-        run.live().freshness().iter().all(|list| list.admits_until == Some(later))
+        run.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
     surroundings.clock.pass(hour);
@@ -249,7 +260,7 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
     let options = Options { feed: Some(server.url()), ..surroundings.options() };
     let identity = authority.server("service0").identity();
     let mut service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
-    let _tasks = service.relying_party.keep_current();
+    let _tasks = service.keep_current();
     let alice = authority.client("alice");
     eventually("it has confirmed", || server.confirmed_last(&alice.info.crl_urls[0]) == Some(1)).await;
     eventually("it is ready", || service.live().ready(start()).is_ok()).await;
@@ -264,7 +275,7 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
     eventually("newer lists are in force", || {
-        service.live().freshness().iter().all(|list| list.admits_until == Some(later))
+        service.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
     clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
@@ -319,10 +330,13 @@ async fn a_file_that_is_damaged_or_that_others_can_read_lets_nobody_in() {
         fs::write(&file, &contents).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let party = new(&authority, &surroundings, &nowhere()).unwrap();
-        assert!(matches!(party.live_set().ready(start()), Err(NotReady::Barred(Barrier::Unregistered))), "{contents}");
+        assert!(
+            matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(Barrier::Unregistered))),
+            "{contents}"
+        );
     }
     fs::write(&file, format!("{secret} {later}\n")).unwrap();
     let party = new(&authority, &surroundings, &nowhere()).unwrap();
-    assert!(!matches!(party.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
+    assert!(!matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -5,9 +5,9 @@ use std::fs;
 
 use edge::clock::Clock;
 use mtls::{
-    identity::Identity,
     relying_party::{CrlLocations, Options},
     revocation::{Installed, Location, Refusal},
+    tls::Identity,
 };
 use pki::certificate::{CertificateInfo, IssuerId};
 use rustls::AlertDescription;
@@ -39,7 +39,7 @@ impl Fixture {
         let crls = CrlLocations::Given(paths.into_iter().map(Location::File).collect());
         let options = Options { crls, ..surroundings.options() };
         let mut service = Service::with(identity, root, options, surroundings).await;
-        let tasks = service.relying_party.keep_current();
+        let tasks = service.keep_current();
         let (live, clock) = (service.live().clone(), service.clock.clone());
         eventually("its CRLs are in force", || live.ready(clock.now()).is_ok()).await;
         Self { service, directory, _tasks: tasks }
@@ -61,7 +61,7 @@ impl Fixture {
 }
 
 fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
-    Client::with(mtls::client::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
+    Client::with(mtls::tls::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
 }
 
 /// Whom a list revokes that has never come is not known.
@@ -78,7 +78,7 @@ async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
     let options = Options { crls: crls.clone(), ..surroundings.options() };
     let top = &ca.certificate();
     let mut service = Service::with(&identity, top, options, surroundings.clone()).await;
-    let mut tasks = service.relying_party.keep_current();
+    let mut tasks = service.keep_current();
     let ready = |service: &Service| service.live().ready(service.clock.now());
     eventually("one list is in force", || service.live().freshness()[0].list.is_some()).await;
     let said = ready(&service).unwrap_err().to_string();
@@ -135,7 +135,7 @@ async fn a_root_and_a_ca_beneath_it_may_have_one_name() {
     issuing.revoke("bob");
     fixture.publish(1, &issuing.crl());
     let live = fixture.service.live();
-    eventually("both lists are followed", || live.freshness()[0].list.unwrap().3 == 1).await;
+    eventually("both lists are followed", || live.freshness()[0].list.unwrap().revoked == 1).await;
     assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::CertificateRevoked);
     assert_eq!(open.get().await.unwrap().status, 200);
 
@@ -202,7 +202,7 @@ async fn what_either_of_two_lists_with_one_number_revokes_is_revoked() {
     for lists in [[one.clone(), other.clone()], [other, one]] {
         let fixture = Fixture::new(&service, top, &lists).await;
         let live = fixture.service.live();
-        eventually("both are in force", || live.freshness()[0].list.unwrap().3 == 2).await;
+        eventually("both are in force", || live.freshness()[0].list.unwrap().revoked == 2).await;
         fixture.serves(&client(&alice, top)).await;
         for revoked in [&bob, &carol] {
             assert_eq!(fixture.refuses(&client(revoked, top)).await, AlertDescription::CertificateRevoked);

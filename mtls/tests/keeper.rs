@@ -17,14 +17,15 @@ use crate::common::{
 
 fn relying_party(authority: &Authority, surroundings: &Surroundings) -> (RelyingParty, JoinSet<()>) {
     let identity = authority.server("service0").identity();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
-    let keepers = relying_party.keep_current();
+    let (relying_party, upkeep) =
+        RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    let keepers = upkeep.start();
     (relying_party, keepers)
 }
 
 /// The number and the entries of the issuing CA's CRL.
 fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
-    relying_party.live_set().freshness()[0].list.map(|(number, _, _, revoked)| (number.get(), revoked))
+    relying_party.live_set().freshness()[0].list.map(|list| (list.number.get(), list.revoked))
 }
 
 #[tokio::test]
@@ -96,7 +97,7 @@ async fn a_list_that_is_refused_leaves_the_old_one_in_force_and_on_disk() {
     for file in crl_files(surroundings.crl_directory.path()) {
         kept.restore(&fs::read(file).unwrap()).unwrap();
     }
-    assert_eq!(kept.freshness()[0].list.unwrap().0.get(), 5);
+    assert_eq!(kept.freshness()[0].list.unwrap().number.get(), 5);
 }
 
 /// What was refused because this machine's clock is behind has to be taken once the clock is right, though the
@@ -130,7 +131,7 @@ async fn a_service_starts_with_the_last_good_lists_while_the_authority_is_down()
     publisher.goes_down().await;
 
     let mut second = Service::start_in(&authority, surroundings.clone()).await;
-    let _keepers = second.relying_party.keep_current();
+    let _keepers = second.keep_current();
     let client = |issued| Client::new(&authority, issued, Http::Two, &surroundings.clock);
     assert_eq!(client(&good).get(second.address).await.status, 200);
     assert_eq!(client(&revoked).refused(second.address).await.alert(), AlertDescription::CertificateRevoked);
@@ -172,7 +173,7 @@ async fn what_could_not_be_written_is_written_with_what_came_after_it() {
     assert_eq!(log.lines(&["WARN", "cannot be kept for the next start"]).len(), 1, "{:?}", log.lines(&["WARN"]));
 
     let identity = authority.server("service0").identity();
-    let next = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
+    let (next, _upkeep) = RelyingParty::new(&identity, authority.root.certificate(), surroundings.options()).unwrap();
     assert_eq!(in_force(&next), Some((12, 2)));
 }
 

@@ -71,7 +71,7 @@ impl Fixture {
         let kept = Kept::new(&authority);
         publisher.publish(|published| published.delta = Some(authority.delta(5, 1, &[&bob])));
         let mut service = Service::start_in(&authority, kept.surroundings()).await;
-        let _tasks = service.relying_party.keep_current();
+        let _tasks = service.keep_current();
         eventually("its lists are in force", || service.live().ready(start()).is_ok()).await;
         eventually("and kept", || kept.is_settled(5)).await;
         Self { publisher, authority, alice, bob, kept }
@@ -140,7 +140,7 @@ async fn less_than_was_in_force_is_not_in_force_whichever_file_is_damaged() {
             let kept = fixture.kept.copy(&fixture.authority);
             apply(of(&kept));
             let mut service = Service::start_in(&fixture.authority, kept.surroundings()).await;
-            let _tasks = service.relying_party.keep_current();
+            let _tasks = service.keep_current();
             for client in [&fixture.alice, &fixture.bob] {
                 let refused = fixture.client(client).refused(service.address).await.alert();
                 assert_eq!(refused, AlertDescription::AccessDenied, "{case}");
@@ -172,7 +172,7 @@ async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
     let kept = fixture.kept.copy(authority);
     fs::write(&kept.delta, authority.delta(3, 1, &[])).unwrap();
     let mut service = Service::start_in(authority, kept.surroundings()).await;
-    let _tasks = service.relying_party.keep_current();
+    let _tasks = service.keep_current();
     let refusal = service.live().ready(start()).unwrap_err().to_string();
     assert!(refusal.contains("number 5 was in force") && refusal.contains("is older"), "{refusal}");
 
@@ -207,7 +207,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
         published.delta = Some(authority.delta(11, 10, &[]));
     });
     let mut service = Service::start_in(authority, second.surroundings()).await;
-    let tasks = service.relying_party.keep_current();
+    let tasks = service.keep_current();
     eventually("the second lists are kept", || second.is_settled(11)).await;
     drop((service, tasks));
     publisher.goes_down().await;
@@ -246,7 +246,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
         let options = Options { feed: feed.clone(), ..surroundings.options() };
         let identity = authority.server("service0").identity();
         let service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
-        let in_force = service.live().freshness()[0].list.map(|(number, ..)| number.get());
+        let in_force = service.live().freshness()[0].list.map(|list| list.number.get());
         assert_eq!(in_force, number);
         // What is in force is settled, so that it is no less after the next crash.
         assert!(number.is_none_or(|number| kept.is_settled(number)), "{number:?}");

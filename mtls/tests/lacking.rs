@@ -39,8 +39,9 @@ impl Scene {
         let scene = Self { log: Log::capture(), publisher, authority, server, surroundings, revoked, signed };
         let options = Options { feed: Some(scene.server.url()), ..scene.surroundings.options() };
         let identity = scene.authority.server("service0").identity();
-        let mut relying_party = RelyingParty::new(&identity, scene.authority.root.certificate(), options).unwrap();
-        let tasks = relying_party.keep_current();
+        let (relying_party, upkeep) =
+            RelyingParty::new(&identity, scene.authority.root.certificate(), options).unwrap();
+        let tasks = upkeep.start();
         eventually("the list is in force", || in_force(&relying_party) == Some((6, 1))).await;
         (scene, relying_party, tasks)
     }
@@ -62,7 +63,7 @@ impl Scene {
 }
 
 fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
-    relying_party.live_set().freshness()[0].list.map(|(number, _, _, revoked)| (number.get(), revoked))
+    relying_party.live_set().freshness()[0].list.map(|list| (list.number.get(), list.revoked))
 }
 
 #[tokio::test]
@@ -190,8 +191,8 @@ async fn without_a_feed_the_higher_number_counts() {
     publisher.publish(|published| published.issuing = authority.crl(5, &[&revoked]));
     let identity = authority.server("service0").identity();
     let options = surroundings.options();
-    let mut relying_party = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
-    let _tasks = relying_party.keep_current();
+    let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
+    let _tasks = upkeep.start();
     eventually("the list is in force", || in_force(&relying_party) == Some((5, 1))).await;
     publisher.publish(|published| published.issuing = authority.crl(6, &[]));
     eventually("the next list is in force", || in_force(&relying_party) == Some((6, 0))).await;

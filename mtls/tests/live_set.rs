@@ -27,7 +27,7 @@ fn live(authority: &Authority) -> LiveSet {
 }
 
 fn number(live: &LiveSet) -> Option<i64> {
-    live.freshness()[0].list.map(|(number, ..)| number.get())
+    live.freshness()[0].list.map(|list| list.number.get())
 }
 
 fn ids(issued: &Issued) -> Vec<VerifiedId> {
@@ -261,7 +261,7 @@ fn a_complete_list_that_is_newer_than_the_delta_is_in_force_with_its_own_number_
     let complete = authority.crl(12, &[]);
     live.install_with_delta(&complete, &delta, start()).unwrap();
     assert_eq!(number(&live), Some(12));
-    assert_eq!(live.freshness()[0].admits_until, Some(start().plus(DAY)));
+    assert_eq!(live.freshness()[0].list.map(|list| list.admits_until), Some(start().plus(DAY)));
 }
 
 /// A delta repeats what was revoked since its base, and a later complete CRL has that already.
@@ -271,7 +271,7 @@ fn who_is_in_the_base_and_in_the_delta_is_counted_once() {
     let live = live(&authority);
     let [one, two, three] = ["one_1", "two_1", "three_1"].map(|name| authority.client(name));
     let counted = |installed: Result<Installed, InstallError>| match installed {
-        Ok(Installed::Replaced { revoked, .. }) => (revoked, live.freshness()[0].list.unwrap().3),
+        Ok(Installed::Replaced { revoked, .. }) => (revoked, live.freshness()[0].list.unwrap().revoked),
         other => panic!("{other:?}"),
     };
     assert_eq!(counted(live.install(&authority.crl(2, &[&one, &two]), start())), (2, 2));

@@ -1,6 +1,6 @@
 //! The PROXY protocol end to end: whose word is taken for the client's address, and whose is not.
 
-use mtls::proxy::ProxyFrom;
+use mtls::serve::proxy::ProxyFrom;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 use crate::common::{Authority, Client, Http, Log, Service, Surroundings, eventually};

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use edge::{clock::Clock, errors::find};
-use mtls::client::mutual_tls;
+use mtls::tls::mutual_tls;
 use pki::key::KeyPair;
 use rustls::{AlertDescription, CertificateError, ClientConfig, HandshakeKind, client::Resumption};
 use rustls_pki_types::ServerName;

@@ -89,6 +89,11 @@ impl Machine {
         Self::of(Authority::new())
     }
 
+    /// A server that presents this, and what publishes the lists of the machine's authority.
+    async fn facing(&self, presented: &Issued) -> (Server, ListServer) {
+        (Server::presenting(presented).await, ListServer::of(&self.authority).await)
+    }
+
     fn options(&self, server: &ListServer) -> Options {
         Options {
             authority: Some(server.url()),
@@ -166,7 +171,7 @@ async fn a_server_is_talked_to_unless_it_or_its_ca_is_revoked() {
     let (authority, one, other) =
         (&machine.authority, machine.authority.server("one"), machine.authority.server("other"));
     let issuing: Serial = authority.issuing.info().id.serial;
-    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(authority).await);
+    let (server, list_server) = machine.facing(&one).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
     let lists = &list_server.lists;
 
@@ -229,7 +234,7 @@ async fn lists_are_believed_that_are_current_and_cover_servers() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let one = authority.server("one");
-    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(authority).await);
+    let (server, list_server) = machine.facing(&one).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
     let stranger = Authority::named("Elsewhere", "http://127.0.0.1:1/crl");
     let namesake = Authority::new();
@@ -286,7 +291,7 @@ async fn an_older_list_is_not_believed_again() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let revoked = authority.server("revoked");
-    let (server, list_server) = (Server::presenting(&revoked).await, ListServer::of(authority).await);
+    let (server, list_server) = machine.facing(&revoked).await;
     list_server.lists.give(|given| given.servers = Some(authority.servers_crl(2, &[&revoked])));
     let options = machine.options(&list_server);
     machine.start(options.clone()).1.refresh().await.unwrap();
@@ -305,7 +310,7 @@ async fn an_older_list_does_not_take_the_place_of_what_another_process_has_kept(
     let machine = Machine::new();
     let authority = &machine.authority;
     let revoked = authority.server("revoked");
-    let (server, list_server) = (Server::presenting(&revoked).await, ListServer::of(authority).await);
+    let (server, list_server) = machine.facing(&revoked).await;
     let give = |number, revoked: &[&Issued]| {
         list_server.lists.give(|given| given.servers = Some(authority.servers_crl(number, revoked)));
     };
@@ -358,7 +363,7 @@ async fn each_list_is_asked_for_whatever_becomes_of_another() {
         let machine = Machine::new();
         let authority = &machine.authority;
         let one = authority.server("one");
-        let (server, list_server) = (Server::presenting(&one).await, ListServer::of(authority).await);
+        let (server, list_server) = machine.facing(&one).await;
         let (standing, mut kept) = machine.start(machine.options(&list_server));
         kept.refresh().await.unwrap();
         let issuing = authority.issuing.info().id.serial;
@@ -374,7 +379,7 @@ async fn each_list_is_asked_for_whatever_becomes_of_another() {
 async fn open_connections_end_when_the_lists_are_not_current_any_more() {
     let machine = Machine::new();
     let one = machine.authority.server("one");
-    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(&machine.authority).await);
+    let (server, list_server) = machine.facing(&one).await;
     // However seldom it asks.
     let options = Options { crl_refresh: DAY, ..machine.options(&list_server) };
     let (standing, mut kept) = machine.start(options);
@@ -394,7 +399,7 @@ async fn a_session_with_a_revoked_server_is_not_resumed() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let one = authority.server("one");
-    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(authority).await);
+    let (server, list_server) = machine.facing(&one).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
     kept.refresh().await.unwrap();
     // With the sessions that it forgets by itself, and with those of somebody who keeps them.
@@ -420,7 +425,7 @@ async fn a_session_with_a_revoked_server_is_not_resumed() {
 async fn what_was_begun_with_a_server_ends_when_its_certificate_expires() {
     let machine = Machine::new();
     let (hour, one) = (Duration::from_hours(1), machine.authority.server_of("one", Duration::from_hours(1)));
-    let (server, list_server) = (Server::presenting(&one).await, ListServer::of(&machine.authority).await);
+    let (server, list_server) = machine.facing(&one).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
     kept.refresh().await.unwrap();
     let polling = tokio::spawn(kept.keep_current());

@@ -3,8 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderValue, StatusCode};
-use mtls::{client::mutual_tls, proxy::ProxyFrom};
+use mtls::{serve::proxy::ProxyFrom, tls::mutual_tls};
 use rustls::ClientConnection;
+use testkit::http2::{EMPTY_SETTINGS, PREFACE};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -65,7 +66,7 @@ async fn slow_peers_are_cut_off_and_nobody_else_notices() {
     let without_streams = async {
         let client = Client::new(&authority, &issued, Http::Two, &service.clock);
         let mut stream = client.connect(address).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        stream.write_all(&[PREFACE, EMPTY_SETTINGS].concat()).await.unwrap();
         is_cut(stream, "an HTTP/2 connection without a request").await;
     };
     let mut cut = std::pin::pin!(async {

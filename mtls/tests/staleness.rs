@@ -80,11 +80,11 @@ async fn staleness_begins_and_ends_with_one_line_each() {
     ] {
         let log = Log::capture();
         let (mut service, good, _) = fixture(&authority, on_stale_crl).await;
-        let _tasks = service.relying_party.keep_current();
+        let _tasks = service.keep_current();
         for round in 1..=2_u32 {
             let mut open = Client::new(&authority, &good, Http::Two, &service.clock).open(service.address).await;
             assert_eq!(open.get().await.unwrap().status, 200);
-            let stale = service.live().freshness()[0].list.unwrap().2;
+            let stale = service.live().freshness()[0].list.unwrap().next_update;
             service.clock.set(stale.plus(SECOND));
             eventually("it is noticed", || log.lines(&BEGINS).len() == round as usize).await;
             service.clock.set(stale.plus(HOUR * 2));
@@ -127,7 +127,7 @@ async fn a_service_that_starts_with_a_stale_list_has_the_grace_that_is_left() {
     surroundings.clock.set(next_update().plus(HOUR));
     let log = Log::capture();
     let mut service = Service::start_in(&authority, surroundings).await;
-    let _tasks = service.relying_party.keep_current();
+    let _tasks = service.keep_current();
     eventually("it is noticed", || log.has(&BEGINS)).await;
     assert!(service.live().ready(service.clock.now()).is_err());
     let client = |issued| Client::new(&authority, issued, Http::Two, &service.clock);

@@ -7,7 +7,7 @@ mod distinguished_name;
 
 use std::{fmt, net::IpAddr};
 
-use aws_lc_rs::digest::{SHA256, digest};
+use rcgen::PublicKeyData;
 use serde::Serialize;
 use x509_parser::prelude::{DistributionPointName, FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -16,12 +16,12 @@ pub use self::{
     distinguished_name::DistinguishedName,
 };
 use crate::{
-    crl::servers_crl_url,
     der::{self, DerError, Reader},
+    digest::{sha256, short_hex},
     excerpt::{self, Excerpt},
-    key::KeyPair,
     name::{TrustDomain, Visible},
     profile::Profile,
+    publication::servers_crl_url,
     serial::{Serial, SerialError},
     signature,
     time::{Timestamp, Validity},
@@ -116,12 +116,6 @@ impl Fingerprint {
     }
 }
 
-/// The first 8 bytes of a digest in hexadecimal.
-fn short_hex(digest: &[u8; 32]) -> String {
-    let digits = digest[..8].iter().fold(0, |digits, byte| digits << 8 | u64::from(*byte));
-    format!("{digits:016x}")
-}
-
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, octet) in self.0.iter().enumerate() {
@@ -135,10 +129,6 @@ impl Serialize for Fingerprint {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
-}
-
-pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
-    digest(&SHA256, octets).as_ref().try_into().expect("SHA-256 has 32 octets")
 }
 
 /// What a certificate says of itself.
@@ -254,8 +244,8 @@ impl CertificateInfo {
 
     /// Whether this key pair's public half is the certified one.
     #[must_use]
-    pub fn is_for_key(&self, key: &KeyPair) -> bool {
-        self.spki == key.spki()
+    pub fn is_for_key(&self, key: &impl PublicKeyData) -> bool {
+        self.spki == key.subject_public_key_info()
     }
 
     /// Where the CRL lies that lists everything that its issuer has revoked: the first of its `http://` distribution points, but for

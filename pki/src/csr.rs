@@ -189,7 +189,7 @@ impl Proposal {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished_name(&self.common_name, self.organization.as_ref());
         params.subject_alt_names = self.hosts.iter().map(host_name).collect::<Result<_, _>>()?;
-        Ok(params.serialize_request(key.inner())?.der().clone())
+        Ok(params.serialize_request(key)?.der().clone())
     }
 }
 

@@ -1,26 +1,28 @@
 //! Issuing signs: authorities' own certificates, end-entity certificates and CRLs (RFC 5280 sections 4 and 5).
 //!
-//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are arguments.
+//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are
+//! arguments.
 
 use std::{fmt, time::Duration};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CrlDistributionPoint, CustomExtension, DistinguishedName, DnType, IsCa,
-    KeyUsagePurpose, SerialNumber,
+    KeyUsagePurpose, PublicKeyData, SerialNumber, SignatureAlgorithm, SigningKey,
 };
 use rustls_pki_types::CertificateDer;
 
 use crate::{
     certificate::{CertificateError, CertificateInfo},
-    crl::{CrlDraft, CrlError, DeltaDraft, EncodedEntries, RevokedEntries, SignedCrl, write},
+    crl::{CrlDraft, CrlError, DeltaDraft, EncodedEntries, RevokedEntries, SignedCrl, sign},
     csr::distinguished_name,
-    key::KeyPair,
     name::{AuthorityName, Organization},
     policy::Approved,
     profile::Profile,
     serial::Serial,
     time::{Timestamp, Validity},
 };
+
+pub use crate::publication::Publication;
 
 /// How long a root lives: ten years.
 const ROOT_LIFETIME: Duration = Duration::from_hours(87600);
@@ -36,25 +38,30 @@ pub struct AuthoritySubject {
     pub name: AuthorityName,
 }
 
-/// Where an authority's own certificate and its CRLs can be fetched; what it signs says so.
-#[derive(Clone, Debug)]
-pub struct Publication {
-    /// The CRL, in DER (RFC 5280 section 4.2.1.13).
-    pub crl_url: String,
-    /// The delta CRL, in DER; it goes into the complete CRL (RFC 5280 section 5.2.6, `freshestCRL`) and nowhere else.
-    pub delta_crl_url: Option<String>,
-    /// The CRL that covers servers only, in DER. Servers' certificates name it first, and the complete one second, for whoever asks
-    /// for everything.
-    pub servers_crl_url: Option<String>,
-    /// The certificate, in DER (RFC 5280 section 4.2.2.1, `caIssuers`).
-    pub certificate_url: String,
+/// The key of an authority, wherever it is: in a file today, and behind another program or a device later.
+struct AuthorityKey(Box<dyn SigningKey + Send + Sync>);
+
+impl PublicKeyData for AuthorityKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for AuthorityKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
+    }
 }
 
 /// A certificate authority that can sign: its certificate, and the key to it.
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     info: CertificateInfo,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    issuer: rcgen::Issuer<'static, AuthorityKey>,
     publication: Publication,
 }
 
@@ -98,7 +105,7 @@ impl CertificateAuthority {
     /// Makes a self-signed root. Its own CRL covers the issuing CAs beneath it.
     pub fn new_root(
         subject: &AuthoritySubject,
-        key: KeyPair,
+        key: impl SigningKey + Send + Sync + 'static,
         serial: Serial,
         now: Timestamp,
         publication: Publication,
@@ -110,7 +117,7 @@ impl CertificateAuthority {
             serial,
             Validity::starting(now, ROOT_LIFETIME),
         );
-        let certificate = params.self_signed(key.inner())?.der().clone();
+        let certificate = params.self_signed(&key)?.der().clone();
         Self::load(certificate, key, publication)
     }
 
@@ -118,7 +125,7 @@ impl CertificateAuthority {
     pub fn new_issuing(
         &self,
         subject: &AuthoritySubject,
-        key: KeyPair,
+        key: impl SigningKey + Send + Sync + 'static,
         serial: Serial,
         now: Timestamp,
         publication: Publication,
@@ -127,21 +134,21 @@ impl CertificateAuthority {
         let validity = Validity::starting(now, ISSUING_LIFETIME).within(self.info.validity);
         let mut params = authority_params(subject, "Issuing CA", BasicConstraints::Constrained(0), serial, validity);
         self.add_issuer_extensions(&mut params, [self.publication.crl_url.clone()]);
-        let certificate = params.signed_by(key.inner(), &self.issuer)?.der().clone();
+        let certificate = params.signed_by(&key, &self.issuer)?.der().clone();
         Self::load(certificate, key, publication)
     }
 
     /// An authority that exists already.
     pub fn load(
         certificate: CertificateDer<'static>,
-        key: KeyPair,
+        key: impl SigningKey + Send + Sync + 'static,
         publication: Publication,
     ) -> Result<Self, IssuingError> {
         let info = CertificateInfo::from_der(&certificate)?;
         if !info.is_for_key(&key) {
             return Err(IssuingError::KeyMismatch(info.display_name()));
         }
-        let issuer = rcgen::Issuer::from_ca_cert_der(&certificate, key.into_inner())?;
+        let issuer = rcgen::Issuer::from_ca_cert_der(&certificate, AuthorityKey(Box::new(key)))?;
         Ok(Self { certificate, info, issuer, publication })
     }
 
@@ -188,16 +195,17 @@ impl CertificateAuthority {
     /// As [`Self::sign_crl`], with entries that are written already: the buffer that they lie in becomes the CRL.
     pub fn sign_encoded_crl(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
         self.check_valid(draft.this_update)?;
-        write::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())
+        Ok(sign::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())?)
     }
 
-    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the caller knows.
+    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the
+    /// caller knows.
     pub fn sign_servers_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
         let CrlDraft { number, this_update, next_update, ref revoked } = *draft;
         self.check_valid(this_update)?;
         let point = self.publication.servers_crl_url.as_deref().ok_or(CrlError::NoServersList)?;
         let draft = CrlDraft { number, this_update, next_update, revoked: revoked.entries().collect() };
-        Ok(write::of_point(&self.crl_signer()?, draft, point)?.der)
+        Ok(sign::of_point(&self.crl_signer()?, draft, point)?.der)
     }
 
     /// Signs a delta CRL (RFC 5280 section 5.2.4) and returns its DER.
@@ -206,17 +214,17 @@ impl CertificateAuthority {
         let DeltaDraft { number, base, this_update, next_update, ref revoked } = *draft;
         let revoked = revoked.entries().collect();
         let draft = DeltaDraft { number, base, this_update, next_update, revoked };
-        Ok(write::delta(&self.crl_signer()?, draft)?.der)
+        Ok(sign::delta(&self.crl_signer()?, draft)?.der)
     }
 
-    fn crl_signer(&self) -> Result<write::Signer<'_>, IssuingError> {
+    fn crl_signer(&self) -> Result<sign::Signer<'_>, IssuingError> {
         if !self.info.may_sign.crls {
             return Err(rcgen::Error::IssuerNotCrlSigner.into());
         }
         // RFC 5280 section 4.2.1.2 leaves open how the identifier is derived, so it is taken from the certificate;
         // one without it is none of ours, and any identifier that belongs to the key will do.
         let key_id = self.info.key_id.as_deref().unwrap_or(&self.info.spki_sha256[..20]);
-        Ok(write::Signer { name: &self.info.subject, key_id, key: self.issuer.key() })
+        Ok(sign::Signer { name: &self.info.subject, key_id, key: &*self.issuer.key().0 })
     }
 
     fn check_valid(&self, now: Timestamp) -> Result<(), IssuingError> {
@@ -275,7 +283,7 @@ mod tests {
     use super::*;
     use crate::{
         crl::CrlNumber,
-        key::PublicKey,
+        key::{KeyPair, PublicKey},
         policy::{OperatorOrder, Policy},
     };
 

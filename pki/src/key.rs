@@ -6,14 +6,14 @@ mod weak;
 
 use std::fmt;
 
-use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
+use rcgen::{PublicKeyData, SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo};
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use zeroize::Zeroizing;
 
 pub use self::weak::{Weakness, is_of_small_order};
 use crate::{
-    certificate::sha256,
     der::{self, DerError, Reader},
+    digest::sha256,
     pem,
 };
 
@@ -81,13 +81,21 @@ impl KeyPair {
     pub fn spki(&self) -> Vec<u8> {
         self.0.subject_public_key_info()
     }
+}
 
-    pub(crate) fn inner(&self) -> &rcgen::KeyPair {
-        &self.0
+impl PublicKeyData for KeyPair {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
     }
 
-    pub(crate) fn into_inner(self) -> rcgen::KeyPair {
-        self.0
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for KeyPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
     }
 }
 

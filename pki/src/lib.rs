@@ -16,10 +16,12 @@ pub mod name;
 pub mod pem;
 pub mod policy;
 pub mod profile;
+pub mod publication;
 pub mod serial;
 pub mod time;
 pub mod token;
 pub mod wire;
 
 mod der;
+mod digest;
 mod signature;

@@ -1,7 +1,7 @@
 //! PEM text (RFC 7468): what this system writes to files and puts on the wire, and what other tools write.
 //!
-//! What stands around the sections is in any encoding: explanations, byte order marks, the ends of lines of any system. It never writes
-//! private keys; those leave through [`crate::key::KeyPair::to_pem`].
+//! What stands around the sections is in any encoding: explanations, byte order marks, the ends of lines of any system.
+//! It never writes private keys; those leave through [`crate::key::KeyPair::to_pem`].
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, pem::PemObject};
@@ -123,6 +123,8 @@ pub fn read_crl(pem: &[u8]) -> Result<Vec<u8>, PemError> {
     if crls.next().is_some() { Err(PemError::Several("X509 CRL")) } else { Ok(crl.to_vec()) }
 }
 
+/// By hand, into one buffer of the right size: the `pem` crate copies the DER first and formats each line, which costs
+/// memory and time with a CRL of a million entries.
 fn encode(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut pem = String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 40);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::certificate::{Fingerprint, sha256};
+use crate::{certificate::Fingerprint, digest::sha256};
 
 /// What every token begins with, so that secret scanners and people recognize one.
 pub const PREFIX: &str = "catoken_";

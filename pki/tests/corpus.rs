@@ -1,7 +1,5 @@
 //! Replays what the fuzzers started from and what they found, on the stable toolchain and in every test run.
 
-#[path = "../../fuzz/targets/authority.rs"]
-mod authority;
 #[path = "../../fuzz/targets/crl.rs"]
 mod crl;
 #[path = "../../fuzz/targets/csr.rs"]
@@ -10,8 +8,6 @@ mod csr;
 mod delta;
 #[path = "../../fuzz/targets/pem.rs"]
 mod pem;
-#[path = "../../fuzz/targets/signed.rs"]
-mod signed;
 #[path = "../../fuzz/targets/token.rs"]
 mod token;
 

@@ -6,7 +6,6 @@ use std::{collections::BTreeSet, fmt::Write as _, sync::LazyLock, time::Duration
 
 use common::{
     DAY, Files, Fleet, now, revoked, serial,
-    signed::{ECDSA_WITH_SHA256, SEQUENCE, element},
     signer::{CRITICAL, Signer, entry, extension, extensions, issuer, number, time},
 };
 use pki::{
@@ -21,6 +20,7 @@ use pki::{
     time::Timestamp,
 };
 use proptest::prelude::*;
+use testkit::signed::{ECDSA_WITH_SHA256, SEQUENCE, element};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
 #[test]

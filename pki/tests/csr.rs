@@ -2,10 +2,7 @@
 
 mod common;
 
-use common::{
-    Files, Fleet, approve, new_key, now, serial,
-    signed::{SEQUENCE, element, sign},
-};
+use common::{Files, Fleet, approve, new_key, now, serial};
 use pki::{
     csr::{CertificateRequest, CsrError},
     key::{PublicKeyError, Weakness},
@@ -14,6 +11,7 @@ use pki::{
 };
 use proptest::prelude::*;
 use rcgen::{CertificateParams, DnType, DnValue};
+use testkit::signed::{SEQUENCE, element, sign};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 const P256: &[&str] = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];

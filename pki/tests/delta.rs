@@ -7,7 +7,6 @@ use std::sync::LazyLock;
 
 use common::{
     Fleet, revoked, serial,
-    signed::{SEQUENCE, element},
     signer::{CRITICAL, Signer, base, entry, extension, issuer, number},
 };
 use pki::{
@@ -15,6 +14,7 @@ use pki::{
     serial::{Serial, SerialError},
 };
 use proptest::prelude::*;
+use testkit::signed::{SEQUENCE, element};
 
 #[test]
 fn a_delta_is_not_a_complete_crl_and_the_other_way_around() {

@@ -4,7 +4,6 @@ mod common;
 
 use common::{
     Fleet, now, revoked, serial,
-    signed::{SEQUENCE, element},
     signer::{CRITICAL, Signer, base, extension, issuer, number},
 };
 use pki::{
@@ -12,6 +11,7 @@ use pki::{
     crl::{CrlIssuer, CrlVerifyError, RevocationReason, VerifiedCrl, VerifiedDelta},
     profile::Profile,
 };
+use testkit::signed::{SEQUENCE, element};
 
 const POINT: &str = "http://ca.example:8480/crl/servers.crl";
 

@@ -61,7 +61,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
     }
     table.note(
         "\"Without the check\" is the same answer, router, TLS and HTTP settings on hyper and axum alone; what is between the two is \
-         the guard and everything else of `mtls::server` (slots, write timeouts, the watch over each connection). `api-server` \
+         the guard and everything else of `mtls::serve` (slots, write timeouts, the watch over each connection). `api-server` \
          makes its answer anew for each client, and measures each request.",
     );
     Ok(table)

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, ensure};
 use e2e::run;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles},
+    authority::{Enrolled, IdentityFiles},
     standing::{Options, ServerStanding},
 };
 use pki::profile::Profile;

@@ -21,7 +21,7 @@ use edge::{clock::Clock, random};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, body::Bytes, client::conn::http1::SendRequest, header};
 use hyper_util::rt::TokioIo;
-use mtls::{client, enroll::TokenSources};
+use mtls::{authority::TokenSources, tls::pinned};
 use pki::{
     csr::Proposal,
     key::KeyPair,
@@ -155,7 +155,7 @@ impl Door {
         let bearer = format!("Bearer {}", *token.secret.to_bearer());
         Ok(Self {
             address,
-            tls: connector(client::pinned(token.root, &Clock::system())?),
+            tls: connector(pinned(token.root, &Clock::system())?),
             path: ENROLL_PATH,
             bearer: Some(bearer),
         })
@@ -166,7 +166,7 @@ impl Door {
         for root in pem::read_chain(fs::read(root)?)? {
             roots.add(root)?;
         }
-        let tls = ClientConfig::builder_with_provider(mtls::provider())
+        let tls = ClientConfig::builder_with_provider(mtls::tls::provider())
             .with_protocol_versions(&[&TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();

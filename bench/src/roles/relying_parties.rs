@@ -18,7 +18,7 @@ use axum::{Router, routing::get};
 use clap::Args;
 use edge::clock::Clock;
 use mtls::{
-    enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
+    authority::{Enrolled, IdentityFiles, TokenSources, enroll},
     relying_party::{Options, RelyingParty},
     revocation::LiveSet,
 };
@@ -109,13 +109,13 @@ impl Parties {
         }
         let options = Options { feed: authority, ..Options::new(directory) };
         // It verifies the lists that are on the disk.
-        let mut party = spawn_blocking(move || RelyingParty::new(&identity, &root, options)).await??;
+        let (party, upkeep) = spawn_blocking(move || RelyingParty::new(&identity, &root, options)).await??;
         let live = party.live_set().clone();
         let listener = TcpListener::bind((self.host, 0)).await?;
         let address = listener.local_addr()?;
         let router = Router::new().route("/healthy", get(async || "healthy"));
         let serve = party.serve(listener, router, CancellationToken::new());
-        let mut keepers = party.keep_current();
+        let mut keepers = upkeep.start();
         let serve = Box::pin(async move {
             tokio::select! {
                 () = serve => {}

@@ -14,10 +14,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use mtls::{
-    enroll::{Enrolled, IdentityFiles, TokenSources, enroll},
-    limits,
+    authority::{Enrolled, IdentityFiles, TokenSources, enroll},
     relying_party::{CrlLocations, Options, RelyingParty},
     revocation::Location,
+    serve::limits,
 };
 use pki::{csr::Proposal, profile::Profile};
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier, sign::SingleCertAndKey, version::TLS13};
@@ -73,8 +73,8 @@ pub(super) async fn play(arguments: Arguments) -> anyhow::Result<()> {
             } else {
                 Options { feed: authority, ..Options::new(directory) }
             };
-            let mut party = RelyingParty::new(&identity, &root, options)?;
-            let _keepers = party.keep_current();
+            let (party, upkeep) = RelyingParty::new(&identity, &root, options)?;
+            let _keepers = upkeep.start();
             let live = party.live_set().clone();
             while live.ready(clock.now()).is_err() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -95,7 +95,7 @@ pub(super) async fn play(arguments: Arguments) -> anyhow::Result<()> {
 async fn tell_of_lists(live: &mtls::revocation::LiveSet) -> anyhow::Result<()> {
     let mut told = None;
     loop {
-        let number = live.freshness().first().and_then(|issuer| Some(issuer.list.as_ref()?.0));
+        let number = live.freshness().first().and_then(|issuer| Some(issuer.list?.number));
         if number != told {
             told = number;
             writeln!(std::io::stdout(), "CRL number {}", number.map_or(0, pki::crl::CrlNumber::get))?;
@@ -104,12 +104,12 @@ async fn tell_of_lists(live: &mtls::revocation::LiveSet) -> anyhow::Result<()> {
     }
 }
 
-/// What `mtls::server` does, with the same bounds, less everything that has to do with revocation.
+/// What `mtls::serve` does, with the same bounds, less everything that has to do with revocation.
 async fn serve_unguarded(listener: TcpListener, router: Router, enrolled: &Enrolled) -> anyhow::Result<()> {
     let mut roots = RootCertStore::empty();
     roots.add(enrolled.root.clone())?;
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), mtls::provider()).build()?;
-    let mut tls = ServerConfig::builder_with_provider(mtls::provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), mtls::tls::provider()).build()?;
+    let mut tls = ServerConfig::builder_with_provider(mtls::tls::provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(enrolled.identity.certified_key()?)));

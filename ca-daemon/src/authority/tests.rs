@@ -198,7 +198,7 @@ async fn a_lost_answer_is_given_again_and_another_key_is_denied() {
 async fn the_authoritys_own_keys_are_certified_for_nobody() {
     let fixture = Fixture::new().await;
     for issuer in Issuer::ALL {
-        let key = mtls::identity::load_key(&fixture.directory.key(issuer)).unwrap();
+        let key = mtls::tls::load_key(&fixture.directory.key(issuer)).unwrap();
         let csr = request(&key, "client_1", Vec::new());
         assert_eq!(reason(fixture.enroll(&fixture.bootstrap, &csr, 10, now()).await), "authority-key");
     }

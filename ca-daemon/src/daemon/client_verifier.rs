@@ -4,14 +4,9 @@
 
 use std::sync::Arc;
 
-use mtls::{handshake::verify_signature, validation::PathValidator};
+use mtls::tls::{CheckClient, PathValidator};
 use pki::certificate::CertificateInfo;
-use rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme,
-    client::danger::HandshakeSignatureValid,
-    crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature},
-    server::danger::{ClientCertVerified, ClientCertVerifier},
-};
+use rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 /// Accepts whoever presents nothing, and every certificate that the issuing CA has signed and that is valid now, of either profile.
@@ -25,7 +20,6 @@ pub(crate) struct FleetVerifier {
     /// SHA-256 of the issuing CA's `SubjectPublicKeyInfo`.
     issuing: [u8; 32],
     hints: Vec<DistinguishedName>,
-    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl FleetVerifier {
@@ -33,54 +27,26 @@ impl FleetVerifier {
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
         let issuing = CertificateInfo::from_der(issuing).map_err(|_| CertificateError::BadEncoding)?.spki_sha256;
-        Ok(Self {
-            hints: roots.subjects(),
-            paths: PathValidator::of_members(Arc::new(roots)),
-            issuing,
-            algorithms: mtls::provider().signature_verification_algorithms,
-        })
+        Ok(Self { hints: roots.subjects(), paths: PathValidator::of_members(Arc::new(roots)), issuing })
     }
 }
 
-impl ClientCertVerifier for FleetVerifier {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &self.hints
-    }
-
-    fn verify_client_cert(
+impl CheckClient for FleetVerifier {
+    fn check(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        self.paths.verify_issued_by(&self.issuing, end_entity, intermediates, now)?;
-        Ok(ClientCertVerified::assertion())
+    ) -> Result<(), Error> {
+        self.paths.verify_issued_by(&self.issuing, end_entity, intermediates, now)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    fn hints(&self) -> &[DistinguishedName] {
+        &self.hints
     }
 
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
+    fn is_mandatory(&self) -> bool {
+        false
     }
 }
 
@@ -145,9 +111,9 @@ mod tests {
         verifier: &FleetVerifier,
         certificate: &CertificateDer<'_>,
         above: &[CertificateDer<'_>],
-    ) -> Result<ClientCertVerified, Error> {
+    ) -> Result<(), Error> {
         let at = UnixTime::since_unix_epoch(Duration::from_secs(now().unix().unsigned_abs()));
-        verifier.verify_client_cert(certificate, above, at)
+        verifier.check(certificate, above, at)
     }
 
     /// Two CAs beneath one root, and of one name, have each given the same serial number.

@@ -16,7 +16,10 @@ use std::{
 
 use axum_server::accept::DefaultAcceptor;
 use edge::clock::Clock;
-use mtls::{handshake::Tls, hosting::host, identity::ServerIdentity, tls_clock::TlsClock};
+use mtls::{
+    serve::{Tls, host},
+    tls::{ServerIdentity, TlsClock, Verifier},
+};
 use pki::certificate::CertificateInfo;
 use rustls::{ServerConfig, version::TLS13};
 use tokio::task::JoinSet;
@@ -157,7 +160,7 @@ impl Daemon {
     }
 
     /// Serves until `shutdown` ends, and then until the requests in flight are answered, for
-    /// [`DRAIN_TIMEOUT`](mtls::limits::DRAIN_TIMEOUT) at most.
+    /// [`DRAIN_TIMEOUT`](mtls::serve::limits::DRAIN_TIMEOUT) at most.
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
         self.tasks.spawn(self.commands.serve(feed.clone(), self.addresses.operations));
@@ -202,9 +205,9 @@ fn tls_config(
     identity: ServerIdentity,
     clock: &Clock,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_details(mtls::provider(), Arc::new(TlsClock::new(clock)))
+    let mut config = ServerConfig::builder_with_details(mtls::tls::provider(), Arc::new(TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])?
-        .with_client_cert_verifier(Arc::new(peers))
+        .with_client_cert_verifier(Arc::new(Verifier::new(peers)))
         .with_cert_resolver(Arc::new(identity));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))

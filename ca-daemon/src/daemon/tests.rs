@@ -9,7 +9,7 @@ use hyper::{
     Request, Response, StatusCode, body::Incoming, client::conn::http2::SendRequest, header, http::request::Builder,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mtls::identity::Identity;
+use mtls::tls::Identity;
 use pki::{
     certificate::Fingerprint,
     crl::{CrlNumber, RevocationReason},
@@ -96,8 +96,8 @@ impl Running {
     async fn try_connect(&self, identity: Option<&Identity>, fixture: &Fixture) -> io::Result<Peer> {
         let root = fixture.authority.certificate(Issuer::Root);
         let mut config = match identity {
-            Some(identity) => mtls::client::mutual_tls(identity, root, &self.clock).unwrap(),
-            None => mtls::client::pinned(Fingerprint::of(root), &self.clock).unwrap(),
+            Some(identity) => mtls::tls::mutual_tls(identity, root, &self.clock).unwrap(),
+            None => mtls::tls::pinned(Fingerprint::of(root), &self.clock).unwrap(),
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         let stream = TcpStream::connect(self.addresses.https).await?;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use edge::files::{self, FileError};
-use mtls::identity::{self, IdentityError};
+use mtls::tls::{IdentityError, load_key};
 use pki::{
     issuing::{CertificateAuthority, IssuingError},
     pem::{self, PemError},
@@ -188,7 +188,7 @@ impl Directory {
         settings: &Settings,
     ) -> Result<CertificateAuthority, DirectoryError> {
         let certificate = self.load_certificate(issuer)?;
-        let pair = identity::load_key(key).map_err(|error| match error {
+        let pair = load_key(key).map_err(|error| match error {
             IdentityError::File(FileError::Missing(path)) => DirectoryError::NoKey(path),
             error => error.into(),
         })?;

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, Method, StatusCode, header};
-use mtls::limits;
+use mtls::serve::limits;
 use pki::{
     serial::Serial,
     time::Timestamp,

@@ -21,7 +21,7 @@ use axum::{
 };
 use edge::clock::Clock;
 use http::{HeaderMap, Method, Uri, request::Parts};
-use mtls::{limits, renderings::Renderings};
+use mtls::{metrics::Renderings, serve::limits};
 use pki::{
     serial::Serial,
     token::TokenId,

@@ -12,11 +12,9 @@ use std::{
 };
 
 use edge::errors::find;
-use rustls::{
-    AlertDescription, ClientConfig, ClientConnection, RootCertStore, SignatureScheme, StreamOwned,
-    client::ResolvesClientCert, sign::CertifiedKey, version::TLS13,
-};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, StreamOwned, version::TLS13};
 use rustls_pki_types::{CertificateDer, ServerName};
+use testkit::tls::{HANDSHAKE, Presenting, record};
 
 use crate::hostile::Presented;
 
@@ -75,8 +73,7 @@ pub(crate) fn endless_hello(address: SocketAddr, bytes: usize) -> io::Result<Tcp
     let mut stream = TcpStream::connect(address)?;
     stream.set_write_timeout(Some(SILENCE))?;
     for part in message.chunks(16 * 1024) {
-        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
-        stream.write_all(&[&[22, 3, 1], &length[..], part].concat())?;
+        stream.write_all(&record(HANDSHAKE, part))?;
     }
     Ok(stream)
 }
@@ -85,30 +82,14 @@ pub(crate) fn endless_hello(address: SocketAddr, bytes: usize) -> io::Result<Tcp
 pub(crate) fn presenting(root: &CertificateDer<'static>, presented: Presented) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(root.clone()).unwrap();
-    let key = mtls::provider().key_provider.load_private_key(presented.key).unwrap();
-    let certified = Chosen(Arc::new(CertifiedKey::new(presented.chain, key)));
-    let mut tls = ClientConfig::builder_with_provider(mtls::provider())
+    let mut tls = ClientConfig::builder_with_provider(mtls::tls::provider())
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)
-        .with_client_cert_resolver(Arc::new(certified));
+        .with_client_cert_resolver(Presenting::new(presented.chain, &presented.key));
     // Each handshake is a full one.
     tls.resumption = rustls::client::Resumption::disabled();
     Arc::new(tls)
-}
-
-/// Presents it whatever is asked for.
-#[derive(Debug)]
-struct Chosen(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Chosen {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
 }
 
 /// A handshake with a request right behind it: what came back.

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mtls::enroll::IdentityFiles;
+use mtls::authority::IdentityFiles;
 use pki::profile::Profile;
 use rustls::{ClientConfig, RootCertStore, client::Resumption, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
@@ -138,7 +138,8 @@ impl Tls {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&fs::read(files.root()).unwrap()).unwrap()).unwrap();
         // By rustls alone: what this client presents and offers is not to depend on what is tested.
-        let builder = ClientConfig::builder_with_provider(mtls::provider()).with_protocol_versions(&[&TLS13]).unwrap();
+        let builder =
+            ClientConfig::builder_with_provider(mtls::tls::provider()).with_protocol_versions(&[&TLS13]).unwrap();
         let mut resuming = builder.with_root_certificates(roots).with_client_auth_cert(chain, key).unwrap();
         resuming.resumption = Resumption::in_memory_sessions(8);
         let mut anew = resuming.clone();

@@ -24,7 +24,7 @@ use std::{
 
 use e2e::{Fleet, Network, wait_until};
 use edge::{clock::Clock, listen::file_limit};
-use mtls::enroll::{IdentityFiles, enroll};
+use mtls::authority::{IdentityFiles, enroll};
 use pki::{csr::Proposal, profile::Profile, token::Token};
 use tokio::runtime::Runtime;
 

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, process::Command, thread, time::D
 
 use e2e::{Fleet, Network, Process, example};
 use edge::clock::Clock;
-use mtls::enroll::{IdentityFiles, enroll};
+use mtls::authority::{IdentityFiles, enroll};
 use pki::{csr::Proposal, name::Host, profile::Profile};
 use rustix::process::Signal;
 use tokio::runtime::Runtime;

@@ -11,6 +11,10 @@ use std::{
 
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::ServerName;
+use testkit::http2::{
+    ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, INITIAL_WINDOW_SIZE, PING, PREFACE, SETTINGS, WINDOW_UPDATE,
+    frame, setting,
+};
 
 use crate::books::{Books, Tap};
 
@@ -23,16 +27,6 @@ const RECORD_HEADER: usize = 5;
 /// The header of an HTTP/2 frame (RFC 9113 section 4.1).
 const FRAME_HEADER: usize = 9;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-/// For `SETTINGS` and `PING`.
-const ACK: u8 = 1;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
 /// `:status 200` out of the static table of HPACK (RFC 7541 appendix A).
 const STATUS_200: u8 = 0x88;
 
@@ -106,12 +100,10 @@ impl Wire {
         if !self.is_http2 {
             return Ok(());
         }
-        let mut said = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        // SETTINGS_INITIAL_WINDOW_SIZE
-        let settings = [&[0, 4][..], &window.to_be_bytes()].concat();
-        frame(&mut said, SETTINGS, 0, 0, &settings);
+        let mut said = PREFACE.to_vec();
+        said.extend(frame(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, window)));
         // Of the connection as a whole as much as there can be.
-        frame(&mut said, WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes());
+        said.extend(frame(WINDOW_UPDATE, 0, 0, &(0x7fff_ffff_u32 - 65_535).to_be_bytes()));
         self.say(&said)
     }
 
@@ -130,7 +122,7 @@ impl Wire {
             head.extend(value.as_bytes());
         }
         let mut said = Vec::new();
-        frame(&mut said, HEADERS, END_HEADERS | END_STREAM, stream, &head);
+        said.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &head));
         self.say(&said)?;
         Ok(stream)
     }
@@ -138,7 +130,7 @@ impl Wire {
     /// Says that more is wanted of an answer.
     pub(crate) fn open_window(&mut self, stream: u32, more: u32) -> io::Result<()> {
         let mut said = Vec::new();
-        frame(&mut said, WINDOW_UPDATE, 0, stream, &more.to_be_bytes());
+        said.extend(frame(WINDOW_UPDATE, 0, stream, &more.to_be_bytes()));
         self.say(&said)
     }
 
@@ -187,7 +179,7 @@ impl Wire {
                 SETTINGS | PING if flags & ACK == 0 => {
                     let answer = if kind == PING { body } else { &[] };
                     let mut said = Vec::new();
-                    frame(&mut said, kind, ACK, 0, answer);
+                    said.extend(frame(kind, ACK, 0, answer));
                     self.say(&said)?;
                 }
                 GOAWAY => return Ok(Some(Event::GoAway)),
@@ -248,12 +240,4 @@ impl Wire {
         }
         Ok(())
     }
-}
-
-fn frame(to: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, body: &[u8]) {
-    let length = u32::try_from(body.len()).expect("frames are short");
-    to.extend(&length.to_be_bytes()[1..]);
-    to.extend([kind, flags]);
-    to.extend(stream.to_be_bytes());
-    to.extend(body);
 }

@@ -6,7 +6,7 @@ use e2e::{CONTAINER_MEMORY, Client, Fleet, MemoryLimit};
 use edge::clock::Clock;
 use h2::client::SendRequest;
 use hyper::body::Bytes;
-use mtls::identity::Identity;
+use mtls::tls::Identity;
 use pki::certificate::Fingerprint;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -33,14 +33,14 @@ pub(crate) fn address(fleet: &Fleet, port: u16) -> SocketAddr {
 pub(crate) fn stranger(fleet: &Fleet) -> Arc<ClientConfig> {
     let root = std::fs::read_to_string(fleet.ca_directory().join("root.crt")).expect("the root is public");
     let root = pki::pem::read_chain(&root).expect("it is PEM").swap_remove(0);
-    over_http2(mtls::client::pinned(Fingerprint::of(&root), &Clock::system()).expect("it is a root"))
+    over_http2(mtls::tls::pinned(Fingerprint::of(&root), &Clock::system()).expect("it is a root"))
 }
 
 /// TLS as whoever has these files.
 pub(crate) fn known(certificate: &Path, key: &Path, root: &Path) -> Arc<ClientConfig> {
     let identity = Identity::load(certificate, key).expect("it was enrolled");
     let root = pki::pem::read_chain(std::fs::read_to_string(root).expect("it is there")).expect("it is PEM");
-    over_http2(mtls::client::mutual_tls(&identity, &root[0], &Clock::system()).expect("it is an identity"))
+    over_http2(mtls::tls::mutual_tls(&identity, &root[0], &Clock::system()).expect("it is an identity"))
 }
 
 pub(crate) fn as_client(client: &Client) -> Arc<ClientConfig> {

@@ -10,6 +10,7 @@ use std::{
 
 use e2e::{CONTAINER_MEMORY, Fleet, MemoryLimit, wait_until};
 use http::Request;
+use testkit::http2::{EMPTY_SETTINGS, PREFACE};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::timeout,
@@ -78,7 +79,7 @@ fn a_silent_connection_hears_that_it_ends() {
         let mut streams = [to_authority, to_service];
         for stream in &mut streams {
             // The client's preface and its SETTINGS (RFC 9113 section 3.4), and not a word more.
-            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it is taken");
+            stream.write_all(&[PREFACE, EMPTY_SETTINGS].concat()).await.expect("it is taken");
         }
         for mut stream in streams {
             let mut said = Vec::new();

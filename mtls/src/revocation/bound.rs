@@ -28,7 +28,8 @@ pub(crate) static FROM_ELSEWHERE: Semaphore = Semaphore::const_new(1);
 
 /// The most bytes of a complete list: what was announced, or else what follows from the list in force.
 pub(crate) fn of_complete(announced: Option<&Listing>, live: &LiveSet) -> u64 {
-    let entries = live.freshness().into_iter().filter_map(|freshness| freshness.list).map(|list| list.3 as u64).max();
+    let entries =
+        live.freshness().into_iter().filter_map(|freshness| freshness.list).map(|list| list.revoked as u64).max();
     complete(announced.and_then(|listing| listing.size), entries, memory::limit())
 }
 

@@ -10,8 +10,7 @@ use std::{
 use pki::{certificate::VerifiedId, time::Timestamp};
 use prometheus_client::metrics::{counter::Counter, family::Family};
 
-use super::end::{End, EndReason};
-use crate::metrics::EndLabels;
+use super::end::{End, EndLabels, EndReason};
 
 /// Every open connection, under the certificates of its peer; clones share one list.
 #[derive(Clone, Debug, Default)]

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use prometheus_client::encoding::{EncodeLabelValue, LabelValueEncoder};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection ends that was let in once.
@@ -48,6 +48,12 @@ impl EncodeLabelValue for EndReason {
             Self::Unregistered => "unregistered",
         })
     }
+}
+
+/// The labels under which ended connections are counted.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct EndLabels {
+    pub(crate) reason: EndReason,
 }
 
 impl fmt::Display for EndReason {

@@ -12,6 +12,7 @@ use pki::{
     time::Timestamp,
     wire::{Current, Listing},
 };
+use prometheus_client::metrics::counter::Counter;
 use tokio::{
     sync::watch,
     task::{JoinSet, spawn_blocking},
@@ -20,14 +21,13 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Barrier, InstallError, Installed, LiveSet, Location, Origin,
+    Barrier, InstallError, Installed, Link, LiveSet, Location, Origin,
     behind::Behind,
     bound,
     kept::{ListFiles, Lists, Restored},
     live::Losses,
     location::{FetchError, Fetched, Fetcher},
 };
-use crate::{feed::Link, metrics::Metrics};
 
 /// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
 const RETRY: Duration = Duration::from_millis(100);
@@ -61,7 +61,7 @@ pub(crate) struct Keeper {
     announced: watch::Receiver<Option<Current>>,
     progress: watch::Sender<Progress>,
     recovered: watch::Sender<u64>,
-    metrics: Metrics,
+    fetches_failed: Counter,
     in_force: watch::Sender<Option<CrlNumber>>,
     reach: Reach,
     /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
@@ -139,7 +139,7 @@ pub(crate) struct Channels {
     pub(crate) progress: watch::Sender<Progress>,
     /// Counts the outages that are over: who publishes can be reached again.
     pub(crate) recovered: watch::Sender<u64>,
-    pub(crate) metrics: Metrics,
+    pub(crate) fetches_failed: Counter,
 }
 
 impl Keeper {
@@ -152,7 +152,7 @@ impl Keeper {
         clock: Clock,
         channels: Channels,
     ) -> Self {
-        let Channels { announced, progress, recovered, metrics } = channels;
+        let Channels { announced, progress, recovered, fetches_failed } = channels;
         let link = origin.link.clone();
         // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
         live.note_lead(clock.lead());
@@ -170,7 +170,7 @@ impl Keeper {
             announced,
             progress,
             recovered,
-            metrics,
+            fetches_failed,
             in_force: watch::Sender::new(None),
             reach: Reach::Everything,
             is_extended: false,
@@ -356,7 +356,7 @@ impl Keeper {
             Err(_) => Reach::Nothing,
         };
         if reach != Reach::Everything {
-            self.metrics.fetch_failed();
+            self.fetches_failed.inc();
         }
         let before = std::mem::replace(&mut self.reach, reach);
         if before == reach {

@@ -25,15 +25,14 @@ use prometheus_client::metrics::{counter::Counter, family::Family};
 use super::{
     barriers::{Barrier, Barriers},
     connections::{Connections, Registration},
-    end::EndReason,
+    end::{EndLabels, EndReason},
     list::{Base, IssuerList, TooMany},
     own::{self, OwnChain},
     serials::SerialSet,
     snapshot::{Lists, Snapshot, Source, Withheld},
     staleness::{OnStaleCrl, Stale},
-    verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
+    verdicts::{Freshness, InstallError, Installed, ListInForce, NotReady, Refusal},
 };
-use crate::metrics::EndLabels;
 
 /// How far ahead of ours the clock of a CRL's issuer may be.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
@@ -335,12 +334,15 @@ impl LiveSet {
             let lists = snapshot.of(issuer.id()).filter(|lists| lists.withheld().is_none());
             let list = lists.and_then(Lists::stale_first);
             let revoked = snapshot.revoked(issuer.id());
-            Freshness {
-                issuer: issuer.id().clone(),
-                list: list.map(|list| (list.number, list.this_update, list.next_update, revoked)),
-                good_until: lists.and_then(|lists| lists.good_until(lead)),
-                admits_until: list.map(|list| self.on_stale_crl.admits_until(list.next_update)),
-            }
+            let list = list.zip(lists.and_then(|lists| lists.good_until(lead))).map(|(list, good_until)| ListInForce {
+                number: list.number,
+                this_update: list.this_update,
+                next_update: list.next_update,
+                revoked,
+                good_until,
+                admits_until: self.on_stale_crl.admits_until(list.next_update),
+            });
+            Freshness { issuer: issuer.id().clone(), list }
         };
         self.issuers.iter().map(of).collect()
     }
@@ -371,8 +373,8 @@ impl LiveSet {
 
     /// The first list that is stale.
     fn stale(&self, now: Timestamp) -> Option<NotReady> {
-        self.freshness().into_iter().find_map(|Freshness { issuer, good_until, .. }| {
-            let since = good_until?;
+        self.freshness().into_iter().find_map(|Freshness { issuer, list }| {
+            let since = list?.good_until;
             let clients = self.on_stale_crl.stale(since, now)?;
             Some(NotReady::StaleCrl { issuer, since, clients })
         })

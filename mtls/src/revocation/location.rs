@@ -18,11 +18,10 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 use tracing::{info, warn};
 
 use super::bound;
+use super::link::{AuthorityClient, Link};
 use crate::{
+    connect::tcp::{self, Lookup},
     errors::error_chain,
-    feed::{AuthorityClient, Link},
-    tcp,
-    tcp::Lookup,
 };
 
 /// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would

@@ -10,6 +10,7 @@ mod deadlines;
 mod end;
 mod keeper;
 mod kept;
+mod link;
 mod list;
 mod live;
 mod location;
@@ -25,14 +26,15 @@ pub use self::{
     live::LiveSet,
     location::Location,
     staleness::{OnStaleCrl, Stale},
-    verdicts::{Freshness, InstallError, Installed, NotReady, Refusal},
+    verdicts::{Freshness, InstallError, Installed, ListInForce, NotReady, Refusal},
 };
 pub(crate) use self::{
     connections::Registration,
     deadlines::Deadlines,
-    end::{End, EndReason},
+    end::{End, EndLabels, EndReason},
     keeper::{Channels, Keeper, Progress},
     kept::ListFiles,
+    link::{AuthorityClient, Connector, FeedEnd, Link, Opening, Question, client_over, link},
     location::{Fetched, Origin, conditional, der_of, read_answer},
     settling::Settling,
     snapshot::Source,

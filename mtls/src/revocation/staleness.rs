@@ -10,7 +10,7 @@ use pki::{certificate::IssuerId, time::Timestamp};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Freshness, LiveSet};
+use super::{Freshness, ListInForce, LiveSet};
 
 /// What happens to clients when the CRL that they are judged by is stale. Readiness turns off in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,8 +89,8 @@ impl StalenessLog {
 
     fn look(&mut self) {
         let now = self.clock.now();
-        for Freshness { issuer, list, good_until, .. } in self.live.freshness() {
-            let (Some((number, ..)), Some(good_until)) = (list, good_until) else { continue };
+        for Freshness { issuer, list } in self.live.freshness() {
+            let Some(ListInForce { number, good_until, .. }) = list else { continue };
             match self.live.policy().stale(good_until, now) {
                 None => {
                     if let Some(since) = self.reported.remove(&issuer) {

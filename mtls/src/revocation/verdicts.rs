@@ -194,11 +194,23 @@ pub enum InstallError {
 pub struct Freshness {
     /// Whose list.
     pub issuer: IssuerId,
-    /// The list in force, if one ever arrived: its number, thisUpdate, nextUpdate and how many it revokes.
-    pub list: Option<(CrlNumber, Timestamp, Timestamp, usize)>,
-    /// When that list is stale here: its nextUpdate, or as much earlier as the clock was set back since the list came.
-    pub good_until: Option<Timestamp>,
-    /// Until when clients are judged by that list: its nextUpdate, or later where a stale list has some grace. Since then they
-    /// are refused.
-    pub admits_until: Option<Timestamp>,
+    /// The list in force, if one ever arrived and is not withheld.
+    pub list: Option<ListInForce>,
+}
+
+/// A list in force. Where one issuer has several, the one that is stale first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListInForce {
+    /// Its CRL number.
+    pub number: CrlNumber,
+    /// Its thisUpdate.
+    pub this_update: Timestamp,
+    /// Its nextUpdate.
+    pub next_update: Timestamp,
+    /// How many certificates of this issuer are revoked, by all its lists together.
+    pub revoked: usize,
+    /// When it is stale here: its nextUpdate, or as much earlier as the clock was set back since the list came.
+    pub good_until: Timestamp,
+    /// Until when clients are judged by it: its nextUpdate, or later where a stale list has some grace. After that they are refused.
+    pub admits_until: Timestamp,
 }

@@ -19,14 +19,17 @@ use super::{
     lists::{self, List, RefreshError},
 };
 use crate::{
-    contact::Contact,
+    connect::contact::Contact,
     errors::refused,
-    identity::IdentityError,
-    peer::Presented,
-    relying_party::{Issuer, RelyingPartyError, issuers},
     revocation::{ListFiles, LiveSet},
-    tls_clock::unix_time,
-    validation::PathValidator,
+    tls::{
+        clock::unix_time,
+        identity::IdentityError,
+        issuers::{ChainError, ChainIssuer, issuers},
+        server_verifier::Judge,
+        validation::PathValidator,
+        verified_chain::VerifiedChain,
+    },
 };
 
 /// The authority at the other end of a connection, and the live set that is asked about it; clones share both.
@@ -41,12 +44,6 @@ pub(crate) struct AuthorityStanding {
 impl AuthorityStanding {
     pub(crate) fn new(live: LiveSet, clock: Clock) -> Self {
         Self { live, clock, chain: Arc::new(Mutex::new(Arc::default())) }
-    }
-
-    /// The verifier's question in a handshake. Where there is no list yet, or a stale one, nothing else would bring it.
-    pub(crate) fn admit(&self, presented: &Presented) -> Result<(), Error> {
-        *self.lock() = Arc::clone(&presented.ids);
-        self.check().map_err(refused)
     }
 
     /// Whether the authority that was talked to last is revoked by now.
@@ -64,6 +61,14 @@ impl AuthorityStanding {
     }
 }
 
+impl Judge for AuthorityStanding {
+    /// Passes where there is no list yet, or a stale one: nothing else would bring it.
+    fn judge(&self, chain: &VerifiedChain) -> Result<(), Error> {
+        *self.lock() = Arc::clone(&chain.ids);
+        self.check().map_err(refused)
+    }
+}
+
 /// Why an authority that is met for the first time is not believed.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstContactError {
@@ -75,12 +80,12 @@ pub enum FirstContactError {
     Refused(#[from] ServerRefusal),
     /// Its chain is not one that lists can be asked for.
     #[error(transparent)]
-    Chain(#[from] RelyingPartyError),
+    Chain(#[from] ChainError),
 }
 
 /// Whose lists a machine keeps, from earlier runs and for later ones.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Kept<'a> {
+pub(crate) enum KeptLists<'a> {
     /// A client's in this directory, which are those that servers are judged by.
     OfClient(&'a Path),
     /// A service's in this directory, which are the complete ones; they say more, and nobody else writes them.
@@ -94,26 +99,24 @@ pub(crate) async fn first_contact(
     contact: &mut Contact,
     root: Fingerprint,
     url: &Url,
-    kept: Kept<'_>,
+    kept: KeptLists<'_>,
     clock: &Clock,
 ) -> Result<(), FirstContactError> {
     let chain = contact.chain().to_vec();
     let is_root = |certificate: &&CertificateDer<'_>| Fingerprint::of(certificate) == root;
-    let root = chain
-        .iter()
-        .find(is_root)
-        .ok_or_else(|| RelyingPartyError::from(IdentityError::MissingIssuer(root.to_string())))?;
+    let root =
+        chain.iter().find(is_root).ok_or_else(|| ChainError::from(IdentityError::MissingIssuer(root.to_string())))?;
     let mut roots = RootCertStore::empty();
-    roots.add(root.clone()).map_err(RelyingPartyError::from)?;
-    let (own, above) = chain.split_first().ok_or(Error::NoCertificatesPresented).map_err(RelyingPartyError::from)?;
-    let now = unix_time(clock).map_err(RelyingPartyError::from)?;
+    roots.add(root.clone()).map_err(ChainError::from)?;
+    let (own, above) = chain.split_first().ok_or(Error::NoCertificatesPresented).map_err(ChainError::from)?;
+    let now = unix_time(clock).map_err(ChainError::from)?;
     let presented = PathValidator::of_servers(Arc::new(roots)).validate(own, above, now, |_| true);
-    let presented = presented.map_err(RelyingPartyError::from)?;
+    let presented = presented.map_err(ChainError::from)?;
 
     let issuers = issuers(&chain, root)?;
     let directory = match kept {
-        Kept::OfClient(directory) => Some(directory),
-        Kept::OfService(directory) => {
+        KeptLists::OfClient(directory) => Some(directory),
+        KeptLists::OfService(directory) => {
             let known = complete_lists(&issuers, directory);
             if let Err(revoked @ ServerRefusal::Revoked(_)) = judge(&known, &presented.ids, clock.now()) {
                 return Err(revoked.into());
@@ -141,7 +144,7 @@ pub(crate) async fn first_contact(
 
 /// What a service that ran with this directory knew of these authorities' certificates. The lists may be stale by now: who is revoked
 /// stays revoked.
-fn complete_lists(issuers: &[Issuer], directory: &Path) -> LiveSet {
+fn complete_lists(issuers: &[ChainIssuer], directory: &Path) -> LiveSet {
     let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
     for issuer in issuers {
         let Ok(location) = issuer.distribution_point() else { continue };

@@ -5,6 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -25,11 +26,13 @@ use url::Url;
 
 use super::{AuthorityStanding, ServerRefusal, ServerStanding};
 use crate::{
-    client,
-    contact::{self, Connector, Contact},
+    connect::contact::{self, Connector, Contact},
     errors::error_chain,
-    relying_party::{Issuer, RelyingPartyError},
     revocation::{Fetched, InstallError, Installed, LiveSet, bound, conditional, der_of, read_answer},
+    tls::{
+        connecting,
+        issuers::{ChainError, ChainIssuer},
+    },
 };
 
 /// How long it may take to connect, and for how long nothing may be acknowledged.
@@ -48,8 +51,8 @@ pub(super) struct Scoped {
 
 /// What covers the servers beneath these authorities. The nearest one has signed them; where it publishes a list that covers servers
 /// only, that one, and otherwise its complete list. Above it, CAs are all that is revoked.
-pub(super) fn scoped(issuers: Vec<Issuer>) -> Result<Vec<Scoped>, RelyingPartyError> {
-    let scope = |(place, Issuer { signs, subject }): (usize, Issuer)| {
+pub(super) fn scoped(issuers: Vec<ChainIssuer>) -> Result<Vec<Scoped>, ChainError> {
+    let scope = |(place, ChainIssuer { signs, subject }): (usize, ChainIssuer)| {
         let point = complete_point(&subject)?;
         Ok(match servers_crl_url(&point).filter(|_| place == 0) {
             Some(point) => Scoped { signs: signs.of_point(point.clone()), point },
@@ -59,9 +62,9 @@ pub(super) fn scoped(issuers: Vec<Issuer>) -> Result<Vec<Scoped>, RelyingPartyEr
     issuers.into_iter().enumerate().map(scope).collect()
 }
 
-fn complete_point(subject: &CertificateInfo) -> Result<String, RelyingPartyError> {
+fn complete_point(subject: &CertificateInfo) -> Result<String, ChainError> {
     let point = subject.complete_crl_url().map(str::to_owned);
-    point.ok_or_else(|| RelyingPartyError::NoCrlLocation(subject.display_name()))
+    point.ok_or_else(|| ChainError::NoCrlLocation(subject.display_name()))
 }
 
 /// A list could not be had; what is in force stays in force.
@@ -113,11 +116,11 @@ impl Lists {
         root: Fingerprint,
         url: Option<&Url>,
         directory: &Path,
-    ) -> Result<Self, RelyingPartyError> {
+    ) -> Result<Self, ChainError> {
         let authority = AuthorityStanding::new(standing.0.live.clone(), standing.0.clock.clone());
-        let tls = client::to_list(root, &standing.0.clock, authority.clone())?;
+        let tls = connecting::to_list(root, &standing.0.clock, Arc::new(authority.clone()))?;
         let list = |issuer| Ok(List::new(&standing.0.live, issuer, Some(directory))?.at_authority(url).restored());
-        let all = issuers.iter().map(list).collect::<Result<_, RelyingPartyError>>()?;
+        let all = issuers.iter().map(list).collect::<Result<_, ChainError>>()?;
         let connector = contact::connector(tls, PATIENCE);
         Ok(Self { standing: standing.clone(), authority, connector, all, interval: Duration::MAX })
     }
@@ -189,8 +192,8 @@ pub(super) struct List {
 
 impl List {
     /// At its distribution point.
-    pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: Option<&Path>) -> Result<Self, RelyingPartyError> {
-        let uri = issuer.point.parse().map_err(|_| RelyingPartyError::NoCrlLocation(issuer.signs.id().to_string()))?;
+    pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: Option<&Path>) -> Result<Self, ChainError> {
+        let uri = issuer.point.parse().map_err(|_| ChainError::NoCrlLocation(issuer.signs.id().to_string()))?;
         let name = format!("{}.crl", Fingerprint::of(issuer.point.as_bytes()).short());
         let file = directory.map(|directory| directory.join(name));
         Ok(Self { live: live.only(&issuer.signs), uri, file, entity_tag: None })
@@ -276,7 +279,7 @@ impl List {
 
     fn this_update(&self) -> Option<SystemTime> {
         let list = self.live.freshness().into_iter().find_map(|freshness| freshness.list);
-        list.map(|(_, this_update, ..)| SystemTime::UNIX_EPOCH + this_update.since(Timestamp::MIN))
+        list.map(|list| SystemTime::UNIX_EPOCH + list.this_update.since(Timestamp::MIN))
     }
 
     fn unfetched(&self, error: &(dyn std::error::Error + 'static)) -> RefreshError {

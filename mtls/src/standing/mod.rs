@@ -26,7 +26,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-pub(crate) use self::authority::{AuthorityStanding, Kept, first_contact};
+pub(crate) use self::authority::{AuthorityStanding, KeptLists, first_contact};
 pub use self::{
     authority::FirstContactError,
     lists::{Lists, RefreshError},
@@ -34,13 +34,17 @@ pub use self::{
 };
 use self::{sessions::ClientSessions, watched::Watch};
 use crate::{
-    client,
     errors::{refusal, refused},
-    identity::{Identity, IdentityError, check_root},
-    paths::VerifiedPaths,
-    relying_party::{RelyingPartyError, issuers},
     revocation::{EndReason, LiveSet, Refusal},
-    validation::PathValidator,
+    tls::{
+        connecting,
+        identity::{Identity, IdentityError, check_root},
+        issuers::{ChainError, issuers},
+        server_verifier::Judge,
+        validation::PathValidator,
+        verified_chain::VerifiedChain,
+        verified_chains::VerifiedChains,
+    },
 };
 
 /// How often it is looked whose time is over.
@@ -116,7 +120,7 @@ struct Parts {
     on_missing_crl: OnMissingCrl,
     clock: Clock,
     /// Those of the verifier, too.
-    paths: Arc<VerifiedPaths>,
+    paths: Arc<VerifiedChains>,
     /// Ends the open connections when the lists are not current any more.
     lapse: Mutex<CancellationToken>,
 }
@@ -128,14 +132,14 @@ impl ServerStanding {
         identity: &Identity,
         root: &CertificateDer<'static>,
         options: Options,
-    ) -> Result<(Self, Lists), RelyingPartyError> {
+    ) -> Result<(Self, Lists), ChainError> {
         let Options { authority, crl_directory, crl_refresh, on_missing_crl, clock } = options;
         check_root(root, clock.now())?;
         let issuers = lists::scoped(issuers(identity.chain(), root)?)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
         let mut roots = RootCertStore::empty();
         roots.add(root.clone())?;
-        let paths = Arc::new(VerifiedPaths::new(PathValidator::of_servers(Arc::new(roots)), clock.clone()));
+        let paths = Arc::new(VerifiedChains::new(PathValidator::of_servers(Arc::new(roots)), clock.clone()));
         let standing = Self(Arc::new(Parts { live, on_missing_crl, clock, paths, lapse: Mutex::default() }));
         let lists = Lists::new(&standing, &issuers, Fingerprint::of(root), authority.as_ref(), &crl_directory)?;
         Ok((standing, lists.every(crl_refresh)))
@@ -145,7 +149,7 @@ impl ServerStanding {
     /// TLS sessions are forgotten when somebody is revoked. Connections that stay open need [`Self::connector`] as well, and so do those
     /// that resume a session.
     pub fn tls(&self, identity: &Identity) -> Result<ClientConfig, IdentityError> {
-        let mut tls = client::asking(identity, &self.0.clock, self.clone())?;
+        let mut tls = connecting::judging(identity, &self.0.clock, Arc::clone(&self.0.paths), Arc::new(self.clone()))?;
         tls.resumption = Resumption::store(Arc::new(ClientSessions::new(self.0.live.clone())));
         Ok(tls)
     }
@@ -173,11 +177,6 @@ impl ServerStanding {
             Err(ServerRefusal::Unknown(_)) if self.0.on_missing_crl == OnMissingCrl::Accept => Ok(()),
             judged => judged,
         }
-    }
-
-    /// The paths of the servers that were met.
-    pub(crate) fn paths(&self) -> Arc<VerifiedPaths> {
-        Arc::clone(&self.0.paths)
     }
 
     /// Puts a connection under the standing, if its server may be talked to. Under it first and asked second, so that whichever
@@ -217,6 +216,12 @@ impl ServerStanding {
     fn now(&self) -> Timestamp {
         self.0.live.note_lead(self.0.clock.lead());
         self.0.clock.now()
+    }
+}
+
+impl Judge for ServerStanding {
+    fn judge(&self, chain: &VerifiedChain) -> Result<(), Error> {
+        self.check(&chain.ids).map_err(refused)
     }
 }
 

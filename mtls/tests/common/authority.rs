@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use mtls::identity::Identity;
+use mtls::tls::Identity;
 use pki::{
     certificate::{CertificateInfo, Fingerprint, IssuerId, VerifiedId},
     crl::{CrlDraft, CrlIssuer, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},
@@ -18,8 +18,10 @@ use pki::{
     time::Timestamp,
 };
 use rustls_pki_types::CertificateDer;
+pub(crate) use testkit::authority::{copy, serial};
+use testkit::signed;
 
-use super::{DAY, signed, start};
+use super::{DAY, start};
 
 /// No other authority of this process gives the same numbers.
 static SERIALS: AtomicU64 = AtomicU64::new(1);
@@ -347,17 +349,6 @@ fn policy() -> Policy {
     Policy { trust_domain: "fleet.example".parse().unwrap() }
 }
 
-pub(crate) fn copy(key: &KeyPair) -> KeyPair {
-    KeyPair::from_pem(key.to_pem()).unwrap()
-}
-
 pub(crate) fn next_serial() -> Serial {
     serial(SERIALS.fetch_add(1, Ordering::Relaxed))
-}
-
-/// A serial as long as real ones are; different for each number.
-pub(crate) fn serial(number: u64) -> Serial {
-    let mut octets = [0x5a; 16];
-    octets[8..].copy_from_slice(&number.to_be_bytes());
-    Serial::from_random(octets)
 }

@@ -10,13 +10,11 @@ use hyper::{
     client::conn::{http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use mtls::client::mutual_tls;
+use mtls::tls::mutual_tls;
 use pki::{key::KeyPair, wire::Problem};
-use rustls::{
-    AlertDescription, ClientConfig, HandshakeKind, RootCertStore, SignatureScheme, client::ResolvesClientCert,
-    sign::CertifiedKey, version::TLS13,
-};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, RootCertStore, version::TLS13};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use testkit::tls::Presenting;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -70,9 +68,7 @@ impl Client {
         clock: &Clock,
     ) -> Self {
         let key = PrivateKeyDer::Pkcs8(key.to_pkcs8());
-        let key = mtls::provider().key_provider.load_private_key(key).unwrap();
-        let presented = Presented(Arc::new(CertifiedKey::new(chain, key)));
-        let tls = trusting(authority, clock).with_client_cert_resolver(Arc::new(presented));
+        let tls = trusting(authority, clock).with_client_cert_resolver(Presenting::new(chain, &key));
         Self::with(tls, Http::One)
     }
 
@@ -230,26 +226,13 @@ impl Answer {
     }
 }
 
-#[derive(Debug)]
-struct Presented(Arc<CertifiedKey>);
-
-impl ResolvesClientCert for Presented {
-    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0))
-    }
-
-    fn has_certs(&self) -> bool {
-        true
-    }
-}
-
 fn trusting(
     authority: &Authority,
     clock: &Clock,
 ) -> rustls::ConfigBuilder<ClientConfig, rustls::client::WantsClientCert> {
     let mut roots = RootCertStore::empty();
     roots.add(authority.root.certificate().clone()).unwrap();
-    ClientConfig::builder_with_details(mtls::provider(), Arc::new(mtls::tls_clock::TlsClock::new(clock)))
+    ClientConfig::builder_with_details(mtls::tls::provider(), Arc::new(mtls::tls::TlsClock::new(clock)))
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_root_certificates(roots)

@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf, process::Command};
 
-use mtls::identity::{Identity, load_key};
+use mtls::tls::{Identity, load_key};
 use pki::pem;
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;

@@ -11,8 +11,6 @@ mod log;
 pub(crate) mod publisher;
 pub(crate) mod raw;
 mod service;
-#[path = "../../../fuzz/targets/signed.rs"]
-mod signed;
 pub(crate) mod tls;
 
 use std::time::Duration;
@@ -32,9 +30,9 @@ pub(crate) const DAY: Duration = Duration::from_hours(24);
 /// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// 2026-11-24 09:00:00 UTC: when every test begins.
+/// When every test begins.
 pub(crate) fn start() -> Timestamp {
-    Timestamp::from_unix(1_795_510_800)
+    testkit::authority::now()
 }
 
 /// Waits until something holds; a test that waits longer than any machine takes has failed.

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use testkit::http2::{ACK, END_HEADERS, END_STREAM, INITIAL_WINDOW_SIZE, PREFACE, frame, setting};
+pub(crate) use testkit::http2::{DATA, GOAWAY, HEADERS, SETTINGS, WINDOW_UPDATE};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -10,16 +12,8 @@ use tokio_rustls::client::TlsStream;
 
 use super::Client;
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-pub(crate) const DATA: u8 = 0;
-pub(crate) const HEADERS: u8 = 1;
-pub(crate) const SETTINGS: u8 = 4;
-pub(crate) const GOAWAY: u8 = 7;
-pub(crate) const WINDOW_UPDATE: u8 = 8;
-const ACK: u8 = 1;
 /// `END_STREAM` and `END_HEADERS`.
-const WHOLE_REQUEST: u8 = 0x5;
-const INITIAL_WINDOW_SIZE: u16 = 4;
+const WHOLE_REQUEST: u8 = END_STREAM | END_HEADERS;
 
 pub(crate) struct RawHttp2 {
     stream: TlsStream<TcpStream>,
@@ -39,8 +33,7 @@ impl RawHttp2 {
         let mut stream = client.connect(address).await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
         let mut connection = Self { stream };
-        let settings = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat();
-        connection.send(SETTINGS, 0, 0, &settings).await.unwrap();
+        connection.send(SETTINGS, 0, 0, &setting(INITIAL_WINDOW_SIZE, window)).await.unwrap();
         connection
     }
 
@@ -54,9 +47,7 @@ impl RawHttp2 {
     }
 
     pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> std::io::Result<()> {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let frame = [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
-        self.stream.write_all(&frame).await?;
+        self.stream.write_all(&frame(kind, flags, stream, payload)).await?;
         self.stream.flush().await
     }
 

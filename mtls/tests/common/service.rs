@@ -16,17 +16,19 @@ use axum::{
 };
 use edge::clock::Clock;
 use mtls::{
-    identity::Identity,
-    peer::Peer,
-    proxy::ProxyFrom,
-    relying_party::{CrlLocations, Options, RelyingParty},
+    relying_party::{CrlLocations, Options, RelyingParty, Upkeep},
     revocation::{LiveSet, OnStaleCrl},
+    serve::{Peer, proxy::ProxyFrom},
+    tls::Identity,
 };
 use pki::certificate::{CertificateInfo, Fingerprint};
 use prometheus_client::{encoding::text, registry::Registry};
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{Authority, start};
@@ -43,6 +45,7 @@ pub(crate) struct Surroundings {
 pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) relying_party: RelyingParty,
+    upkeep: Option<Upkeep>,
     pub(crate) clock: Clock,
     registry: Registry,
     held: Arc<Notify>,
@@ -101,7 +104,7 @@ impl Service {
         options: Options,
         surroundings: Surroundings,
     ) -> Self {
-        let relying_party = RelyingParty::new(identity, root, options).unwrap();
+        let (relying_party, upkeep) = RelyingParty::new(identity, root, options).unwrap();
         let mut registry = Registry::default();
         relying_party.metrics().register(&mut registry);
         let shutdown = CancellationToken::new();
@@ -115,7 +118,24 @@ impl Service {
             routes.route("/large", get(async || vec![b'x'; LARGE])).route("/medium", get(async || vec![b'x'; 65536]));
         let serving = tokio::spawn(relying_party.serve(listener, routes, shutdown.clone()));
         let Surroundings { clock, crl_directory, .. } = surroundings;
-        Self { address, relying_party, clock, registry, held, gate, shutdown, serving, _crl_directory: crl_directory }
+        let upkeep = Some(upkeep);
+        Self {
+            address,
+            relying_party,
+            upkeep,
+            clock,
+            registry,
+            held,
+            gate,
+            shutdown,
+            serving,
+            _crl_directory: crl_directory,
+        }
+    }
+
+    /// Starts what keeps its CRLs current; once.
+    pub(crate) fn keep_current(&mut self) -> JoinSet<()> {
+        self.upkeep.take().expect("it is started once").start()
     }
 
     /// Asks it to end, which it does in its own time.

@@ -15,7 +15,7 @@ pub(crate) struct Tls(Arc<ServerConfig>);
 
 impl Tls {
     pub(crate) fn presenting(chain: Vec<CertificateDer<'static>>, key: &KeyPair) -> Self {
-        let mut tls = ServerConfig::builder_with_provider(mtls::provider())
+        let mut tls = ServerConfig::builder_with_provider(mtls::tls::provider())
             .with_protocol_versions(&[&TLS13])
             .unwrap()
             .with_no_client_auth()

@@ -2,6 +2,10 @@
 
 use std::net::SocketAddr;
 
+use testkit::http2::{
+    self, ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY,
+    PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, WITH_PRIORITY,
+};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -11,24 +15,6 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Both, STREAMS};
 use crate::common::{Client, Http, PATIENCE};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PUSH_PROMISE: u8 = 5;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 0x1;
-const ACK: u8 = 0x1;
-const END_HEADERS: u8 = 0x4;
-const PADDED: u8 = 0x8;
-const WITH_PRIORITY: u8 = 0x20;
 
 /// The stream of the last request: an answer, or a refusal of it alone, says that the connection goes on.
 const LAST: u32 = 1001;
@@ -55,8 +41,7 @@ enum Reaction {
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Step {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    Step::Raw([&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat())
+    Step::Raw(http2::frame(kind, flags, stream, payload))
 }
 
 /// A field that is in no table, without indexing (RFC 7541 section 6.2.2).
@@ -95,7 +80,7 @@ fn half_closed(stream: u32) -> [Step; 2] {
 }
 
 fn settings(id: u16, value: u32) -> Step {
-    frame(SETTINGS, 0, 0, &[&id.to_be_bytes()[..], &value.to_be_bytes()].concat())
+    frame(SETTINGS, 0, 0, &http2::setting(id, value))
 }
 
 fn after(first: impl IntoIterator<Item = Step>, then: impl IntoIterator<Item = Step>) -> Vec<Step> {

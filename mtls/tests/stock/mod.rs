@@ -46,9 +46,9 @@ impl Both {
 async fn start_stock(authority: &Authority) -> SocketAddr {
     let mut roots = RootCertStore::empty();
     roots.add(authority.root.certificate().clone()).unwrap();
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), mtls::provider()).build().unwrap();
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), mtls::tls::provider()).build().unwrap();
     let identity = authority.server("service0");
-    let mut tls = ServerConfig::builder_with_provider(mtls::provider())
+    let mut tls = ServerConfig::builder_with_provider(mtls::tls::provider())
         .with_protocol_versions(&[&TLS13])
         .unwrap()
         .with_client_cert_verifier(verifier)
@@ -56,7 +56,7 @@ async fn start_stock(authority: &Authority) -> SocketAddr {
         .unwrap();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // The tests' authority lives at a time of its own.
-    tls.time_provider = Arc::new(mtls::tls_clock::TlsClock::new(&Clock::manual(start())));
+    tls.time_provider = Arc::new(mtls::tls::TlsClock::new(&Clock::manual(start())));
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let address = listener.local_addr().unwrap();
     let endless = async || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());

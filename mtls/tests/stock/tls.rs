@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use testkit::tls::{ALERT, APPLICATION_DATA, CHANGE_CIPHER_SPEC, HANDSHAKE, record};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -10,11 +11,6 @@ use tokio::{
 
 use super::Both;
 use crate::common::PATIENCE;
-
-const CHANGE_CIPHER_SPEC: u8 = 20;
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const APPLICATION_DATA: u8 = 23;
 
 const SERVER_NAME: u16 = 0;
 const SUPPORTED_GROUPS: u16 = 10;
@@ -120,10 +116,6 @@ fn share(group: u16, key: &[u8]) -> Vec<u8> {
 fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     [&[kind], &length[1..], body].concat()
-}
-
-fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
-    [&[kind, 3, 1], &list(payload)[..]].concat()
 }
 
 type Case = (&'static str, Vec<u8>);

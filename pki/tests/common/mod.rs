@@ -2,8 +2,6 @@
 
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
-#[path = "../../../fuzz/targets/signed.rs"]
-pub(crate) mod signed;
 pub(crate) mod signer;
 
 use std::{
@@ -17,32 +15,15 @@ use pki::{
     crl::{CrlDraft, CrlNumber, DeltaDraft, RevocationReason, RevokedEntry, servers_crl_url},
     csr::{CertificateRequest, Proposal},
     issuing::{AuthoritySubject, CertificateAuthority, IssuedCertificate, Publication},
-    key::KeyPair,
     pem,
     policy::{Approved, Denial, Grant, Policy, ProfileGrant},
     profile::Profile,
-    serial::Serial,
     time::Timestamp,
 };
 use tempfile::TempDir;
+pub(crate) use testkit::authority::{new_key, now, serial};
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
-
-/// 2026-11-24 09:00:00 UTC: the time of every test that does not need another one.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::from_unix(1_795_510_800)
-}
-
-/// A serial as long as real ones are; different for each number.
-pub(crate) fn serial(number: u64) -> Serial {
-    let mut octets = [0x5a; 16];
-    octets[8..].copy_from_slice(&number.to_be_bytes());
-    Serial::from_random(octets)
-}
-
-pub(crate) fn new_key() -> KeyPair {
-    KeyPair::generate().expect("a key is drawn")
-}
 
 /// Policy as it stands for the bearer of the bootstrap token: any profile, any name, any host.
 pub(crate) fn approve(profile: Profile, request: CertificateRequest) -> Result<Approved, Denial> {

@@ -3,16 +3,14 @@
 use pki::{
     certificate::CertificateInfo,
     crl::{CrlIssuer, CrlVerifyError, VerifiedCrl, VerifiedDelta},
-    issuing::{AuthoritySubject, CertificateAuthority, Publication},
     key::KeyPair,
     serial::Serial,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
-
-use super::{
-    new_key, now, serial,
+use testkit::{
+    authority::root,
     signed::{ECDSA_WITH_SHA256, SEQUENCE, element, sign},
 };
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub(crate) const CRITICAL: &[u8] = &[0x01, 0x01, 0xff];
 
@@ -30,19 +28,7 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn new() -> Self {
-        let key = new_key();
-        let subject = AuthoritySubject {
-            organization: "Tests".parse().expect("an organization"),
-            name: "Any".parse().expect("a name"),
-        };
-        let publication = Publication {
-            crl_url: "http://a.example/crl".into(),
-            delta_crl_url: None,
-            servers_crl_url: None,
-            certificate_url: "http://a.example/crt".into(),
-        };
-        let copy = KeyPair::from_pem(key.to_pem()).expect("its own PEM");
-        let root = CertificateAuthority::new_root(&subject, copy, serial(1), now(), publication).expect("a root");
+        let (root, key) = root();
         let (_, certificate) = X509Certificate::from_der(root.certificate()).expect("a certificate");
         let name = certificate.subject().as_raw().to_owned();
         Self { key, issuer: issuer(root.certificate()), name }

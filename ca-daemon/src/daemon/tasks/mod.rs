@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use edge::{clock::Clock, random};
-use mtls::identity::{Identity, IdentityError, ServerIdentity};
+use mtls::tls::{Identity, IdentityError, ServerIdentity};
 use pki::{
     key::{KeyError, KeyPair, PublicKey, PublicKeyError},
     policy::OperatorOrder,

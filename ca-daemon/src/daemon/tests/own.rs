@@ -7,7 +7,7 @@ use super::*;
 /// The serial number of the certificate that the daemon presents to whoever connects.
 async fn presented(daemon: &Running, fixture: &Fixture) -> Serial {
     let root = Fingerprint::of(fixture.authority.certificate(Issuer::Root));
-    let mut config = mtls::client::pinned(root, &daemon.clock).unwrap();
+    let mut config = mtls::tls::pinned(root, &daemon.clock).unwrap();
     config.resumption = rustls::client::Resumption::disabled();
     let stream = TcpStream::connect(daemon.addresses.https).await.unwrap();
     let connector = TlsConnector::from(Arc::new(config));

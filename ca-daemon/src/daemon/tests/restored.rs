@@ -130,7 +130,7 @@ async fn what_was_forgotten_is_taken_back_from_files() {
     let base = fixture.authority.store().crl(Issuer::Issuing).await.unwrap();
     let signer = CertificateAuthority::load(
         fixture.authority.certificate(Issuer::Issuing).clone(),
-        mtls::identity::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
+        mtls::tls::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
         fixture.authority.settings().publication(Issuer::Issuing),
     );
     let entry = RevokedEntry { serial: stranger, revoked_at: now(), reason: RevocationReason::Superseded };

@@ -34,7 +34,7 @@ async fn beneath_a_revoked_issuing_ca_nobody_speaks_whose_certificate_was_not_re
     let settings = fixture.authority.settings();
     let stolen = CertificateAuthority::load(
         fixture.authority.certificate(Issuer::Issuing).clone(),
-        mtls::identity::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
+        mtls::tls::load_key(&fixture.directory.key(Issuer::Issuing)).unwrap(),
         settings.publication(Issuer::Issuing),
     );
     let key = KeyPair::generate().unwrap();

@@ -20,7 +20,7 @@ use edge::memory;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mtls::{handshake, limits};
+use mtls::serve::{PeerCertificate, limits};
 use pki::{
     certificate::CertificateInfo,
     instance::{self, InstanceId},
@@ -107,7 +107,7 @@ impl FromRequestParts<App> for Presented {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpError> {
-        let presented = parts.extensions.get().and_then(|handshake::PeerCertificate(certificate)| certificate.as_ref());
+        let presented = parts.extensions.get().and_then(|PeerCertificate(certificate)| certificate.as_ref());
         let der = presented.ok_or(HttpError::NoCertificate)?.to_vec();
         let info = CertificateInfo::from_der(&der).map_err(|_| HttpError::NoCertificate)?;
         if info.profile != Some(Profile::Server) {

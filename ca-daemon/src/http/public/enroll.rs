@@ -10,7 +10,7 @@ use axum::{
 };
 use edge::random;
 use http::{HeaderMap, header};
-use mtls::limits;
+use mtls::serve::limits;
 use pki::{
     pem,
     serial::Serial,

@@ -15,7 +15,7 @@ use std::{
 use axum::body::{Body, Bytes};
 use edge::memory;
 use http_body::{Frame, SizeHint};
-use mtls::limits;
+use mtls::serve::limits;
 use tokio::time::sleep;
 
 /// How long a list that is not the newest any more can be sent to its end.

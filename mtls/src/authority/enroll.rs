@@ -1,0 +1,514 @@
+//! Enrollment from the side of whoever enrolls: a key made here, a request, a token, and the certificate that comes back.
+//!
+//! The private key never leaves this machine, and the token's secret is sent to nobody but the authority that the token names.
+
+use std::{
+    convert::Infallible,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use edge::{
+    clock::Clock,
+    errors::find,
+    files::{self, Access, FileError},
+};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use pki::{
+    certificate::{CertificateInfo, Fingerprint},
+    csr::{Proposal, ProposalError},
+    key::{KeyError, KeyPair},
+    name::{Host, Organization},
+    pem::{self, PemError},
+    profile::Profile,
+    token::{Token, TokenError},
+    wire::{ENROLL_PATH, EnrollRequest, EnrollResponse, KEY_COMPROMISED, Problem},
+};
+use rustls_pki_types::CertificateDer;
+use tokio::time::timeout;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{
+    connect::contact::{self, Contact},
+    errors::{error_chain, in_words, refusal},
+    standing::{self, FirstContactError, KeptLists, ServerRefusal},
+    tls::{
+        connecting::{self, NotTheAuthority},
+        identity::{Identity, IdentityError, load_key},
+    },
+};
+
+/// How long the authority may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it may take to connect, and for how long nothing may be acknowledged.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The largest answer that is read: a chain of three certificates has about 3 KiB.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// The file beside a CA that holds its bootstrap token.
+pub const BOOTSTRAP_TOKEN: &str = "bootstrap.token";
+
+/// The directory in which a CA is expected where nothing else is said.
+pub const CA_DIRECTORY: &str = "ca";
+
+/// The environment variable that may hold a token.
+pub const TOKEN_VARIABLE: &str = "CA_TOKEN";
+
+/// What is said to be a token, as it was given. Never shown, and wiped from memory when dropped.
+#[derive(Clone)]
+pub struct TokenText(Zeroizing<String>);
+
+impl TokenText {
+    /// What the environment holds, unless that is nothing.
+    #[must_use]
+    pub fn from_environment() -> Option<Self> {
+        let text = Zeroizing::new(std::env::var(TOKEN_VARIABLE).ok()?);
+        (!text.is_empty()).then_some(Self(text))
+    }
+}
+
+impl FromStr for TokenText {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(Self(Zeroizing::new(text.to_owned())))
+    }
+}
+
+impl fmt::Debug for TokenText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenText(redacted)")
+    }
+}
+
+/// Where a token is looked for; the first that is given counts, and a CA in [`CA_DIRECTORY`] is the last resort.
+#[derive(Clone, Debug, Default)]
+pub struct TokenSources {
+    /// The token itself.
+    pub text: Option<TokenText>,
+    /// A file that holds it.
+    pub file: Option<PathBuf>,
+    /// The directory of a CA on the same machine, which has a bootstrap token.
+    pub ca_directory: Option<PathBuf>,
+    /// The token out of the environment.
+    pub environment: Option<TokenText>,
+}
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub enum FindTokenError {
+    /// Nowhere.
+    #[error(
+        "no enrollment token: give one with --token-file FILE or in the environment variable CA_TOKEN, \
+         or name the directory of a CA on this machine with --ca-dir (there is no {})",
+        .0.display()
+    )]
+    None(PathBuf),
+    /// Its file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What was found is no token.
+    #[error("{place}: {source}")]
+    Token {
+        /// Where it was found.
+        place: String,
+        /// What is wrong with it.
+        source: TokenError,
+    },
+}
+
+impl TokenSources {
+    /// Finds the token.
+    pub fn find(&self) -> Result<Token, FindTokenError> {
+        let (place, text) = match (&self.text, &self.file, &self.ca_directory, &self.environment) {
+            (Some(TokenText(text)), ..) => ("--token".to_owned(), text.clone()),
+            (None, Some(file), ..) => (file.display().to_string(), files::read_secret_if(file, is_token)?),
+            (None, None, None, Some(TokenText(text))) => (TOKEN_VARIABLE.to_owned(), text.clone()),
+            (None, None, directory, _) => {
+                let file = directory.as_deref().unwrap_or(Path::new(CA_DIRECTORY)).join(BOOTSTRAP_TOKEN);
+                match files::read_secret_if(&file, is_token) {
+                    Err(FileError::Missing(path)) => return Err(FindTokenError::None(path)),
+                    result => (file.display().to_string(), result?),
+                }
+            }
+        };
+        text.parse().map_err(|source| FindTokenError::Token { place, source })
+    }
+}
+
+fn is_token(octets: &[u8]) -> bool {
+    octets.trim_ascii_start().starts_with(pki::token::PREFIX.as_bytes())
+}
+
+/// The files of one identity: `NAME.crt` (the chain), `NAME.key`, `ca.crt` (the root) and `ca.url` (the authority's address).
+#[derive(Clone, Debug)]
+pub struct IdentityFiles {
+    directory: PathBuf,
+    chain: PathBuf,
+    key: PathBuf,
+    pending_key: PathBuf,
+    root: PathBuf,
+    authority: PathBuf,
+    crl_directory: PathBuf,
+}
+
+/// An identity and the root above it, as they lie on disk.
+#[derive(Debug)]
+pub struct Enrolled {
+    /// Chain and key.
+    pub identity: Identity,
+    /// The trust anchor.
+    pub root: CertificateDer<'static>,
+    /// The HTTPS address of the authority that it was enrolled with, if that is known.
+    pub authority: Option<Url>,
+}
+
+impl IdentityFiles {
+    /// The files of a client (`client.crt`, ...) or of a server (`server.crt`, ...) in a directory.
+    #[must_use]
+    pub fn new(directory: &Path, profile: Profile) -> Self {
+        let file = |suffix: &str| directory.join(format!("{profile}.{suffix}"));
+        Self {
+            directory: directory.to_owned(),
+            chain: file("crt"),
+            key: file("key"),
+            pending_key: file("key.pending"),
+            root: directory.join("ca.crt"),
+            authority: directory.join("ca.url"),
+            crl_directory: directory.join("crl"),
+        }
+    }
+
+    /// The file of the chain.
+    #[must_use]
+    pub fn chain(&self) -> &Path {
+        &self.chain
+    }
+
+    /// The file of the private key.
+    #[must_use]
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
+    /// The file of the root.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file of the authority's address.
+    #[must_use]
+    pub fn authority(&self) -> &Path {
+        &self.authority
+    }
+
+    /// Where the lists are kept that say whether a server is revoked.
+    #[must_use]
+    pub fn crl_directory(&self) -> &Path {
+        &self.crl_directory
+    }
+
+    /// What is on disk; `None` if nothing was enrolled here yet.
+    pub fn load(&self) -> Result<Option<Enrolled>, IdentityError> {
+        // A disk that fails is no reason to enroll anew.
+        if !files::exists(&self.chain)? {
+            return Ok(None);
+        }
+        // The chain is what is written last, so that the rest was there once.
+        let lost = |error| match error {
+            FileError::Missing(path) => IdentityError::Lost { path, chain: self.chain.clone() },
+            error => error.into(),
+        };
+        let identity = Identity::load(&self.chain, &self.key).map_err(|error| match error {
+            IdentityError::File(error) => lost(error),
+            error => error,
+        })?;
+        let text = files::read(&self.root).map_err(lost)?;
+        // Which of several would count, nobody has said.
+        let root = pem::read_certificate(&text)
+            .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?;
+        let authority = match files::read_text(&self.authority) {
+            // Without it there would be no feed, and nobody would wait for this relying party: that is not guessed.
+            Ok(text) => Some(authority_url(&text).ok_or_else(|| IdentityError::Authority(self.authority.clone()))?),
+            Err(FileError::Missing(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(Enrolled { identity, root, authority }))
+    }
+
+    /// In what the certificate in these files is another than the one that the options `--name`, `--org` and `--host` propose.
+    #[must_use]
+    pub fn differences(&self, proposal: &Proposal, certificate: &CertificateInfo) -> Vec<String> {
+        let chain = self.chain().display();
+        let Proposal { common_name, organization, hosts } = proposal;
+        let missing = hosts.iter().map(Host::to_string).filter(|host| !certificate.names.contains(host));
+        let mut differences: Vec<_> =
+            missing.map(|host| format!("the certificate in {chain} is not for --host {host}")).collect();
+        if certificate.common_name.as_deref() != Some(common_name.as_str()) {
+            let name = certificate.display_name();
+            differences.push(format!("the certificate in {chain} is for {name}, and --name says {common_name}"));
+        }
+        if let Some(wanted) = organization.as_ref().map(Organization::as_str)
+            && certificate.organization.as_deref() != Some(wanted)
+        {
+            differences
+                .push(format!("the certificate in {chain} is not of the organization that --org says, {wanted}"));
+        }
+        differences
+    }
+
+    /// Whether an enrollment was cut off while it put its files in place; the next one repeats it.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.pending_key.exists()
+    }
+
+    /// Removes what an enrollment left behind that was cut off: files that were not whole yet, and at its very end, the pending key of
+    /// what is in place.
+    pub fn tidy(&self, enrolled: &Enrolled) -> Result<(), IdentityError> {
+        files::remove_leftovers(&self.directory);
+        match load_key(&self.pending_key) {
+            Ok(key) if enrolled.identity.info().is_for_key(&key) => Ok(files::remove(&self.pending_key)?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The key to enroll with. It is written before the request is sent: whoever loses the answer asks again with the same key, and
+    /// gets the same certificate.
+    fn key_to_enroll(&self) -> Result<KeyPair, EnrollError> {
+        match load_key(&self.pending_key) {
+            Err(IdentityError::File(FileError::Missing(_))) => {}
+            Err(IdentityError::Key { source, .. }) => {
+                return Err(EnrollError::PendingKey { path: self.pending_key.clone(), source });
+            }
+            result => return Ok(result?),
+        }
+        let key = KeyPair::generate()?;
+        files::write(&self.pending_key, key.to_pem().as_bytes(), Access::Private)?;
+        Ok(key)
+    }
+
+    /// Puts an identity in place. The chain is last but the pending key's removal: while that lies there, the next
+    /// attempt repeats this one.
+    fn store(&self, enrolled: &Enrolled, key: &KeyPair) -> Result<(), FileError> {
+        files::write(&self.root, pem::certificate(&enrolled.root).as_bytes(), Access::Public)?;
+        if let Some(authority) = &enrolled.authority {
+            files::write(&self.authority, format!("{authority}\n").as_bytes(), Access::Public)?;
+        }
+        files::write(&self.key, key.to_pem().as_bytes(), Access::Private)?;
+        files::write(&self.chain, pem::chain(enrolled.identity.chain()).as_bytes(), Access::Public)?;
+        files::remove(&self.pending_key)
+    }
+}
+
+fn authority_url(text: &str) -> Option<Url> {
+    text.trim().parse().ok().filter(|url: &Url| url.scheme() == "https" && url.has_host())
+}
+
+/// Why an enrollment did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrollError {
+    /// A file could not be read or written.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Another process is doing the same.
+    #[error("another enrollment is at work in {}; wait for its end", .0.display())]
+    Underway(PathBuf),
+    /// A key could not be made.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// What an interrupted attempt left is damaged.
+    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again", path.display())]
+    PendingKey {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// A key or the answered certificate cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The names cannot be put into a request.
+    #[error(transparent)]
+    Proposal(#[from] ProposalError),
+    /// Another authority answers at the token's address.
+    #[error(
+        "{url} is not the authority that the token is for: {source}. The token was not sent. \
+         Check the address, or get a token of the authority that runs there now"
+    )]
+    OtherAuthority {
+        /// The token's address.
+        url: String,
+        /// What was expected.
+        source: NotTheAuthority,
+    },
+    /// What answers at the token's address shows a certificate of the right root that is not good for it.
+    #[error(
+        "{url} shows a certificate that cannot be trusted: {cause}. The token was not sent. \
+         Check this machine's clock, and with `ca-daemon init --host` by which names the authority is reached"
+    )]
+    NotTrusted {
+        /// The token's address.
+        url: String,
+        /// What is wrong with the certificate.
+        cause: String,
+    },
+    /// What answers at the token's address is the authority, and its certificate or one above it is revoked.
+    #[error(
+        "{url} cannot be trusted: {source}. The token was not sent. Somebody else may have the key of that certificate; \
+         ask whoever runs the authority"
+    )]
+    Revoked {
+        /// The token's address.
+        url: String,
+        /// What its lists say.
+        source: ServerRefusal,
+    },
+    /// Nothing says whether the authority's own certificate is revoked.
+    #[error(
+        "whether {url} can be trusted is not known, as it gives no current list of the servers that are revoked: {source}. \
+         The token was not sent. Check this machine's clock and the authority's, and its log"
+    )]
+    UnknownStanding {
+        /// The token's address.
+        url: String,
+        /// What is wrong with its lists.
+        source: Box<FirstContactError>,
+    },
+    /// The authority could not be reached.
+    #[error("the authority at {url} cannot be reached: {cause}; is `ca-daemon serve` running there?")]
+    Unreachable {
+        /// The token's address.
+        url: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The authority said no.
+    #[error("the authority denied the enrollment: {}", .0.detail)]
+    Denied(Problem),
+    /// The authority answered something else than a certificate.
+    #[error("the authority at {url} gave no usable answer: {cause}")]
+    Answer {
+        /// The token's address.
+        url: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+}
+
+/// Enrolls: makes a key (or takes the one of an interrupted attempt), sends the request, and stores what comes back.
+pub async fn enroll(
+    files: &IdentityFiles,
+    token: &Token,
+    profile: Profile,
+    proposal: &Proposal,
+    clock: &Clock,
+) -> Result<Enrolled, EnrollError> {
+    files::create_directory(&files.directory, Access::Public)?;
+    // Two at once would put the key of one beside the certificate of the other.
+    let lock = files::lock_directory(&files.directory)?;
+    let _lock = lock.ok_or_else(|| EnrollError::Underway(files.directory.clone()))?;
+    files::remove_leftovers(&files.directory);
+    let is_repeated = files.is_interrupted();
+    let key = files.key_to_enroll()?;
+    let request = EnrollRequest { profile, csr: pem::csr(&proposal.sign(&key)?) };
+    let kept = match profile {
+        Profile::Client => KeptLists::OfClient(&files.crl_directory),
+        Profile::Server => KeptLists::OfService(&files.crl_directory),
+    };
+    let answer = timeout(TIMEOUT, send(token, &request, kept, clock)).await.unwrap_or_else(|_| {
+        let cause = format!("no answer within {} s", TIMEOUT.as_secs());
+        Err(EnrollError::Unreachable { url: token.url.to_string(), cause })
+    });
+    if let Err(EnrollError::Denied(problem)) = &answer
+        && (!is_repeated || problem.kind == KEY_COMPROMISED)
+    {
+        // Nothing was issued for this key, so there is nothing to repeat. For the key of an earlier attempt something may have
+        // been, with another token or name, and whoever has only this key can still have it; unless it was revoked for
+        // compromise: then nobody gets anything for it any more, and the next attempt makes another.
+        files::remove(&files.pending_key)?;
+    }
+    let answer = answer?;
+    let unusable = |cause: String| EnrollError::Answer { url: token.url.to_string(), cause };
+    let read = |pem: &str| pem::read_chain(pem).map_err(|error: PemError| unusable(error.to_string()));
+    let root = read(&answer.root)?.swap_remove(0);
+    if Fingerprint::of(&root) != token.root {
+        return Err(unusable("the root in it is not the one that the token names".to_owned()));
+    }
+    let stored_key = KeyPair::from_pem(key.to_pem())?;
+    let identity = Identity::new(read(&answer.chain)?, key)?;
+    let enrolled = Enrolled { identity, root, authority: Some(token.url.clone()) };
+    files.store(&enrolled, &stored_key)?;
+    Ok(enrolled)
+}
+
+/// One request to the authority over TLS that is pinned to the token's root, after the authority was judged by its own lists.
+async fn send(
+    token: &Token,
+    request: &EnrollRequest,
+    kept: KeptLists<'_>,
+    clock: &Clock,
+) -> Result<EnrollResponse, EnrollError> {
+    let url = token.url.to_string();
+    let unreachable = |cause: String| EnrollError::Unreachable { url: url.clone(), cause };
+    let unusable = |cause: String| EnrollError::Answer { url: url.clone(), cause };
+
+    let tls = connecting::pinned(token.root, clock).map_err(|error| unreachable(error.to_string()))?;
+    let target = token.url.join(ENROLL_PATH).map_err(|error| unreachable(error.to_string()))?;
+    let body = serde_json::to_vec(request).map_err(|error| unreachable(error.to_string()))?;
+    let mut bearer = http::HeaderValue::from_str(&format!("Bearer {}", *token.secret.to_bearer()))
+        .map_err(|error| unreachable(error.to_string()))?;
+    bearer.set_sensitive(true);
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(target.as_str())
+        .header(header::AUTHORIZATION, bearer)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::<Bytes>::from(body))
+        .map_err(|error| unreachable(error.to_string()))?;
+
+    let mut connector = contact::connector(tls, PATIENCE);
+    connector.enforce_https();
+    let mut contact =
+        Contact::open(&connector, request.uri()).await.map_err(|error| match find::<rustls::Error>(&error) {
+            Some(tls @ rustls::Error::InvalidCertificate(_)) => match not_the_authority(tls) {
+                Some(source) => EnrollError::OtherAuthority { url: url.clone(), source },
+                None => EnrollError::NotTrusted { url: url.clone(), cause: in_words(tls) },
+            },
+            Some(tls) => unreachable(in_words(tls)),
+            None => unreachable(error_chain(&error)),
+        })?;
+    // The secret is the last thing that is sent, and over the connection that was judged.
+    let judged = standing::first_contact(&mut contact, token.root, &token.url, kept, clock).await;
+    judged.map_err(|error| match error {
+        FirstContactError::Refused(source @ ServerRefusal::Revoked(_)) => {
+            EnrollError::Revoked { url: url.clone(), source }
+        }
+        source => EnrollError::UnknownStanding { url: url.clone(), source: Box::new(source) },
+    })?;
+    let response = contact.send(request).await.map_err(|error| unreachable(error_chain(&error)))?;
+    let status = response.status();
+    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+    let body = body.map_err(|error| unusable(error_chain(error.as_ref())))?.to_bytes();
+    if status == StatusCode::OK {
+        return serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()));
+    }
+    match serde_json::from_slice(&body) {
+        // A request that took too long was not denied: it may have been carried out.
+        Ok(problem) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
+            Err(EnrollError::Denied(problem))
+        }
+        Ok(Problem { detail, .. }) => Err(unusable(format!("{status}: {detail}"))),
+        Err(_) => Err(unusable(format!("status {status}"))),
+    }
+}
+
+fn not_the_authority(error: &rustls::Error) -> Option<NotTheAuthority> {
+    refusal(error)?.downcast_ref().copied()
+}

@@ -1,0 +1,55 @@
+//! Keepers' questions, asked of the authority over the open feed.
+//!
+//! It never decides what is in force.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use http::Method;
+use http_body_util::{BodyExt as _, Limited};
+use pki::wire::{KNOWN_PATH, KnownAnswer, KnownQuestion};
+use tokio::time::{Instant, timeout};
+use tracing::debug;
+
+use super::{CONFIRM_TIMEOUT, FeedClient, FeedError, JSON};
+use crate::revocation::Question;
+
+/// The longest answer to a question.
+const MAX_ANSWER: usize = 4 * 1024;
+/// The pause between two times that the same lists are handed over because the authority does not know their numbers.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
+
+impl FeedClient {
+    /// Asks the authority for a keeper. What it does not know it gets back, on the disk's word; the keeper will ask again.
+    pub(super) async fn answer_keeper(&mut self, question: Question) -> Result<(), FeedError> {
+        // It waited for a feed that was not open, and has given up.
+        if question.answer.is_closed() {
+            return Ok(());
+        }
+        let known = KnownQuestion { crls: BTreeMap::from([(question.url.clone(), question.numbers)]) };
+        let known = timeout(CONFIRM_TIMEOUT, self.ask_known(&known)).await.map_err(|_| FeedError::Silent)??;
+        let from = known.as_ref().and_then(|known| known.crls.get(&question.url).copied().flatten());
+        let _ = question.answer.send(from);
+        let is_due = self.handed_over.is_none_or(|at| at.elapsed() >= HAND_OVER_PAUSE);
+        if known.is_some() && from.is_none() && is_due {
+            self.handed_over = Some(Instant::now());
+            match self.hand_over().await {
+                // What the authority does not take now it may take later; the list in force stays.
+                Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not taken the CRLs"),
+                handed_over => return handed_over,
+            }
+        }
+        Ok(())
+    }
+
+    /// None if the authority does not answer such questions now.
+    async fn ask_known(&self, question: &KnownQuestion) -> Result<Option<KnownAnswer>, FeedError> {
+        let body = serde_json::to_vec(question).map_err(|error| FeedError::Line(error.to_string()))?;
+        let response = self.send(Method::POST, KNOWN_PATH, JSON, body.into()).await?;
+        if !response.status().is_success() {
+            return Ok(None);
+        }
+        let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
+        let body = body.map_err(|error| FeedError::Http(error.to_string()))?.to_bytes();
+        serde_json::from_slice(&body).map(Some).map_err(|error| FeedError::Line(error.to_string()))
+    }
+}

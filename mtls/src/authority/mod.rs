@@ -1,0 +1,10 @@
+//! What a member of the fleet does with its authority: it enrolls, and a relying party keeps the feed open and confirms on it.
+//!
+//! It never issues anything, and believes nothing that is not signed.
+
+pub(crate) mod backoff;
+pub(crate) mod enroll;
+pub(crate) mod feed;
+pub(crate) mod instance;
+
+pub use self::enroll::*;

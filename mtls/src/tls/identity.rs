@@ -1,0 +1,256 @@
+//! A process's own certificate chain and private key: read from its files, checked to belong together, and
+//! replaced while connections are being accepted.
+//!
+//! It never decides whether to trust anybody else.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use edge::files::{self, FileError};
+use pki::{
+    certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
+    key::{KeyError, KeyPair},
+    pem::{self, PemError},
+    time::{Timestamp, Validity},
+};
+use rustls::{
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::revocation::LiveSet;
+
+/// A certificate, those above it up to but without the root, and the key to the first.
+#[derive(Debug)]
+pub struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: KeyPair,
+    info: CertificateInfo,
+}
+
+/// Why there is no usable identity.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// What says where the authority is does not.
+    #[error(
+        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; without the file, \
+         there is no feed, and no revocation waits for this service", .0.display()
+    )]
+    Authority(PathBuf),
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file is not PEM.
+    #[error("{path}: {source}")]
+    Pem {
+        /// Which file.
+        path: String,
+        /// What is missing in it.
+        source: PemError,
+    },
+    /// The key file is no private key.
+    #[error("{path}: {source}")]
+    Key {
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// The certificate cannot be read.
+    #[error("the certificate cannot be used: {0}")]
+    Certificate(#[from] CertificateError),
+    /// The certificate is there and something that belongs to it is not.
+    #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(), chain.display())]
+    Lost {
+        /// Which file.
+        path: PathBuf,
+        /// The certificate's file.
+        chain: PathBuf,
+    },
+    /// The key belongs to another certificate.
+    #[error(
+        "the private key does not belong to the certificate of {0}; put the matching pair in place or enroll again"
+    )]
+    Mismatch(String),
+    /// The certificate that issued another is neither in the chain nor the root.
+    #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
+    MissingIssuer(String),
+    /// It vouches for nobody any more, or not yet. The TLS library takes a trust anchor without a look at its dates.
+    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
+        validity.not_before, validity.not_after)]
+    RootNotValid {
+        /// The root's name.
+        name: String,
+        /// Its validity.
+        validity: Validity,
+    },
+    /// The TLS library does not take it.
+    #[error("the identity cannot be used for TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Identity {
+    /// Puts a chain (end entity first) and its key together, if they belong together.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: KeyPair) -> Result<Self, IdentityError> {
+        let first = chain.first().ok_or(CertificateError::NotACertificate)?;
+        let info = CertificateInfo::from_der(first)?;
+        if !info.is_for_key(&key) {
+            return Err(IdentityError::Mismatch(info.display_name()));
+        }
+        Ok(Self { chain, key, info })
+    }
+
+    /// Reads a PEM chain and a PEM key that nobody else can read.
+    pub fn load(chain: &Path, key: &Path) -> Result<Self, IdentityError> {
+        let text = files::read(chain)?;
+        let certificates = pem::read_chain(&text)
+            .map_err(|source| IdentityError::Pem { path: chain.display().to_string(), source })?;
+        Self::new(certificates, load_key(key)?)
+    }
+
+    /// End entity first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// What the end-entity certificate says.
+    #[must_use]
+    pub fn info(&self) -> &CertificateInfo {
+        &self.info
+    }
+
+    /// The certificates from this identity's own to the root, each of which has signed the one before it. The chain may have others in it,
+    /// such as a cross-certificate.
+    pub fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
+        path_of(&self.chain, root)
+    }
+
+    /// In the form that rustls presents.
+    pub fn certified_key(&self) -> Result<CertifiedKey, IdentityError> {
+        let key = crate::tls::provider::provider()
+            .key_provider
+            .load_private_key(PrivateKeyDer::Pkcs8(self.key.to_pkcs8()))?;
+        Ok(CertifiedKey::new(self.chain.clone(), key))
+    }
+}
+
+/// That a root is valid at this time.
+pub(crate) fn check_root(root: &CertificateDer<'_>, now: Timestamp) -> Result<(), IdentityError> {
+    let root = CertificateInfo::from_der(root)?;
+    if root.validity.contains(now) {
+        return Ok(());
+    }
+    Err(IdentityError::RootNotValid { name: root.display_name(), validity: root.validity })
+}
+
+/// The certificates from the first one of a chain to the root, as [`Identity::path_to`] has them.
+pub(crate) fn path_of(
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'_>,
+) -> Result<Vec<CertificateInfo>, IdentityError> {
+    let chain: Vec<_> = chain.iter().filter(|certificate| *certificate != root).collect();
+    let Some((own, above)) = chain.split_first() else { return Ok(Vec::new()) };
+    let path = path(own, above, root)?;
+    match path {
+        Some(path) => Ok(path),
+        None => Err(IdentityError::MissingIssuer(CertificateInfo::from_der(own)?.id.issuer.to_string())),
+    }
+}
+
+/// A certificate and those above it up to the root, each of which has signed the one before it; none if they do not lead there.
+fn path(
+    certificate: &CertificateDer<'_>,
+    above: &[&CertificateDer<'_>],
+    root: &CertificateDer<'_>,
+) -> Result<Option<Vec<CertificateInfo>>, CertificateError> {
+    let info = CertificateInfo::from_der(certificate)?;
+    let root_info = CertificateInfo::from_der(root)?;
+    if root_info.has_signed(certificate) {
+        return Ok(Some(vec![info, root_info]));
+    }
+    for (place, issuer) in above.iter().enumerate() {
+        let others = [&above[..place], &above[place + 1..]].concat();
+        if CertificateInfo::from_der(issuer)?.has_signed(certificate)
+            && let Some(path) = path(issuer, &others, root)?
+        {
+            return Ok(Some([vec![info], path].concat()));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads a PEM private key that nobody else can read.
+pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
+    const MARK: &[u8] = b"PRIVATE KEY";
+    let is_key = |octets: &[u8]| octets.windows(MARK.len()).any(|part| part == MARK);
+    let text = files::read_secret_octets_if(path, is_key)?;
+    KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
+}
+
+/// A server's identity that can be replaced at any time; new handshakes present the new one.
+#[derive(Clone, Debug)]
+pub struct ServerIdentity {
+    presented: Arc<ArcSwap<CertifiedKey>>,
+    judged: Option<Judged>,
+}
+
+/// What judges the identity of a relying party.
+#[derive(Clone, Debug)]
+struct Judged {
+    live: LiveSet,
+    root: CertificateDer<'static>,
+}
+
+impl Judged {
+    /// The certificates that may be revoked.
+    fn ids(&self, identity: &Identity) -> Result<Vec<VerifiedId>, IdentityError> {
+        let path = identity.path_to(&self.root)?;
+        let id = |(subject, issuer): (&CertificateInfo, &CertificateInfo)| VerifiedId {
+            issuer: IssuerId::of(issuer),
+            serial: subject.id.serial,
+        };
+        Ok(path.iter().zip(path.iter().skip(1)).map(id).collect())
+    }
+}
+
+impl ServerIdentity {
+    /// Presents this identity from now on.
+    pub fn new(identity: &Identity) -> Result<Self, IdentityError> {
+        Ok(Self { presented: Arc::new(ArcSwap::from_pointee(identity.certified_key()?)), judged: None })
+    }
+
+    /// The same for a relying party beneath this root: while a certificate on the way there is revoked, it lets nobody in.
+    pub(crate) fn under(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        live: &LiveSet,
+    ) -> Result<Self, IdentityError> {
+        let judged = Judged { live: live.clone(), root: root.clone() };
+        live.watch_own(judged.ids(identity)?);
+        Ok(Self { judged: Some(judged), ..Self::new(identity)? })
+    }
+
+    /// Presents another identity from now on, and is judged by it. One that cannot be used changes nothing.
+    pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
+        let key = Arc::new(identity.certified_key()?);
+        let Some(judged) = &self.judged else {
+            self.presented.store(key);
+            return Ok(());
+        };
+        let ids = judged.ids(identity)?;
+        self.presented.store(key);
+        judged.live.watch_own(ids);
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for ServerIdentity {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.presented.load_full())
+    }
+}

@@ -1,0 +1,57 @@
+//! The authorities in a chain: who signs the CRLs that cover it, and where those are published.
+//!
+//! It never fetches a CRL.
+
+use pki::{certificate::CertificateInfo, crl::CrlIssuer};
+use rustls_pki_types::CertificateDer;
+
+use super::identity::{IdentityError, path_of};
+use crate::revocation::Location;
+
+/// Why the authorities above a certificate cannot be asked about revocation.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The identity is not usable.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A certificate of the chain does not say where its CRL is.
+    #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
+    NoCrlLocation(String),
+    /// A certificate above it may not sign CRLs.
+    #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
+    NotACrlIssuer(String),
+    /// The TLS library does not take the root.
+    #[error("the root certificate cannot be used: {0}")]
+    Root(#[from] rustls::Error),
+}
+
+/// An authority in a chain.
+pub(crate) struct ChainIssuer {
+    pub(crate) signs: CrlIssuer,
+    /// The certificate that it signed, which names the authority's distribution point.
+    pub(crate) subject: CertificateInfo,
+}
+
+impl ChainIssuer {
+    fn new(issuer: &CertificateInfo, subject: CertificateInfo) -> Result<Self, ChainError> {
+        let signs =
+            CrlIssuer::from_certificate(issuer).ok_or_else(|| ChainError::NotACrlIssuer(issuer.display_name()))?;
+        Ok(Self { signs, subject })
+    }
+
+    pub(crate) fn distribution_point(&self) -> Result<Location, ChainError> {
+        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
+        let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
+        uri.map(Location::Url).ok_or_else(|| ChainError::NoCrlLocation(self.subject.display_name()))
+    }
+}
+
+/// The authorities on the path from the first certificate of a chain to the root, the nearest first.
+pub(crate) fn issuers(
+    chain: &[CertificateDer<'static>],
+    root: &CertificateDer<'static>,
+) -> Result<Vec<ChainIssuer>, ChainError> {
+    let path = path_of(chain, root)?;
+    let authorities = path.iter().skip(1);
+    path.iter().zip(authorities).map(|(subject, issuer)| ChainIssuer::new(issuer, subject.clone())).collect()
+}

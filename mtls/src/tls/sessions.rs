@@ -1,0 +1,78 @@
+//! The TLS sessions that clients may resume. All of them are forgotten when somebody is revoked: a revoked client's next attempt is
+//! then a full handshake, which can be refused with the alert that says why.
+//!
+//! It never decides who is let in: a session may be begun in the very moment of a revocation, so whoever resumes one is asked about
+//! afterwards all the same.
+
+use std::sync::{Mutex, PoisonError};
+
+use rustls::server::StoresServerSessions;
+
+use crate::{revocation::LiveSet, tls::generations::Generations};
+
+/// How many bytes of sessions are kept, and at most twice as many: those of four thousand clients, of less than two kilobytes each.
+const BYTES: usize = 8 * 1024 * 1024;
+/// The longest session that is kept, in bytes. A session has the whole chain in it that was presented, also what is on no path.
+const LONGEST: usize = 8 * 1024;
+/// What it takes to keep one, besides.
+const OVERHEAD: usize = 128;
+
+/// The sessions since the last revocation. rustls's own store looks through all of them to take one out.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    live: LiveSet,
+    kept: Mutex<SinceRevocation>,
+}
+
+#[derive(Debug)]
+struct SinceRevocation {
+    /// How many revocations there were when these sessions were begun.
+    revocations: u64,
+    sessions: Generations<Vec<u8>, Vec<u8>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(live: LiveSet) -> Self {
+        let kept = Mutex::new(SinceRevocation { revocations: live.revocations(), sessions: new_sessions() });
+        Self { live, kept }
+    }
+
+    fn with_current<T>(&self, act: impl FnOnce(&mut Generations<Vec<u8>, Vec<u8>>) -> T) -> T {
+        // Nothing in here can panic half-way, so a poisoned lock protects whole maps all the same.
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let revocations = self.live.revocations();
+        if kept.revocations != revocations {
+            *kept = SinceRevocation { revocations, sessions: new_sessions() };
+        }
+        act(&mut kept.sessions)
+    }
+}
+
+fn new_sessions() -> Generations<Vec<u8>, Vec<u8>> {
+    Generations::weighing(BYTES, |session| session.capacity() + OVERHEAD)
+}
+
+impl StoresServerSessions for Sessions {
+    /// Of a session that is not kept, no ticket is sent.
+    fn put(&self, key: Vec<u8>, mut value: Vec<u8>) -> bool {
+        if value.len() > LONGEST {
+            return false;
+        }
+        value.shrink_to_fit();
+        self.with_current(|sessions| sessions.insert(key, value));
+        true
+    }
+
+    /// TLS 1.3 takes a session out to resume it once (RFC 8446 appendix C.4), and never asks for one that stays.
+    fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.with_current(|sessions| sessions.take(key))
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}

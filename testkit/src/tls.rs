@@ -1,0 +1,50 @@
+//! TLS (RFC 8446) as clients use it that follow no rules: records of any content, and certificates with any key.
+//!
+//! It never makes a handshake.
+
+use std::sync::Arc;
+
+use rustls::{
+    SignatureScheme, client::ResolvesClientCert, crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey,
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// The type of a record.
+pub const CHANGE_CIPHER_SPEC: u8 = 20;
+/// The type of a record.
+pub const ALERT: u8 = 21;
+/// The type of a record.
+pub const HANDSHAKE: u8 = 22;
+/// The type of a record.
+pub const APPLICATION_DATA: u8 = 23;
+
+/// A record that is not encrypted (RFC 8446 section 5.1), as a client sends its first one.
+#[must_use]
+pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).expect("a payload of less than 64 KiB").to_be_bytes();
+    [&[kind, 3, 1], &length[..], payload].concat()
+}
+
+/// Presents these certificates whatever the server asks for, and signs with this key, whether they belong together or
+/// not.
+#[derive(Debug)]
+pub struct Presenting(Arc<CertifiedKey>);
+
+impl Presenting {
+    /// The certificates with the client's own first, and the key that signs.
+    #[must_use]
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Arc<Self> {
+        let key = any_supported_type(key).expect("a key that aws-lc signs with");
+        Arc::new(Self(Arc::new(CertifiedKey::new(chain, key))))
+    }
+}
+
+impl ResolvesClientCert for Presenting {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
