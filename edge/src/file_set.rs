@@ -65,7 +65,7 @@ impl FileSet {
         for Member { name, .. } in members {
             self.lead_through(name)?;
         }
-        self.sync(&self.directory)?;
+        sync(&self.directory)?;
         self.remove_leftovers();
         Ok(())
     }
@@ -137,7 +137,7 @@ impl FileSet {
         for Member { name, .. } in members {
             self.lead_through(name)?;
         }
-        self.sync(&self.directory)
+        sync(&self.directory)
     }
 
     /// Writes a generation and has the link lead to it.
@@ -148,9 +148,9 @@ impl FileSet {
         for Member { name, contents, access } in members {
             files::write(&generation.join(name), contents, *access)?;
         }
-        self.sync(&generation)?;
+        sync(&generation)?;
         self.point(&self.link(), Path::new(&name))?;
-        self.sync(&self.directory)
+        sync(&self.directory)
     }
 
     /// Has a file's stable path lead through the link.
@@ -171,11 +171,11 @@ impl FileSet {
             failed(&path, "written", source)
         })
     }
+}
 
-    fn sync(&self, directory: &Path) -> Result<(), FileError> {
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.map_err(|source| failed(directory, "written", source))
-    }
+fn sync(directory: &Path) -> Result<(), FileError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| failed(directory, "written", source))
 }
 
 fn failed(path: &Path, action: &'static str, source: io::Error) -> FileError {

@@ -9,7 +9,7 @@ pub(crate) use self::{
     error::StoreError,
     sqlite::{
         Ahead, Candidate, CertificateRecord, Condemned, Contents, CrlHead, CrlRecord, Enrollment, Entitlement, Filter,
-        Founding, Heir, InstanceKey, IssuerRevocation, Lines, Live, Newest, NotReplaced, Period, PredecessorRefusal,
+        Founding, InstanceKey, IssuerRevocation, Lines, Live, Newest, NotReplaced, Period, PredecessorRefusal,
         Recorded, Refusal, RelyingParty, RenewalOrder, RenewalProgress, Revocation, Revoked, SignedList, Status, Store,
         StrayRevocation, TakenBack, Tallies, Target, TokenRecord, TokenRefusal, TokenRevocation, Uncertifiable, Uses,
         Wanted, WithTokens,

@@ -1,7 +1,9 @@
 //! Who gets a successor, and what becomes of the line.
 
+use pki::issuing::IssuedCertificate;
+
 use super::*;
-use crate::store::{Heir, Lines, PredecessorRefusal, Recorded, Uncertifiable, WithTokens};
+use crate::store::{Lines, PredecessorRefusal, Recorded, Uncertifiable, WithTokens};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -142,8 +144,11 @@ async fn a_revocation_takes_the_line_along_unless_that_is_not_wanted() {
     let third = fixture.renew(&second, 13, now()).await;
     let bystander = fixture.enrolled("client_2", 20).await;
     let store = fixture.authority.store();
-    let serials = |heirs: Vec<Heir>| heirs.into_iter().map(|heir| heir.serial).collect::<Vec<_>>();
-    let others = serials(store.valid_of_lines(&[serial_of(&second)], now()).await.unwrap());
+    let line_of = async |serial| {
+        let heirs = store.valid_of_lines(&[serial], now()).await.unwrap();
+        heirs.into_iter().map(|heir| heir.serial).collect::<Vec<_>>()
+    };
+    let others = line_of(serial_of(&second)).await;
     assert_eq!(others, [&first, &stolen, &third].map(serial_of));
 
     let only = [serial_of(&third)];
@@ -156,7 +161,7 @@ async fn a_revocation_takes_the_line_along_unless_that_is_not_wanted() {
     let mut expected = [&second, &first, &stolen].map(serial_of);
     expected.sort();
     assert_eq!(ended, expected, "what was revoked before is not named again");
-    assert!(serials(store.valid_of_lines(&[serial_of(&first)], now()).await.unwrap()).is_empty());
+    assert!(line_of(serial_of(&first)).await.is_empty());
     fixture.renew(&bystander, 21, now()).await;
 }
 

@@ -9,6 +9,8 @@ pub(in crate::cli) mod init;
 pub(in crate::cli) mod issue;
 pub(in crate::cli) mod list;
 pub(in crate::cli) mod relying_parties;
+pub(in crate::cli) mod renew;
+pub(in crate::cli) mod renewals;
 pub(in crate::cli) mod serve;
 pub(in crate::cli) mod show;
 pub(in crate::cli) mod start;

@@ -20,11 +20,10 @@ use crate::{
     cli::{
         Failure,
         commands::show::{self, Found},
-        revoke::NAMED,
-        ui::arguments::Moment,
+        ui::{arguments::Moment, output::NAMED},
     },
     issuer::Issuer,
-    store::{CertificateRecord, Filter, Status, Wanted},
+    store::{CertificateRecord, Filter, Lines, Status, Wanted},
 };
 
 #[derive(Debug, Args)]
@@ -50,6 +49,10 @@ pub(in crate::cli) struct Selection {
     /// Every valid certificate that was enrolled with this token; can be given several times
     #[arg(long, value_name = "ID")]
     token: Vec<TokenId>,
+    /// Of certificates that are given by serial number or file, only these: not those that were renewed from them or that they were
+    /// renewed from, which are one holder's
+    #[arg(long)]
+    only_this: bool,
     /// Of all these only what was issued then or later; alone: every valid certificate that was
     #[arg(long, value_name = "TIME")]
     issued_after: Option<Moment>,
@@ -57,7 +60,7 @@ pub(in crate::cli) struct Selection {
     #[arg(long, value_name = "TIME")]
     issued_before: Option<Moment>,
     /// The issuing CA itself, with the root's key: everything that it ever issued ends
-    #[arg(long, conflicts_with_all = ["which", "serial", "unknown", "name", "cert", "token", "issued_after", "issued_before"])]
+    #[arg(long, conflicts_with_all = ["which", "serial", "unknown", "name", "cert", "token", "only_this", "issued_after", "issued_before"])]
     pub(in crate::cli) issuing: bool,
 }
 
@@ -71,6 +74,10 @@ pub(in crate::cli) struct Selected {
     pub(in crate::cli) tokens: Vec<TokenId>,
     /// The authority's own certificates, which nobody named.
     pub(in crate::cli) left_out: Vec<CertificateRecord>,
+    /// Of the records, the serial numbers of those that nobody has given: they belong to the line of one that was given.
+    pub(in crate::cli) heirs: Vec<Serial>,
+    /// Whether that is so for what is renewed until it is revoked.
+    pub(in crate::cli) lines: Lines,
     /// Of the records, the certificates that only their files know.
     pub(in crate::cli) strays: Vec<IssuedCertificate>,
     /// Serial numbers of which nothing is known, and until when they are in CRLs.
@@ -85,15 +92,17 @@ impl Selection {
         let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
         let (mut records, mut names) = (Vec::new(), Vec::new());
         let (mut strays, mut unknown) = (Vec::new(), Vec::new());
+        // What is given one by one.
+        let mut given = Vec::new();
         for which in &self.which {
             match meant_by(which, show::find(store, which, now).await?)? {
-                Meant::Serial(record) => records.push(record),
+                Meant::Serial(record) => given.push(record),
                 Meant::Name(found) => records.extend(worth_revoking(which, found, &mut names)?),
             }
         }
         for serial in &self.serial {
             match store.by_serial(serial, now).await? {
-                Some(record) => records.push(record),
+                Some(record) => given.push(record),
                 None if self.unknown => unknown.push((*serial, authority.last_end()?)),
                 None => return Err(no_such_serial(serial).into()),
             }
@@ -103,9 +112,9 @@ impl Selection {
         }
         for file in &self.cert {
             let found = of_file(authority, file, now).await?;
-            records.extend(found.issued);
+            given.extend(found.issued);
             for stray in found.strays {
-                records.push(CertificateRecord::of_stray(&stray, now));
+                given.push(CertificateRecord::of_stray(&stray, now));
                 strays.push(stray);
             }
         }
@@ -116,6 +125,19 @@ impl Selection {
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }
+        // With a time, what was meant is what was read.
+        let is_open_ended = issued_after.is_none() && issued_before.is_none();
+        let lines = if is_open_ended && !self.only_this { Lines::Take } else { Lines::Leave };
+        let mut heirs = Vec::new();
+        if lines == Lines::Take {
+            let serials: Vec<_> = given.iter().map(|record| record.serial).collect();
+            for heir in store.valid_of_lines(&serials, now).await? {
+                heirs.push(heir.serial);
+                given.extend(store.by_serial(&heir.serial, now).await?);
+            }
+        }
+        given.append(&mut records);
+        records = given;
         let mut left_out = Vec::new();
         if !self.names_anything() {
             (left_out, records) = store.list(&valid, now).await?.into_iter().partition(is_own);
@@ -132,14 +154,14 @@ impl Selection {
             return Err(nothing_left(&left_out).into());
         }
         // With a time, a name or a token stands for what was read, and for nothing that comes later.
-        let is_open_ended = issued_after.is_none() && issued_before.is_none();
         let mut tokens = self.token.clone();
         if !is_open_ended {
             names.clear();
             tokens.clear();
         }
         strays.retain(|stray| records.iter().any(|record| record.serial == stray.info.id.serial));
-        Ok(Selected { records, names, tokens, left_out, strays, unknown })
+        heirs.retain(|heir| records.iter().any(|record| record.serial == *heir));
+        Ok(Selected { records, names, tokens, left_out, heirs, lines, strays, unknown })
     }
 
     /// Whether it says more than when they were issued.
@@ -367,6 +389,7 @@ mod tests {
             name: vec![],
             cert: vec![],
             token: vec![],
+            only_this: false,
             issued_after: None,
             issued_before: None,
             issuing: false,

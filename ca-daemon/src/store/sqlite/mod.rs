@@ -57,7 +57,7 @@ pub(crate) use self::{
     renewals::{NotReplaced, RenewalOrder, RenewalProgress},
     revocations::{Condemned, Lines, Revoked, SignedList, TakenBack, Target, WithTokens},
     strays::StrayRevocation,
-    successions::{Heir, PredecessorRefusal},
+    successions::PredecessorRefusal,
     tokens::TokenRevocation,
     uncertifiable::{IssuerRevocation, Uncertifiable},
 };
