@@ -291,7 +291,9 @@ mod tests {
         fs::create_dir(&left).unwrap();
         fs::write(left.join("client.key"), "half a key").unwrap();
         let not_ours = [".client.d", ".server.0123456789abcdef"].map(|name| directory.path().join(name));
-        not_ours.iter().for_each(|path| fs::create_dir(path).unwrap());
+        for path in &not_ours {
+            fs::create_dir(path).unwrap();
+        }
         set.remove_leftovers();
         assert!(!left.exists() && not_ours.iter().all(|path| path.exists()));
         assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));

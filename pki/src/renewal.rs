@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn a_window_that_was_ordered_begins_now_and_ends_before_the_certificate_does() {
-        let validity = Validity::starting(at(0), Duration::from_secs(1200));
+        let validity = Validity::starting(at(0), Duration::from_mins(20));
         let from_now = |now, within| Window::from_now(at(now), Duration::from_secs(within), validity);
         assert_eq!(from_now(10, 60), Window { start: at(10), end: at(70) });
         assert_eq!(from_now(10, 9000), Window { start: at(10), end: at(900) });

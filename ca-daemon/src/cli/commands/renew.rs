@@ -25,9 +25,9 @@ pub(in crate::cli) struct Arguments {
     /// All
     #[arg(long)]
     all: bool,
-    /// Over how long a time the renewals are spread, so that they do not all come at once
-    #[arg(long, default_value = "0s", value_name = "DURATION")]
-    within: Span,
+    /// Over how long a time the renewals are spread, so that they do not all come at once [default: at once]
+    #[arg(long, value_name = "DURATION")]
+    within: Option<Span>,
 }
 
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ struct Report {
 pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     let names = arguments.name.unwrap_or_else(|| "*".parse().expect("a star is a pattern"));
-    let Span(within) = arguments.within;
+    let within = arguments.within.map_or(Duration::ZERO, |Span(within)| within);
     let store = authority.store();
     if let Some(revocation) = store.issuer_revocation().await? {
         return Err(Failure::Refused(format!("{revocation}; nothing is renewed")).into());

@@ -41,7 +41,7 @@ use crate::{
     },
     issuer::Issuer,
     operator::DaemonConnection,
-    store::{CertificateRecord, Revoked, Store, StoreError, Target, TokenRecord, WithTokens},
+    store::{CertificateRecord, Lines, Revoked, Store, StoreError, Target, TokenRecord, WithTokens},
 };
 
 /// What is revoked besides the certificates.
@@ -50,6 +50,9 @@ struct Besides {
     /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
     #[arg(long, conflicts_with = "issuing")]
     with_token: bool,
+    /// Revoke no more than is given by serial number or file: not what was renewed from it, nor what it was renewed from
+    #[arg(long, conflicts_with = "issuing")]
+    only_this: bool,
 }
 
 #[derive(Debug, Args)]
@@ -77,7 +80,8 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
         return issuing::run(context, authority, &by_root, reason, dry_run, &waiting).await;
     }
     let now = context.clock.now();
-    let selected = selection.select(authority, now).await?;
+    let lines = if besides.only_this { Lines::Leave } else { Lines::Take };
+    let selected = selection.select(authority, lines, now).await?;
     remark_on_left_out(&selected);
     remark_on_lines(&selected);
     let usable = usable_tokens(authority.store(), &selected.records, selection.tokens(), now).await?;

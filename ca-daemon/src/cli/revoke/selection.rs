@@ -49,10 +49,6 @@ pub(in crate::cli) struct Selection {
     /// Every valid certificate that was enrolled with this token; can be given several times
     #[arg(long, value_name = "ID")]
     token: Vec<TokenId>,
-    /// Of certificates that are given by serial number or file, only these: not those that were renewed from them or that they were
-    /// renewed from, which are one holder's
-    #[arg(long)]
-    only_this: bool,
     /// Of all these only what was issued then or later; alone: every valid certificate that was
     #[arg(long, value_name = "TIME")]
     issued_after: Option<Moment>,
@@ -60,7 +56,7 @@ pub(in crate::cli) struct Selection {
     #[arg(long, value_name = "TIME")]
     issued_before: Option<Moment>,
     /// The issuing CA itself, with the root's key: everything that it ever issued ends
-    #[arg(long, conflicts_with_all = ["which", "serial", "unknown", "name", "cert", "token", "only_this", "issued_after", "issued_before"])]
+    #[arg(long, conflicts_with_all = ["which", "serial", "unknown", "name", "cert", "token", "issued_after", "issued_before"])]
     pub(in crate::cli) issuing: bool,
 }
 
@@ -85,7 +81,13 @@ pub(in crate::cli) struct Selected {
 }
 
 impl Selection {
-    pub(in crate::cli) async fn select(&self, authority: &Authority, now: Timestamp) -> anyhow::Result<Selected> {
+    /// The certificates; and where `lines` says so, those of the lines to which what is given by serial number or file belongs.
+    pub(in crate::cli) async fn select(
+        &self,
+        authority: &Authority,
+        lines: Lines,
+        now: Timestamp,
+    ) -> anyhow::Result<Selected> {
         let store = authority.store();
         let issued_after = self.issued_after.map(|moment| moment.resolve(now));
         let issued_before = self.issued_before.map(|moment| moment.resolve(now));
@@ -127,7 +129,7 @@ impl Selection {
         }
         // With a time, what was meant is what was read.
         let is_open_ended = issued_after.is_none() && issued_before.is_none();
-        let lines = if is_open_ended && !self.only_this { Lines::Take } else { Lines::Leave };
+        let lines = if is_open_ended { lines } else { Lines::Leave };
         let mut heirs = Vec::new();
         if lines == Lines::Take {
             let serials: Vec<_> = given.iter().map(|record| record.serial).collect();
@@ -354,7 +356,7 @@ mod tests {
         let (one, two) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
 
         let selected = async |selection: Selection| {
-            let selected = selection.select(&fixture.authority, now()).await?;
+            let selected = selection.select(&fixture.authority, Lines::Take, now()).await?;
             anyhow::Ok(selected.records.iter().map(|record| record.serial).collect::<Vec<_>>())
         };
         let which = vec!["client_2".to_owned(), one.to_string(), "client_1".to_owned()];
@@ -389,7 +391,6 @@ mod tests {
             name: vec![],
             cert: vec![],
             token: vec![],
-            only_this: false,
             issued_after: None,
             issued_before: None,
             issuing: false,
@@ -397,7 +398,7 @@ mod tests {
     }
 
     async fn serials(fixture: &Fixture, selection: Selection) -> anyhow::Result<Vec<Serial>> {
-        let selected = selection.select(&fixture.authority, now()).await?;
+        let selected = selection.select(&fixture.authority, Lines::Take, now()).await?;
         Ok(selected.records.iter().map(|record| record.serial).collect())
     }
 
@@ -462,7 +463,7 @@ mod tests {
         let nothing_else = failure(&fixture, all()).await;
         assert!(matches!(&nothing_else, Failure::NothingMatches(text) if text.contains("the authority's own")));
         let client = fixture.issue("client_1", 20).await;
-        let selected = all().select(&fixture.authority, now()).await.unwrap();
+        let selected = all().select(&fixture.authority, Lines::Take, now()).await.unwrap();
         let serials_of = |records: &[CertificateRecord]| records.iter().map(|record| record.serial).collect::<Vec<_>>();
         assert_eq!((serials_of(&selected.records), serials_of(&selected.left_out)), (vec![client], vec![own]));
         let named = fixture.authority.settings().server_name().to_string();

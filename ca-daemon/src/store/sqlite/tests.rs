@@ -376,6 +376,8 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let der = store.by_serial(&serial, now()).await.unwrap().unwrap().der;
     let key = CertificateInfo::from_der(&der).unwrap().spki_sha256;
     for step in [
+        "DROP TABLE renewal_orders",
+        "DROP TABLE successions",
         "DROP TRIGGER revoked_servers_are_noted",
         "DROP TABLE servers_lists",
         "DROP TABLE revoked_servers",
