@@ -64,7 +64,7 @@ fn advice(path: &Path, is_own: bool) -> String {
     if is_own {
         format!("run: chmod 600 {}", quoted(path))
     } else {
-        "it belongs to another user: give this one a copy of its own that nobody else can read".to_owned()
+        "it belongs to another user: give this user a private copy of it".to_owned()
     }
 }
 
@@ -152,7 +152,8 @@ pub fn read_secret_octets_if(
         match judge(mode, Reader { is_own, is_own_group }, place) {
             Privacy::Private => {}
             Privacy::AsMounted => {
-                warn!(path = %path.display(), mode = format_args!("{mode:04o}"), "a secret that others can read, which this user cannot change");
+                warn!(path = %path.display(), mode = format_args!("{mode:04o}"), "a secret that others can read, \
+                     which this user cannot change");
             }
             Privacy::Exposed => return Err(FileError::NotPrivate { path: path.to_owned(), mode, is_own }),
         }

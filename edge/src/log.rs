@@ -31,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The log filter is not valid.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{variable}={wanted} does not say what to log ({complaint}); give off, error, warn, info, debug or trace, or MODULE=LEVEL, \
-     separated by commas"
+    "{variable}={wanted} is not a log filter ({complaint}); give off, error, warn, info, debug or trace, or \
+     MODULE=LEVEL, separated by commas"
 )]
 pub struct FilterError {
     variable: &'static str,
@@ -194,7 +194,7 @@ impl Shared {
             }
             if dropped > 0 {
                 let notice = format!(
-                    "WARN {dropped} lines of the log are missing here: they could not be written, or nobody read them\n"
+                    "WARN {dropped} lines of the log are missing here: they could not be written, or were not read\n"
                 );
                 // If that fails too, there is nowhere to report it.
                 let _ = out.write_all(notice.as_bytes());

@@ -32,7 +32,8 @@ impl Signals {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
                 // A closing terminal sends it, and so do programs that expect a reload.
-                _ = self.hang_up.recv() => info!("SIGHUP changes nothing: there is nothing to read again; SIGTERM ends this process"),
+                _ = self.hang_up.recv() => info!("SIGHUP changes nothing: there is nothing to reload; SIGTERM ends \
+                     this process"),
             }
         }
     }

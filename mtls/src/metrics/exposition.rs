@@ -113,9 +113,11 @@ mod tests {
         registry.register("build", "Which release", Info::new([("version", "1")]));
         let (content_type, text) = scrape(&registry, &HeaderMap::new());
         assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
-        let expected = "# HELP it_happened_total How often it did.\n# TYPE it_happened_total counter\nit_happened_total 1\n\
+        let expected = "# HELP it_happened_total How often it did.\n\
+                        # TYPE it_happened_total counter\nit_happened_total 1\n\
                         # HELP it_level How high it is.\n# TYPE it_level gauge\nit_level 0\n\
-                        # HELP it_build_info Which release.\n# TYPE it_build_info gauge\nit_build_info{version=\"1\"} 1\n";
+                        # HELP it_build_info Which release.\n# TYPE it_build_info gauge\n\
+                        it_build_info{version=\"1\"} 1\n";
         assert_eq!(text, expected);
     }
 }

@@ -22,7 +22,7 @@ pub enum Barrier {
     #[error("the authority has not registered this relying party yet, so a revocation would not wait for it")]
     Unregistered,
     /// Its own certificate, or that of a CA above it, is revoked.
-    #[error("the certificate {} that this service presents, or that stands above it, is revoked; enroll again", .0.serial)]
+    #[error("the certificate {} of this service, or of a CA above it, is revoked; enroll again", .0.serial)]
     OwnCertificate(VerifiedId),
     /// The authority has announced a CRL that is not in force yet.
     #[error("the authority has announced CRL number {announced} of {issuer}, which is not in force here yet")]
@@ -37,8 +37,8 @@ pub enum Barrier {
     NothingFrom(Location),
     /// The clock is behind the thisUpdate of the CRL in force.
     #[error(
-        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the clock, and have it kept \
-         right"
+        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the \
+         clock, and keep it right"
     )]
     ClockBehind {
         /// Whose CRL.

@@ -59,7 +59,9 @@ impl Behind {
             let changed = tokio::select! {
                 changed = self.announced.changed() => changed,
                 changed = self.in_force.changed() => changed,
-                () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => Ok(()),
+                () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => {
+                    Ok(())
+                }
             };
             if changed.is_err() {
                 // The keeper or the feed has ended, so this task will end too. The barrier must stay as it is.

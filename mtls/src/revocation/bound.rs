@@ -66,7 +66,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn what_is_announced_or_in_force_bounds_what_is_read() {
+    fn the_announced_crl_or_the_one_in_force_bounds_the_length() {
         let memory = 256 * MIB;
         for (announced, entries, most) in [
             (Some(MIB), Some(1_000_000), MIB * 5 / 4 + SLACK),

@@ -376,7 +376,7 @@ impl Keeper {
                 warn!(%error, %source, "the delta cannot be fetched, so the complete CRL is, which may come later");
             }
             Err(error) => {
-                warn!(%error, %source, "no CRL can be fetched; clients are judged by the one in force until it is stale");
+                warn!(%error, %source, "no CRL can be fetched; the one in force is used until it is stale");
             }
         }
     }
@@ -420,7 +420,7 @@ impl Keeper {
                     revoked,
                     ended,
                     source = %self.complete.location(),
-                    "CRL in force; it is settled when its complete CRL is here for the next start"
+                    "CRL in force; it is confirmed when its complete CRL is stored for the next start"
                 );
                 self.progress.send_modify(|progress| progress.ended += u64::try_from(ended).unwrap_or(u64::MAX));
                 self.note_in_force();
@@ -442,7 +442,8 @@ impl Keeper {
         let number = self.live.number_in_force();
         self.in_force.send_if_modified(|in_force| std::mem::replace(in_force, number) != number);
         if let Some(lacking) = self.lacking.take_if(|lacking| Some(*lacking) <= number) {
-            info!(number = %lacking, source = %self.complete.location(), "nothing that was enforced is lacking any more");
+            info!(number = %lacking, source = %self.complete.location(), "nothing that was enforced is lacking any \
+                 more");
         }
     }
 
@@ -489,7 +490,8 @@ impl Keeper {
                 return;
             }
             Installed::Withheld { number, settled, .. } => {
-                info!(%number, needed = %settled, %source, "CRL kept, but more was in force before the restart");
+                info!(%number, needed = %settled, %source, "CRL stored, but a newer one was in force before the \
+                     restart");
             }
             Installed::Replaced { number, revoked, ended, .. } => {
                 info!(%number, revoked, ended, %source, "CRL in force");
@@ -529,7 +531,8 @@ impl Keeper {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.disk_fails) {
-                    info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and confirmed");
+                    info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and \
+                         confirmed");
                 }
                 self.note(&unkept.installed);
             }
@@ -544,7 +547,8 @@ impl Keeper {
             warn!(
                 %error,
                 source = %self.complete.location(),
-                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
+                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on \
+                 the disk"
             );
         }
     }
@@ -581,7 +585,8 @@ impl Keeper {
                 warn!(
                     error = error.to_string(),
                     source = %self.complete.location(),
-                    "CRL refused: what it lacks stays in force, and the authority gets it back when the feed is open"
+                    "CRL refused: the revocations that it lacks stay in force, and the authority receives them when \
+                     the feed is open"
                 );
             }
             return;

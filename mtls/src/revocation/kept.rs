@@ -106,7 +106,7 @@ impl ListFiles {
         if let Some(issuer) = &issuer {
             let lost = lost(&self.complete, &complete).or_else(|| lost(&self.delta, &delta));
             let lost = lost.unwrap_or_else(|| "what is on the disk is older".to_owned());
-            let why = format!("number {} was in force, and {lost}; it is fetched again", settled.number);
+            let why = format!("number {} was in force, and {lost}; it will be fetched again", settled.number);
             if live.withhold(issuer, settled.number, &why) {
                 warn!(%issuer, why, "the stored CRL is not in force");
             }
@@ -135,7 +135,10 @@ impl ListFiles {
         for (issuer, number) in numbers {
             let number = if is_of_one { number.or(Some(CrlNumber::NONE)) } else { number };
             let Some(number) = number else { continue };
-            let why = format!("which number was in force is not known, as {why}; it is fetched again");
+            let why = format!(
+                "the number that was in force is not known, because {why}; the CRL will be fetched \
+                               again"
+            );
             live.withhold(&issuer, number, &why);
             warn!(%issuer, why, "the stored CRL is not in force");
         }
@@ -244,7 +247,7 @@ mod tests {
     /// If a write fails, the number is not written. If the first CRL cannot be written, that must not look like a lost
     /// CRL.
     #[test]
-    fn the_number_is_written_after_the_lists_and_never_without_them() {
+    fn the_number_is_written_after_the_crls_and_never_without_them() {
         let directory = tempfile::tempdir().unwrap();
         let issuer = IssuerId::of_anchor(b"", b"");
         let number = |number| CrlNumber::new(number).unwrap();
@@ -271,6 +274,6 @@ mod tests {
         assert!(files.write(&lists(Some(b"delta")), Some((&issuer, number(8)))).is_err());
         assert_eq!(settled(&files), Some(number(7)));
         std::fs::remove_file(&files.settled).unwrap();
-        assert!(files.settled().is_err(), "lists without a number have lost it");
+        assert!(files.settled().is_err(), "CRLs without a number have lost it");
     }
 }

@@ -170,7 +170,8 @@ impl Fetcher {
             Err(error) => {
                 if !std::mem::replace(&mut self.authority_fails, true) {
                     let source = &self.origin.location;
-                    warn!(%error, %source, "the authority does not send the CRL over HTTPS, so it is fetched in plain HTTP");
+                    warn!(%error, %source, "the authority does not send the CRL over HTTPS, so it is fetched in plain \
+                         HTTP");
                 }
                 None
             }

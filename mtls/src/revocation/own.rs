@@ -39,14 +39,15 @@ impl Revoked {
             error!(
                 %serial,
                 %issuer,
-                "this service's own certificate is revoked, so it serves nobody and is not ready; enroll it again with a new token"
+                "this service's own certificate is revoked, so it serves nobody and is not ready; enroll it again \
+                 with a new token"
             );
         } else {
             error!(
                 %serial,
                 %issuer,
-                "the certificate of a CA above this service is revoked, so it serves nobody and is not ready; set up another issuing \
-                 CA, and enroll it again there"
+                "the certificate of a CA above this service is revoked, so it serves nobody and is not ready; set up \
+                 another issuing CA, and enroll it again there"
             );
         }
     }

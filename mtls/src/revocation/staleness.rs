@@ -102,8 +102,8 @@ impl StalenessLog {
                         %number,
                         since = %good_until,
                         %clients,
-                        "CRL stale, so this service is not ready; is its authority running, can the CRL be fetched, is this \
-                         machine's clock right?"
+                        "CRL stale, so this service is not ready; is its authority running, can the CRL be fetched, \
+                         is this machine's clock right?"
                     );
                     self.reported.insert(issuer, good_until);
                 }

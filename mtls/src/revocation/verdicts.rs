@@ -141,8 +141,8 @@ pub enum InstallError {
     },
     /// It lacks revocations that are enforced, and the authority has not vouched for that.
     #[error(
-        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the authority does not \
-         say that it knows them; was its database restored from an older copy?"
+        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the \
+         authority does not say that it knows them; was its database restored from an older copy?"
     )]
     Lacks {
         /// Whose CRL.
@@ -162,7 +162,10 @@ pub enum InstallError {
     },
     /// The base of the delta is newer than the complete CRL in force, or there is none in force. The complete CRL has
     /// to be fetched.
-    #[error("the delta of {issuer} is based on CRL number {base}, and that complete CRL, or a later one, is not here")]
+    #[error(
+        "the delta of {issuer} is based on CRL number {base}, and neither that complete CRL nor a later one is \
+             present"
+    )]
     MissingBase {
         /// Whose delta.
         issuer: IssuerId,

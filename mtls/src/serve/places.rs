@@ -96,8 +96,7 @@ impl Places {
             if !std::mem::replace(&mut held.was_full, true) {
                 warn!(
                     open = held.count(),
-                    strangers,
-                    "too many connections are open: whoever comes takes the place of the oldest that is not known"
+                    strangers, "too many connections are open: each new one displaces the oldest of a stranger"
                 );
             }
             let is_free = held.let_one_go(Rank::Stranger)

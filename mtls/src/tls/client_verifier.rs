@@ -99,7 +99,7 @@ impl LiveClientVerifier {
 /// The constraints of an authority's certificate that refuse the clients below it, in words.
 pub(crate) fn constraints(authority: &CertificateDer<'_>, is_root: bool) -> Vec<String> {
     let name = CertificateInfo::from_der(authority).map(|info| info.shown_name()).unwrap_or_default();
-    let said = |constraint: Unusable| format!("the certificate of {name:?} has {constraint} beneath it is let in");
+    let said = |constraint: Unusable| format!("the certificate of {name:?} has {constraint} below it is let in");
     unusable(authority, is_root).into_iter().map(said).collect()
 }
 
