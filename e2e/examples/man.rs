@@ -1,4 +1,5 @@
-//! Writes the manual pages of the three programs: `man DIRECTORY DATE`. One page for each command, named as `git-log` is for `git log`.
+//! Writes the manual pages of the three programs: `man DIRECTORY DATE`. One page for each command, named as `git-log`
+//! is for `git log`.
 //!
 //! An example, so that no shipped program carries what writes them.
 

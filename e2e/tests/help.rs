@@ -1,4 +1,4 @@
-//! What the programs say of themselves: each command has examples that the parser accepts, and a manual page without errors.
+//! The help of the programs: each command has examples that the parser accepts, and a manual page without errors.
 
 use std::{fs, path::Path, process::Command as Process};
 

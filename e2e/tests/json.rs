@@ -1,5 +1,5 @@
-//! The tables of docs/json.md, held against what the programs print with `--json`, in both directions: what is printed is documented,
-//! and what is documented was printed.
+//! Compares the tables of docs/json.md with what the programs print with `--json`, in both directions: what is printed
+//! is documented, and what is documented was printed.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -196,7 +196,8 @@ impl<'a> Liar<'a> {
     }
 
     fn confirm(&self, number: i64) {
-        let body = json!({"crls": {&self.url: number}, "admitsUntil": "2126-11-24T09:00:00Z", "ended": 0, "openConnections": 0});
+        let until = "2126-11-24T09:00:00Z";
+        let body = json!({"crls": {&self.url: number}, "admitsUntil": until, "ended": 0, "openConnections": 0});
         self.post("confirm", &body);
     }
 

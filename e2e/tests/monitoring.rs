@@ -1,5 +1,5 @@
-//! What packaging/ and docs/monitoring.md have for those who watch: the rules and the dashboard, run by a real Prometheus that scrapes
-//! real programs.
+//! Runs the alerting rules and the dashboard of packaging/ in a real Prometheus that scrapes real programs, and
+//! compares docs/monitoring.md with both.
 
 use std::{
     collections::BTreeSet,

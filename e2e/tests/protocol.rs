@@ -79,7 +79,8 @@ fn a_relying_party_written_from_the_protocol_alone_is_counted_by_revoke() {
     let mut fleet = Fleet::new();
     let mut foreign = Foreign::start(&fleet);
     fleet.wait_connected(1);
-    let clients @ [first, second, third] = &["client_1", "client_2", "client_3"].map(|name| fleet.enroll(name));
+    let names = ["client_1", "client_2", "client_3", "client_4"];
+    let clients @ [first, second, third, fourth] = &names.map(|name| fleet.enroll(name));
     for client in clients {
         assert_eq!(foreign.ask(client).success().stdout, "hello\n");
     }
@@ -114,6 +115,23 @@ fn a_relying_party_written_from_the_protocol_alone_is_counted_by_revoke() {
     assert_eq!(foreign.ask(third).success().stdout, "hello\n");
     let _ = fleet.ca_daemon(&["revoke", "client_3", "--wait", "1m"]).success();
     assert_eq!(foreign.ask(third).code(), 56);
+
+    // The authority's database is replaced by an older copy: it gets the list back that revokes client_4.
+    // It ends properly, so that the file has everything.
+    fleet.ca().stop();
+    let database = fleet.ca_directory().join("ca.db");
+    let copy = fs::read(&database).expect("it is there");
+    fleet.start_ca();
+    fleet.wait_connected(1);
+    let _ = fleet.ca_daemon(&["revoke", "client_4", "--wait", "1m"]).success();
+    fleet.ca().stop();
+    fs::write(&database, copy).expect("it can be written");
+    fleet.start_ca();
+    wait_until("what was forgotten is revoked again", || {
+        let listed = fleet.ca_daemon(&["list", "--status", "revoked", "--name", "client_4"]).success();
+        listed.stdout.contains("client_4").then_some(())
+    });
+    assert_eq!(foreign.ask(fourth).code(), 56);
 
     // Killed, it is expected until its next run proves to be its successor. A goodbye ends that.
     foreign.process.kill();
@@ -156,7 +174,8 @@ struct Asked<'a> {
 }
 
 impl Asked<'_> {
-    /// The status of the answer. It has to be documented for this path and method; and a problem has to be of a documented type.
+    /// The status of the answer. Asserts that it is documented for this path and method, and that a problem is of a
+    /// documented type.
     fn status(&mut self, server: &str, method: &str, path: &str, arguments: &[&str]) -> u16 {
         let port = server.rsplit_once(':').expect("a port").1;
         let scheme = server.split_once(':').expect("a scheme").0;

@@ -1,4 +1,5 @@
-//! The workflow for a public forge: it can be read, and it runs the verbs of the Makefile with the toolchains that are promised.
+//! The CI workflow: it is valid YAML, and it runs the verbs of the Makefile with the promised toolchain and the current
+//! one.
 
 use std::{
     fs,

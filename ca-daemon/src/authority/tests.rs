@@ -3,17 +3,20 @@
 mod ended;
 mod strays;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
-    crl::{CrlDraft, CrlIssuer, CrlNumber, VerifiedCrl, VerifiedDelta},
+    crl::{CrlDraft, CrlIssuer, CrlNumber, RevocationReason, VerifiedCrl, VerifiedDelta},
     csr::Proposal,
     key::{KeyPair, PublicKey},
     name::{Host, HostPattern, NamePattern},
     pem,
-    policy::ProfileGrant,
+    policy::{Grant, OperatorOrder, ProfileGrant},
     profile::Profile,
+    serial::Serial,
+    time::Timestamp,
+    token::{Secret, Token},
 };
 use tempfile::TempDir;
 
@@ -21,7 +24,7 @@ use super::*;
 use crate::{
     home::founding::{FoundingRandomness, Plan, found},
     issuer::CrlKind,
-    store::{Status, TokenRefusal},
+    store::{Revocation, Status, Target, TokenRefusal, Uncertifiable, Uses},
 };
 
 /// An authority in a temporary directory.

@@ -1,4 +1,4 @@
-//! The command line: one file per command; each parses into what cannot be wrong, asks the authority and prints.
+//! The command line: each command parses into what cannot be wrong, asks the authority or the daemon, and prints.
 //!
 //! It never decides anything that the daemon would have to decide as well.
 

@@ -3,6 +3,7 @@
 //! It never decides anything about certificates; it puts together those who do.
 
 mod client_verifier;
+mod socket;
 pub(crate) mod tasks;
 
 use std::{
@@ -27,6 +28,7 @@ use tracing::{info, warn};
 
 use self::{
     client_verifier::FleetVerifier,
+    socket::{CommandSocket, SocketError},
     tasks::{Contact, Pace, Presented},
 };
 use crate::{
@@ -35,7 +37,6 @@ use crate::{
     home::directory::Directory,
     http::{self, App},
     issuer::Issuer,
-    operator::{Control, ControlError},
 };
 
 /// Where to listen; port 0 takes any free one.
@@ -58,7 +59,7 @@ pub struct Daemon {
     operations: TcpListener,
     addresses: Listen,
     tls: Arc<ServerConfig>,
-    control: Control,
+    commands: CommandSocket,
     /// Ends with the daemon.
     tasks: JoinSet<()>,
 }
@@ -81,7 +82,7 @@ pub enum StartError {
     },
     /// The directory is in use, or cannot be listened in.
     #[error(transparent)]
-    Control(#[from] ControlError),
+    Socket(#[from] SocketError),
     /// The authority in the directory cannot work.
     #[error("{0}")]
     Authority(#[source] Box<dyn Error + Send + Sync>),
@@ -104,7 +105,7 @@ impl Daemon {
         pace: Pace,
     ) -> Result<Self, StartError> {
         let authority = Arc::new(authority);
-        let control = Control::open(directory)?;
+        let commands = CommandSocket::open(directory)?;
         // The ports first: a start that fails for want of one leaves no certificate behind.
         let https = bind(listen.https, "--listen")?;
         let http = bind(listen.http, "--http-listen")?;
@@ -147,7 +148,7 @@ impl Daemon {
             http: http.0,
             operations: operations.0,
             tls,
-            control,
+            commands,
             tasks,
         })
     }
@@ -162,7 +163,7 @@ impl Daemon {
     /// [`DRAIN_TIMEOUT`](mtls::serve::limits::DRAIN_TIMEOUT) at most.
     pub async fn serve(mut self, shutdown: impl Future<Output = ()>) -> io::Result<()> {
         let feed = self.app.feed.clone();
-        self.tasks.spawn(self.control.serve(feed.clone(), self.addresses.operations));
+        self.tasks.spawn(self.commands.serve(feed.clone(), self.addresses.operations));
         let (private, public) = (http::private_routes(self.app.clone()), http::public_routes(self.app.clone()));
         let operators = http::operations_routes(self.app.clone());
         let end = CancellationToken::new();

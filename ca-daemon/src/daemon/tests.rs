@@ -34,7 +34,10 @@ use crate::{
     authority::tests::{Fixture, now},
     cli::tests::execute,
     feed::Forgotten,
-    operator::{Answer, Connection, Question, Wait},
+    operator::{
+        Answers, Called, Confirmed, DaemonConnection, Expected, Forget, ForgetOutcome, Published, Question,
+        RelyingParties, RollCall, Wait,
+    },
     store::RelyingParty,
 };
 
@@ -292,24 +295,19 @@ async fn revoke_elsewhere(fixture: &Fixture, serial: Serial) -> i64 {
     number
 }
 
-async fn ask(fixture: &Fixture, question: Question) -> Connection {
-    let mut connection = Connection::open(&fixture.directory).await.unwrap().expect("a daemon runs");
-    connection.ask(&question).await.unwrap();
-    connection
+async fn ask<Q: Question>(fixture: &Fixture, question: Q) -> Answers<Q::Answer> {
+    let connection = DaemonConnection::open(&fixture.directory).await.unwrap().expect("a daemon runs");
+    connection.ask(question).await.unwrap()
 }
 
 async fn relying_parties(fixture: &Fixture) -> Vec<RelyingParty> {
-    match ask(fixture, Question::RelyingParties).await.answer().await.unwrap() {
-        Some(Answer::RelyingParties(parties)) => parties,
-        other => panic!("{other:?}"),
-    }
+    let Expected::RelyingParties(parties) = ask(fixture, RelyingParties).await.expect().await.unwrap();
+    parties
 }
 
-fn wait(number: i64, timeout_millis: u64) -> Question {
+fn wait(number: i64, timeout_millis: u64) -> Published {
     let number = CrlNumber::new(number).unwrap();
-    Question::Published {
-        wait: Some(Wait { issuer: Issuer::Issuing, number, committed_micros_ago: 0, timeout_millis }),
-    }
+    Published { wait: Some(Wait { issuer: Issuer::Issuing, number, committed_micros_ago: 0, timeout_millis }) }
 }
 
 #[tokio::test]
@@ -342,23 +340,23 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
     }
     let number = revoke_elsewhere(&fixture, client).await;
     let mut answers = ask(&fixture, wait(number, PATIENT)).await;
-    assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
-    let Some(Answer::RelyingParties(expected)) = answers.answer().await.unwrap() else { panic!("who is expected?") };
+    assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
+    let Some(Confirmed::RelyingParties(expected)) = answers.next().await.unwrap() else { panic!("who is expected?") };
     assert_eq!(expected.len(), 2);
     peers[0].1.until(number).await;
     assert_eq!(peers[0].0.confirm(number, 4).await, StatusCode::NO_CONTENT);
-    let Some(Answer::Enforced { party, enforced }) = answers.answer().await.unwrap() else {
+    let Some(Confirmed::Enforced { party, enforced }) = answers.next().await.unwrap() else {
         panic!("nobody confirmed")
     };
     assert_eq!((party.name.as_str(), enforced.ended), ("service0", Some(4)));
     assert!(enforced.after_micros.is_some());
     // Who asks again, and waits for hardly anything, hears of service0 what is known already.
     let mut answers = ask(&fixture, wait(number, 1)).await;
-    assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
-    let Some(Answer::RelyingParties(_)) = answers.answer().await.unwrap() else { panic!("who is expected?") };
-    let Some(Answer::Enforced { party, .. }) = answers.answer().await.unwrap() else { panic!("it has confirmed") };
+    assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
+    let Some(Confirmed::RelyingParties(_)) = answers.next().await.unwrap() else { panic!("who is expected?") };
+    let Some(Confirmed::Enforced { party, .. }) = answers.next().await.unwrap() else { panic!("it has confirmed") };
     assert_eq!(party.name, "service0");
-    let Some(Answer::Missing(missing)) = answers.answer().await.unwrap() else { panic!("service1 is missing") };
+    let Some(Confirmed::Missing(missing)) = answers.next().await.unwrap() else { panic!("service1 is missing") };
     assert_eq!(missing.iter().map(|party| party.name.as_str()).collect::<Vec<_>>(), ["service1"]);
     assert_eq!(missing[0].crl_number, CrlNumber::new(1));
 
@@ -366,9 +364,9 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
     let mut answers = ask(&fixture, wait(number, PATIENT)).await;
     let mut enforced = 0;
     loop {
-        match answers.answer().await.unwrap().unwrap() {
-            Answer::Enforced { .. } => enforced += 1,
-            Answer::Missing(missing) => break assert!(missing.is_empty()),
+        match answers.next().await.unwrap().unwrap() {
+            Confirmed::Enforced { .. } => enforced += 1,
+            Confirmed::Missing(missing) => break assert!(missing.is_empty()),
             _ => {}
         }
     }
@@ -387,25 +385,25 @@ async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_
         assert_eq!(feed.event().await.unwrap().roll_call, None, "nobody asks");
         peers.push((peer, feed));
     }
-    let mut patient = ask(&fixture, Question::RollCall { timeout_millis: PATIENT }).await;
+    let mut patient = ask(&fixture, RollCall { timeout_millis: PATIENT }).await;
     let first = peers[0].1.roll_call().await;
-    let mut second = ask(&fixture, Question::RollCall { timeout_millis: PATIENT }).await;
+    let mut second = ask(&fixture, RollCall { timeout_millis: PATIENT }).await;
     while peers[0].1.roll_call().await == first {}
     assert_eq!(peers[0].0.answer_roll_call(first, 5).await, StatusCode::NO_CONTENT);
     assert_eq!(peers[0].0.answer_roll_call(first, 6).await, StatusCode::NO_CONTENT);
-    let present = async |answers: &mut Connection| match answers.answer().await.unwrap() {
-        Some(Answer::Present { party, answer }) => (party.name, answer.open_connections),
+    let present = async |answers: &mut Answers<Called>| match answers.next().await.unwrap() {
+        Some(Called::Present { party, answer }) => (party.name, answer.open_connections),
         other => panic!("{other:?}"),
     };
     assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first word counts");
     // It waits for hardly anything, and what was said before it asked is no answer to it.
-    let mut hurried = ask(&fixture, Question::RollCall { timeout_millis: 1 }).await;
-    let Some(Answer::Missing(silent)) = hurried.answer().await.unwrap() else { panic!("somebody answered") };
+    let mut hurried = ask(&fixture, RollCall { timeout_millis: 1 }).await;
+    let Some(Called::Missing(silent)) = hurried.next().await.unwrap() else { panic!("somebody answered") };
     assert_eq!(silent.len(), 2);
     // Good for all three questions, were the last still waited for.
     assert_eq!(peers[1].0.answer_roll_call(first + 2, 7).await, StatusCode::NO_CONTENT);
     assert_eq!(present(&mut patient).await, ("service1".to_owned(), 7));
-    assert_eq!(patient.answer().await.unwrap(), Some(Answer::Missing(Vec::new())));
+    assert_eq!(patient.next().await.unwrap(), Some(Called::Missing(Vec::new())));
     // service0 was not asked the second question yet when it answered, so that one is still without its answer.
     assert_eq!(present(&mut second).await, ("service1".to_owned(), 7));
 
@@ -514,12 +512,12 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT);
     let parties = relying_parties(&fixture).await;
     assert_eq!((parties.len(), parties[0].connected_since, parties[0].open_connections), (1, Some(now()), 3));
-    let order = || Question::Forget { name: "service0".to_owned(), instance: None };
-    let forget = async || ask(&fixture, order()).await.answer().await.unwrap();
-    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Connected)));
+    let order = || Forget { name: "service0".to_owned(), instance: None };
+    let forget = async || ask(&fixture, order()).await.next().await.unwrap();
+    assert_eq!(forget().await, Some(ForgetOutcome::Forgotten(Forgotten::Connected)));
     daemon.stop().await;
     feed.has_ended().await;
-    assert!(Connection::open(&fixture.directory).await.unwrap().is_none());
+    assert!(DaemonConnection::open(&fixture.directory).await.unwrap().is_none());
 
     // What was revoked while nobody told is told first thing.
     let client = fixture.issue("client_1", 20).await;
@@ -536,8 +534,8 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     while relying_parties(&fixture).await[0].connected_since.is_some() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Done(vec![id]))));
-    assert_eq!(forget().await, Some(Answer::Forgotten(Forgotten::Unknown)));
+    assert_eq!(forget().await, Some(ForgetOutcome::Forgotten(Forgotten::Done(vec![id]))));
+    assert_eq!(forget().await, Some(ForgetOutcome::Forgotten(Forgotten::Unknown)));
     daemon.stop().await;
     assert_eq!(fixture.authority.store().relying_parties().await.unwrap(), []);
 }
@@ -547,7 +545,7 @@ async fn a_directory_has_one_daemon_and_a_socket_that_was_left_behind_is_replace
     use std::os::unix::fs::PermissionsExt as _;
     let fixture = Fixture::new().await;
     drop(std::os::unix::net::UnixListener::bind(fixture.directory.socket()).unwrap());
-    assert!(Connection::open(&fixture.directory).await.unwrap().is_none(), "nobody is behind it");
+    assert!(DaemonConnection::open(&fixture.directory).await.unwrap().is_none(), "nobody is behind it");
     let daemon = Running::start(&fixture).await;
     let mode = std::fs::metadata(fixture.directory.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -570,7 +568,7 @@ async fn of_daemons_that_start_at_once_for_the_first_time_one_does() {
     let (running, refused): (Vec<_>, Vec<_>) = starting.join_all().await.into_iter().partition(Result::is_ok);
     assert_eq!(running.len(), 1);
     for error in refused.into_iter().map(Result::unwrap_err) {
-        assert!(matches!(&error, StartError::Control(ControlError::Running(_))), "{error}");
+        assert!(matches!(&error, StartError::Socket(SocketError::Running(_))), "{error}");
     }
 }
 

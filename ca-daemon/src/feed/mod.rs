@@ -7,6 +7,7 @@ mod instance;
 mod registry;
 mod roll_call;
 mod subscription;
+mod unheard;
 mod writing;
 
 use std::{
@@ -34,7 +35,9 @@ use self::{
     registry::Registry,
     roll_call::RollCalls,
 };
-pub(crate) use self::{instance::Enforced, registry::Forgotten, subscription::SubscribeError, writing::keep_told};
+pub(crate) use self::{
+    instance::Enforced, registry::Forgotten, subscription::SubscribeError, unheard::not_heard, writing::keep_told,
+};
 use crate::{
     issuer::{CrlKind, Issuer},
     settings::Settings,
@@ -175,8 +178,8 @@ pub(crate) struct Progress {
 enum History {
     /// This database has given it: a list with a higher one that it has given contains what this one revokes.
     Ours,
-    /// It was given after the copy was made that this database was restored from, and taken back. It says nothing of numbers that were
-    /// given here, whichever is higher.
+    /// It was given after the copy was made that this database was restored from, and taken back. It says nothing of
+    /// numbers that were given here, whichever is higher.
     TakenBack,
     Unknown,
 }
@@ -206,8 +209,8 @@ impl Feed {
         let (root, issuing) = read_newest(&store).await?;
         let announced = Announced::new(&urls, root, issuing, None);
         let mut registry = Registry::new(store.relying_parties().await?);
-        // Whoever is written down as connected was connected to the daemon before this one, and may have confirmed since then whatever
-        // there was.
+        // Whoever is written down as connected was connected to the daemon before this one, and may have confirmed
+        // since then whatever there was.
         let latest = latest_good(&store).await?;
         for instance in registry.all_mut().filter(|instance| instance.record.connected_since.is_some()) {
             let record = &mut instance.record;
@@ -257,7 +260,8 @@ impl Feed {
         Ok(())
     }
 
-    /// Ends the streams of those whose certificate is one of these, which are revoked. They are not waited for any more.
+    /// Ends the streams of those whose certificate is one of these, which are revoked. They are not waited for any
+    /// more.
     pub(crate) fn put_off(&self, revoked: &HashSet<Serial>) {
         if revoked.is_empty() {
             return;
@@ -281,8 +285,8 @@ impl Feed {
                 History::Ours => {
                     known.insert(issuer.as_str(), number);
                 }
-                // It enforces something that is known, and nothing that was given a number here since this database was copied, however
-                // low: what that is, the next list says.
+                // It enforces something that is known, and nothing that was given a number here since this database was
+                // copied, however low: what that is, the next list says.
                 History::TakenBack => {}
                 History::Unknown => claimed = Some((issuer, number)),
             }
@@ -336,8 +340,16 @@ impl Feed {
         Issuer::ALL.into_iter().find(|issuer| self.0.urls.of(*issuer) == url)
     }
 
-    /// Notes that lists were taken back and are to be published.
-    pub(crate) fn note_taken_back(&self) {
+    /// Commits lists that are taken back, and wakes whoever publishes: before the commit, so that a revocation that is
+    /// found in the database is known to come from there, and after it, so that it is published.
+    pub(crate) async fn taking_back<T, E>(&self, commit: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        self.note_taken_back();
+        let taken = commit.await?;
+        self.note_taken_back();
+        Ok(taken)
+    }
+
+    fn note_taken_back(&self) {
         self.0.taken_back.send_modify(|count| *count += 1);
     }
 
@@ -357,8 +369,8 @@ impl Feed {
         }
     }
 
-    /// Who of those that are known has said nothing since the daemon was started. That somebody has to refuse everybody by now is no
-    /// reason to leave it out: a copy does not know how it went on.
+    /// Who of those that are known has said nothing since the daemon was started. That somebody has to refuse everybody
+    /// by now is no reason to leave it out: a copy does not know how it went on.
     pub(crate) fn unheard(&self) -> Vec<String> {
         let registry = self.registry();
         let missing = registry.all().filter(|instance| !instance.has_confirmed());

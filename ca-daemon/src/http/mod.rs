@@ -1,5 +1,5 @@
-//! What is served: enrollment over TLS; in plain HTTP what is public and signed; and on a listener of their own, health and metrics for
-//! operators.
+//! What is served: enrollment over TLS; in plain HTTP what is public and signed; and on a listener of their own, health
+//! and metrics for operators.
 //!
 //! A handler parses, asks the authority and answers. It never decides, and only `error` knows status codes of failures.
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::Context,
-    operator::{Answer, Connection, Question},
+    operator::{DaemonConnection, ListensOn, Operations},
 };
 
 /// How long the daemon may take to say where it listens.
@@ -33,12 +33,11 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments) -> any
 }
 
 async fn listening(context: &Context) -> anyhow::Result<SocketAddr> {
-    let Some(mut daemon) = Connection::open(&context.directory).await? else {
+    let Some(daemon) = DaemonConnection::open(&context.directory).await? else {
         anyhow::bail!("no ca-daemon serves {}", context.directory.path().display());
     };
-    daemon.ask(&Question::Operations).await?;
-    match daemon.answer().await? {
-        Some(Answer::Operations(address)) => Ok(address),
-        _ => anyhow::bail!("the daemon does not say where it listens; say it with --http-listen"),
+    match daemon.ask(Operations).await?.expect().await {
+        Ok(ListensOn::Operations(address)) => Ok(address),
+        Err(error) => Err(error).context("the daemon does not report where it listens; name it with --http-listen"),
     }
 }

@@ -147,7 +147,7 @@ key          {}
         )
     };
     if [&certificate, &key_file].contains(&&Target::Output) {
-        output::remark(context.output.as_line(&printed, text)?.trim_end());
+        output::document(context.output.as_line(&printed, text)?.trim_end());
         return Ok(());
     }
     context.output.print(&printed, text)

@@ -14,7 +14,7 @@ use crate::{
         ui::{columns::table, output},
     },
     feed::{self, Forgotten},
-    operator::{Answer, Connection, OTHER_RELEASE, Question},
+    operator::{DaemonConnection, Expected, Forget, ForgetOutcome, Question, RelyingParties},
     store::RelyingParty,
 };
 
@@ -65,9 +65,8 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
 async fn run_list(context: &Context) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     let store = authority.store();
-    let parties = match ask(context, &Question::RelyingParties).await? {
-        Some(Answer::RelyingParties(parties)) => parties,
-        Some(_) => anyhow::bail!(OTHER_RELEASE),
+    let parties = match ask(context, RelyingParties).await? {
+        Some(Expected::RelyingParties(parties)) => parties,
         None => {
             output::remark("no ca-daemon serves this authority; this is what the last one wrote down");
             let parties = store.relying_parties().await?.into_iter();
@@ -85,11 +84,9 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
 
 async fn run_forget(context: &Context, name: String, instance: Option<String>) -> anyhow::Result<()> {
     let authority = context.authority().await?;
-    let question = Question::Forget { name: name.clone(), instance: instance.clone() };
-    let forgotten = match ask(context, &question).await? {
-        Some(Answer::Forgotten(forgotten)) => forgotten,
-        Some(Answer::Failed(reason)) => anyhow::bail!("{reason}"),
-        Some(_) => anyhow::bail!(OTHER_RELEASE),
+    let forgotten = match ask(context, Forget { name: name.clone(), instance: instance.clone() }).await? {
+        Some(ForgetOutcome::Forgotten(forgotten)) => forgotten,
+        Some(ForgetOutcome::Failed(reason)) => anyhow::bail!("{reason}"),
         None => feed::forget_without_daemon(authority.store(), &name, instance.as_deref()).await?,
     };
     let meant = instance.map_or_else(|| name.clone(), |instance| format!("{name}, instance {instance}"));
@@ -118,11 +115,9 @@ async fn run_forget(context: &Context, name: String, instance: Option<String>) -
 }
 
 /// The daemon's answer; none if none runs.
-async fn ask(context: &Context, question: &Question) -> anyhow::Result<Option<Answer>> {
-    let Some(mut daemon) = Connection::open(&context.directory).await? else { return Ok(None) };
-    daemon.ask(question).await?;
-    let answer = daemon.answer().await?;
-    answer.map(Some).ok_or_else(|| anyhow::anyhow!("the daemon ended before it answered; try again"))
+async fn ask<Q: Question>(context: &Context, question: Q) -> anyhow::Result<Option<Q::Answer>> {
+    let Some(daemon) = DaemonConnection::open(&context.directory).await? else { return Ok(None) };
+    Ok(Some(daemon.ask(question).await?.expect().await?))
 }
 
 fn text(listed: &[Listed], now: Timestamp) -> String {

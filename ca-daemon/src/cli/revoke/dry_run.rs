@@ -14,11 +14,11 @@ use crate::{
     cli::{
         Context,
         commands::list::Listed,
-        revoke::{NAMED, waiting::GRACE},
-        ui::output,
+        revoke::waiting::GRACE,
+        ui::output::{self, NAMED},
     },
     issuer::Issuer,
-    operator::{Answer, Connection, OTHER_RELEASE, Question},
+    operator::{Called, DaemonConnection, RollCall},
     store::{CertificateRecord, RelyingParty, Status},
 };
 
@@ -59,7 +59,7 @@ struct Witness {
 }
 
 /// What the relying parties said.
-struct RollCall {
+struct Attendance {
     present: Vec<(RelyingParty, RollCallAnswer)>,
     silent: Vec<RelyingParty>,
 }
@@ -96,24 +96,22 @@ pub(in crate::cli) async fn run(
 }
 
 /// None if no daemon runs.
-async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Option<RollCall>> {
-    let Some(mut daemon) = Connection::open(&context.directory).await? else { return Ok(None) };
+async fn call_roll(context: &Context, patience: Duration) -> anyhow::Result<Option<Attendance>> {
+    let Some(daemon) = DaemonConnection::open(&context.directory).await? else { return Ok(None) };
     let timeout_millis = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-    daemon.ask(&Question::RollCall { timeout_millis }).await?;
+    let mut answers = daemon.ask(RollCall { timeout_millis }).await?;
     let deadline = Instant::now() + patience + GRACE;
     let mut present = Vec::new();
     loop {
-        let answer = timeout_at(deadline, daemon.answer()).await;
+        let answer = timeout_at(deadline, answers.expect()).await;
         match answer.map_err(|_| anyhow::anyhow!("the daemon does not answer"))?? {
-            Some(Answer::Present { party, answer }) => present.push((party, answer)),
-            Some(Answer::Missing(silent)) => return Ok(Some(RollCall { present, silent })),
-            Some(_) => anyhow::bail!(OTHER_RELEASE),
-            None => anyhow::bail!("the daemon ended before it answered; try again"),
+            Called::Present { party, answer } => present.push((*party, answer)),
+            Called::Missing(silent) => return Ok(Some(Attendance { present, silent })),
         }
     }
 }
 
-fn witnesses(call: RollCall) -> Vec<Witness> {
+fn witnesses(call: Attendance) -> Vec<Witness> {
     let present = call.present.into_iter().map(|(party, answer)| Witness {
         name: party.name,
         instance: party.instance,

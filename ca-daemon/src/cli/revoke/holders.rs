@@ -6,7 +6,7 @@
 use pki::{certificate::CertificateInfo, serial::Serial, time::Timestamp};
 use serde::Serialize;
 
-use crate::{cli::revoke::NAMED, store::Store};
+use crate::{cli::ui::output::NAMED, store::Store};
 
 /// Those holders.
 #[derive(Debug, Serialize)]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use pki::{certificate::CertificateInfo, serial::Serial, time::Timestamp};
+use pki::{certificate::CertificateInfo, crl::RevocationReason, serial::Serial, time::Timestamp};
 use serde::Serialize;
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -20,11 +20,15 @@ use crate::{
     authority::Authority,
     cli::{
         Context, Failure,
-        revoke::{Arguments, Following, Outcome, Report, conclude, waiting::Committed},
+        revoke::{
+            conclusion::{Following, WaitOptions, conclude},
+            report::{Outcome, Report},
+            waiting::Committed,
+        },
         ui::output,
     },
     issuer::Issuer,
-    operator::Connection,
+    operator::DaemonConnection,
     store::{IssuerRevocation, Live},
 };
 
@@ -60,29 +64,36 @@ struct DryRun {
     would_revoke_issuing: Consequences,
 }
 
-pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments, authority: &Authority) -> anyhow::Result<()> {
+pub(in crate::cli) async fn run(
+    context: &Context,
+    authority: &Authority,
+    by_root: &ByRoot,
+    reason: RevocationReason,
+    dry_run: bool,
+    waiting: &WaitOptions,
+) -> anyhow::Result<()> {
     let now = context.clock.now();
     let consequences = consequences(authority, now).await?;
-    if arguments.dry_run {
+    if dry_run {
         let dry_run = DryRun { would_revoke_issuing: consequences };
         return context
             .output
             .print(&dry_run, |dry_run| format!("nothing was revoked; {}", text(&dry_run.would_revoke_issuing)));
     }
-    let root = match &arguments.by_root.root_key {
+    let root = match &by_root.root_key {
         Some(key) => Arc::new(context.directory.load_authority(Issuer::Root, key, authority.settings())?),
         None => authority.root_signer().ok_or_else(|| {
             let message = "only the root can revoke the issuing CA; say where its key is: --root-key FILE";
             Failure::Refused(message.to_owned())
         })?,
     };
-    if consequences.revoked_at.is_none() && !arguments.by_root.yes {
+    if consequences.revoked_at.is_none() && !by_root.yes {
         let is_terminal = io::stdin().is_terminal() && io::stderr().is_terminal();
         confirm(&text(&consequences), is_terminal.then(|| io::stdin().lock()))?;
     }
     let interrupt = signal(SignalKind::interrupt())?;
-    let daemon = Connection::open(&context.directory).await;
-    let (issuing, revoked) = authority.revoke_issuing(arguments.reason, root, now).await?;
+    let daemon = DaemonConnection::open(&context.directory).await;
+    let (issuing, revoked) = authority.revoke_issuing(reason, root, now).await?;
     let committed =
         Committed { issuer: Issuer::Root, number: revoked.crl, at: Instant::now(), outlasting: revoked.outlasting };
     output::remark(
@@ -91,10 +102,10 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments, author
     );
     let outcomes = revoked.outcomes.into_iter();
     let certificates =
-        outcomes.map(|(serial, outcome)| Outcome::new(serial, issuing.display_name(), outcome, now, arguments.reason));
+        outcomes.map(|(serial, outcome)| Outcome::new(serial, issuing.display_name(), outcome, now, reason));
     let report = Report::new(certificates.collect(), revoked.crl, matches!(daemon, Ok(Some(_))));
     let following = Following { store: authority.store(), daemon, committed, interrupt };
-    conclude(context, arguments, following, report).await
+    conclude(context, waiting, following, report).await
 }
 
 async fn consequences(authority: &Authority, now: Timestamp) -> anyhow::Result<Consequences> {

@@ -20,8 +20,7 @@ use crate::{
     cli::{
         Failure,
         commands::show::{self, Found},
-        revoke::NAMED,
-        ui::arguments::Moment,
+        ui::{arguments::Moment, output::NAMED},
     },
     issuer::Issuer,
     store::{CertificateRecord, Filter, Status, Wanted},

@@ -17,7 +17,7 @@ use crate::{
         ui::output::{self, Reporter},
     },
     issuer::Issuer,
-    operator::{Answer, Connection, Question, Wait},
+    operator::{Confirmed, DaemonConnection, Published, Wait},
     store::{RelyingParty, Store},
 };
 
@@ -59,7 +59,11 @@ pub(in crate::cli) enum Heard {
 
 impl Waiting<'_> {
     /// Tells the daemon, and says who confirms until everybody has, the time is over or Ctrl-C is pressed.
-    pub(in crate::cli) async fn follow(self, daemon: io::Result<Connection>, store: &Store) -> anyhow::Result<Heard> {
+    pub(in crate::cli) async fn follow(
+        self,
+        daemon: io::Result<DaemonConnection>,
+        store: &Store,
+    ) -> anyhow::Result<Heard> {
         let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let wait = self.patience.map(|patience| Wait {
             issuer: self.committed.issuer,
@@ -72,7 +76,7 @@ impl Waiting<'_> {
         // A daemon that goes away meanwhile, however it breaks the connection, takes nothing of the revocation with it.
         let deadline = Instant::now() + self.patience.unwrap_or_default() + GRACE;
         let mut asked = match daemon {
-            Ok(mut daemon) => daemon.ask(&Question::Published { wait }).await.is_ok().then_some(daemon),
+            Ok(daemon) => daemon.ask(Published { wait }).await.ok(),
             Err(error) => {
                 output::remark(&format!("the daemon cannot be reached: {error}"));
                 None
@@ -80,7 +84,7 @@ impl Waiting<'_> {
         };
         loop {
             let heard = async {
-                let answer = timeout_at(deadline, asked.as_mut()?.answer()).await;
+                let answer = timeout_at(deadline, asked.as_mut()?.next()).await;
                 answer.ok().and_then(Result::ok).flatten()
             };
             let answer = tokio::select! {
@@ -91,28 +95,29 @@ impl Waiting<'_> {
                 }
             };
             match answer {
-                Some(Answer::Told) => {
+                Some(Confirmed::Announced) => {
                     is_told = true;
                     if self.patience.is_none() {
                         return Ok(Heard::Nothing);
                     }
                 }
-                Some(Answer::RelyingParties(parties)) => {
+                Some(Confirmed::RelyingParties(parties)) => {
                     is_heard = true;
                     rows.expect(parties);
                     self.say(&rows.header());
                 }
-                Some(Answer::Enforced { party, enforced }) => {
-                    let lines = rows.enforced(party, enforced, self.clock.now());
+                Some(Confirmed::Enforced { party, enforced }) => {
+                    let lines = rows.enforced(*party, enforced, self.clock.now());
                     self.say(&lines);
                 }
-                Some(Answer::Missing(parties)) => {
+                Some(Confirmed::Missing(parties)) => {
                     is_complete = true;
                     rows.update(parties);
                     break;
                 }
-                Some(Answer::Failed(reason)) => output::remark(&format!("the daemon could not tell anybody: {reason}")),
-                Some(Answer::Forgotten(_) | Answer::Present { .. } | Answer::Operations(_)) => {}
+                Some(Confirmed::Failed(reason)) => {
+                    output::remark(&format!("the daemon could not tell anybody: {reason}"));
+                }
                 None => {
                     if !is_told {
                         output::remark("the daemon does not answer; relying parties are told as soon as it does");

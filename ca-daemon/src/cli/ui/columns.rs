@@ -31,8 +31,8 @@ pub(in crate::cli) fn line_or_two<const N: usize>(cells: &[String; N], widths: &
     format!("{}\n{:INDENT$}{last}", line(&first, widths), "")
 }
 
-/// A table of at most [`WIDTH`] columns: cells are wrapped at spaces where that is not enough, and in the middle of the longest
-/// words where that is not enough either.
+/// A table of at most [`WIDTH`] columns: cells are wrapped at spaces where that is not enough, and in the middle of the
+/// longest words where that is not enough either.
 pub(in crate::cli) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
     let widths = widths(&rows);
@@ -71,8 +71,8 @@ fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
     widths
 }
 
-/// Prose: each line that is longer than [`WIDTH`] is continued on the next one, indented. A command at the end of a line stays whole,
-/// so that it can be copied.
+/// Prose: each line that is longer than [`WIDTH`] is continued on the next one, indented. A command at the end of a
+/// line stays whole, so that it can be copied.
 pub(in crate::cli) fn prose(text: &str) -> String {
     let mut fitted = String::new();
     for line in text.lines() {

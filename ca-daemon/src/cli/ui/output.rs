@@ -18,6 +18,9 @@ use crate::cli::ui::{
     spool::{Printed, Spool},
 };
 
+/// How many things are named one by one for people.
+pub(in crate::cli) const NAMED: usize = 20;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Text,
@@ -199,7 +202,7 @@ pub(in crate::cli) fn day(time: Timestamp) -> String {
 pub(in crate::cli) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
     let message = error_chain(error.as_ref());
     if json {
-        remark(&problem(kind, &message, exit_code));
+        document(&problem(kind, &message, exit_code));
     } else {
         remark(&format!("error: {message}"));
     }
@@ -207,6 +210,15 @@ pub(in crate::cli) fn complain(error: &anyhow::Error, json: bool, exit_code: u8,
 
 /// Says on standard error what is about to happen, so that standard output stays what was asked for.
 pub(in crate::cli) fn remark(text: &str) {
+    if io::stderr().is_terminal() {
+        standard_error().print(columns::prose(text));
+    } else {
+        document(text);
+    }
+}
+
+/// Prints a line to standard error as it is: JSON is not wrapped.
+pub(in crate::cli) fn document(text: &str) {
     standard_error().print(format!("{text}\n"));
 }
 

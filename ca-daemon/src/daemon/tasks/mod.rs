@@ -1,4 +1,4 @@
-//! What the daemon does by the clock: CRLs are followed by the next long before they are stale, and the daemon's own
+//! The tasks that the daemon runs by the clock: CRLs are followed by the next long before they are stale, and the daemon's own
 //! server certificate is replaced long before it expires.
 //!
 //! It never revokes anything.
@@ -18,7 +18,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     authority::{Authority, IssueError, PublishError},
-    feed::{Announced, Feed},
+    feed::{self, Announced, Feed},
     issuer::{CrlKind, Issuer},
     metrics::Metrics,
     store::{CrlHead, Newest, Status, StoreError},
@@ -283,23 +283,8 @@ fn say(feed: &Feed, contact: Contact) {
     if contact == Contact::Full {
         info!("every relying party that is known was heard; CRLs follow each other as usual");
     } else {
-        warn!("{}", not_heard(&feed.unheard()));
+        warn!("{}", feed::not_heard(&feed.unheard()));
     }
-}
-
-/// What it means that these were not heard since the start.
-pub(crate) fn not_heard(names: &[String]) -> String {
-    const NAMED: usize = 10;
-    let more = names.len().saturating_sub(NAMED);
-    let missing = match (names, more) {
-        ([], _) => "no relying party was ever on the feed".to_owned(),
-        (names, 0) => format!("not heard since the start: {}", names.join(", ")),
-        (names, more) => format!("not heard since the start: {} and {more} more", names[..NAMED].join(", ")),
-    };
-    format!(
-        "{missing}; until then each CRL is followed by the next only near its end, because a relying party could tell that this \
-         database is an older copy"
-    )
 }
 
 /// Signs the complete CRL that revocations left behind because it is large, a moment after them and once for all of them.
@@ -424,14 +409,6 @@ mod tests {
             ..authority.store().crl_head(Issuer::Root).await.unwrap()
         };
         assert_eq!(near_its_end(&short), now().plus(Duration::from_secs(25)), "time to try it again");
-    }
-
-    #[test]
-    fn it_is_said_who_is_missing() {
-        let names = |count| (0..count).map(|index| format!("service{index}")).collect::<Vec<_>>();
-        assert!(not_heard(&[]).starts_with("no relying party was ever on the feed; "));
-        assert!(not_heard(&names(2)).starts_with("not heard since the start: service0, service1; "));
-        assert!(not_heard(&names(12)).contains("service9 and 2 more; "));
     }
 
     #[tokio::test]

@@ -7,9 +7,9 @@ async fn waited(fixture: &Fixture, number: i64, timeout_millis: u64) -> (Vec<Ins
     let mut answers = ask(fixture, wait(number, timeout_millis)).await;
     let mut enforced = Vec::new();
     loop {
-        match answers.answer().await.unwrap().unwrap() {
-            Answer::Enforced { party, .. } => enforced.push(party.instance),
-            Answer::Missing(missing) => {
+        match answers.next().await.unwrap().unwrap() {
+            Confirmed::Enforced { party, .. } => enforced.push(party.instance),
+            Confirmed::Missing(missing) => {
                 return (enforced, missing.into_iter().map(|party| party.instance).collect());
             }
             _ => {}
@@ -294,16 +294,16 @@ async fn what_was_ended_is_counted_once() {
     }
     let ended = async |number: i64, peer: &mut Peer, totals: &[u64]| {
         let mut answers = ask(&fixture, wait(number, 60_000)).await;
-        assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
+        assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
         let mut said = Vec::new();
         for total in totals {
             said.push(peer.confirm(number, *total).await);
         }
         assert!(said.iter().all(|status| *status == StatusCode::NO_CONTENT));
         loop {
-            match answers.answer().await.unwrap().unwrap() {
-                Answer::Enforced { enforced, .. } => break enforced.ended,
-                Answer::RelyingParties(_) => {}
+            match answers.next().await.unwrap().unwrap() {
+                Confirmed::Enforced { enforced, .. } => break enforced.ended,
+                Confirmed::RelyingParties(_) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -416,10 +416,10 @@ async fn one_whose_own_certificate_is_revoked_during_a_wait_is_said_to_be() {
     let client = fixture.issue("client_1", 20).await;
     let number = revoke_elsewhere(&fixture, client).await;
     let mut answers = ask(&fixture, wait(number, 60_000)).await;
-    assert_eq!(answers.answer().await.unwrap(), Some(Answer::Told));
-    assert!(matches!(answers.answer().await.unwrap(), Some(Answer::RelyingParties(parties)) if parties.len() == 1));
+    assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
+    assert!(matches!(answers.next().await.unwrap(), Some(Confirmed::RelyingParties(parties)) if parties.len() == 1));
     revoke_elsewhere(&fixture, one.info().id.serial).await;
-    let Some(Answer::Missing(missing)) = answers.answer().await.unwrap() else { panic!("nobody confirms") };
+    let Some(Confirmed::Missing(missing)) = answers.next().await.unwrap() else { panic!("nobody confirms") };
     let [missing] = missing.as_slice() else { panic!("{missing:?}") };
     assert!(missing.certificate_revoked && missing.instance == peer.id());
     daemon.stop().await;
@@ -476,7 +476,7 @@ async fn a_daemon_that_goes_away_during_a_wait_has_not_said_that_nobody_came() {
     let killed = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         BufReader::new(&mut stream).read_line(&mut String::new()).await.unwrap();
-        for answer in [Answer::Told, Answer::RelyingParties(Vec::new())] {
+        for answer in [Confirmed::Announced, Confirmed::RelyingParties(Vec::new())] {
             let line = serde_json::to_string(&answer).unwrap() + "\n";
             stream.write_all(line.as_bytes()).await.unwrap();
         }

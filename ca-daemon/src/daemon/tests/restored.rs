@@ -44,9 +44,9 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
     assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
     let mut answers = ask(&fixture, wait(1, 0)).await;
     let missing = loop {
-        match answers.answer().await.unwrap().unwrap() {
-            Answer::Missing(missing) => break missing,
-            Answer::Enforced { .. } => panic!("a number of another history says nothing about 1 of this"),
+        match answers.next().await.unwrap().unwrap() {
+            Confirmed::Missing(missing) => break missing,
+            Confirmed::Enforced { .. } => panic!("a number of another history says nothing about 1 of this"),
             _ => {}
         }
     };
@@ -278,9 +278,9 @@ async fn a_list_that_was_taken_back_is_not_taken_to_contain_what_was_revoked_her
     assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT);
     let mut answers = ask(&fixture, wait(since, 0)).await;
     loop {
-        match answers.answer().await.unwrap().unwrap() {
-            Answer::Missing(missing) => break assert_eq!(missing.len(), 1),
-            Answer::Enforced { .. } => panic!("its list does not have client_2"),
+        match answers.next().await.unwrap().unwrap() {
+            Confirmed::Missing(missing) => break assert_eq!(missing.len(), 1),
+            Confirmed::Enforced { .. } => panic!("its list does not have client_2"),
             _ => {}
         }
     }
@@ -299,7 +299,7 @@ async fn a_daemon_whose_files_were_replaced_says_nothing_of_who_enforces_what() 
     fixture.copy_database(&copy).await;
     std::fs::rename(&copy, fixture.directory.database()).unwrap();
     let mut answers = ask(&fixture, wait(1, 0)).await;
-    assert!(matches!(answers.answer().await.unwrap(), Some(Answer::Failed(_))));
-    assert_eq!(answers.answer().await.unwrap(), None);
+    assert!(matches!(answers.next().await.unwrap(), Some(Confirmed::Failed(_))));
+    assert_eq!(answers.next().await.unwrap(), None);
     daemon.kill().await;
 }

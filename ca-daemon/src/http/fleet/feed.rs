@@ -269,10 +269,7 @@ pub(in crate::http) async fn hand_over(
         Ok::<_, HttpError>(armored.finish().map_err(|Unreadable| TakeBackError::NoCrl)?)
     };
     let lists = timeout(HAND_OVER_TIMEOUT, lists).await.map_err(|_| HttpError::TimedOut)??;
-    // Before it is committed as well: whoever finds these revocations in the database is to know where they came from.
-    app.feed.note_taken_back();
-    app.authority.take_back(lists).await?;
-    app.feed.note_taken_back();
+    app.feed.taking_back(app.authority.take_back(lists)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

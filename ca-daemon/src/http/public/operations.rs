@@ -6,7 +6,7 @@ use axum::{extract::State, response::IntoResponse};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::{
-    daemon::tasks::not_heard,
+    feed::not_heard,
     http::{App, HttpError},
     issuer::Issuer,
     metrics::Reading,
