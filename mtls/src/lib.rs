@@ -56,9 +56,9 @@
 //! Requirements for such a CA:
 //!
 //! - There is a CRL in DER or PEM for every authority in the service's own chain, including the root. It has a
-//!   nextUpdate and a CRL number of at most 63 bits (in an OpenSSL configuration: `crlnumber`). CRLs without a number, as
-//!   easy-rsa 3.1 and cfssl write them, are ordered by their thisUpdate. If an authority begins to number them, its first
-//!   number must be above the present time in seconds since 1970.
+//!   nextUpdate and a CRL number of at most 63 bits (in an OpenSSL configuration: `crlnumber`). CRLs without a number,
+//!   as easy-rsa 3.1 and cfssl write them, are ordered by their thisUpdate. If an authority begins to number them, its
+//!   first number must be above the present time in seconds since 1970.
 //! - Clients have certificates of the same authorities. If a client's chain contains another authority, the client is
 //!   refused, because that authority's revocations are not known.
 //! - CRLs are direct and complete, or deltas that a complete CRL names in `freshestCRL`. A CRL with an issuing
