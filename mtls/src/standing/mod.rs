@@ -172,7 +172,7 @@ impl ServerStanding {
         &self.0.live
     }
 
-    /// Whether a client may use a server with these certificates now.
+    /// Whether a server with these certificates may be talked to at this moment.
     pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
         match judge(&self.0.live, chain, self.now()) {
             Err(ServerRefusal::Unknown(_)) if self.0.on_missing_crl == OnMissingCrl::Accept => Ok(()),

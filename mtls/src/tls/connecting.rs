@@ -70,8 +70,8 @@ pub(crate) fn to_list(root: Fingerprint, clock: &Clock, judge: Arc<dyn Judge>) -
     Ok(asking_each_time(tls.with_no_client_auth()))
 }
 
-/// A relying party's client for the feed of its authority. It presents its own identity. It connects to the authority
-/// only, and refuses it if it is known to be revoked.
+/// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only, unless that is
+/// known to be revoked.
 pub(crate) fn to_authority(
     identity: &Identity,
     root: Fingerprint,
