@@ -41,7 +41,7 @@ pub(crate) enum DirectoryError {
         source: io::Error,
     },
     /// Nothing there.
-    #[error("{} holds no authority; run: ca-daemon init, or say with --dir where it lies", .0.display())]
+    #[error("{} holds no authority; run: ca-daemon init, or name its directory with --dir", .0.display())]
     Empty(PathBuf),
     /// Keys without a database.
     #[error(
