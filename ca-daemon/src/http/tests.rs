@@ -211,7 +211,7 @@ async fn relying_parties_are_named_to_operators_and_to_nobody_else() {
     assert!(served.get("/metrics", "").await.starts_with("HTTP/1.1 404"));
     let head = "GET /readyz HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n";
     let ready = exchange(served.operations, head).await;
-    assert!(ready.contains("ready\nnot heard since the start: secret-service; "), "{ready}");
+    assert!(ready.contains("ready\nno report since the start from secret-service; "), "{ready}");
 
     let metrics = served.metrics("").await;
     assert_eq!(header(&metrics, "content-type"), "text/plain; version=0.0.4; charset=utf-8");

@@ -36,7 +36,7 @@ async fn a_service_that_the_copy_knows_and_that_is_late_is_waited_for() {
     let client = fixture.issue("client_1", 20).await;
     let (record, _) = restored::known(&service, 1);
     fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
-    come_back_late(fixture, service, client, "not heard since the start: service0").await;
+    come_back_late(fixture, service, client, "no report since the start from service0").await;
 }
 
 #[tokio::test]
