@@ -134,7 +134,8 @@ impl Metrics {
         );
         registry.register(
             "relying_party_lag_crls",
-            "CRLs published after the one that a relying party enforces, by relying party: the most of any of its instances",
+            "CRLs published after the one that a relying party enforces, by relying party: the most of any of its \
+             instances",
             self.lag.clone(),
         );
         registry.register(

@@ -31,8 +31,8 @@ pub(crate) enum TakeBackError {
     NoCrl,
     /// CRL numbers are limited, so no CRL could follow this one.
     #[error(
-        "CRL number {0} is so high that no number is left for later CRLs; nothing was taken back. Revoke the serial numbers \
-         in it instead: ca-daemon revoke --unknown --serial S"
+        "CRL number {0} is so high that no number is left for later CRLs; nothing was taken back. Revoke the serial \
+         numbers in it instead: ca-daemon revoke --unknown --serial S"
     )]
     LastNumber(CrlNumber),
     #[error(transparent)]

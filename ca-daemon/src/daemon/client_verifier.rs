@@ -119,7 +119,7 @@ mod tests {
 
     /// Two CAs below one root, with the same name, have used the same serial number.
     #[test]
-    fn a_certificate_of_another_ca_beneath_the_root_is_not_taken_for_one_of_ours() {
+    fn a_certificate_of_another_ca_below_the_root_is_refused() {
         let root = root("Fleet");
         let [ours, other] = [2, 3].map(|serial| issuing(&root, serial));
         let verifier = FleetVerifier::new(root.certificate(), ours.certificate()).unwrap();
@@ -133,7 +133,7 @@ mod tests {
 
     /// The path builder would try every order of the presented certificates: 150 with one name take a second.
     #[test]
-    fn no_more_certificates_are_looked_at_than_a_path_can_have() {
+    fn at_most_a_paths_number_of_certificates_is_examined() {
         let root = root("Fleet");
         let issuing = issuing(&root, 2);
         let verifier = FleetVerifier::new(root.certificate(), issuing.certificate()).unwrap();

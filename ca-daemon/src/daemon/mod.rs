@@ -69,8 +69,8 @@ pub struct Daemon {
 pub enum StartError {
     /// The address is in use or not permitted.
     #[error(
-        "cannot listen on {address}: {source}; stop the program that listens there (another ca-daemon?) or choose another address \
-         with {option}"
+        "cannot listen on {address}: {source}; stop the program that listens there (another ca-daemon?) or choose \
+         another address with {option}"
     )]
     Listen {
         /// Which address.

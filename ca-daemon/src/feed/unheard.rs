@@ -12,8 +12,8 @@ pub(crate) fn not_heard(names: &[String]) -> String {
         (names, more) => format!("no report since the start from {} and {more} more", names[..NAMED].join(", ")),
     };
     format!(
-        "{missing}; without a report, the next CRL is signed only near the end of the current one, because a relying party \
-         could show that this database is an older copy"
+        "{missing}; without a report, the next CRL is signed only near the end of the current one, because a relying \
+         party could show that this database is an older copy"
     )
 }
 
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_who_is_missing() {
+    fn the_missing_relying_parties_are_named() {
         let names = |count| (0..count).map(|index| format!("service{index}")).collect::<Vec<_>>();
         assert!(not_heard(&[]).starts_with("no relying party was ever on the feed; "));
         assert!(not_heard(&names(2)).starts_with("no report since the start from service0, service1; "));

@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_jumps_ahead_is_believed_when_it_has_held_for_the_life_of_a_list() {
+    fn a_clock_that_jumps_ahead_is_trusted_after_the_life_of_a_crl() {
         let (start, began, life) = (Timestamp::from_unix(1_795_510_800), Instant::now(), Duration::from_hours(24));
         let mut steadiness = Steadiness::default();
         let mut looks = |passed: u64, clock: u64| {

@@ -33,7 +33,10 @@ pub(crate) enum DirectoryError {
         source: io::Error,
     },
     /// The disk or file system fails.
-    #[error("whether {} holds an authority cannot be found out: {source}; see to its disk or file system", path.display())]
+    #[error(
+        "whether {} holds an authority cannot be found out: {source}; check its disk or file system",
+        path.display()
+    )]
     Failing {
         /// The directory.
         path: PathBuf,

@@ -143,7 +143,7 @@ mod tests {
 
     /// Otherwise a relying party that sends much, slowly and at once would block the confirmations of all others.
     #[tokio::test]
-    async fn who_never_ends_its_bodies_keeps_only_itself_waiting() {
+    async fn a_slow_sender_delays_only_itself() {
         let bodies = Bodies::new(16);
         let read = |peer: &'static str, body: Body| {
             let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(body).unwrap();

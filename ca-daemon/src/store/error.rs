@@ -35,8 +35,8 @@ pub(crate) enum StoreError {
     },
     /// The file or its file system cannot be written.
     #[error(
-        "the database is read-only; check the permissions of ca.db, ca.db-wal and ca.db-shm, and how their file system is \
-         mounted"
+        "the database is read-only; check the permissions of ca.db, ca.db-wal and ca.db-shm, and how their file system \
+         is mounted"
     )]
     ReadOnly,
     /// The disk is full.
@@ -44,8 +44,9 @@ pub(crate) enum StoreError {
     Full,
     /// Commits would go into a file that no other process can open any more.
     #[error(
-        "{} or its write-ahead log was removed or replaced while it was in use. Commits would be lost, so none is made any \
-         more. Stop the daemon, put the right files in place, and start it; after a restore, follow docs/operations.md",
+        "{} or its write-ahead log was removed or replaced while it was in use. Commits would be lost, so none is made \
+         any more. Stop the daemon, put the right files in place, and start it; after a restore, follow \
+          docs/operations.md",
         .0.display()
     )]
     Replaced(PathBuf),

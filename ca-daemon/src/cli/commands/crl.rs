@@ -145,7 +145,8 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     if crl.head.next_update < context.clock.now() {
         let CrlHead { number, next_update, .. } = crl.head;
         anyhow::bail!(
-            "the {issuer} CRL number {number} is stale since {next_update}: start the daemon, or sign a new one with --resign"
+            "the {issuer} CRL number {number} is stale since {next_update}: start the daemon, or sign a new one with \
+             --resign"
         );
     }
     Ok(())
@@ -183,7 +184,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn whoever_writes_out_a_stale_list_is_told() {
+    async fn a_stale_crl_is_written_with_a_warning() {
         let fixture = Fixture::new().await;
         let file = fixture.directory.path().join("list");
         let crl = |at, options: &[&str]| {

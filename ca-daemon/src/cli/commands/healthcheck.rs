@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// An HTTP address of the daemon that serves /readyz [default: the operations listener that the daemon of --dir reports]
+    /// An HTTP address of the daemon that serves /readyz [default: the operations listener that the daemon of --dir
+    /// reports]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Option<SocketAddr>,
 }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crl_lives_for_a_bounded_time() {
+    fn the_lifetime_of_a_crl_is_limited() {
         for (bad, expected) in [("2s", "at least 3s"), ("366d", "at most 365d"), ("10000d", "at most 365d")] {
             let error = plan_of(&["--crl-lifetime", bad]).unwrap_err();
             assert!(matches!(error.downcast_ref(), Some(Failure::Usage(text)) if text.contains(expected)), "{error}");
@@ -203,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn what_to_type_next_is_quoted_for_a_shell() {
+    fn the_next_commands_are_quoted_for_a_shell() {
         assert_eq!(next_command(&Directory::new("ca")), "ca-daemon serve");
         assert_eq!(next_command(&Directory::new("/srv/my ca")), "ca-daemon serve --dir '/srv/my ca'");
     }
 
     #[test]
-    fn an_address_is_reached_but_names_nobody() {
+    fn an_ip_address_cannot_be_the_trust_domain() {
         let url = "https://[::1]:8440";
         let error = plan_of(&["--url", url]).unwrap_err();
         assert!(

@@ -114,8 +114,8 @@ fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> anyhow
     for ServerToken { file, .. } in services {
         if files::exists(file)? {
             return Err(Failure::Refused(format!(
-                "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove the token to \
-                 found another, which nobody of the old fleet will trust",
+                "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove \
+                 the token to found another, which nobody of the old fleet will trust",
                 context.directory.path().display(),
                 file.display()
             ))
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_nobody_can_use_is_replaced() {
+    async fn an_unusable_token_is_replaced() {
         let fixture = Fixture::new().await;
         let (authority, service) = (&fixture.authority, service(&fixture));
         ensure_token(authority, &service, &grant(), now()).await.unwrap();
@@ -226,7 +226,7 @@ mod tests {
         let token = token_of(&service);
         assert_ne!(token, expired);
 
-        // As a crash leaves it: in the file, and not in the database.
+        // As after a crash: in the file, but not in the database.
         let unknown = Token { secret: Secret::from_octets([9; 32]), ..token };
         files::write(&service.file, unknown.encode().as_bytes(), files::Access::Private).unwrap();
         ensure_token(authority, &service, &grant(), later).await.unwrap();
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_of_another_authority_is_no_reason_to_overwrite_it() {
+    async fn a_token_of_another_authority_is_not_overwritten() {
         let (fixture, other) = (Fixture::new().await, Fixture::new().await);
         let service = service(&fixture);
         ensure_token(&other.authority, &service, &grant(), now()).await.unwrap();

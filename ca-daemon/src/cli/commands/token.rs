@@ -283,9 +283,9 @@ mod tests {
         assert!(file.exists() && !other.exists());
     }
 
-    /// Whoever has a token for servers can be any service whose name it allows.
+    /// The holder of a token for servers can be any service with a name that it allows.
     #[test]
-    fn a_token_for_servers_is_for_names_that_were_given() {
+    fn a_token_for_servers_needs_names() {
         use clap::Parser as _;
         let create = |arguments: &[&str]| {
             crate::cli::Cli::try_parse_from([&["ca-daemon", "token", "create"], arguments].concat()).map(|_| ())
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_file_cannot_be_is_known_before() {
+    async fn output_files_are_checked_first() {
         let fixture = Fixture::new().await;
         let directory = fixture.directory.path();
         let check = |file: &str| targets::check(&[&Target::File(directory.join(file))], "no token was created");

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_days_unless_they_say_otherwise() {
+    fn durations_without_a_unit_are_days() {
         let hours = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs() / 3600);
         assert_eq!(hours("90"), Ok(2160));
         assert_eq!(hours("90d"), Ok(2160));

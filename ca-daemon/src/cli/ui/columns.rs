@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_cell_without_room_is_beneath_its_row() {
+    fn a_last_cell_without_room_is_below_its_row() {
         let widths = [32, 6, 7, 10, 64];
         let row = |name: &str| ["0".repeat(32), "client".into(), "valid".into(), "2026-11-28".into(), name.into()];
         assert_eq!(line_or_two(&row("short"), &widths).lines().count(), 1);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_continued_further_to_the_right_and_a_command_stays_whole() {
+    fn wrapped_prose_is_indented_and_a_command_stays_whole() {
         let short = "  service0    3 ms      1\n";
         assert_eq!(prose(short), short);
         let long = format!("  service0    not confirmed: {}end\n", "word ".repeat(20));

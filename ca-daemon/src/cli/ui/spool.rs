@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_who_reads_nothing_holds_up_who_prints() {
+    async fn a_reader_that_does_not_read_does_not_delay_printing() {
         let (theirs, ours) = io::pipe().unwrap();
         let mut spool = Spool::with_patience(ours, Duration::from_millis(10));
         // More than the capacity of any pipe.

@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crl_is_followed_by_the_next_after_a_third_of_its_life() {
+    async fn a_crl_is_replaced_after_a_third_of_its_life() {
         let fixture = Fixture::new().await;
         let number = async || fixture.authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
         publish_due(&fixture.authority, Contact::Full, hours(7)).await.unwrap();
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_somebody_is_missing_a_crl_is_followed_by_the_next_only_near_its_end() {
+    async fn with_missing_reports_a_crl_is_replaced_only_near_its_end() {
         let fixture = Fixture::new().await;
         let authority = &fixture.authority;
         let number = async || authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_clock_that_was_ahead_signed_is_replaced_once_it_is_set_right() {
+    async fn a_crl_from_a_clock_that_was_ahead_is_replaced() {
         let fixture = Fixture::new().await;
         let authority = &fixture.authority;
         let mut presented = Presented::new(&own_identity(authority, hours(1000)).await.unwrap()).unwrap();

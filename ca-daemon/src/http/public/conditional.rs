@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_it_is_told_so() {
+    fn a_client_with_the_current_bytes_gets_304() {
         let at = Modified::At(Timestamp::from_unix(1_795_510_800));
         for (tag, status) in [
             ("\"7-abc\"", 304),

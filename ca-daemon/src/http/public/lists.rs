@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_list_is_sent_whole_while_somebody_has_it_and_breaks_off_then() {
+    async fn a_body_ends_early_when_its_crl_is_dropped() {
         let list = Arc::new(vec![7; 3 * PIECE + 1]);
         let whole = body(&list).collect().await.unwrap().to_bytes();
         assert!(whole == *list && !is_sent(&list));
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_that_follow_each_other_quickly_are_sent_whole_while_there_is_room() {
+    async fn quickly_replaced_crls_are_sent_whole_while_there_is_room() {
         let (earlier, length) = (Arc::new(Earlier::new(10 * PIECE)), 3 * PIECE);
         let mut sending = Vec::new();
         for number in 0..4 {

@@ -159,7 +159,7 @@ mod tests {
     use crate::authority::tests::Fixture;
 
     #[tokio::test]
-    async fn all_who_ask_at_once_have_one_copy() {
+    async fn concurrent_requests_share_one_copy() {
         let fixture = Fixture::new().await;
         let (published, store) = (Published::new(&fixture.authority), fixture.authority.store());
         let ask = || published.crl(store, Issuer::Issuing, CrlKind::Complete);

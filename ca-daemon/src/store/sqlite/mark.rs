@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_only_goes_up_whoever_writes_it() {
+    async fn the_mark_only_goes_up() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("ca.db");
         let ((one, nothing), (two, _)) = (Mark::beside(&database), Mark::beside(&database));
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_while_writing_it_stops_nobody_else() {
+    async fn a_process_that_stops_with_the_lock_does_not_block_others() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("ca.db");
         let (mark, _) = Mark::beside(&database);
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_cannot_be_read_is_made_anew() {
+    async fn an_unreadable_mark_is_written_again() {
         let directory = tempfile::tempdir().unwrap();
         for junk in ["", "{", "7"] {
             fs::write(directory.path().join("ca.mark"), junk).unwrap();

@@ -178,10 +178,10 @@ pub(crate) struct Newest {
 #[error(
     "this database is an older copy: the mark beside it (ca.mark) has {issuer} CRL numbers up to {number}, and number \
      {revoking} revoked something that is not known here. No {issuer} CRL is published by itself until the missing \
-     revocations are back. A relying party that enforces number {revoking} or a later one hands them over as soon as it \
-     is on the feed. If none does, run: ca-daemon crl --import FILE... with the CRLs that a service keeps on its disk \
-     (*.crl), or with any copy of them. If there is no copy, revoke again what was revoked since this database was \
-     copied, then run: ca-daemon crl{} --resign",
+     revocations are back. A relying party that enforces number {revoking} or a later one hands them over as soon as \
+     it is on the feed. If none does, run: ca-daemon crl --import FILE... with the CRLs that a service keeps on its \
+     disk (*.crl), or with any copy of them. If there is no copy, revoke again what was revoked since this database \
+     was copied, then run: ca-daemon crl{} --resign",
     .issuer.option()
 )]
 pub(crate) struct Ahead {

@@ -43,7 +43,10 @@ impl Writable {
                 let error = Arc::new(error);
                 self.set(Some(Arc::clone(&error)));
                 if self.is_off.send_if_modified(|is_off| !std::mem::replace(is_off, true)) {
-                    error!(%error, "nothing can be written, so the authority is not ready; it tries again every second");
+                    error!(
+                        %error,
+                        "nothing can be written, so the authority is not ready; it tries again every second"
+                    );
                 }
                 Err(StoreError::Together(error))
             }
