@@ -1,6 +1,6 @@
-//! What time it is: the one place that asks the operating system.
+//! The current time. This is the only place that reads the operating system's clock.
 //!
-//! Everything below the edges receives the time as an argument; tests hand in a clock that they set.
+//! It never decides by the time. Other code receives the time as an argument, and tests pass a clock that they set.
 
 use std::{
     sync::{
@@ -12,10 +12,10 @@ use std::{
 
 use pki::time::Timestamp;
 
-/// A moment of the clock that nobody can set.
+/// The zero of the monotonic clock.
 static STEADY: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// A source of the current time; clones tell the same time.
+/// A source of the current time. Clones have the same time.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -29,16 +29,17 @@ enum Source {
 struct Hands {
     /// Since 1970-01-01 UTC.
     seconds: AtomicI64,
-    /// By how many seconds it was ever set forward, and back.
+    /// By how many seconds it was set forward in total. Negative if it was set back.
     lead: AtomicI64,
 }
 
-/// How far a clock is ahead of one that nobody can set, in milliseconds. Time that passes does not change it, and setting the clock does.
+/// How far a clock is ahead of the monotonic clock, in milliseconds. Setting the clock changes it, and the passing of
+/// time does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lead(i64);
 
 impl Lead {
-    /// A lead of so many milliseconds.
+    /// A lead of this many milliseconds.
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis)
@@ -64,7 +65,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until it is [`set`](Self::set).
+    /// A clock that does not advance until it is [`set`](Self::set).
     #[must_use]
     pub fn manual(now: Timestamp) -> Self {
         let hands = Hands { seconds: AtomicI64::new(now.unix()), lead: AtomicI64::new(0) };
@@ -84,7 +85,7 @@ impl Clock {
         }
     }
 
-    /// How far it is ahead of a clock that nobody can set.
+    /// How far it is ahead of the monotonic clock.
     #[must_use]
     pub fn lead(&self) -> Lead {
         match &self.0 {
@@ -99,7 +100,7 @@ impl Clock {
         }
     }
 
-    /// Sets a manual clock and all its clones; the system's clock is left alone.
+    /// Sets a manual clock and all its clones. Does not affect the system's clock.
     pub fn set(&self, now: Timestamp) {
         if let Source::Manual(hands) = &self.0 {
             let before = hands.seconds.swap(now.unix(), Ordering::Relaxed);
@@ -107,7 +108,8 @@ impl Clock {
         }
     }
 
-    /// Has time pass by a manual clock and all its clones, which sets none of them; the system's clock is left alone.
+    /// Advances a manual clock and all its clones as time does, which does not count as setting them. Does not affect
+    /// the system's clock.
     pub fn pass(&self, time: Duration) {
         if let Source::Manual(hands) = &self.0 {
             hands.seconds.store(self.now().plus(time).unix(), Ordering::Relaxed);

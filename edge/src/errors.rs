@@ -1,14 +1,14 @@
 //! Reads chains of wrapped errors, and writes an error as a problem document for other programs.
 //!
-//! It never knows the errors of a particular library: the caller says how one error is written.
+//! It never depends on the errors of a particular library: the caller formats one error.
 
 use std::{error::Error, ffi::OsStr, fmt::Write as _, io};
 
 use pki::excerpt::{self, Excerpt};
 use serde_json::json;
 
-/// An error and its sources as one line: `first`, then the text of each source that is not part of the line yet, as `text` has it. The line
-/// is bounded like any text that a stranger can choose.
+/// An error and its sources as one line: `first`, then the text of each source, formatted by `text`, unless the line
+/// contains it already. The length of the line is bounded, because strangers can choose parts of it.
 #[must_use]
 pub fn chain(first: String, error: &(dyn Error + 'static), text: impl Fn(&(dyn Error + 'static)) -> String) -> String {
     let mut line = first;
@@ -24,13 +24,15 @@ pub fn chain(first: String, error: &(dyn Error + 'static), text: impl Fn(&(dyn E
     Excerpt(line, excerpt::TEXT).to_string()
 }
 
-/// Why a program did not do what it was asked for, for other programs: a problem document (RFC 9457) without an HTTP status, in one line.
+/// The reason for a program's failure, for other programs: a problem document (RFC 9457) without an HTTP status, in one
+/// line.
 #[must_use]
 pub fn problem(kind: &str, detail: &str, exit_code: u8) -> String {
     json!({ "type": kind, "detail": detail, "exitCode": exit_code }).to_string()
 }
 
-/// Why a command line could not be read, as [`problem`] has it: `message` is for people, and begins with the reason.
+/// The problem document for a command line that could not be parsed. `message` is clap's text, which begins with the
+/// reason.
 #[must_use]
 pub fn usage_problem(message: &str) -> String {
     let reason = message.split("\n\n").next().unwrap_or(message);
@@ -38,12 +40,13 @@ pub fn usage_problem(message: &str) -> String {
     problem("/problems/usage", &reason.split_whitespace().collect::<Vec<_>>().join(" "), 2)
 }
 
-/// Whether a command line that could not be read asks for JSON.
+/// Whether a command line that could not be parsed asks for JSON.
 pub fn wants_json(arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> bool {
     arguments.into_iter().take_while(|argument| argument.as_ref() != "--").any(|argument| argument.as_ref() == "--json")
 }
 
-/// The first error of type `E` in the chain. Looks into an [`io::Error`] too, whose `source` passes over what it wraps.
+/// The first error of type `E` in the chain. It also looks into an [`io::Error`], whose `source` skips the error that
+/// it wraps.
 #[must_use]
 pub fn find<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
     let mut next = Some(error);
@@ -64,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_line_that_cannot_be_read_is_a_problem_as_well() {
+    fn a_command_line_that_cannot_be_parsed_is_a_problem_document() {
         let problem = usage_problem(
             "error: a value is required for '--name <NAME>'\n  but none was given\n\nUsage: x [OPTIONS]\n",
         );
@@ -79,7 +82,7 @@ mod tests {
     struct Failed(#[source] io::Error);
 
     #[test]
-    fn a_chain_says_nothing_twice() {
+    fn a_chain_repeats_no_text() {
         let line = |inner| {
             let error = Failed(io::Error::other(inner));
             chain(error.to_string(), &error, ToString::to_string)
@@ -89,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_is_inside_of_an_io_error() {
+    fn finds_the_error_inside_an_io_error() {
         let error = io::Error::other(io::Error::other(Failed(io::ErrorKind::NotFound.into())));
         assert!(find::<Failed>(&error).is_some());
         assert!(find::<Failed>(&io::Error::other("none")).is_none());

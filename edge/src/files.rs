@@ -1,6 +1,7 @@
-//! Files that hold keys, certificates, tokens and CRLs: written whole or not at all, private where they are secret.
+//! Files with keys, certificates, tokens and CRLs. They are written completely or not at all, and secret ones are
+//! private.
 //!
-//! It never looks into what it reads and writes.
+//! It never interprets their contents.
 
 use std::{
     fmt::Write as _,
@@ -17,9 +18,9 @@ use rustix::{
 use tracing::warn;
 use zeroize::Zeroizing;
 
-/// The most of a secret that is read, in bytes.
+/// The longest secret that is read, in bytes.
 const MAX_SECRET: u64 = 1024 * 1024;
-/// Where containers find their secrets.
+/// The directories for secrets in containers.
 const MOUNTED_SECRETS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
 /// Who may read a file.
@@ -31,23 +32,23 @@ pub enum Access {
     Public,
 }
 
-/// What could not be done with which file.
+/// A file operation that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// It is not there.
+    /// It does not exist.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
-    /// The operating system said no.
+    /// The operating system returned an error.
     #[error("{} cannot be {action}: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
-        /// What was tried: `read`, `written`, ...
+        /// The action: `read`, `written`, ...
         action: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A secret that others can read is not secret any more.
+    /// Others can read a secret, so it is not secret any more.
     #[error("{} can be read by others (mode {mode:04o}); {}", path.display(), advice(path, *is_own))]
     NotPrivate {
         /// Which file.
@@ -63,11 +64,11 @@ fn advice(path: &Path, is_own: bool) -> String {
     if is_own {
         format!("run: chmod 600 {}", quoted(path))
     } else {
-        "it belongs to another user: give this one a copy of its own that nobody else can read".to_owned()
+        "it belongs to another user: give this user a private copy of it".to_owned()
     }
 }
 
-/// A path as a word of a shell.
+/// Quotes a path as one word for a shell.
 #[must_use]
 pub fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
@@ -86,7 +87,7 @@ pub fn quoted(path: &Path) -> String {
 }
 
 impl FileError {
-    /// Whether the file simply is not there.
+    /// Whether the file does not exist.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self, Self::Missing(_))
@@ -101,34 +102,36 @@ impl FileError {
     }
 }
 
-/// Reads a file that anybody may read.
+/// Reads a file that is not secret.
 pub fn read(path: &Path) -> Result<Vec<u8>, FileError> {
     fs::read(path).map_err(|source| FileError::io(path, "read", source))
 }
 
-/// Reads a text file that anybody may read.
+/// Reads a text file that is not secret.
 pub fn read_text(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(|source| FileError::io(path, "read", source))
 }
 
-/// Whether there is something. That it cannot be found out, because a disk fails or others may not look, is an error.
+/// Whether the path exists. If that cannot be determined, because of a failing disk or missing permissions, it is an
+/// error.
 pub fn exists(path: &Path) -> Result<bool, FileError> {
     path.try_exists().map_err(|source| FileError::io(path, "looked at", source))
 }
 
-/// Reads a text file that holds a secret. Refuses one that others can read, if that can be changed.
+/// Reads a text file with a secret. Refuses one that others can read, if its permissions can be changed.
 pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
     read_secret_if(path, |_| true)
 }
 
-/// The same where it may be another file by mistake: what is no secret need not be private, and whoever reads it says what it lacks.
+/// As [`read_secret`], for a path that may be another file by mistake. A file without a secret need not be private, and
+/// the caller reports what it lacks.
 pub fn read_secret_if(path: &Path, is_secret: impl FnOnce(&[u8]) -> bool) -> Result<Zeroizing<String>, FileError> {
-    let octets = read_secret_octets_if(path, is_secret)?;
-    let text = std::str::from_utf8(&octets).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
+    let bytes = read_secret_octets_if(path, is_secret)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     text.map(|text| Zeroizing::new(text.to_owned())).map_err(|source| FileError::io(path, "read", source))
 }
 
-/// As [`read_secret_if`], of a file that need not be text.
+/// As [`read_secret_if`], for a file that need not be text.
 pub fn read_secret_octets_if(
     path: &Path,
     is_secret: impl FnOnce(&[u8]) -> bool,
@@ -136,10 +139,10 @@ pub fn read_secret_octets_if(
     let io = |source| FileError::io(path, "read", source);
     let mut file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
-    let mut octets = Zeroizing::new(Vec::new());
-    (&mut file).take(MAX_SECRET).read_to_end(&mut octets).map_err(io)?;
-    // A pipe or a device has no readers to come.
-    if metadata.is_file() && is_secret(&octets) {
+    let mut bytes = Zeroizing::new(Vec::new());
+    (&mut file).take(MAX_SECRET).read_to_end(&mut bytes).map_err(io)?;
+    // A pipe or a device cannot be read again by others.
+    if metadata.is_file() && is_secret(&bytes) {
         let mode = metadata.mode() & 0o7777;
         let place = Place::of(path, &file);
         let groups = getgroups().unwrap_or_default();
@@ -149,30 +152,31 @@ pub fn read_secret_octets_if(
         match judge(mode, Reader { is_own, is_own_group }, place) {
             Privacy::Private => {}
             Privacy::AsMounted => {
-                warn!(path = %path.display(), mode = format_args!("{mode:04o}"), "a secret that others can read, which this user cannot change");
+                warn!(path = %path.display(), mode = format_args!("{mode:04o}"), "a secret that others can read, \
+                     which this user cannot change");
             }
             Privacy::Exposed => return Err(FileError::NotPrivate { path: path.to_owned(), mode, is_own }),
         }
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
-/// Who reads a secret.
+/// The user who reads a secret.
 #[derive(Clone, Copy)]
 struct Reader {
     is_own: bool,
     is_own_group: bool,
 }
 
-/// Where a secret lies.
+/// Where a secret is stored.
 #[derive(Clone, Copy)]
 enum Place {
-    /// The service manager passed it on (systemd.exec(5), `LoadCredential`). It lets the service's user in by an access control list,
-    /// which shows as a permission of the group; the directory admits nobody else.
+    /// A credential of the service manager (systemd.exec(5), `LoadCredential`). An access control list admits the
+    /// service's user, which shows as a permission of the group. The directory admits nobody else.
     Credentials,
-    /// On a mount that nobody can write to.
+    /// On a read-only mount.
     ReadOnly,
-    /// Where a container's secrets are mounted.
+    /// In a container's directory for secrets.
     Mounted,
     Elsewhere,
 }
@@ -196,7 +200,7 @@ impl Place {
 #[derive(Debug, PartialEq, Eq)]
 enum Privacy {
     Private,
-    /// Others can read it, and that is how the reader was given it.
+    /// Others can read it, but it was mounted like this.
     AsMounted,
     Exposed,
 }
@@ -215,8 +219,8 @@ fn judge(mode: u32, reader: Reader, place: Place) -> Privacy {
     }
 }
 
-/// Writes a file so that a crash at any instant leaves the old contents or the new, and that the new are on the disk
-/// on return: temporary file in the same directory, fsync, rename, fsync of the directory.
+/// Writes a file so that after a crash at any instant it has the old contents or the new ones. On return the new ones
+/// are on disk. Steps: temporary file in the same directory, fsync, rename, fsync of the directory.
 pub fn write(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
     let directory = directory_of(path);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -230,8 +234,8 @@ pub fn write(path: &Path, contents: &[u8], access: Access) -> Result<(), FileErr
     written.map_err(|source| FileError::io(path, "written", source))
 }
 
-/// Writes where a person said. Into what is there and is no file (a device, a pipe) it is written, and a symbolic link is followed;
-/// else as [`write()`] does.
+/// Writes to a path that a person gave. A device or a pipe is written to directly, and a symbolic link is followed.
+/// Otherwise it writes as [`write()`] does, because a rename would replace these.
 pub fn write_where_told(path: &Path, contents: &[u8], access: Access) -> Result<(), FileError> {
     let failed = |source| FileError::io(path, "written", source);
     match fs::metadata(path) {
@@ -251,11 +255,11 @@ pub fn is_descriptor(path: &Path) -> bool {
     ["/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd", "/proc/self/fd"].iter().any(|open| path.starts_with(open))
 }
 
-/// What a symbolic link names, which need not be there; another path is itself.
+/// The target of a symbolic link, which need not exist. Any other path is returned unchanged.
 #[must_use]
 pub fn pointed_to(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    // A chain of links that is longer than the kernel follows is a circle.
+    // A chain of links that is longer than the kernel follows is a loop.
     for _ in 0..40 {
         match fs::read_link(&path) {
             Ok(target) => path = directory_of(&path).join(target),
@@ -265,18 +269,18 @@ pub fn pointed_to(path: &Path) -> PathBuf {
     path
 }
 
-/// Removes what is left in a directory of writes that were cut off by a kill; there may be private keys in it. What is being written
-/// stays. That something cannot be removed is no reason to stop.
+/// Removes temporary files of killed writers from a directory, because they may contain private keys. Files that are
+/// being written stay. Failures are ignored.
 pub fn remove_leftovers(directory: &Path) {
     sweep(directory, None);
 }
 
-/// Of one file, if its name is given.
+/// As [`remove_leftovers`], for the temporary files of one name if it is given.
 fn sweep(directory: &Path, name: Option<&str>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         if is_temporary(&entry.file_name().to_string_lossy(), name) {
-            // Whoever writes it holds the lock.
+            // The writer holds the lock.
             let is_left = File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
             if is_left && fs::remove_file(entry.path()).is_ok() {
                 warn!(file = %entry.path().display(), "removed: left by a write that was cut off");
@@ -285,7 +289,7 @@ fn sweep(directory: &Path, name: Option<&str>) {
     }
 }
 
-/// `.NAME.` and sixteen hexadecimal digits, as [`Temporary::beside`] makes them.
+/// `.NAME.` and sixteen hexadecimal digits, as in [`Temporary::beside`].
 fn is_temporary(file: &str, name: Option<&str>) -> bool {
     let parts =
         file.strip_prefix('.').and_then(|rest| rest.strip_suffix(".tmp")).and_then(|rest| rest.rsplit_once('.'));
@@ -296,15 +300,15 @@ fn is_temporary(file: &str, name: Option<&str>) -> bool {
     })
 }
 
-/// A file that takes another's place when it is whole, and else goes away.
+/// A file that replaces another one when it is complete, and is removed otherwise.
 struct Temporary {
-    /// Locked for as long as it is written, so that it is not taken for a leftover.
+    /// Locked while it is written, so that it is not removed as a leftover.
     file: File,
     path: PathBuf,
 }
 
 impl Temporary {
-    /// With a name that no other process uses, so that two writers at once do not write into one file.
+    /// The name is random, so that two writers do not write into one file.
     fn beside(path: &Path, name: &str, access: Access) -> io::Result<Self> {
         let mode = match access {
             Access::Private => 0o600,
@@ -317,7 +321,7 @@ impl Temporary {
             let temporary = Self { file, path };
             // Not every file system has locks.
             let _ = temporary.file.lock();
-            // Somebody may have swept it away in between.
+            // Another process may have removed it before it was locked.
             if temporary.file.metadata()?.nlink() > 0 {
                 return Ok(temporary);
             }
@@ -331,12 +335,12 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It is gone where it was put in place. Where it was not, the error says what went wrong.
+        // After the rename it does not exist. Without a rename, the caller has the error.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Removes a file; that it is not there is no error.
+/// Removes a file. A missing file is no error.
 pub fn remove(path: &Path) -> Result<(), FileError> {
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => Err(FileError::io(path, "removed", source)),
@@ -344,7 +348,7 @@ pub fn remove(path: &Path) -> Result<(), FileError> {
     }
 }
 
-/// Makes a directory and those above it; that it exists already is no error.
+/// Creates a directory and its parents. An existing one is no error.
 pub fn create_directory(path: &Path, access: Access) -> Result<(), FileError> {
     let mode = match access {
         Access::Private => 0o700,
@@ -355,8 +359,8 @@ pub fn create_directory(path: &Path, access: Access) -> Result<(), FileError> {
     builder.recursive(true).create(path).map_err(|source| FileError::io(path, "created", source))
 }
 
-/// Keeps others from doing the same work in a directory for as long as the file that is returned is open, and no longer than the
-/// process lives; `None` if somebody else does it.
+/// Locks a directory, so that no other process does the same work there. The lock lasts while the returned file is
+/// open, and no longer than the process. Returns `None` if another process has it.
 pub fn lock_directory(path: &Path) -> Result<Option<File>, FileError> {
     let directory = File::open(path).map_err(|source| FileError::io(path, "opened", source))?;
     match directory.try_lock() {
@@ -366,7 +370,7 @@ pub fn lock_directory(path: &Path) -> Result<Option<File>, FileError> {
     }
 }
 
-/// Where a file lies.
+/// The directory of a file.
 fn directory_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -391,7 +395,7 @@ mod tests {
     /// The file that [`what_is_traced`] writes.
     const TRACED: &str = "EDGE_TRACED_FILE";
 
-    /// What a power failure takes cannot be seen here. The system calls that prevent it can.
+    /// A test cannot simulate a power failure, but it can check the system calls that protect against it.
     #[test]
     fn contents_are_on_the_disk_before_they_take_their_place_and_the_place_before_it_is_said() {
         let directory = tempfile::tempdir().unwrap();
@@ -405,7 +409,8 @@ mod tests {
             .output()
             .expect("strace is there; if not, run: make setup");
         if !file.exists() {
-            // Not every container lets a process be traced. What a test prints is hidden where it passes; this is not.
+            // Some containers do not permit tracing. The output of a passing test is hidden, so this is written
+            // directly.
             let why = String::from_utf8_lossy(&traced.stderr);
             writeln!(io::stderr(), "\nNOT TESTED: whether files are synced, as nothing can be traced here: {why}")
                 .unwrap();
@@ -439,14 +444,14 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_was_given_as_it_is_need_not_be_private() {
+    fn a_mounted_secret_need_not_be_private() {
         let own = Reader { is_own: true, is_own_group: true };
         let group = Reader { is_own: false, ..own };
         let stranger = Reader { is_own: false, is_own_group: false };
         for (mode, reader, place, expected) in [
             (0o600, own, Place::Elsewhere, Privacy::Private),
             (0o400, stranger, Place::Mounted, Privacy::Private),
-            // What its owner can mend, has to be mended.
+            // If the owner can correct it, it is refused.
             (0o640, own, Place::Elsewhere, Privacy::Exposed),
             (0o440, group, Place::Elsewhere, Privacy::AsMounted),
             (0o640, group, Place::Elsewhere, Privacy::AsMounted),
@@ -465,11 +470,11 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_a_secret_has_to_be_private() {
+    fn only_a_secret_has_to_be_private() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notes of mine");
         write(&path, b"no secret", Access::Public).unwrap();
-        assert_eq!(read_secret_if(&path, |octets| octets.starts_with(b"KEY")).unwrap().as_str(), "no secret");
+        assert_eq!(read_secret_if(&path, |bytes| bytes.starts_with(b"KEY")).unwrap().as_str(), "no secret");
         assert_eq!(read_secret(Path::new("/dev/null")).unwrap().as_str(), "");
         let error = read_secret(&path).unwrap_err().to_string();
         assert!(error.ends_with(&format!("chmod 600 '{}'", path.display())), "{error}");
@@ -485,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_writer_left_is_removed_and_what_is_written_stays() {
+    fn leftovers_of_killed_writers_are_removed_and_files_being_written_stay() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
         let left = [".client.key.0123456789abcdef.tmp", ".server.key.pending.fedcba9876543210.tmp"];
@@ -495,7 +500,10 @@ mod tests {
         }
         let mut written = Temporary::beside(&file("client.key"), "client.key", Access::Private).unwrap();
         write(&file("client.key"), b"new", Access::Private).unwrap();
-        assert!(!file(left[0]).exists() && file(left[1]).exists(), "each writer looks after its own file");
+        assert!(
+            !file(left[0]).exists() && file(left[1]).exists(),
+            "each writer removes leftovers of its own file only"
+        );
         remove_leftovers(directory.path());
         assert!(left.iter().all(|name| !file(name).exists()) && not_ours.iter().all(|name| file(name).exists()));
         written.file.write_all(b"newer").unwrap();
@@ -504,13 +512,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_names_is_written_to_as_it_is() {
+    fn devices_and_links_that_a_person_names_are_not_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str| directory.path().join(name);
         let write = |name: &str| write_where_told(&file(name), b"new", Access::Public);
         std::os::unix::fs::symlink("real", file("link")).unwrap();
         write("link").unwrap();
-        assert_eq!(fs::read(file("real")).unwrap(), b"new", "what was not there is made where the link points");
+        assert_eq!(fs::read(file("real")).unwrap(), b"new", "the target of the link is created");
         fs::write(file("real"), "old").unwrap();
         write("link").unwrap();
         assert!(fs::read(file("real")).unwrap() == b"new" && file("link").is_symlink());
@@ -523,11 +531,11 @@ mod tests {
         assert!(write(".").unwrap_err().to_string().contains("directory"));
         std::os::unix::fs::symlink("loop", file("loop")).unwrap();
         assert!(write("loop").is_err() && file("loop").is_symlink());
-        assert!(exists(&file("loop")).is_err(), "what cannot be looked at is not missing");
+        assert!(exists(&file("loop")).is_err(), "a path that cannot be examined is not missing");
     }
 
     #[test]
-    fn what_is_missing_is_said_to_be() {
+    fn a_missing_file_is_reported_as_missing() {
         let path = Path::new("/nonexistent/client.key");
         assert!(read(path).unwrap_err().is_missing() && read_secret(path).unwrap_err().is_missing());
         assert!(!write(path, b"", Access::Public).unwrap_err().is_missing());

@@ -1,8 +1,9 @@
-//! Where a process meets the operating system: time, randomness, files, logs, signals, memory and file limits, TCP listeners,
-//! name resolution and the service manager. Every program of this system and the relying-party library use it.
+//! Where a process meets the operating system: time, randomness, files, logs, signals, memory and file limits, TCP
+//! listeners, name resolution and the service manager. Every program of this system and the relying-party library use
+//! it.
 //!
-//! It never speaks TLS or HTTP, and knows nothing of certificates or revocation. The readiness probe is the one exception: it writes one
-//! HTTP/1.0 request by hand.
+//! It never uses TLS or HTTP, and has no code for certificates or revocation. The readiness probe is the one exception:
+//! it writes one HTTP/1.0 request by hand.
 
 pub mod clock;
 pub mod errors;

@@ -1,8 +1,8 @@
-//! A program's log on standard error: what is logged, and a writer that holds nothing up.
+//! A program's log on standard error: the filter, and a writer that never blocks the program.
 //!
-//! It never waits for whoever reads the log. What does not fit into a bounded buffer is dropped and counted, and the count is logged as
-//! soon as somebody reads again. (`tracing-appender` drops and counts as well, but says so with `eprintln!` when the program ends,
-//! which is where it then hangs.)
+//! It never waits for a reader of the log. Lines that do not fit into a bounded buffer are dropped and counted, and the
+//! count is logged as soon as the log is read again. (`tracing-appender` drops and counts as well, but prints the count
+//! with `eprintln!` when the program ends, and then blocks.)
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -21,18 +21,18 @@ use tracing_subscriber::{
     fmt::{MakeWriter, writer::BoxMakeWriter},
 };
 
-/// So many bytes may wait for a reader; some thousand lines.
+/// How many bytes may wait for a reader: some thousand lines.
 const CAPACITY: usize = 1024 * 1024;
-/// The longest line, in bytes: strangers choose some of the words in it.
+/// The longest line, in bytes. Strangers can choose parts of it.
 const LONGEST: usize = 16 * 1024;
 /// How long the end of a program waits for a reader.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why it is not clear what to log.
+/// The log filter is not valid.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{variable}={wanted} does not say what to log ({complaint}); give off, error, warn, info, debug or trace, or MODULE=LEVEL, \
-     separated by commas"
+    "{variable}={wanted} is not a log filter ({complaint}); give off, error, warn, info, debug or trace, or \
+     MODULE=LEVEL, separated by commas"
 )]
 pub struct FilterError {
     variable: &'static str,
@@ -40,14 +40,14 @@ pub struct FilterError {
     complaint: String,
 }
 
-/// What is to be logged, as the environment variable says; `default` where it says nothing.
+/// The filter in the environment variable, or `default` if it is not set.
 pub fn filter(variable: &'static str, default: &str) -> Result<EnvFilter, FilterError> {
     let wanted = std::env::var_os(variable).unwrap_or_default();
     let wanted = if wanted.is_empty() { default.to_owned() } else { wanted.to_string_lossy().into_owned() };
     read_filter(&wanted).map_err(|complaint| FilterError { variable, wanted, complaint })
 }
 
-/// A word that is no level would be taken for the name of a module, and everything else would be silent.
+/// A misspelled level would be taken for a module's name, and nothing else would be logged.
 fn read_filter(wanted: &str) -> Result<EnvFilter, String> {
     let is_level = |word: &str| word.parse::<LevelFilter>().is_ok();
     match wanted.split(',').find(|part| !part.contains('=') && !is_level(part)) {
@@ -56,35 +56,35 @@ fn read_filter(wanted: &str) -> Result<EnvFilter, String> {
     }
 }
 
-/// Logs to this writer from now on. To be called once.
+/// Logs to this writer from now on. Call it once.
 pub fn subscribe(filter: EnvFilter, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
     let is_colored = is_colored(io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(is_colored)
-        // A failed write would be told on standard error, with a panic where that cannot be written either.
+        // A failed write would be reported on standard error, with a panic if that fails as well.
         .log_internal_errors(false)
         .with_writer(BoxMakeWriter::new(writer))
         .init();
 }
 
-/// Whether lines have colors, with this value of the variable `NO_COLOR` (<https://no-color.org>): an empty one says nothing.
+/// Whether lines have colors, for this value of `NO_COLOR` (<https://no-color.org>). An empty value counts as not set.
 fn is_colored(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
-/// The log of a process that serves. When it is dropped, what was logged is written, if somebody reads it within a second.
+/// The log of a daemon. Dropping it waits up to a second until everything is written.
 #[derive(Debug)]
 pub struct Log(Writer);
 
 impl Log {
-    /// Logs to standard error from now on, panics included. To be called once.
+    /// Logs to standard error from now on, including panics. Call it once.
     #[must_use]
     pub fn start(filter: EnvFilter) -> Self {
         let writer = Writer::start(io::stderr());
         let (log, panics) = (writer.clone(), writer.clone());
         subscribe(filter, move || log.clone());
-        // What is usual writes to standard error itself, and waits.
+        // The default hook writes to standard error itself, and blocks.
         panic::set_hook(Box::new(move |panic| {
             let trace = Backtrace::capture();
             let trace = if trace.status() == BacktraceStatus::Captured { format!("\n{trace}") } else { String::new() };
@@ -93,7 +93,7 @@ impl Log {
         Self(writer)
     }
 
-    /// Writes a line behind everything that was logged.
+    /// Writes a line after everything that was logged.
     pub fn print(&self, line: &str) {
         self.0.add(format!("{line}\n").as_bytes());
     }
@@ -105,7 +105,7 @@ impl Drop for Log {
     }
 }
 
-/// Writes a line to standard output without waiting for whoever reads it. That it cannot be written is logged.
+/// Writes a line to standard output without waiting for a reader. A failure is logged.
 pub fn announce(line: String) {
     let write = move || {
         let mut stdout = io::stdout().lock();
@@ -118,23 +118,23 @@ pub fn announce(line: String) {
     }
 }
 
-/// Takes lines for a stream that another thread writes to; clones write to the same.
+/// Accepts lines for a stream that another thread writes to. Clones share it.
 #[derive(Clone, Debug)]
 struct Writer(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write.
+    /// Signalled when there is something to write.
     filled: Condvar,
-    /// There is nothing left to write.
+    /// Signalled when everything is written.
     written: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
     lines: Vec<u8>,
-    /// How many lines were dropped since the last that was taken.
+    /// How many lines were dropped since the last one that was accepted.
     dropped: u64,
     is_writing: bool,
 }
@@ -143,7 +143,7 @@ impl Writer {
     fn start(out: impl Write + Send + 'static) -> Self {
         let writer = Self(Arc::default());
         let shared = Arc::clone(&writer.0);
-        // Without the thread nothing is logged, and there is nowhere to say so.
+        // Without the thread nothing is logged, and the failure cannot be reported.
         let _ = thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_to(out));
         writer
     }
@@ -152,7 +152,7 @@ impl Writer {
         const CUT: &[u8] = b" ... (cut)\n";
         let mut state = self.0.lock();
         let (line, end) = if line.len() > LONGEST { (&line[..LONGEST], CUT) } else { (line, &b""[..]) };
-        // What follows a dropped line is dropped as well, so that the count stands where they are missing.
+        // After a dropped line, further ones are dropped too, so that the count appears where the lines are missing.
         if state.dropped > 0 || state.lines.len() + line.len() + end.len() > CAPACITY {
             state.dropped += 1;
         } else {
@@ -162,7 +162,7 @@ impl Writer {
         self.0.filled.notify_one();
     }
 
-    /// Waits until everything is written, but not longer than this.
+    /// Waits until everything is written, at most this long.
     fn drain(&self, patience: Duration) {
         let is_busy = |state: &mut State| state.is_writing || !state.lines.is_empty() || state.dropped > 0;
         drop(self.0.written.wait_timeout_while(self.0.lock(), patience, is_busy));
@@ -174,7 +174,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Never ends. What cannot be written is counted as dropped.
+    /// Never returns. Lines that cannot be written count as dropped.
     fn write_to(&self, mut out: impl Write) {
         loop {
             let (lines, mut dropped) = {
@@ -188,15 +188,15 @@ impl Shared {
                 state.is_writing = true;
                 (mem::take(&mut state.lines), mem::take(&mut state.dropped))
             };
-            // Line by line, so that lines of several processes on one pipe stay whole.
+            // Line by line, so that lines of several processes on one pipe stay complete.
             for line in lines.split_inclusive(|byte| *byte == b'\n') {
                 dropped += u64::from(out.write_all(line).is_err());
             }
             if dropped > 0 {
                 let notice = format!(
-                    "WARN {dropped} lines of the log are missing here: they could not be written, or nobody read them\n"
+                    "WARN {dropped} lines of the log are missing here: they could not be written, or were not read\n"
                 );
-                // Where that cannot be written either, there is nowhere left.
+                // If that fails too, there is nowhere to report it.
                 let _ = out.write_all(notice.as_bytes());
             }
             let _ = out.flush();
@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colors_are_for_terminals_and_for_who_wants_them() {
+    fn colors_are_for_terminals_without_no_color() {
         for (is_terminal, no_color, expected) in [
             (true, None, true),
             (true, Some(""), true),
@@ -235,9 +235,9 @@ mod tests {
     }
 
     #[test]
-    fn a_log_filter_says_what_to_log() {
+    fn a_log_filter_is_validated() {
         for good in ["off", "error", "WARN", "debug", "info,sqlx=warn", "warn,ca_daemon::upkeep=trace"] {
-            assert!(read_filter(good).is_ok(), "{good:?} must be taken");
+            assert!(read_filter(good).is_ok(), "{good:?} must be accepted");
         }
         for bad in ["verbose", "inf", "info,sqlx", "sqlx=loud", "a=b=c", " "] {
             assert!(read_filter(bad).is_err(), "{bad:?} must be refused");
@@ -245,11 +245,11 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_reads_is_dropped_and_counted_and_holds_nobody_up() {
+    fn unread_lines_are_dropped_and_counted_and_never_block() {
         let (theirs, ours) = io::pipe().unwrap();
         let writer = Writer::start(ours);
         let line = [b'x'; 1023];
-        // More than a pipe and the buffer take together; this comes back although nobody reads.
+        // More than a pipe and the buffer hold together. This returns although nothing is read.
         for number in 0..8 * 1024 {
             writer.add(&[&line[..], format!(" {number}\n").as_bytes()].concat());
         }
@@ -257,7 +257,7 @@ mod tests {
         writer.drain(Duration::from_millis(1));
         let mut lines = BufReader::new(theirs).lines().map(Result::unwrap);
         let (mut expected, mut missing) = (0, 0);
-        // Every line is either there, in its place, or counted there.
+        // Every line is present, in order, or counted where it is missing.
         while expected + missing < 8 * 1024 {
             let line = lines.next().unwrap();
             if let Some(notice) = line.strip_prefix("WARN ") {
@@ -284,7 +284,7 @@ mod tests {
         assert!(read.starts_with(b"one\nx") && read.ends_with(b"x ... (cut)\n"));
     }
 
-    /// As a full disk is.
+    /// Fails like a full disk.
     struct Full;
 
     impl Write for Full {
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_given_up() {
+    fn lines_that_cannot_be_written_are_given_up() {
         let writer = Writer::start(Full);
         writer.add(b"one\n");
         writer.drain(Duration::from_mins(1));

@@ -1,15 +1,17 @@
-//! How much memory this process may use: its control group's limit (a container's, a unit's), or what the machine has.
+//! How much memory this process may use: the limit of its control group (a container's, a unit's), or the machine's
+//! memory.
 //!
-//! It never looks at how much is in use.
+//! It never measures how much is in use.
 
 use std::{fs, path::Path, sync::OnceLock};
 
-/// Where control groups are, of both versions (`cgroups(7)`).
+/// The mount point of control groups, of both versions (`cgroups(7)`).
 const MOUNTED: &str = "/sys/fs/cgroup";
-/// What is counted on where nothing can be read.
+/// The assumed memory if nothing can be read.
 const UNKNOWN: u64 = 256 * 1024 * 1024;
 
-/// The most memory that this process may use, in bytes. Read once: bounds that follow from it stay as they were at the start.
+/// The most memory that this process may use, in bytes. It is read once, so that limits that follow from it do not
+/// change.
 #[must_use]
 pub fn limit() -> u64 {
     static LIMIT: OnceLock<u64> = OnceLock::new();
@@ -20,8 +22,8 @@ pub fn limit() -> u64 {
     })
 }
 
-/// The smallest limit on the way from the groups that a process is in to the root of each hierarchy. In a container the path may be that
-/// of the host, which is not seen there; what is seen as the root is the container's own group then.
+/// The smallest limit from a process's groups up to the root of each hierarchy. In a container, the path may be that of
+/// the host, which does not exist there. Then the visible root is the container's own group.
 fn of_groups(groups: &str, mounted: &Path) -> Option<u64> {
     let limits = groups.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -40,7 +42,7 @@ fn of_groups(groups: &str, mounted: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// The machine's memory in bytes, out of `/proc/meminfo`.
+/// The machine's memory in bytes, from `/proc/meminfo`.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
@@ -59,28 +61,24 @@ mod tests {
             fs::create_dir_all(mounted.join(group)).unwrap();
             fs::write(mounted.join(group).join(file), format!("{limit}\n")).unwrap();
         };
-        assert_eq!(of_groups("0::/unit\n", mounted), None, "nothing is there");
+        assert_eq!(of_groups("0::/unit\n", mounted), None, "no such group");
         write("unit/inner", "memory.max", "max");
         assert_eq!(of_groups("0::/unit/inner\n", mounted), None, "no limit");
         write("unit", "memory.max", "1000");
-        assert_eq!(of_groups("0::/unit/inner\n", mounted), Some(1000), "that of the group around it");
+        assert_eq!(of_groups("0::/unit/inner\n", mounted), Some(1000), "the limit of the parent group");
         write("unit/inner", "memory.max", "500");
         assert_eq!(of_groups("1:pids:/other\n0::/unit/inner\n", mounted), Some(500));
 
         write("memory", "memory.limit_in_bytes", "300");
         let seen_from_inside = "4:cpu,memory:/docker/0123\n3:pids:/docker/0123\n0::/\n";
-        assert_eq!(
-            of_groups(seen_from_inside, mounted),
-            Some(300),
-            "the container's own group is the root that it sees"
-        );
+        assert_eq!(of_groups(seen_from_inside, mounted), Some(300), "the visible root is the container's own group");
         write("memory/docker/0123", "memory.limit_in_bytes", "200");
         assert_eq!(of_groups(seen_from_inside, mounted), Some(200));
-        assert_eq!(of_groups("4:memory:/../../etc\n", mounted), Some(300), "never beside the root");
+        assert_eq!(of_groups("4:memory:/../../etc\n", mounted), Some(300), "never outside the root");
     }
 
     #[test]
-    fn the_machine_says_how_much_it_has() {
+    fn the_memory_of_the_machine_is_read() {
         assert_eq!(total("MemFree: 1 kB\nMemTotal:       16384 kB\n"), Some(16 * 1024 * 1024));
         assert_eq!(total("MemTotal: many\n"), None);
         assert!(limit() > 16 * 1024 * 1024);

@@ -1,8 +1,8 @@
-//! Tells the service manager how this process is doing: one datagram to the socket that systemd names in `NOTIFY_SOCKET`
-//! (`sd_notify(3)`).
+//! Notifies the service manager of this process's state: one datagram to the socket that systemd names in
+//! `NOTIFY_SOCKET` (`sd_notify(3)`).
 //!
-//! Without a service manager it does nothing, and nothing ever depends on it. Written by hand: `sd-notify` 0.5 has no abstract
-//! sockets (`@name`), which service managers use for containers.
+//! It does nothing without a service manager, and nothing ever depends on it. Written by hand, because `sd-notify` 0.5
+//! has no abstract sockets (`@name`), which service managers use for containers.
 
 use std::{
     ffi::OsStr,
@@ -18,20 +18,20 @@ use std::{
 
 use tracing::warn;
 
-/// What there is to tell.
+/// The states of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It listens; whoever was waiting for it may go on.
+    /// It listens, so dependent services may start.
     Ready,
-    /// It was asked to end, and finishes what it has begun.
+    /// It was asked to end, and finishes open requests.
     Stopping,
 }
 
-/// Tells the service manager, if there is one.
+/// Notifies the service manager, if there is one.
 pub fn notify(state: State) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(&socket, state) {
-        warn!(%error, "the service manager could not be told");
+        warn!(%error, "the service manager could not be notified");
     }
 }
 
@@ -41,7 +41,7 @@ fn send(socket: &OsStr, state: State) -> io::Result<()> {
         State::Stopping => b"STOPPING=1",
     };
     let address = match socket.as_bytes() {
-        // Linux's abstract namespace: no file, and the name's first octet is zero.
+        // Linux's abstract namespace: no file, and the name begins with a zero byte.
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(socket)?,
     };
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn the_service_manager_hears_on_a_file_and_on_an_abstract_name() {
+    fn the_service_manager_is_notified_on_a_file_and_on_an_abstract_name() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();

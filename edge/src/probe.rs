@@ -1,7 +1,7 @@
-//! Asks a process whether it is ready, as the health check of a container does that holds no shell and no curl: one GET of
-//! `/readyz` over plain HTTP.
+//! Checks whether a process is ready, for the health check of a container without a shell or curl: one GET of `/readyz`
+//! over plain HTTP.
 //!
-//! It never asks twice.
+//! It never tries twice.
 
 use std::{
     io::{self, Read as _, Write as _},
@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-/// How long connecting, asking and each piece of the answer may take.
+/// Timeout to connect, to send, and for each read of the answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The most of an answer that is read, in octets.
+/// The most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 * 1024;
 
 /// Why a process is not ready.
@@ -20,18 +20,18 @@ pub enum ProbeError {
     /// It does not answer.
     #[error("http://{address} does not answer: {source}")]
     Silent {
-        /// Where it was asked.
+        /// Its address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// It says no.
+    /// It answers that it is not ready.
     #[error("{}", .0.trim_end())]
     NotReady(String),
 }
 
-/// Returns if the process whose operations listener has this address is ready for work. An address that means "every one of
-/// this machine", as it stands in a `--listen`, is asked on the loopback.
+/// Returns `Ok` if the process whose operations listener has this address is ready. For an unspecified address
+/// (`0.0.0.0`, `::`), as in `--listen`, it connects to the loopback address.
 pub fn ready(address: SocketAddr) -> Result<(), ProbeError> {
     let address = reachable(address);
     let answer = ask(address).map_err(|source| ProbeError::Silent { address, source })?;
@@ -48,7 +48,8 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    // Of HTTP/1.0, so that the answer ends with the connection. In one piece: `write!` to a socket sends a packet for each.
+    // HTTP/1.0, so that the answer ends with the connection. In one write, because `write!` to a socket sends a packet
+    // for each part.
     stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
@@ -69,19 +70,19 @@ mod tests {
 
     use super::*;
 
-    /// A listener that gives one answer, whatever is asked.
+    /// A listener that sends the same answer to every request.
     fn answering(answer: &'static str) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            // All of it: closing a socket that has unread octets resets the connection.
+            // Reads everything: closing a socket with unread bytes resets the connection.
             let mut request = Vec::new();
             while !request.ends_with(b"\r\n\r\n") {
-                let mut octets = [0; 1024];
-                let read = stream.read(&mut octets).unwrap();
-                assert_ne!(read, 0, "it asks to the end");
-                request.extend_from_slice(&octets[..read]);
+                let mut bytes = [0; 1024];
+                let read = stream.read(&mut bytes).unwrap();
+                assert_ne!(read, 0, "the request is complete");
+                request.extend_from_slice(&bytes[..read]);
             }
             assert!(request.starts_with(b"GET /readyz HTTP/1.0\r\n"));
             stream.write_all(answer.as_bytes()).unwrap();
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn ready_is_who_says_so() {
+    fn a_process_is_ready_if_it_answers_200() {
         ready(answering("HTTP/1.0 200 OK\r\n\r\nready\n")).unwrap();
         let why = ready(answering("HTTP/1.0 503 Service Unavailable\r\n\r\nnot ready: no CRL\n")).unwrap_err();
         assert_eq!(why.to_string(), "not ready: no CRL");
@@ -100,14 +101,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_not_ready() {
+    fn a_process_that_does_not_answer_is_not_ready() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let why = ready(address).unwrap_err();
         assert!(matches!(why, ProbeError::Silent { .. }), "{why}");
     }
 
     #[test]
-    fn a_listener_on_every_address_is_asked_on_the_loopback() {
+    fn a_listener_on_every_address_is_probed_on_the_loopback() {
         for (listens, asked) in
             [("0.0.0.0:8081", "127.0.0.1:8081"), ("[::]:8081", "[::1]:8081"), ("192.0.2.1:80", "192.0.2.1:80")]
         {

@@ -1,19 +1,21 @@
-//! Where randomness enters: serials, secrets and jitter are drawn here and handed down as arguments.
+//! Randomness enters the program here: serial numbers, secrets and jitter. Other code receives them as arguments.
+//!
+//! It never stores what it draws.
 
-/// `N` octets from the operating system's generator (through aws-lc).
+/// `N` bytes from the operating system's generator (through aws-lc).
 ///
 /// # Panics
-/// If the operating system has no randomness to give; nothing that this system does is safe then.
+/// If the operating system has no randomness. Nothing that this system does would be safe then.
 #[must_use]
 pub fn octets<const N: usize>() -> [u8; N] {
-    let mut octets = [0; N];
+    let mut bytes = [0; N];
     #[expect(clippy::disallowed_methods, reason = "this is the edge at which randomness enters")]
-    aws_lc_rs::rand::fill(&mut octets).expect("the operating system gives random octets");
-    octets
+    aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
+    bytes
 }
 
-/// Draws the first randomness of this process, which takes up to 100 ms: aws-lc gathers entropy of its own. To be called before anybody's
-/// time counts.
+/// Draws the first randomness of this process, which takes up to 100 ms because aws-lc gathers entropy. Call it before
+/// any time limit starts.
 pub fn warm_up() {
     let _: [u8; 1] = octets();
 }

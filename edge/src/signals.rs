@@ -1,4 +1,4 @@
-//! The signals that a daemon hears: SIGTERM and SIGINT end it, SIGHUP does not.
+//! The signals of a daemon: SIGTERM and SIGINT end it, SIGHUP does not.
 //!
 //! It never ends anything itself.
 
@@ -7,7 +7,7 @@ use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
-/// The signals, from the moment at which this is made.
+/// The signals since this was created.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -16,7 +16,7 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// To be called before anything can be waited for, so that an early signal is not lost.
+    /// Call this before anything waits, so that an early signal is not lost.
     pub fn catch() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -25,14 +25,15 @@ impl Signals {
         })
     }
 
-    /// Returns when the process is asked to end.
+    /// Returns on SIGTERM or SIGINT.
     pub async fn asked_to_end(&mut self) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                // Of a terminal that closes, or of whoever expects files to be read again.
-                _ = self.hang_up.recv() => info!("SIGHUP changes nothing: there is nothing to read again; SIGTERM ends this process"),
+                // A closing terminal sends it, and so do programs that expect a reload.
+                _ = self.hang_up.recv() => info!("SIGHUP changes nothing: there is nothing to reload; SIGTERM ends \
+                     this process"),
             }
         }
     }

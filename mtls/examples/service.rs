@@ -1,7 +1,7 @@
-//! A service whose clients are let in until they are revoked, and which greets them by name.
+//! A service that admits clients until they are revoked, and greets them by name.
 //!
-//! `service DIRECTORY ADDRESS`, where the directory is what an enrollment left: `server.crt`, `server.key`, `ca.crt`, and `ca.url`
-//! if the authority has a feed.
+//! `service DIRECTORY ADDRESS`. The directory is the result of an enrollment: `server.crt`, `server.key`, `ca.crt`, and
+//! `ca.url` if the authority has a feed.
 
 use std::{env, error::Error};
 
@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let enrolled = files.load()?.ok_or("nothing was enrolled in this directory")?;
     let options = Options { feed: enrolled.authority, ..Options::new(directory.into()) };
     let (relying_party, upkeep) = RelyingParty::new(&enrolled.identity, &enrolled.root, options)?;
-    // Fetches CRLs for as long as it is kept.
+    // Keeps fetching CRLs until it is dropped.
     let _tasks = upkeep.start();
 
     let listener = TcpListener::bind(address).await?;
@@ -39,7 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tokio::signal::ctrl_c().await
     });
     relying_party.serve(listener, routes, shutdown).await;
-    // Otherwise every revocation would wait for it.
+    // Without this, every revocation would wait for this instance.
     relying_party.goodbye().await;
     Ok(())
 }

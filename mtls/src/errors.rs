@@ -1,4 +1,4 @@
-//! TLS errors in words, and the form in which one of our own verifiers puts its reason into a TLS error.
+//! TLS errors in words, and a wrapper that carries our verifiers' errors through rustls.
 //!
 //! It never decides what is refused.
 
@@ -9,16 +9,16 @@ use pki::time::Timestamp;
 use rustls::{CertificateError, OtherError};
 use rustls_pki_types::UnixTime;
 
-/// An error and its sources as one line, those of the TLS library in words.
+/// An error and its sources as one line. TLS errors are in words.
 #[must_use]
 pub fn error_chain(error: &(dyn Error + 'static)) -> String {
     chain(said(error), error, |source| refusal(source).map_or_else(|| said(source), ToString::to_string))
 }
 
-/// What one error says, without what is beneath it; one of the TLS library in words, however it is wrapped.
+/// The text of one error without its sources. A TLS error is in words, even if it is wrapped.
 fn said(error: &(dyn Error + 'static)) -> String {
     if error.is::<h2::Error>() {
-        // Of what the connection said, it keeps the text alone.
+        // h2 keeps the connection's error only as text.
         return words(&error.to_string());
     }
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
@@ -26,7 +26,7 @@ fn said(error: &(dyn Error + 'static)) -> String {
     tls.map_or_else(|| error.to_string(), in_words)
 }
 
-/// A TLS error in words: the library's own text has parts in the form for debugging.
+/// A TLS error in words. The library's own text contains debug formatting.
 #[must_use]
 pub fn in_words(error: &rustls::Error) -> String {
     match error {
@@ -54,7 +54,7 @@ pub fn certificate_error(why: &CertificateError) -> String {
             format!("it is not valid before {}; is this machine's clock right?", time(not_before))
         }
         CertificateError::NotValidForNameContext { expected, presented } => {
-            // As `DnsName("localhost")` and `IpAddress(127.0.0.1)`.
+            // Formatted like `DnsName("localhost")` or `IpAddress(127.0.0.1)`.
             let name = |given: &String| {
                 let inner = given.split_once('(').map_or(given.as_str(), |(_, inner)| inner.trim_end_matches(')'));
                 inner.trim_matches('"').to_owned()
@@ -67,7 +67,7 @@ pub fn certificate_error(why: &CertificateError) -> String {
     }
 }
 
-/// Names of variants (`UnknownIssuer`) as words.
+/// Splits names of enum variants (`UnknownIssuer`) into words.
 fn words(text: &str) -> String {
     let letters: Vec<_> = text.chars().collect();
     let is_lower =
@@ -84,12 +84,12 @@ fn words(text: &str) -> String {
     plain
 }
 
-/// In the form in which a TLS verifier says no; [`refusal`] reads it.
+/// Wraps an error for a TLS verifier to return. [`refusal`] unwraps it.
 pub(crate) fn refused(why: impl Error + Send + Sync + 'static) -> rustls::Error {
     rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))))
 }
 
-/// Why one of our own verifiers refused a certificate: rustls would write that in the form for debugging.
+/// The wrapped error of one of our own verifiers. rustls would print it in debug format.
 pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + Send + Sync + 'static)> {
     match find(error)? {
         rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(why))) => Some(&**why),
@@ -97,7 +97,7 @@ pub(crate) fn refusal<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn E
     }
 }
 
-/// Whether this is why one of our own verifiers refused a certificate.
+/// Whether one of our own verifiers refused a certificate with this type of error.
 pub(crate) fn is_refusal<E: Error + 'static>(error: &rustls::Error) -> bool {
     refusal(error).is_some_and(|why| why.downcast_ref::<E>().is_some())
 }
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_reads_how_a_library_spells_its_variants() {
+    fn enum_variants_of_the_library_are_written_in_words() {
         let expected = ServerName::try_from("db.example").unwrap();
         let presented = vec!["DnsName(\"localhost\")".to_owned(), "IpAddress(127.0.0.1)".to_owned()];
         let name = CertificateError::NotValidForNameContext { expected, presented };
@@ -133,13 +133,13 @@ mod tests {
     struct Failed(#[source] io::Error);
 
     #[test]
-    fn says_why_our_own_verifier_refused_in_words() {
+    fn the_reason_of_our_own_verifier_is_in_the_text() {
         let refused = refused(crate::tls::connecting::NotTheAuthority::OtherServer);
         let text = error_chain(&Failed(io::Error::other(refused)));
         let words = "the connection failed: the server's certificate is of the right root, but not the authority's own";
         assert_eq!(text, words);
         assert_eq!(error_chain(&Failed(io::Error::other("cut"))), "the connection failed: cut");
-        assert_eq!(error_chain(&Failed(io::Error::other("failed"))), "the connection failed", "nothing is said twice");
+        assert_eq!(error_chain(&Failed(io::Error::other("failed"))), "the connection failed", "no text is repeated");
     }
 
     #[test]

@@ -1,25 +1,24 @@
-//! What a service of a fleet needs to speak mutual TLS so that a revocation takes effect while it runs:
-//! a live set of what is revoked, a verifier, an acceptor and a guard that ask it, an identity that can be replaced,
-//! and enrollment.
+//! Mutual TLS for the services of a fleet, with revocations that take effect while a service runs: a live set of
+//! revocations, a verifier, an acceptor and a guard that check it, a replaceable identity, and enrollment.
 //!
-//! It never issues anything, holds no CA key and knows no database.
+//! It never issues a certificate, and uses neither a CA key nor a database.
 //!
-//! # Rooms
+//! # Modules
 //!
 //! Each uses only those below it:
 //!
 //! ```text
-//! relying_party          a service that authenticates its clients, put together
+//! relying_party          all of this put together, for a service to embed
 //! authority   serve      enrollment, the feed          | accepting, the guard, HTTP
-//! standing    metrics    a client's judgement of servers | what is counted
+//! standing    metrics    whether a server is revoked   | metrics
 //! tls                    identity, verifiers, sessions
 //! revocation             the live set and its keepers
-//! connect     errors     HTTP connections to other hosts | TLS errors in words
+//! connect     errors     HTTP to other hosts           | TLS errors in words
 //! ```
 //!
 //! # A service with live revocation
 //!
-//! The whole of `examples/service.rs`, which the tests run as the program that it is:
+//! This is all of `examples/service.rs`. The tests run it as a program:
 //!
 //! ```no_run
 #![doc = include_str!("../examples/service.rs")]
@@ -27,8 +26,9 @@
 //!
 //! # With the CRLs of another CA
 //!
-//! Nothing of this needs our authority. Where the certificates name `http://` distribution points, only [`feed`](relying_party::Options::feed)
-//! stays empty. Where CRLs lie elsewhere, say where: in files that some other program writes, or at URLs.
+//! None of this needs our authority. If the certificates have `http://` distribution points, only
+//! [`feed`](relying_party::Options::feed) stays empty. If CRLs are published elsewhere, configure their locations:
+//! files that another program writes, or URLs.
 //!
 //! ```no_run
 //! use std::path::{Path, PathBuf};
@@ -53,21 +53,24 @@
 //! # }
 //! ```
 //!
-//! What is expected of such a CA:
+//! Requirements for such a CA:
 //!
-//! - A CRL in DER or PEM for every authority in the service's own chain, the root's included, with a nextUpdate and a CRL number of at
-//!   most 63 bits (in an OpenSSL configuration: `crlnumber`). CRLs without a number, as easy-rsa 3.1 and cfssl write them, are in the order
-//!   of their thisUpdate; an authority that begins to number them has to begin above the present time in seconds since 1970. Clients come from the same authorities: one whose chain leads through another
-//!   one is refused, as nothing is known of that one's revocations.
-//! - CRLs that are direct and complete, or deltas that a complete one names in `freshestCRL`. A CRL with an issuing distribution point is
-//!   refused: it may say nothing of the certificate in question.
-//! - None of these in a certificate above the clients', as no client beneath it would be let in: name constraints on URIs, mail addresses
-//!   or directory names, policies in a critical extension, an extended key usage without `clientAuth` (`anyExtendedKeyUsage` does not
-//!   stand for it). A service says so in its log when it starts. The clients' own certificates, too, need `clientAuth` where they have an
-//!   extended key usage.
-//! - Keys of RSA (2048 bits or more), ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 or better.
-//! - A CRL file may be replaced by renaming or written in place; it is looked at once an [interval](relying_party::Options::crl_refresh). A server that sends an
-//!   entity tag is asked with a conditional request; one that does not sends the whole CRL each time.
+//! - There is a CRL in DER or PEM for every authority in the service's own chain, including the root. It has a
+//!   nextUpdate and a CRL number of at most 63 bits (in an OpenSSL configuration: `crlnumber`). CRLs without a number,
+//!   as easy-rsa 3.1 and cfssl write them, are ordered by their thisUpdate. If an authority begins to number them, its
+//!   first number must be above the present time in seconds since 1970.
+//! - Clients have certificates of the same authorities. If a client's chain contains another authority, the client is
+//!   refused, because that authority's revocations are not known.
+//! - CRLs are direct and complete, or deltas that a complete CRL names in `freshestCRL`. A CRL with an issuing
+//!   distribution point is refused, because it may not cover the certificate in question.
+//! - The certificates above the clients' have none of the following, because every client below would be refused: name
+//!   constraints on URIs, mail addresses or directory names, policies in a critical extension, an extended key usage
+//!   without `clientAuth` (`anyExtendedKeyUsage` does not replace it). A service logs this when it starts. The clients'
+//!   own certificates also need `clientAuth` if they have an extended key usage.
+//! - Keys are RSA (2048 bits or more), ECDSA on P-256, P-384 or P-521, or Ed25519, with SHA-256 or better.
+//! - A CRL file may be replaced by renaming, or rewritten in place. It is checked once an
+//!   [interval](relying_party::Options::crl_refresh). If a server sends an entity tag, requests to it are conditional.
+//!   Otherwise it sends the whole CRL each time.
 
 pub mod authority;
 pub mod errors;

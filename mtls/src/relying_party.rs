@@ -1,7 +1,7 @@
-//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, and the tasks that keep its CRLs
-//! current.
+//! A relying party put together: from an identity and a root to an acceptor that enforces revocation, and the tasks
+//! that keep its CRLs current.
 //!
-//! It never decides anything itself: each part of this library does its own.
+//! It never decides anything itself; the other modules do.
 
 use std::{
     path::PathBuf,
@@ -56,29 +56,29 @@ use crate::{
     },
 };
 
-/// At most so long after its CRL became stale, or current again, a relying party says so in its log. So often it looks for connections
-/// whose time is over, and more often when one is near its end.
+/// How often the staleness of CRLs is checked for the log, and expired connections are looked for. Connections are
+/// checked more often shortly before one expires.
 const STALENESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long connections that were cut off may take to be gone before a goodbye ...
+/// How long a goodbye waits for closed connections to be gone.
 const LAST_CONNECTION: Duration = Duration::from_secs(2);
-/// ... and how often they are looked for.
+/// How often they are checked.
 const LOOK_FOR_CONNECTIONS: Duration = Duration::from_millis(10);
 
-/// What may be chosen about a relying party.
+/// The options of a relying party.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where the CRLs come from.
+    /// Where the CRLs are fetched.
     pub crls: CrlLocations,
-    /// The authority whose feed says at once when there is a new CRL, if it has one: its HTTPS address.
+    /// The HTTPS address of the authority, if it has a feed that announces new CRLs at once.
     pub feed: Option<Url>,
-    /// Where the last good CRLs are kept; the directory exists.
+    /// Where the last good CRLs are stored. The directory must exist.
     pub crl_directory: PathBuf,
-    /// How often each CRL is asked for, with a feed or without.
+    /// How often each CRL is fetched, with a feed or without.
     pub crl_refresh: Duration,
     /// What happens to clients when a CRL is stale.
     pub on_stale_crl: OnStaleCrl,
-    /// Which balancers speak the PROXY protocol.
+    /// The balancers that send PROXY headers.
     pub proxy_from: ProxyFrom,
     /// The files of its identity, if it is to renew its own certificate in time: those that it was loaded from.
     pub renew: Option<IdentityFiles>,
@@ -104,14 +104,15 @@ impl Options {
     }
 }
 
-/// Where CRLs come from.
+/// Where CRLs are fetched.
 #[derive(Clone, Debug, Default)]
 pub enum CrlLocations {
-    /// From where the certificates say, this relying party's own chain included (RFC 5280 section 4.2.1.13).
+    /// From the distribution points in the certificates, including this relying party's own chain (RFC 5280 section
+    /// 4.2.1.13).
     #[default]
     DistributionPoints,
-    /// From elsewhere; each CRL says itself whose it is. There has to be one for every authority in the chain. Where there are several of
-    /// one authority, what any of them revokes is revoked, and all of them have to be current.
+    /// From other locations. Each CRL contains its issuer. There must be one for every authority in the chain. If there
+    /// are several of one authority, the revocations of all count, and all of them must be current.
     Given(Vec<Location>),
 }
 
@@ -127,7 +128,7 @@ pub struct RelyingParty {
     is_kept: Arc<AtomicBool>,
 }
 
-/// The tasks that keep a relying party's CRLs current and its feed open, not started yet.
+/// The tasks that keep a relying party's CRLs current and its feed open. They are not started yet.
 #[derive(Debug)]
 #[must_use = "until it is started, no CRL is fetched and no revocation arrives"]
 pub struct Upkeep {
@@ -143,10 +144,10 @@ pub struct Upkeep {
 /// Why a relying party cannot be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum RelyingPartyError {
-    /// Its own identity, the root, or an authority between them is not usable.
+    /// Its own identity, the root, or an authority between them cannot be used.
     #[error(transparent)]
     Chain(#[from] ChainError),
-    /// It cannot be told from other runs of itself.
+    /// It has no identity of its own as an instance.
     #[error(transparent)]
     Instance(#[from] InstanceError),
 }
@@ -164,8 +165,8 @@ impl From<rustls::Error> for RelyingPartyError {
 }
 
 impl RelyingParty {
-    /// Puts a relying party together. Its own chain says which issuers there are and where their CRLs lie. The CRLs that were in force when
-    /// it last ran are in force again on return, if they can be believed.
+    /// Puts a relying party together. The issuers and their distribution points are those of its own chain. The CRLs
+    /// that were in force when it last ran are in force on return, if they are valid.
     pub fn new(
         identity: &Identity,
         root: &CertificateDer<'static>,
@@ -177,13 +178,14 @@ impl RelyingParty {
         let issuers = issuers(identity.chain(), root)?;
         let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect()).on_stale_crl(on_stale_crl);
         let locations: Vec<_> = match crls {
-            // No issuer has two, so that they need no numbers of their own.
+            // No issuer has two distribution points, so they share one sequence of numbers.
             CrlLocations::DistributionPoints => {
                 let point = |issuer: &ChainIssuer| Ok((issuer.distribution_point()?, Source::default()));
                 issuers.iter().map(point).collect::<Result<_, ChainError>>()?
             }
             CrlLocations::Given(locations) => {
-                // Whose list a place has is not known before it comes, and it may revoke somebody whom the others do not.
+                // Which issuer's CRL a location has is unknown before it is fetched, and it may revoke certificates
+                // that the others do not.
                 locations.iter().cloned().map(Barrier::NothingFrom).for_each(|barrier| _ = live.bar(barrier));
                 locations.into_iter().enumerate().map(|(place, location)| (location, Source(place))).collect()
             }
@@ -191,7 +193,7 @@ impl RelyingParty {
         let metrics = Metrics::of(&live);
         let server_identity = ServerIdentity::under(identity, root, &live)?;
         let authority = match feed {
-            // Without lists there is nothing to hear of.
+            // Without CRLs, nothing would be announced.
             Some(authority) if !locations.is_empty() => {
                 let standing = AuthorityStanding::new(live.clone(), clock.clone());
                 let presented = Arc::new(server_identity.clone());
@@ -219,12 +221,12 @@ impl RelyingParty {
                 recovered: recovered.clone(),
                 fetches_failed: metrics.fetches_failed(),
             };
-            // Who is on the way to a distribution point could put another authority's list there, and its number would be confirmed
-            // as this one's.
+            // An attacker on the network could put another authority's CRL at a distribution point, and its number
+            // would be confirmed as this one's.
             let of = issuers.iter().find(|issuer| issuer.distribution_point().is_ok_and(|point| point == location));
             let issuer = of.map(|issuer| issuer.signs.id().clone());
             announced.push(FeedList { url: location.to_string(), issuer, announce, progress, files: files.clone() });
-            // The feed speaks of the lists of the authorities above; others are not its to vouch for.
+            // The feed announces the CRLs of the chain's authorities only.
             let link = link.as_ref().filter(|_| of.is_some()).map(|link| link.of(location.to_string()));
             let live = of.map_or_else(|| live.clone(), |issuer| live.only(&issuer.signs)).from(source);
             let origin = Origin { location, link };
@@ -262,9 +264,10 @@ impl RelyingParty {
         Ok((Self { live, acceptor, identity: server_identity, metrics, goodbye, is_kept }, upkeep))
     }
 
-    /// Serves a router to clients whose certificate is not revoked; every request carries the
-    /// [`Peer`](crate::serve::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted, requests in
-    /// flight are finished within [`limits::DRAIN_TIMEOUT`](crate::serve::limits::DRAIN_TIMEOUT), and it returns.
+    /// Serves a router to clients whose certificate is not revoked. Every request carries the
+    /// [`Peer`](crate::serve::peer::Peer) as an extension. When `shutdown` is cancelled, no new connection is accepted,
+    /// requests in flight are finished within [`limits::DRAIN_TIMEOUT`](crate::serve::limits::DRAIN_TIMEOUT), and the
+    /// future completes.
     pub fn serve(
         &self,
         listener: TcpListener,
@@ -274,29 +277,29 @@ impl RelyingParty {
         service::serve(listener, self.acceptor.clone(), router, shutdown)
     }
 
-    /// What is revoked at this moment.
+    /// The live set.
     #[must_use]
     pub fn live_set(&self) -> &LiveSet {
         &self.live
     }
 
-    /// What is counted.
+    /// The metrics.
     #[must_use]
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// The identity that is presented, to be replaced when it was renewed.
+    /// The presented identity. Replace it after a renewal.
     #[must_use]
     pub fn identity(&self) -> &ServerIdentity {
         &self.identity
     }
 
-    /// Tells the authority that this relying party is over, so that no `revoke` waits for it: to be called when everything that it serves
-    /// has ended. It admits nobody from then on. Where that cannot be said, or a connection is still there, the next run in the same
-    /// directory takes its place.
+    /// Signs off at the authority, so that no `revoke` waits for this relying party. Call it when all connections have
+    /// ended. It admits nobody from then on. If the goodbye cannot be sent, or a connection is still open, the next run
+    /// in the same directory replaces this one.
     pub async fn goodbye(&self) {
-        // Before the tasks are started, nobody has heard of it.
+        // Before the tasks are started, it is not registered.
         let Some(goodbye) = self.goodbye.as_ref().filter(|_| self.is_kept.load(Ordering::Relaxed)) else { return };
         let gone = async {
             while self.live.open_connections() > 0 {
@@ -315,8 +318,8 @@ impl RelyingParty {
 }
 
 impl Upkeep {
-    /// Starts to keep the CRLs current and the feed open, and to end the connections of those whose time is over. Dropping the set ends
-    /// that. None of the tasks ends by itself.
+    /// Starts to keep the CRLs current and the feed open, and to end expired connections. Dropping the set stops that.
+    /// None of the tasks ends by itself.
     pub fn start(self) -> JoinSet<()> {
         let Self { keepers, settling, staleness, deadlines, feed, renewing, is_kept } = self;
         is_kept.store(true, Ordering::Relaxed);
@@ -336,7 +339,7 @@ impl Upkeep {
     }
 }
 
-/// The TLS side of a relying party: TLS 1.3 only, a client certificate is required.
+/// The TLS side of a relying party: TLS 1.3 only, and a client certificate is required.
 fn server_config(
     identity: ServerIdentity,
     verifier: Arc<LiveClientVerifier>,
@@ -351,12 +354,12 @@ fn server_config(
             .with_cert_resolver(Arc::new(identity));
     config.session_storage = Arc::new(sessions);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // For one more connection; a session that is resumed gets the next.
+    // For one more connection. A resumed session gets the next one.
     config.send_tls13_tickets = 1;
     Ok(config)
 }
 
-/// Says what keeps clients beneath the authorities above this identity from being let in.
+/// Logs the constraints of the authorities above this identity that refuse clients.
 fn warn_of_unusable(identity: &Identity, root: &CertificateDer<'_>) {
     let above = identity.chain().iter().skip(1).filter(|authority| *authority != root);
     for (authority, is_root) in above.map(|authority| (authority, false)).chain([(root, true)]) {

@@ -1,4 +1,4 @@
-//! What the authority announces on the feed, and somebody between it and the service would rather not have in force.
+//! CRLs that the authority announces on the feed while an attacker on the network holds them back.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::common::{
 
 const DAY: Duration = Duration::from_hours(24);
 
-/// A service with a feed, without any CRL in its directory, and what it is between.
+/// A service with a feed and without stored CRLs, and the servers around it.
 struct Scene {
     publisher: Publisher,
     authority: Authority,
@@ -66,9 +66,9 @@ fn is_behind(relying_party: &RelyingParty) -> bool {
 }
 
 #[tokio::test]
-async fn a_service_with_a_feed_takes_its_lists_from_the_authority_itself() {
+async fn a_service_with_a_feed_fetches_its_crls_from_the_authority_itself() {
     let scene = Scene::new(false).await;
-    // Yesterday's list lies where the certificates say.
+    // Yesterday's CRL is at the distribution point.
     let newer = scene.authority.crl(2, &[&scene.revoked]);
     scene.server.serve_list(2, Some(newer.clone()));
     scene.server.announce_list(scene.url(), 2, &newer);
@@ -81,19 +81,19 @@ async fn a_service_with_a_feed_takes_its_lists_from_the_authority_itself() {
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_while_an_older_list_than_the_announced_one_is_played_again() {
+async fn nobody_is_admitted_while_an_older_crl_than_the_announced_one_is_replayed() {
     let scene = Scene::new(false).await;
     let newer = scene.authority.crl(2, &[&scene.revoked]);
     scene.server.announce_list(scene.url(), 2, &newer);
-    // Only the feed comes through: all that can be fetched is yesterday's list.
+    // Only the feed works. Every fetch returns yesterday's CRL.
     let (relying_party, _tasks) = scene.start();
-    eventually("it knows that it is behind", || is_behind(&relying_party)).await;
-    eventually("the older list is in force", || in_force(&relying_party) == Some((1, 0))).await;
+    eventually("the barrier is raised", || is_behind(&relying_party)).await;
+    eventually("the older CRL is in force", || in_force(&relying_party) == Some((1, 0))).await;
     assert!(!admits(&relying_party, &scene.revoked) && !admits(&relying_party, &scene.good));
     let said = relying_party.live_set().ready(start()).unwrap_err().to_string();
     assert!(said.contains("has announced CRL number 2"), "{said}");
 
-    // It goes on to know it when the feed is cut as well.
+    // The barrier must stay when the feed is cut as well.
     scene.server.close(true);
     scene.server.hang_up();
     eventually("the feed is cut", || scene.log.has(&["WARN", "no feed"])).await;
@@ -107,12 +107,12 @@ async fn nobody_is_let_in_while_an_older_list_than_the_announced_one_is_played_a
     assert!(!admits(&relying_party, &scene.revoked));
     let lines = ["is not in force here: nobody is let in", "that the authority has announced is in force"];
     for line in lines {
-        eventually("it is said once", || scene.log.lines(&[line]).len() == 1).await;
+        eventually("it is logged once", || scene.log.lines(&[line]).len() == 1).await;
     }
 }
 
 #[tokio::test]
-async fn plain_http_does_while_the_authority_does_not_send_the_list_itself() {
+async fn plain_http_is_used_while_the_authority_does_not_send_the_crl_itself() {
     let scene = Scene::new(false).await;
     let newer = scene.authority.crl(2, &[&scene.revoked]);
     scene.publisher.publish(|published| published.issuing.clone_from(&newer));
@@ -121,12 +121,12 @@ async fn plain_http_does_while_the_authority_does_not_send_the_list_itself() {
     eventually("what was announced is in force", || in_force(&relying_party) == Some((2, 1))).await;
     eventually("the good client is let in", || admits(&relying_party, &scene.good)).await;
     let line = ["WARN", "does not send the CRL over HTTPS", "/issuing.crl"];
-    eventually("it is said once", || scene.log.lines(&line).len() == 1).await;
+    eventually("it is logged once", || scene.log.lines(&line).len() == 1).await;
 }
 
-/// The size that was announced is of a list of that time.
+/// The announced size applies only to that CRL.
 #[tokio::test]
-async fn what_was_announced_before_the_feed_was_cut_does_not_bound_what_is_polled_since() {
+async fn an_announcement_before_the_feed_was_cut_does_not_bound_later_polls() {
     let scene = Scene::new(false).await;
     let newer = scene.authority.crl(2, &[]);
     scene.publisher.publish(|published| published.issuing.clone_from(&newer));
@@ -146,17 +146,17 @@ async fn what_was_announced_before_the_feed_was_cut_does_not_bound_what_is_polle
 }
 
 #[tokio::test]
-async fn another_list_with_the_announced_number_is_refused() {
+async fn another_crl_with_the_announced_number_is_refused() {
     let scene = Scene::new(false).await;
     let announced = scene.authority.crl(2, &[&scene.revoked]);
     let other = scene.authority.crl(2, &[]);
     scene.publisher.publish(|published| published.issuing = other);
     scene.server.announce_list(scene.url(), 2, &announced);
-    // The feed first: what was in force before it cannot be compared.
+    // The feed first: a CRL that was in force before it cannot be compared.
     let (relying_party, _tasks) = scene.start();
     eventually("it is refused", || scene.log.has(&["CRL refused", "is not the list that the authority has announced"]))
         .await;
-    eventually("it knows that it is behind", || {
+    eventually("the barrier is raised", || {
         !admits(&relying_party, &scene.good) && relying_party.live_set().ready(start()).is_err()
     })
     .await;
@@ -165,9 +165,9 @@ async fn another_list_with_the_announced_number_is_refused() {
     eventually("the good client is let in", || admits(&relying_party, &scene.good)).await;
 }
 
-/// The complete list that a delta moves on to may be long, and all that is new is in the delta.
+/// The complete CRL of a delta with a new base may be long, and everything new is in the delta.
 #[tokio::test]
-async fn a_delta_that_moves_on_is_in_force_before_its_complete_list_is_here() {
+async fn a_delta_with_a_new_base_is_in_force_before_its_complete_crl_is_fetched() {
     use crate::common::publisher::Mode;
     let scene = Scene::new(true).await;
     let [one, two, three] = ["one_1", "two_1", "three_1"].map(|name| scene.authority.client(name));
@@ -180,7 +180,7 @@ async fn a_delta_that_moves_on_is_in_force_before_its_complete_list_is_here() {
         published.delta = Some(scene.authority.delta(11, 4, &[&two]));
     });
     eventually("it is in force", || !admits(&relying_party, &two)).await;
-    assert_eq!(in_force(&relying_party), Some((11, 2)), "with what the deltas before it said");
+    assert_eq!(in_force(&relying_party), Some((11, 2)), "with the entries of earlier deltas");
     assert!(!admits(&relying_party, &one) && admits(&relying_party, &three));
     scene.publisher.publish(|published| published.delta = Some(scene.authority.delta(12, 4, &[&two, &three])));
     eventually("the next one is in force", || !admits(&relying_party, &three)).await;

@@ -1,5 +1,5 @@
-//! Lists that somebody else would like to see in force. Each is refused for what it is and logged once, and the list that was in
-//! force stays so; complete CRLs and deltas alike.
+//! CRLs of an attacker. Each is refused for the right reason and logged once, and the CRL in force does not change.
+//! This covers complete CRLs and deltas.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ enum Kind {
     Delta,
 }
 
-/// An authority that signs lists of one kind.
+/// An authority that signs CRLs of one kind.
 #[derive(Clone, Copy)]
 struct Signer<'a> {
     kind: Kind,
@@ -54,7 +54,7 @@ impl Signer<'_> {
     }
 }
 
-/// What is brought against the list number `.0` that is in force, and by what words it is refused.
+/// A name, a CRL that is offered while the CRL with number `.0` is in force, and a part of the reason for its refusal.
 type Attack = (&'static str, fn(Signer<'_>, i64) -> Vec<u8>, &'static str);
 
 const OF_BOTH_KINDS: &[Attack] = &[
@@ -67,10 +67,10 @@ const OF_BOTH_KINDS: &[Attack] = &[
     ("of another authority", |signer, n| signer_of("Elsewhere", signer).list(n + 1, &[]), "was issued by"),
     ("replayed: one less", |signer, n| signer.list(n - 1, &[]), "is lower than"),
     ("replayed: much older", |signer, _| signer.list(1, &[]), "is lower than"),
-    ("cut: one octet", |signer, n| signer.list(n + 1, &[])[..1].to_vec(), "it ends early"),
+    ("cut: one byte", |signer, n| signer.list(n + 1, &[])[..1].to_vec(), "it ends early"),
     ("cut: within the header", |signer, n| signer.list(n + 1, &[])[..12].to_vec(), "not a CRL"),
     ("cut: in the middle", |signer, n| half(&signer.list(n + 1, &[])), "not a CRL"),
-    ("cut: the last octet", |signer, n| without_last(&signer.list(n + 1, &[])), "not a CRL"),
+    ("cut: the last byte", |signer, n| without_last(&signer.list(n + 1, &[])), "not a CRL"),
     ("continued", |signer, n| [signer.list(n + 1, &[]), vec![0]].concat(), "left over at the end"),
     ("expired", |signer, n| signer.list_between(n + 1, start().minus(DAY), start().minus(HOUR), &[]), "was stale"),
     (
@@ -78,7 +78,11 @@ const OF_BOTH_KINDS: &[Attack] = &[
         |signer, n| signer.list_between(n + 1, start().plus(HOUR), start().plus(DAY), &[]),
         "not valid before",
     ),
-    ("indirect: says so", |signer, n| with_extension(signer, n, &extension(28, true, INDIRECT)), "critical extension"),
+    (
+        "indirect: in the extension",
+        |signer, n| with_extension(signer, n, &extension(28, true, INDIRECT)),
+        "critical extension",
+    ),
     (
         "partial, and not critical",
         |signer, n| with_extension(signer, n, &extension(28, false, ONLY_USERS)),
@@ -96,7 +100,7 @@ const OF_BOTH_KINDS: &[Attack] = &[
 ];
 
 const OF_COMPLETE: &[Attack] = &[
-    ("the same number, another list", |signer, n| signer.list(n, &[]), "is another list"),
+    ("the same number, another CRL", |signer, n| signer.list(n, &[]), "is another list"),
     ("a delta in its place", |signer, n| signer.authority.delta(n + 1, 1, &[]), "critical extension"),
 ];
 
@@ -182,26 +186,26 @@ async fn attacks_fail(kind: Kind, attacks: impl IntoIterator<Item = &Attack>) {
 }
 
 #[tokio::test]
-async fn no_complete_crl_is_believed_that_should_not_be() {
+async fn every_bad_complete_crl_is_refused() {
     attacks_fail(Kind::Complete, OF_BOTH_KINDS.iter().chain(OF_COMPLETE)).await;
 }
 
 #[tokio::test]
-async fn no_delta_is_believed_that_should_not_be() {
+async fn every_bad_delta_is_refused() {
     attacks_fail(Kind::Delta, OF_BOTH_KINDS.iter().chain(OF_DELTAS)).await;
 }
 
-/// Whoever is on the way to a plain HTTP server can put one list in the place of another, and both are signed: the number of one must not
-/// be confirmed as the other's.
+/// An attacker on the network can replace one CRL from a plain HTTP server by another, and both are signed. The number
+/// of one must not be confirmed for the other.
 #[tokio::test]
-async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
+async fn the_crl_of_one_authority_is_refused_at_the_location_of_another() {
     let (publisher, log) = (Publisher::start().await, Log::capture());
     let authority = publisher.authority();
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
     let identity = authority.server("service0").identity();
     let [roots, issuings] = [&authority.issuing.info().crl_urls[0], &authority.client("any").info.crl_urls[0]];
     let refused = || [issuings, roots].map(|url| log.lines(&["WARN", "CRL refused", "was issued by", url]).len());
-    // Of a list that lies where the authority says, and where whoever embeds the library does.
+    // The CRLs come from the distribution points, or from configured locations.
     let given = [issuings, roots].map(|url| Location::Url(url.parse().unwrap()));
     for (round, crls) in [(1, CrlLocations::DistributionPoints), (2, CrlLocations::Given(given.into()))] {
         let number = i64::try_from(round * 2).unwrap();
@@ -210,7 +214,7 @@ async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
         let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
         let _tasks = upkeep.start();
         let live = relying_party.live_set();
-        eventually("its lists are in force", || live.ready(start()).is_ok()).await;
+        eventually("its CRLs are in force", || live.ready(start()).is_ok()).await;
         eventually("they are confirmed", || {
             server.confirmed_last(issuings).is_some() && server.confirmed_last(roots).is_some()
         })
@@ -223,7 +227,7 @@ async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
         server.announce(&[(issuings, number), (roots, number)]);
         eventually("both are refused", || refused() == [round, round]).await;
         let before = server.requests().1;
-        eventually("it goes on confirming", || {
+        eventually("it continues to confirm", || {
             server.announce(&[(issuings, number), (roots, number)]);
             server.requests().1 > before + 1
         })
@@ -241,9 +245,9 @@ async fn the_list_of_one_authority_is_nothing_in_the_place_of_anothers() {
     }
 }
 
-/// A delta to a complete CRL that is not here is no reason to wait: that one is fetched, and both are put in force together.
+/// If the base of a delta is not present, the complete CRL is fetched at once, and both are put in force together.
 #[tokio::test]
-async fn a_delta_whose_base_is_missing_brings_the_complete_crl() {
+async fn the_complete_crl_is_fetched_for_a_delta_without_its_base() {
     let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
     let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
     let (one, two, three) = (authority.client("one_1"), authority.client("two_1"), authority.client("three_1"));
@@ -261,7 +265,7 @@ async fn a_delta_whose_base_is_missing_brings_the_complete_crl() {
     let missing = live.install_delta(&delta, start());
     assert!(matches!(missing, Err(InstallError::MissingBase { base, .. }) if base.get() == 10), "{missing:?}");
 
-    // Where that complete CRL cannot be believed, neither is put in force.
+    // If that complete CRL is refused, neither is put in force.
     publisher.publish(|published| {
         published.issuing = flip_last(authority.crl(10, &[&one, &two]));
         published.delta = Some(delta);

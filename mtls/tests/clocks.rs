@@ -1,4 +1,4 @@
-//! A relying party whose clock is an hour off: what it makes of its authority's CRLs, and what becomes of its clients.
+//! A relying party whose clock is an hour off: which CRLs it accepts, and what happens to its clients.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::common::{
 const MINUTE: Duration = Duration::from_mins(1);
 const HOUR: Duration = Duration::from_hours(1);
 
-/// A service whose clock shows this while the authority's shows [`start`].
+/// A service whose clock shows this time while the authority's shows [`start`].
 async fn service(authority: &Authority, clock: Clock) -> (Service, JoinSet<()>) {
     let mut service = Service::start_in(authority, Surroundings { clock, ..Surroundings::default() }).await;
     let tasks = service.keep_current();
@@ -25,7 +25,7 @@ fn number(relying_party: &RelyingParty) -> Option<i64> {
     relying_party.live_set().freshness()[0].list.map(|list| list.number.get())
 }
 
-/// As clients whose own clocks are right see it.
+/// A client whose own clock is right.
 fn client(authority: &Authority, issued: &Issued) -> Client {
     Client::new(authority, issued, Http::Two, &Clock::manual(start()))
 }
@@ -45,9 +45,9 @@ async fn an_hour_ahead_nothing_is_different() {
     assert!(!log.has(&["WARN"]), "{:?}", log.lines(&["WARN"]));
 }
 
-/// A list that ends sooner than that is stale when it arrives: everybody is refused, and the log says what to look at.
+/// A CRL that is valid for less than that is stale when it arrives. Everybody is refused, and the log names the clocks.
 #[tokio::test]
-async fn an_hour_ahead_of_a_list_for_half_an_hour_everybody_is_refused() {
+async fn an_hour_ahead_with_a_crl_for_half_an_hour_everybody_is_refused() {
     let (publisher, log) = (Publisher::start().await, Log::capture());
     let authority = publisher.authority();
     let half_an_hour = authority.crl_between(1, start(), start().plus(MINUTE * 30), &[]);
@@ -67,8 +67,8 @@ async fn an_hour_ahead_of_a_list_for_half_an_hour_everybody_is_refused() {
     assert_eq!(refused(), 1);
 }
 
-/// What is signed now is from the future: the list before it stays in force, new clients are not valid yet, and the log says what to
-/// look at. Nothing is confirmed meanwhile, so that `revoke` tells its operator.
+/// A new CRL is from the future, so the previous one stays in force. New clients are not valid yet, and the log names
+/// the clocks. Nothing is confirmed meanwhile, so `revoke` reports it.
 #[tokio::test]
 async fn an_hour_behind_no_revocation_arrives_until_the_clock_is_set() {
     let (publisher, log) = (Publisher::start().await, Log::capture());
@@ -79,7 +79,7 @@ async fn an_hour_behind_no_revocation_arrives_until_the_clock_is_set() {
         published.issuing = authority.crl_between(1, early, early.plus(DAY), &[]);
     });
     let (service, _tasks) = service(&authority, Clock::manual(start().minus(HOUR))).await;
-    eventually("the lists from before are in force", || service.live().ready(service.clock.now()).is_ok()).await;
+    eventually("the CRLs from before are in force", || service.live().ready(service.clock.now()).is_ok()).await;
     let old = authority.client_from("old_1", start().minus(DAY), DAY * 2);
     let new = authority.client("new_1");
     let mut open = client(&authority, &old).open(service.address).await;
@@ -98,12 +98,12 @@ async fn an_hour_behind_no_revocation_arrives_until_the_clock_is_set() {
     eventually("its connection ends", || open.is_closed()).await;
     assert_eq!(number(&service.relying_party), Some(2));
     assert_eq!(client(&authority, &new).get(service.address).await.status, 200);
-    assert_eq!(refused(), 1, "one line, however often it was asked for");
+    assert_eq!(refused(), 1, "one line, however often it was fetched");
 }
 
-/// What time the clock shows does not tell how much of it has passed.
+/// The time on the clock does not show how much time has passed.
 #[tokio::test]
-async fn a_list_is_not_good_for_longer_because_the_clock_was_set_back() {
+async fn a_crl_is_not_valid_longer_because_the_clock_was_set_back() {
     let (publisher, log) = (Publisher::start().await, Log::capture());
     let authority = publisher.authority();
     let (service, _tasks) = service(&authority, Clock::manual(start())).await;
@@ -125,15 +125,15 @@ async fn a_list_is_not_good_for_longer_because_the_clock_was_set_back() {
     let said = service.live().freshness()[0].list.map(|list| list.admits_until);
     assert_eq!(said, Some(start().plus(DAY)), "the authority's clock may be right");
 
-    // The next list is good for as long as it says.
+    // The next CRL is valid until its nextUpdate.
     service.install(&authority.crl(2, &[]));
     service.install(&authority.root_crl(2, &[]));
     assert_eq!(ready(start().plus(DAY)), Ok(()));
 }
 
-/// A certificate that had ended when the list was signed is not in it, and must not count as valid again.
+/// A certificate that had expired when the CRL was signed is not in it, and must not count as valid again.
 #[tokio::test]
-async fn nobody_is_let_in_by_a_list_from_the_future() {
+async fn nobody_is_admitted_by_a_crl_from_the_future() {
     let publisher = Publisher::start().await;
     let authority = publisher.authority();
     let ended = authority.client_from("ended_1", start(), HOUR);
@@ -150,5 +150,5 @@ async fn nobody_is_let_in_by_a_list_from_the_future() {
     let said = service.live().ready(start()).unwrap_err().to_string();
     assert!(said.contains("clock is behind") && said.contains(&later.to_string()), "{said}");
     service.clock.set(later.minus(MINUTE));
-    assert_eq!(service.live().ready(service.clock.now()), Ok(()), "clocks differ by so much");
+    assert_eq!(service.live().ready(service.clock.now()), Ok(()), "clocks may differ by this much");
 }

@@ -1,5 +1,5 @@
-//! What time does to connections that are open: they end as on a revocation when the client's chain expires, and when no CRL is current
-//! any more, though no request comes.
+//! What the passing of time does to open connections: they end like after a revocation when the client's chain expires,
+//! or when no CRL is current any more. No request is needed for it.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const HOUR: Duration = Duration::from_hours(1);
 const NO_CRL: &str = "there is no current CRL to judge the client by";
 const EXPIRED: &str = "the client's certificate, or one above it, has expired";
 
-/// A service that looks at the clock, with CRLs that are good until the day after.
+/// A service that checks the clock, with CRLs that are valid until the next day.
 async fn service(authority: &Authority, on_stale_crl: OnStaleCrl) -> (Service, tokio::task::JoinSet<()>) {
     let mut service = Service::start_in(authority, Surroundings { on_stale_crl, ..Surroundings::default() }).await;
     service.install(&authority.root_crl(1, &[]));
@@ -43,14 +43,15 @@ async fn said(connection: &mut RawHttp2) -> Vec<String> {
     said.iter().map(|frame| Frame::farewell(frame).unwrap_or_else(|| panic!("{said:?}")).to_owned()).collect()
 }
 
-/// Lets the service look at the clock, which ends nothing but what is over since the second before.
-async fn assert_goes_on_in(authority: &Authority, service: &Service, last_second: Timestamp) {
+/// Sets the clock to this last valid second. Only the connection of a canary ends, whose certificate expired a second
+/// earlier.
+async fn assert_continues_in(authority: &Authority, service: &Service, last_second: Timestamp) {
     let canary = authority.client_from("canary_1", start(), last_second.minus(SECOND).since(start()));
     let mut canary = Client::new(authority, &canary, Http::One, &service.clock).open(service.address).await;
     assert_eq!(canary.get().await.unwrap().status, 200);
     let log = Log::capture();
     service.clock.set(last_second);
-    eventually("it has looked", || log.has(&["connections ended"])).await;
+    eventually("it has checked", || log.has(&["connections ended"])).await;
     let ended = log.lines(&["connections ended"]);
     assert!(ended.len() == 1 && ended[0].contains("ended=1 "), "{ended:?}");
 }
@@ -65,7 +66,7 @@ async fn connections_end_when_no_crl_is_current_and_any_grace_is_over() {
         let mut streaming = streaming(&authority, &service, &issued).await;
         let mut idle = Client::new(&authority, &issued, Http::One, &service.clock).open(service.address).await;
         assert_eq!(idle.get().await.unwrap().status, 200);
-        assert_goes_on_in(&authority, &service, start().plus(until)).await;
+        assert_continues_in(&authority, &service, start().plus(until)).await;
         assert_eq!(idle.get().await.unwrap().status, 200);
 
         service.clock.set(start().plus(until + SECOND));
@@ -78,7 +79,7 @@ async fn connections_end_when_no_crl_is_current_and_any_grace_is_over() {
 }
 
 #[tokio::test]
-async fn a_connection_ends_when_its_clients_certificate_expires_and_nobody_elses() {
+async fn a_connection_ends_when_its_clients_certificate_expires_and_no_other_connection_does() {
     let authority = Authority::new();
     let (service, _tasks) = service(&authority, OnStaleCrl::Refuse).await;
     let short = authority.client_from("short_1", start(), DAY / 2);
@@ -92,7 +93,7 @@ async fn a_connection_ends_when_its_clients_certificate_expires_and_nobody_elses
     let mut other = client.open(service.address).await;
     let mut goes_on = other.start("/held").await.unwrap();
     // notAfter itself is included.
-    assert_goes_on_in(&authority, &service, not_after).await;
+    assert_continues_in(&authority, &service, not_after).await;
 
     service.clock.set(not_after.plus(SECOND));
     assert_eq!(said(&mut ends).await, [EXPIRED]);
@@ -103,9 +104,9 @@ async fn a_connection_ends_when_its_clients_certificate_expires_and_nobody_elses
     eventually("both are gone", || service.live().open_connections() == 1).await;
 }
 
-/// The client's own certificate is good for longer than that of the CA above it.
+/// The client's own certificate is valid for longer than that of the CA above it.
 #[tokio::test]
-async fn an_intermediate_that_expires_ends_what_is_open_and_is_noticed_by_what_is_resumed() {
+async fn an_expired_intermediate_ends_open_connections_and_refuses_resumed_sessions() {
     let authority = Authority::new();
     let not_after = start().plus(DAY / 2);
     let mut issued = authority.client("client_1");
@@ -115,11 +116,11 @@ async fn an_intermediate_that_expires_ends_what_is_open_and_is_noticed_by_what_i
 
     let (watching, _tasks) = service(&authority, OnStaleCrl::Refuse).await;
     let mut open = streaming(&authority, &watching, &issued).await;
-    assert_goes_on_in(&authority, &watching, not_after).await;
+    assert_continues_in(&authority, &watching, not_after).await;
     watching.clock.set(not_after.plus(SECOND));
     assert_eq!(said(&mut open).await, [EXPIRED]);
 
-    // Nobody looks at the clock here: what comes is judged all the same.
+    // This service does not check the clock by itself, but still checks new connections.
     let service = Service::start(&authority).await;
     let client = client(&service, Http::One);
     let mut open = client.open(service.address).await;
@@ -133,9 +134,9 @@ async fn an_intermediate_that_expires_ends_what_is_open_and_is_noticed_by_what_i
     eventually("the refusal is counted", || service.handshakes_refused("expired") == 1).await;
 }
 
-/// A clock that is set back brings nobody back, and one that is set forward misses nothing.
+/// A clock that is set back readmits nobody, and one that is set forward misses nothing.
 #[tokio::test]
-async fn a_clock_that_jumps_ends_what_is_over_by_then() {
+async fn a_clock_that_jumps_ends_what_has_expired_by_then() {
     let authority = Authority::new();
     let (service, _tasks) = service(&authority, OnStaleCrl::Refuse).await;
     let mut open = streaming(&authority, &service, &authority.client("client_1")).await;

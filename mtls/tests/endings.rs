@@ -1,4 +1,5 @@
-//! How the connection of a revoked client ends: nothing of an answer leaves any more, and nothing is confirmed before that is so.
+//! How the connection of a revoked client ends: no more of an answer is sent, and the revocation is confirmed only
+//! after that.
 
 use std::{
     io,
@@ -29,12 +30,12 @@ use crate::common::{
 };
 
 const REVOKED: &str = "the client's certificate, or one above it, is revoked";
-/// More than any answer here is long.
+/// Larger than any answer here.
 const WIDE: u32 = u32::MAX >> 1;
 
-/// Everybody who speaks HTTP/2 hears of it, and hears nothing else.
+/// Every HTTP/2 client receives GOAWAY, and nothing else.
 #[tokio::test]
-async fn a_revocation_is_said_with_goaway_and_nothing_else_is_said() {
+async fn a_revoked_client_receives_goaway_and_nothing_else() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let issued = authority.client("client_1");
@@ -56,9 +57,9 @@ async fn a_revocation_is_said_with_goaway_and_nothing_else_is_said() {
     eventually("both are gone", || service.live().open_connections() == 0).await;
 }
 
-/// The client allows more only when it hears that it is revoked.
+/// The client opens its window only after GOAWAY.
 #[tokio::test]
-async fn a_window_that_is_opened_after_goaway_lets_nothing_out() {
+async fn after_goaway_an_opened_window_releases_nothing() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     for (number, path) in [(2, "/"), (3, "/large"), (4, "/held")] {
@@ -79,7 +80,7 @@ async fn a_window_that_is_opened_after_goaway_lets_nothing_out() {
     }
 }
 
-/// However many streams wait for their windows, the client hears of it, and TLS ends as it should.
+/// However many streams wait for their windows, the client receives GOAWAY and `close_notify`.
 #[tokio::test]
 async fn stalled_streams_do_not_keep_goaway_and_close_notify_from_a_revoked_client() {
     let authority = Authority::new();
@@ -99,14 +100,14 @@ async fn stalled_streams_do_not_keep_goaway_and_close_notify_from_a_revoked_clie
     }
 }
 
-/// A client with little room that reads only when it is told to.
+/// A client with small buffers that reads only when it is told to.
 async fn with_little_room(address: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(8 * 1024).unwrap();
     socket.connect(address).await.unwrap()
 }
 
-/// What has arrived is read, and how much that was.
+/// Reads everything that has arrived. Returns how many bytes.
 async fn read_to_end(mut stream: TcpStream) -> (u64, io::Result<()>) {
     let (mut count, mut bytes) = (0, vec![0; 64 * 1024]);
     loop {
@@ -120,7 +121,7 @@ async fn read_to_end(mut stream: TcpStream) -> (u64, io::Result<()>) {
 
 /// The answer waits in TLS and in the kernel for a client that does not read.
 #[tokio::test]
-async fn a_client_that_reads_only_afterwards_finds_nothing_that_was_not_there() {
+async fn a_client_that_reads_later_finds_only_what_had_arrived_before() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let issued = authority.client("client_1");
@@ -137,7 +138,8 @@ async fn a_client_that_reads_only_afterwards_finds_nothing_that_was_not_there() 
     assert_eq!(read, there, "something came after the connection was gone");
 }
 
-/// The state of the service's end of a TCP connection as Linux tells it (`TCP_FIN_WAIT1` is 4), and how much of it is not acknowledged.
+/// Linux's state of the service's end of a TCP connection (`TCP_FIN_WAIT1` is 4), and how many bytes are not
+/// acknowledged.
 fn kernel(service: &Service, client: SocketAddr) -> Option<(u8, u64)> {
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let ports = [service.address.port(), client.port()].map(|port| format!(":{port:04X}"));
@@ -151,9 +153,9 @@ fn kernel(service: &Service, client: SocketAddr) -> Option<(u8, u64)> {
     })
 }
 
-/// HTTP has nothing more to do with the connection; the kernel has.
+/// HTTP has finished with the connection, but the kernel has not.
 #[tokio::test]
-async fn what_the_kernel_holds_of_a_connection_that_is_over_is_dropped_with_the_revocation() {
+async fn a_revocation_discards_what_the_kernel_holds_of_a_finished_connection() {
     const FIN_WAIT_1: u8 = 4;
     let authority = Authority::new();
     let service = Service::start(&authority).await;
@@ -168,7 +170,7 @@ async fn what_the_kernel_holds_of_a_connection_that_is_over_is_dropped_with_the_
         stream
     };
     let (revoked, mut slow) = (ask(&issued).await, ask(&other).await);
-    assert_eq!(service.live().open_connections(), 2, "something can still leave");
+    assert_eq!(service.live().open_connections(), 2, "something can still be sent");
 
     service.install(&authority.crl(2, &[&issued]));
     eventually("it is gone", || service.live().open_connections() == 1).await;
@@ -177,7 +179,7 @@ async fn what_the_kernel_holds_of_a_connection_that_is_over_is_dropped_with_the_
     assert_eq!(read_to_end(revoked).await.0, there, "something came after the connection was gone");
     let mut answer = Vec::new();
     slow.read_to_end(&mut answer).await.unwrap();
-    assert!(answer.len() > 65536, "whoever is slow gets all of it");
+    assert!(answer.len() > 65536, "a slow client receives all of it");
     drop(slow);
     eventually("it is gone, too", || service.live().open_connections() == 0).await;
 }
@@ -192,8 +194,8 @@ async fn with_feed(publisher: &Publisher) -> (Authority, FeedServer, Service) {
     (authority, server, service)
 }
 
-/// Wakes a worker of this runtime every few milliseconds, until it is dropped. The worker that polled the sockets may be the one whose
-/// handler blocks, and tokio has another one poll them only when it wakes.
+/// Wakes a worker of this runtime every few milliseconds until it is dropped. The worker that polled the sockets may be
+/// blocked by the handler, and tokio lets another worker poll them only when it wakes.
 struct Waker(Arc<AtomicBool>);
 
 impl Waker {
@@ -216,9 +218,9 @@ impl Drop for Waker {
     }
 }
 
-/// What is waited for is the connection, and nothing else stands still meanwhile.
+/// Only the confirmation waits for the blocked connection. Everything else continues.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leaves() {
+async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_is_never_sent() {
     let _waker = Waker::start();
     for http in [Http::One, Http::Two] {
         let publisher = Publisher::start().await;
@@ -226,7 +228,7 @@ async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leav
         let _tasks = service.keep_current();
         let (blocking, other) = (authority.client("blocking_1"), authority.client("other_1"));
         let list = blocking.info.crl_urls[0].as_str();
-        eventually("the first list is confirmed", || server.confirmed_last(list) == Some(1)).await;
+        eventually("the first CRL is confirmed", || server.confirmed_last(list) == Some(1)).await;
         let client = |issued| Client::new(&authority, issued, http, &service.clock);
         let mut connection = client(&blocking).open(service.address).await;
         let asking = tokio::spawn(async move { connection.start("/blocks").await?.collect().await });
@@ -248,16 +250,16 @@ async fn a_handler_that_blocks_delays_the_confirmation_and_its_answer_never_leav
                 server.requests().1 > before
             })
             .await;
-            assert_eq!(server.confirmed(list), Some(1), "{http:?}: confirmed while a connection goes on");
+            assert_eq!(server.confirmed(list), Some(1), "{http:?}: confirmed while a connection continues");
         }
 
         service.gate.open();
         eventually("it is confirmed", || server.confirmed_last(list) == Some(3)).await;
-        assert!(asking.await.unwrap().is_err(), "{http:?}: the answer left");
+        assert!(asking.await.unwrap().is_err(), "{http:?}: the answer was sent");
     }
 }
 
-/// An answer whose length is known is cut off as well.
+/// An answer of known length is cut off as well.
 #[tokio::test]
 async fn an_answer_of_known_length_is_not_finished() {
     let authority = Authority::new();

@@ -1,4 +1,4 @@
-//! Enrollment against a server of the test's own, which is sometimes the authority and sometimes somebody else.
+//! Enrollment with a server of the test, which plays the authority or an impostor.
 
 use std::{
     fs,
@@ -51,14 +51,14 @@ use crate::common::{
 
 const SECRET: [u8; 32] = [7; 32];
 
-/// What answers at the token's address.
+/// The server at the token's address.
 struct Server {
     address: SocketAddr,
     desk: Arc<Desk>,
     handle: Handle<SocketAddr>,
 }
 
-/// Who enrolled, and what the next one is answered; the last answer is repeated.
+/// The received requests, and the answers to the next ones. The last answer is repeated.
 struct Desk {
     received: Mutex<Vec<Received>>,
     answers: Mutex<Vec<Reply>>,
@@ -115,7 +115,7 @@ async fn receive(State(desk): State<Arc<Desk>>, headers: HeaderMap, Json(request
     if answers.len() > 1 { answers.remove(0)(&csr) } else { answers[0](&csr) }
 }
 
-/// What the authority answers: a certificate for the requested key.
+/// The authority's answer: a certificate for the requested key.
 fn certificate(authority: &Arc<Authority>) -> Reply {
     let authority = Arc::clone(authority);
     Box::new(move |csr| {
@@ -199,9 +199,9 @@ async fn a_token_becomes_a_certificate_for_a_key_that_never_left() {
     assert_eq!(&loaded.root, authority.root.certificate());
 }
 
-/// Whoever is not the authority never sees a request, and so never the secret.
+/// A server that is not the authority never receives a request, and so never receives the secret.
 #[tokio::test]
-async fn the_secret_is_sent_to_nobody_but_the_authority() {
+async fn the_secret_is_sent_to_the_authority_only() {
     let (authority, other) = (Arc::new(Authority::new()), Authority::named("Elsewhere", "http://127.0.0.1:1"));
     let namesake = Authority::new();
     let root = authority.root.certificate().clone();
@@ -214,12 +214,12 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         issued.chain.extend((0..5).map(|_| authority.client("other").chain.swap_remove(0)));
         issued
     };
-    // The leaf of another authority, below this one's own issuing certificate.
+    // The end entity of another authority, below this one's own issuing certificate.
     let spliced = |issued: Issued| Issued {
         chain: vec![issued.chain[0].clone(), authority.issuing.certificate().clone(), root.clone()],
         ..issued
     };
-    // A client of the fleet that plays authority.
+    // A client of the fleet that acts as an authority.
     let usurper = {
         let client = authority.client("usurper_1");
         let nowhere = Publication {
@@ -240,10 +240,10 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
     let table = [
         ("another authority", other.own(), true),
         ("another authority with its root", other.own().with_root(&other), true),
-        ("another authority that carries the root along", with_root(other.own()), true),
+        ("another authority that sends the root as well", with_root(other.own()), true),
         ("another authority of the same name", with_root(namesake.own()), true),
         ("a spliced chain", spliced(namesake.own()), true),
-        ("a self-signed root that carries the root along", with_root(self_signed), true),
+        ("a self-signed root that sends the root as well", with_root(self_signed), true),
         ("the authority without its root", authority.own(), true),
         ("a server of the fleet at the authority's address", with_root(authority.server("localhost")), true),
         ("a client as an authority", with_root(usurper), false),
@@ -260,7 +260,7 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
         let server = Server::presenting(presented.chain, &presented.key, Lists::of(&authority), answers).await;
         let machine = Machine::new();
         let error = machine.enroll(&server.token(authority.fingerprint())).await.unwrap_err();
-        assert!(server.received().is_empty(), "{who} saw the request");
+        assert!(server.received().is_empty(), "{who} received the request");
         match error {
             EnrollError::OtherAuthority { .. } => assert!(is_other, "{who}: {error}"),
             EnrollError::NotTrusted { .. } => assert!(!is_other, "{who}: {error}"),
@@ -276,9 +276,10 @@ async fn the_secret_is_sent_to_nobody_but_the_authority() {
     assert!(error.to_string().contains(&other.fingerprint().to_string()), "{error}");
 }
 
-/// A stolen key of the authority's own collects no token once its certificate is revoked, and nor does whoever says nothing of that.
+/// An impostor with a stolen key of the authority collects no token once the certificate is revoked, nor if it sends no
+/// CRL about it.
 #[tokio::test]
-async fn the_secret_is_sent_to_no_authority_that_is_revoked_or_of_which_nothing_is_known() {
+async fn the_secret_is_not_sent_to_an_authority_that_is_revoked_or_of_unknown_status() {
     let authority = Arc::new(Authority::new());
     let own = authority.own().with_root(&authority);
     let (issuing, next) = (authority.issuing.info().id.serial, start().minus(DAY));
@@ -287,9 +288,9 @@ async fn the_secret_is_sent_to_no_authority_that_is_revoked_or_of_which_nothing_
         ("itself", true, Some(authority.root_crl(1, &[])), Some(authority.servers_crl(1, &[&own]))),
         ("its CA", true, Some(authority.root_crl(1, &[issuing])), Some(authority.servers_crl(1, &[]))),
         ("no list of servers", false, Some(authority.root_crl(1, &[])), None),
-        ("no list of CAs", false, None, Some(authority.servers_crl(1, &[]))),
-        ("a stale list", false, Some(authority.root_crl(1, &[])), Some(stale)),
-        ("the complete list", false, Some(authority.root_crl(1, &[])), Some(authority.crl(1, &[]))),
+        ("no CRL of CAs", false, None, Some(authority.servers_crl(1, &[]))),
+        ("a stale CRL", false, Some(authority.root_crl(1, &[])), Some(stale)),
+        ("the complete CRL", false, Some(authority.root_crl(1, &[])), Some(authority.crl(1, &[]))),
     ] {
         let lists = Lists::of(&authority);
         lists.give(|given| (given.root, given.servers) = (root, servers));
@@ -306,9 +307,9 @@ async fn the_secret_is_sent_to_no_authority_that_is_revoked_or_of_which_nothing_
     }
 }
 
-/// Whoever has enrolled here before knows who is revoked, and an older list, which is still current, makes nobody forget that.
+/// A machine that has enrolled before has stored CRLs. An older CRL that is still current must not override them.
 #[tokio::test]
-async fn an_older_list_brings_no_secret_to_an_authority_that_is_known_to_be_revoked() {
+async fn an_older_crl_does_not_get_the_secret_for_an_authority_that_is_known_to_be_revoked() {
     let authority = Arc::new(Authority::new());
     let (stolen, replaced) = (authority.own().with_root(&authority), authority.own().with_root(&authority));
     let presenting = async |own: &Issued, number, revoked: &[&Issued]| {
@@ -333,9 +334,9 @@ async fn an_older_list_brings_no_secret_to_an_authority_that_is_known_to_be_revo
     assert!(in_force.iter().any(|list| (list.number.get(), list.revoked) == (2, 1)), "{in_force:?}");
 }
 
-/// A service has the complete lists.
+/// A service has stored the complete CRLs.
 #[tokio::test]
-async fn nor_does_it_bring_that_of_a_service() {
+async fn an_older_crl_does_not_get_the_secret_of_a_service_either() {
     let authority = Arc::new(Authority::new());
     let stolen = authority.own().with_root(&authority);
     let thief =
@@ -344,8 +345,8 @@ async fn nor_does_it_bring_that_of_a_service() {
     let token = thief.token(authority.fingerprint());
     let proposal = Proposal { common_name: "service0".parse().unwrap(), organization: None, hosts: Vec::new() };
     for (what, kind, list) in [
-        ("the complete list", "crl", authority.crl(2, &[&stolen])),
-        ("what was added to it", "delta.crl", authority.delta(3, 2, &[&stolen])),
+        ("the complete CRL", "crl", authority.crl(2, &[&stolen])),
+        ("the delta", "delta.crl", authority.delta(3, 2, &[&stolen])),
     ] {
         let directory = tempfile::tempdir().unwrap();
         let files = IdentityFiles::new(directory.path(), Profile::Server);
@@ -360,9 +361,9 @@ async fn nor_does_it_bring_that_of_a_service() {
     }
 }
 
-/// The first request needs no list that is not here.
+/// The first request needs no CRL that is not present.
 #[tokio::test]
-async fn whoever_enrolled_has_the_lists_already() {
+async fn enrollment_stores_the_crls() {
     let authority = Arc::new(Authority::new());
     let server = Server::of(&authority, vec![certificate(&authority)]).await;
     let machine = Machine::new();
@@ -375,7 +376,7 @@ async fn whoever_enrolled_has_the_lists_already() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_not_there_or_expired_is_not_enrolled_with() {
+async fn enrollment_with_an_absent_or_expired_authority_fails() {
     let authority = Arc::new(Authority::new());
     let address = listen().local_addr().unwrap();
     let url = format!("https://{address}").parse().unwrap();
@@ -396,7 +397,7 @@ async fn an_authority_that_is_not_there_or_expired_is_not_enrolled_with() {
 }
 
 #[tokio::test]
-async fn a_denial_is_told_and_the_next_attempt_may_succeed() {
+async fn a_denial_is_reported_and_the_next_attempt_may_succeed() {
     let authority = Arc::new(Authority::new());
     let answers = vec![denied(StatusCode::FORBIDDEN, "the token expired at noon"), certificate(&authority)];
     let server = Server::of(&authority, answers).await;
@@ -410,7 +411,7 @@ async fn a_denial_is_told_and_the_next_attempt_may_succeed() {
 }
 
 #[tokio::test]
-async fn whoever_lost_the_answer_asks_again_with_the_same_key() {
+async fn a_lost_answer_is_requested_again_with_the_same_key() {
     let authority = Arc::new(Authority::new());
     let answers = vec![
         lost(),
@@ -436,9 +437,9 @@ async fn whoever_lost_the_answer_asks_again_with_the_same_key() {
     assert_ne!(server.received()[4].public_key, keys[0], "every machine makes its own key");
 }
 
-/// The answer was lost, the certificate exists, and then somebody tries another token or name.
+/// The answer was lost and the certificate exists. Then another token or name is tried.
 #[tokio::test]
-async fn a_denial_does_not_throw_away_the_key_of_a_lost_answer() {
+async fn a_denial_keeps_the_key_of_a_lost_answer() {
     let authority = Arc::new(Authority::new());
     let answers = vec![lost(), denied(StatusCode::FORBIDDEN, "another name"), certificate(&authority)];
     let server = Server::of(&authority, answers).await;
@@ -452,7 +453,7 @@ async fn a_denial_does_not_throw_away_the_key_of_a_lost_answer() {
 }
 
 #[tokio::test]
-async fn one_at_a_time_enrolls_in_a_directory() {
+async fn only_one_process_enrolls_in_a_directory_at_a_time() {
     let authority = Arc::new(Authority::new());
     let server = Server::of(&authority, vec![certificate(&authority)]).await;
     let (machine, token) = (Machine::new(), server.token(authority.fingerprint()));
@@ -463,9 +464,9 @@ async fn one_at_a_time_enrolls_in_a_directory() {
     machine.enroll(&token).await.unwrap();
 }
 
-/// The answer is stored in three steps; after each of them the machine may lose power.
+/// The answer is stored in three steps. The machine may lose power after each of them.
 #[tokio::test]
-async fn a_store_that_was_interrupted_is_completed_by_the_next_attempt() {
+async fn an_interrupted_store_is_completed_by_the_next_attempt() {
     let authority = Arc::new(Authority::new());
     let server = Server::of(&authority, vec![certificate(&authority)]).await;
     let token = server.token(authority.fingerprint());
@@ -496,19 +497,19 @@ async fn a_store_that_was_interrupted_is_completed_by_the_next_attempt() {
     assert!(enrolled.identity.info().is_for_key(&other));
     assert_eq!(machine.names(), ["ca.crt", "ca.url", "client.crt", "client.key"]);
 
-    // A pending key that others could read is not a secret any more.
+    // A pending key that others could read is not secret any more.
     files::write(&machine.file("client.key.pending"), other.to_pem().as_bytes(), Access::Public).unwrap();
     let error = machine.enroll(&token).await.unwrap_err();
     assert!(matches!(error, EnrollError::Identity(IdentityError::File(FileError::NotPrivate { .. }))), "{error}");
 
-    // Nor is one that is none, which says what to do.
+    // An invalid pending key is refused as well, with the next step in the error.
     files::write(&machine.file("client.key.pending"), b"", Access::Private).unwrap();
     let error = machine.enroll(&token).await.unwrap_err();
     assert!(matches!(error, EnrollError::PendingKey { .. }) && error.to_string().contains("remove"), "{error}");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_ours_is_not_stored() {
+async fn a_wrong_answer_is_not_stored() {
     let (authority, other) = (Arc::new(Authority::new()), Authority::new());
     let for_another_key = authority.client("client_1");
     let (good_root, other_root) = (authority.root.certificate().clone(), other.root.certificate().clone());
@@ -547,14 +548,14 @@ async fn an_answer_that_is_not_ours_is_not_stored() {
         assert_eq!(
             ["ca.crt", "ca.url", "client.crt", "client.key"].map(contents),
             before,
-            "{why}: what was there stays"
+            "{why}: the existing files stay"
         );
         assert!(machine.files.load().unwrap().is_some());
     }
 }
 
 #[test]
-fn a_token_is_found_where_it_was_put() {
+fn a_token_is_found_in_each_of_its_places() {
     let directory = tempfile::tempdir().unwrap();
     let token = |octet| {
         let url = "https://localhost:8440".parse().unwrap();
@@ -569,11 +570,11 @@ fn a_token_is_found_where_it_was_put() {
 
     fs::create_dir(&ca).unwrap();
     write(&ca.join("bootstrap.token"), 1);
-    assert_eq!(sources.find().unwrap(), token(1), "what is said outright counts more than the environment");
+    assert_eq!(sources.find().unwrap(), token(1), "the argument overrides the environment");
     assert_eq!(TokenSources { ca_directory: None, ..sources.clone() }.find().unwrap(), token(9));
     let file = directory.path().join("token");
     sources.file = Some(file.clone());
-    assert!(sources.find().unwrap_err().to_string().contains(file.to_str().unwrap()), "not another one instead");
+    assert!(sources.find().unwrap_err().to_string().contains(file.to_str().unwrap()), "no other token is used instead");
     write(&file, 2);
     assert_eq!(sources.find().unwrap(), token(2));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();

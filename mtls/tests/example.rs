@@ -1,4 +1,4 @@
-//! The example of the library's documentation, run as the program that it is.
+//! The example of the library's documentation, run as a program.
 
 use edge::clock::Clock;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -16,12 +16,12 @@ use crate::common::{
 #[tokio::test]
 async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
     let (publisher, clock) = (Publisher::start().await, Clock::system());
-    // The example's clock is the machine's.
+    // The example uses the machine's clock.
     let authority = publisher.authority_of(Founding { now: clock.now(), ..Founding::default() });
     let own = authority.own().with_root(&authority);
     let feed = FeedServer::presenting(&own).await;
     let list = authority.client("any").info.crl_urls[0].clone();
-    // What is revoked once stays revoked.
+    // A revocation is permanent.
     let mut all_revoked = Vec::new();
     for (number, feed) in [(2, None), (3, Some(feed))] {
         let directory = enrolled(&authority, feed.as_ref());
@@ -29,7 +29,7 @@ async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
         let (good, revoked) = (authority.client("client_1"), authority.client("client_2"));
         let client = |issued: &Issued| Client::new(&authority, issued, Http::Two, &clock);
         eventually("its CRLs are there", || crl_files(directory.path()).len() == 2).await;
-        eventually("its authority knows it", || feed.as_ref().is_none_or(|feed| feed.requests().1 > 0)).await;
+        eventually("it is registered", || feed.as_ref().is_none_or(|feed| feed.requests().1 > 0)).await;
 
         let good = client(&good);
         all_revoked.push(revoked);
@@ -52,7 +52,7 @@ async fn the_example_serves_and_ends_the_connection_of_a_revoked_client() {
     }
 }
 
-/// A disk without room: what is in force and would be lost by a restart is enforced, and not confirmed.
+/// A full disk: a CRL in force that a restart would lose is enforced, but not confirmed.
 #[tokio::test]
 async fn a_crl_that_cannot_be_kept_is_enforced_and_confirmed_when_there_is_room() {
     let (publisher, clock) = (Publisher::start().await, Clock::system());
@@ -64,7 +64,7 @@ async fn a_crl_that_cannot_be_kept_is_enforced_and_confirmed_when_there_is_room(
     feed.announce(&[(&list, 2)]);
 
     let directory = enrolled(&authority, Some(&feed));
-    // No file may have any contents, which fails a write as a full disk does. SIGXFSZ would end the program.
+    // The file size limit of 0 makes writes fail, as a full disk does. SIGXFSZ would end the program.
     let example = Example::start(directory.path(), &["sh", "-c", "trap '' XFSZ; ulimit -S -f 0; exec \"$@\"", "sh"]);
     let client = |issued: &Issued| Client::new(&authority, issued, Http::Two, &clock);
     eventually("it is logged", || example.logged(&["WARN", "cannot be kept for the next start", "issuing.crl"]) == 1)

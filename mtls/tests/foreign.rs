@@ -1,5 +1,5 @@
-//! Services that rely on a CA of somebody else's, made with the `openssl` program: its CRLs lie in a file or at a URL, and there is no
-//! feed.
+//! Services that rely on a foreign CA, made with the `openssl` program. Its CRLs are in a file or at a URL, and there
+//! is no feed.
 
 use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::common::{
     publisher::Publisher,
 };
 
-/// A CRL file as some other program keeps it.
+/// A CRL file that another program writes.
 struct CrlFile {
     directory: TempDir,
 }
@@ -47,7 +47,7 @@ impl CrlFile {
     }
 }
 
-/// A service beneath this root that takes CRLs from these places, and the tasks that do so.
+/// A service below this root that fetches CRLs from these locations, and its tasks.
 async fn service(identity: &Identity, root: &CertificateDer<'static>, crls: Vec<Location>) -> (Service, JoinSet<()>) {
     // The clock by which openssl signs.
     let surroundings = Surroundings { clock: Clock::system(), ..Surroundings::default() };
@@ -68,7 +68,7 @@ fn der(text: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_crl_file_is_followed_however_it_is_written_and_whatever_signs_it() {
+async fn a_crl_file_is_read_again_however_it_is_written_and_whatever_signs_it() {
     for (key, encode) in [(P256, der as fn(&[u8]) -> Vec<u8>), (P384, <[u8]>::to_vec), (RSA, der)] {
         let (ca, file, log) = (ForeignCa::root(key), CrlFile::new(), Log::capture());
         file.write_in_place(&encode(&ca.crl()));
@@ -88,13 +88,13 @@ async fn a_crl_file_is_followed_however_it_is_written_and_whatever_signs_it() {
         file.replace(&encode(&ca.crl()));
         eventually("its connection ends", || open[0].is_closed()).await;
         for connection in &mut open[1..] {
-            assert_eq!(connection.get().await.unwrap().status, 200, "nobody else notices");
+            assert_eq!(connection.get().await.unwrap().status, 200, "the other connection continues");
         }
 
-        // Caught in the middle of being written, and worse.
+        // An incomplete file, and invalid ones.
         ca.revoke("client_2");
         let next = encode(&ca.crl());
-        // The empty one first: that is what a file in the middle of being written looks like, too, and nothing is logged twice.
+        // The empty one first, because an incomplete file may be empty, too. Each is logged once.
         for bad in [&b""[..], &next[..next.len() / 2], &[0x30, 0x80, 0, 0]] {
             let logged = || log.lines(&["WARN", "list.crl"]).len();
             let before = logged();
@@ -111,9 +111,9 @@ async fn a_crl_file_is_followed_however_it_is_written_and_whatever_signs_it() {
     }
 }
 
-/// A copy that keeps its original's time and happens to have its length is another file all the same.
+/// A copy with the original's time and the same length must still be noticed.
 #[tokio::test]
-async fn a_file_of_the_same_age_and_length_is_looked_at() {
+async fn a_new_file_of_the_same_age_and_length_is_read() {
     let (ca, file) = (ForeignCa::root(P256), CrlFile::new());
     let padded = || [ca.crl(), vec![b'\n'; 4096]].concat()[..4096].to_vec();
     file.write_in_place(&padded());
@@ -131,9 +131,9 @@ async fn a_file_of_the_same_age_and_length_is_looked_at() {
     eventually("its connection ends", || open.is_closed()).await;
 }
 
-/// Two levels: the root's CRL in a file, the issuing CA's where a server sends it.
+/// Two levels: the root's CRL in a file, and the issuing CA's at a URL.
 #[tokio::test]
-async fn a_crl_url_is_asked_for_what_is_new() {
+async fn a_crl_url_is_polled_with_conditional_requests() {
     let (publisher, file) = (Publisher::start().await, CrlFile::new());
     let root = ForeignCa::root(P384);
     let issuing = root.beneath(P256);
@@ -150,8 +150,8 @@ async fn a_crl_url_is_asked_for_what_is_new() {
         assert_eq!(connection.get().await.unwrap().status, 200);
     }
     let unchanged = publisher.answers().1;
-    eventually("it goes on asking", || publisher.answers().1 > unchanged + 3).await;
-    assert_eq!(publisher.answers().0, 1, "what has not changed is not sent again");
+    eventually("it continues to fetch", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, 1, "an unchanged CRL is not sent again");
 
     issuing.revoke("client_1");
     publisher.publish(|published| published.issuing = der(&issuing.crl()));
@@ -162,7 +162,7 @@ async fn a_crl_url_is_asked_for_what_is_new() {
 
     root.revoke("issuing");
     file.replace(&root.crl());
-    eventually("what is beneath a revoked CA ends", || other.is_closed()).await;
+    eventually("the connection below a revoked CA ends", || other.is_closed()).await;
 }
 
 #[tokio::test]
@@ -177,8 +177,8 @@ async fn a_file_with_two_crls_is_refused_with_what_to_do() {
 }
 
 #[test]
-fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
-    // The neutral element of the curve of Ed25519, and its base point.
+fn a_key_that_anybody_can_sign_for_is_refused_even_if_it_is_certified() {
+    // The neutral element of Ed25519's curve, and its base point.
     const NEUTRAL: &str = "MCowBQYDK2VwAyEAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     const BASE: &str = "MCowBQYDK2VwAyEAWGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY=";
     let ca = ForeignCa::root(P256);
@@ -189,7 +189,7 @@ fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
     let verdict = |name, key| {
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{key}\n-----END PUBLIC KEY-----\n");
         let certificate = ca.certify_key(name, &pem);
-        // After it was made: it is valid from then on.
+        // Read after the certificate was made, which is valid from then on.
         let now = UnixTime::since_unix_epoch(Duration::from_secs(Clock::system().now().unix().unsigned_abs()));
         validator.verify_issued_by(&issuer, &certificate, &[], now)
     };
@@ -198,7 +198,7 @@ fn a_key_that_everybody_can_sign_for_logs_nobody_in_whoever_has_certified_it() {
     assert!(format!("{error:?}").contains("SmallOrder"), "{error:?}");
 }
 
-/// A service beneath this root at this time.
+/// A service below this root at this time.
 fn at(ca: &ForeignCa, now: Timestamp) -> Result<(RelyingParty, Upkeep), RelyingPartyError> {
     let surroundings = Surroundings { clock: Clock::manual(now), ..Surroundings::default() };
     let options = Options { crls: CrlLocations::Given(Vec::new()), ..surroundings.options() };
@@ -206,7 +206,7 @@ fn at(ca: &ForeignCa, now: Timestamp) -> Result<(RelyingParty, Upkeep), RelyingP
 }
 
 #[tokio::test]
-async fn a_root_that_has_ended_is_an_error_at_the_start() {
+async fn an_expired_root_is_an_error_at_the_start() {
     let (ca, now) = (ForeignCa::root(P256), Clock::system().now());
     assert!(at(&ca, now.plus(Duration::from_hours(299 * 24))).is_ok());
     for wrong in [now.plus(Duration::from_hours(301 * 24)), now.minus(Duration::from_hours(1))] {
@@ -217,7 +217,7 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
         );
         assert!(error.to_string().contains("Foreign Root"), "{error}");
     }
-    // Nor does a client start with it: every server beneath it would be trusted.
+    // A client refuses it as well: it would trust every server below it.
     let (client, root) = (ca.issue("client_1", "client"), ca.certificate());
     let directory = tempfile::tempdir().unwrap();
     for (days, is_good) in [(0, true), (299, true), (301, false)] {
@@ -234,7 +234,7 @@ async fn a_root_that_has_ended_is_an_error_at_the_start() {
 }
 
 #[tokio::test]
-async fn what_keeps_the_clients_of_a_ca_out_is_named_at_the_start_and_to_each_of_them() {
+async fn constraints_that_refuse_clients_are_logged_at_the_start_and_for_each_client() {
     let log = Log::capture();
     let _ = at(&ForeignCa::root(P256), Clock::system().now()).unwrap();
     assert!(!log.has(&["is let in"]));

@@ -1,4 +1,4 @@
-//! Who is let in, who is refused with which alert, and what is counted and logged of it.
+//! Which clients are admitted, which are refused with which alert, and what is counted and logged.
 
 use edge::clock::Clock;
 use pki::{
@@ -10,7 +10,7 @@ use rustls::{AlertDescription, HandshakeKind};
 
 use crate::common::{Authority, Client, DAY, Http, Issued, Log, Service, Surroundings, authority, eventually, start};
 
-/// Shows a client to a service that must refuse it: which alert it receives, which counter moves and whose name the log has.
+/// Connects a client to a service that must refuse it. Checks the alert, the counter and the name in the log.
 async fn assert_refused(service: &Service, log: &Log, client: &Client, expected: Expected<'_>) {
     let Expected { alert, reason, name, why } = expected;
     let before = service.handshakes_refused(reason);
@@ -25,13 +25,13 @@ async fn assert_refused(service: &Service, log: &Log, client: &Client, expected:
 struct Expected<'a> {
     alert: AlertDescription,
     reason: &'a str,
-    /// Whose certificate, in the log.
+    /// The name in the certificate, as logged.
     name: &'a str,
     why: &'a str,
 }
 
 #[tokio::test]
-async fn everybody_else_is_refused_with_the_alert_that_says_why() {
+async fn other_clients_are_refused_with_the_alert_for_the_reason() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let (clock, log) = (&service.clock, Log::capture());
@@ -43,7 +43,7 @@ async fn everybody_else_is_refused_with_the_alert_that_says_why() {
     let future = authority.client_from("future_1", start().plus(DAY), DAY);
     let server = authority.server("server_1");
     let stranger = Authority::named("Elsewhere", "http://127.0.0.1:1").client("stranger_1");
-    // Of an authority that has the same names and other keys.
+    // Of an authority with the same names and other keys.
     let namesake = Authority::new().client("namesake_1");
     let forged = Issued {
         chain: vec![Authority::new().client("forged_1").chain.swap_remove(0), authority.issuing.certificate().clone()],
@@ -78,7 +78,7 @@ async fn everybody_else_is_refused_with_the_alert_that_says_why() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_worth_nothing_without_its_key() {
+async fn a_certificate_without_its_key_is_refused() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let log = Log::capture();
@@ -94,7 +94,7 @@ async fn a_certificate_is_worth_nothing_without_its_key() {
 }
 
 #[tokio::test]
-async fn a_client_is_no_authority_and_an_authority_is_no_client() {
+async fn a_client_is_not_accepted_as_an_authority_nor_an_authority_as_a_client() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let mut client = authority.client("client_1");
@@ -122,7 +122,7 @@ async fn a_client_is_no_authority_and_an_authority_is_no_client() {
 }
 
 #[tokio::test]
-async fn without_a_fresh_crl_nobody_is_let_in() {
+async fn without_a_fresh_crl_nobody_is_admitted() {
     let authority = Authority::new();
     let service = Service::start_in(&authority, Surroundings::default()).await;
     let log = Log::capture();
@@ -137,7 +137,7 @@ async fn without_a_fresh_crl_nobody_is_let_in() {
     service.install(&authority.root_crl(1, &[]));
     service.clock.set(start().plus(DAY * 2));
     assert_refused(&service, &log, &client, expected("is stale since")).await;
-    // A client that was revoked by the list that is stale now is told so.
+    // A client that is revoked by the stale CRL receives that reason.
     service.clock.set(start());
     service.install(&authority.crl(2, &[&issued]));
     service.clock.set(start().plus(DAY * 2));
@@ -151,7 +151,7 @@ async fn without_a_fresh_crl_nobody_is_let_in() {
 }
 
 #[tokio::test]
-async fn a_revoked_issuing_ca_takes_everything_beneath_it_along() {
+async fn a_revoked_issuing_ca_revokes_everything_below_it() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let log = Log::capture();
@@ -186,7 +186,7 @@ async fn a_valid_client_is_served_over_both_versions_of_http() {
     assert_eq!(service.accepted("full"), 2);
 }
 
-/// Bringing the root along is common, and does not have to harm.
+/// Sending the root as well is common, and must do no harm.
 #[tokio::test]
 async fn a_chain_may_end_in_the_root() {
     let authority = Authority::new();
@@ -197,9 +197,9 @@ async fn a_chain_may_end_in_the_root() {
     assert_eq!(client.get(service.address).await.status, 200);
 }
 
-/// A certificate that does not belong to the chain is no way around the list, and its text is no way into the log.
+/// A certificate outside of the path must not circumvent the CRL, and its text must not forge log lines.
 #[tokio::test]
-async fn what_a_client_adds_to_its_chain_does_not_help_it() {
+async fn extra_certificates_in_a_chain_do_not_help_a_client() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let log = Log::capture();
@@ -213,7 +213,7 @@ async fn what_a_client_adds_to_its_chain_does_not_help_it() {
     let mut valid = authority.client("valid_1");
     valid.chain.push(certificate_with_a_line_break());
     let client = Client::presenting(&authority, valid.chain, &valid.key, &service.clock);
-    assert_eq!(client.get(service.address).await.status, 200, "what is not on the path counts for nothing");
+    assert_eq!(client.get(service.address).await.status, 200, "certificates outside of the path do not count");
 
     let client = Client::presenting(&authority, vec![certificate_with_a_line_break()], &valid.key, &service.clock);
     client.refused(service.address).await.alert();
@@ -221,7 +221,7 @@ async fn what_a_client_adds_to_its_chain_does_not_help_it() {
     assert!(!log.lines(&[]).iter().any(|line| line.starts_with("forged")), "{:?}", log.lines(&[]));
 }
 
-/// A certificate, signed by nobody in particular, whose name contains a line break and `forged`.
+/// A self-signed certificate whose name contains a line break and `forged`.
 fn certificate_with_a_line_break() -> rustls_pki_types::CertificateDer<'static> {
     let other = Authority::named("Elsewhere", "http://127.0.0.1:1").client("elsewhere-not-fleet");
     let mut der = other.chain[0].to_vec();
@@ -231,9 +231,9 @@ fn certificate_with_a_line_break() -> rustls_pki_types::CertificateDer<'static> 
     der.into()
 }
 
-/// The verifier's clock is the one that is set, not the machine's.
+/// The verifier uses the given clock, and not the machine's.
 #[tokio::test]
-async fn a_certificate_is_good_from_its_first_second_to_its_last() {
+async fn a_certificate_is_valid_from_its_first_second_to_its_last() {
     let authority = Authority::new();
     let surroundings = Surroundings { clock: Clock::manual(start()), ..Surroundings::default() };
     let service = Service::start_in(&authority, surroundings).await;
@@ -248,7 +248,7 @@ async fn a_certificate_is_good_from_its_first_second_to_its_last() {
         if served {
             assert_eq!(client.get(service.address).await.status, 200, "{now}");
         } else {
-            // Resumption is tried as well: what expired in the meantime must not come back by it.
+            // This includes resumption: an expired client must not be admitted by it.
             client.refused(service.address).await;
         }
     }

@@ -1,4 +1,4 @@
-//! A process's own certificate and key: which pairs are taken from disk, and how one takes another's place.
+//! A process's own certificate and key: which pairs are loaded from disk, and how one replaces another.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
@@ -12,7 +12,7 @@ use pki::{pem, profile::Profile};
 use crate::common::{Authority, Client, Http, Service, authority::copy};
 
 #[test]
-fn a_pair_on_disk_has_to_be_whole_private_and_belong_together() {
+fn a_pair_on_disk_has_to_be_complete_private_and_matching() {
     let authority = Authority::new();
     let (one, two) = (authority.server("service1"), authority.server("service2"));
     let directory = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ fn files_are_read_as_other_tools_write_them() {
         assert_eq!(Identity::load(&chain, &key).unwrap().chain(), service.chain);
     }
 
-    // Which of several roots would count, nobody has said.
+    // It is unclear which of several roots would be trusted.
     file("server.crt", chain.as_bytes(), Access::Public);
     file("server.key", key.as_bytes(), Access::Private);
     let root = pem::certificate(authority.root.certificate());
@@ -89,7 +89,7 @@ fn files_are_read_as_other_tools_write_them() {
 }
 
 #[tokio::test]
-async fn new_handshakes_see_the_new_identity_and_open_connections_go_on() {
+async fn new_handshakes_use_the_new_identity_and_open_connections_continue() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let client = || Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);
@@ -107,7 +107,7 @@ async fn new_handshakes_see_the_new_identity_and_open_connections_go_on() {
     assert_ne!(before, next.chain[0]);
     assert_eq!(open.get().await.unwrap().status, 200);
 
-    // Another's key does not even make an identity that could take its place.
+    // With another key, the certificate cannot become an identity.
     let key = copy(&authority.server("service1").key);
     assert!(matches!(Identity::new(next.chain.clone(), key), Err(IdentityError::Mismatch(_))));
     assert_eq!(presented().await, next.chain[0]);

@@ -1,4 +1,4 @@
-//! A relying party and its authority's account of it: nobody is let in who is not in it.
+//! The registration of a relying party at its authority. An instance that is not registered admits nobody.
 
 use std::{fs, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::common::{
     start,
 };
 
-/// An authority with its CRLs and its feed, and what surrounds a service of it.
+/// An authority with its CRLs and its feed, and the environment of its service.
 struct Fleet {
     publisher: Publisher,
     authority: Authority,
@@ -48,7 +48,7 @@ struct Run {
 impl Run {
     async fn begin(authority: &Authority, surroundings: &Surroundings, feed: &Url) -> Self {
         let mut party = None;
-        // A thread of the run before it may still write its file.
+        // A thread of the previous run may still write its file.
         eventually("the directory is free", || {
             party = new(authority, surroundings, feed).ok();
             party.is_some()
@@ -59,7 +59,7 @@ impl Run {
         Self { party, tasks }
     }
 
-    /// Without a goodbye.
+    /// Ends the run without a goodbye.
     async fn kill(mut self) {
         self.tasks.shutdown().await;
     }
@@ -94,25 +94,25 @@ fn new(
     RelyingParty::new(&authority.server("service0").identity(), authority.root.certificate(), options)
 }
 
-/// An authority's address at which nobody is.
+/// An authority's address at which nothing listens.
 fn nowhere() -> Url {
     "https://localhost:1".parse().unwrap()
 }
 
 #[tokio::test]
-async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() {
+async fn nobody_is_admitted_before_the_registration_or_after_a_goodbye() {
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
     let client = authority.client("client_1").id();
     let first = Run::begin(&authority, &surroundings, &nowhere()).await;
-    eventually("its lists are in force", || first.has_lists()).await;
-    assert!(first.is_unregistered() && !first.admits(&client), "the authority has never heard of it");
+    eventually("its CRLs are in force", || first.has_lists()).await;
+    assert!(first.is_unregistered() && !first.admits(&client), "the authority has never registered it");
     first.party.goodbye().await;
     first.kill().await;
 
-    // It was never registered, so whoever comes next is not either, though a run before it ended without a goodbye.
+    // It was never registered, so its successor is not either, even though an earlier run ended without a goodbye.
     let second = Run::begin(&authority, &surroundings, &nowhere()).await;
-    eventually("its lists are in force", || second.has_lists()).await;
+    eventually("its CRLs are in force", || second.has_lists()).await;
     assert!(second.is_unregistered());
     second.kill().await;
 
@@ -130,27 +130,27 @@ async fn nobody_is_let_in_before_the_authority_knows_of_it_or_after_a_goodbye() 
     third.kill().await;
 
     let fourth = Run::begin(&authority, &surroundings, &nowhere()).await;
-    eventually("its lists are in force", || fourth.has_lists()).await;
+    eventually("its CRLs are in force", || fourth.has_lists()).await;
     assert!(fourth.is_unregistered());
     assert_eq!(server.requests().0, feeds, "and it did not come back");
 }
 
 #[tokio::test]
-async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_takes_its_place() {
+async fn after_a_crash_it_admits_clients_while_its_predecessor_is_expected_and_replaces_it() {
     let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
     let lines = |count: usize| fs::read_to_string(&file).is_ok_and(|text| text.lines().count() == count);
     let until = start().plus(DAY).unix().to_string();
-    eventually("its lists are on its disk", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
-    eventually("it has said until when it admits clients", || {
+    eventually("its CRLs are on its disk", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
+    eventually("it has confirmed until when it admits clients", || {
         fs::read_to_string(&file).is_ok_and(|text| text.trim_end().ends_with(&format!(" {until}")))
     })
     .await;
     let (id, _) = server.opened_last().unwrap();
     first.kill().await;
 
-    // While the authority is down it stands in the account as the one before it.
+    // While the authority is down, it is covered by the registration of the previous run.
     let second = Run::begin(&authority, &surroundings, &nowhere()).await;
     assert!(second.is_ready(start()) && lines(2));
     second.kill().await;
@@ -159,16 +159,16 @@ async fn after_a_crash_it_goes_on_as_long_as_the_one_before_is_expected_and_take
     eventually("it is registered", || server.requests().0 == 2).await;
     let (own, predecessors) = server.opened_last().unwrap();
     assert!(predecessors.contains(&id) && predecessors.len() == 2 && own != id);
-    eventually("what was replaced is forgotten", || lines(1)).await;
+    eventually("the replaced run is removed", || lines(1)).await;
 }
 
-/// It crashes again and again while the authority is down.
+/// It crashes repeatedly while the authority is down.
 #[tokio::test]
-async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
+async fn an_expected_run_is_not_forgotten_for_runs_that_were_never_registered() {
     let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let first = Run::begin(&authority, &surroundings, &server.url()).await;
     let file = surroundings.crl_directory.path().join("instance");
-    eventually("it has said until when it admits clients", || {
+    eventually("it has confirmed until when it admits clients", || {
         fs::read_to_string(&file).is_ok_and(|text| text.contains(' '))
     })
     .await;
@@ -179,13 +179,14 @@ async fn whoever_is_expected_is_not_forgotten_for_those_that_never_were() {
         Run::begin(&authority, &surroundings, &nowhere()).await.kill().await;
     }
     let last = Run::begin(&authority, &surroundings, &server.url()).await;
-    assert!(last.is_ready(start()), "as long as the first is expected");
+    assert!(last.is_ready(start()), "while the first is expected");
     eventually("it is registered", || server.requests().0 == 2).await;
     let (_, predecessors) = server.opened_last().unwrap();
     assert!(predecessors.contains(&id) && predecessors.len() == 16, "{predecessors:?}");
 }
 
-/// The authority may have heard it, and not expect this run any more: then nobody waits for the next one before it is registered.
+/// The authority may have received the goodbye, and not expect this run any more. Then the next run must be registered
+/// before it admits anybody.
 #[tokio::test]
 async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
     let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
@@ -208,9 +209,9 @@ async fn a_goodbye_that_is_not_answered_leaves_no_permission_behind() {
     assert!(server.opened_last().unwrap().1.contains(&id), "in the place of the first, if that is still expected");
 }
 
-/// Lists may still be had from elsewhere: that does not put it into the account.
+/// CRLs may still be fetched from elsewhere, but that does not register the instance.
 #[tokio::test]
-async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
+async fn off_the_feed_nobody_is_admitted_after_admits_until() {
     let Fleet { publisher: _publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
@@ -223,9 +224,9 @@ async fn off_the_feed_nobody_is_let_in_for_longer_than_was_said() {
     eventually("it is not registered any more", || run.is_unregistered()).await;
 }
 
-/// The authority's clock goes on all the same.
+/// The authority's clock is not set back.
 #[tokio::test]
-async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
+async fn admits_until_is_not_later_because_the_clock_was_set_back() {
     let Fleet { publisher, authority, server, surroundings } = Fleet::start().await;
     let run = Run::begin(&authority, &surroundings, &server.url()).await;
     eventually("it has confirmed", || server.confirmed_last(&authority.client("any").info.crl_urls[0]) == Some(1))
@@ -235,13 +236,13 @@ async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
     let hour = Duration::from_hours(1);
     surroundings.clock.pass(hour * 23);
     surroundings.clock.set(start());
-    // Newer lists come by polls, and are good for longer.
+    // Newer CRLs arrive by polls, and are valid for longer.
     let later = start().plus(DAY * 2);
     publisher.publish(|published| {
         published.issuing = authority.crl_between(2, start(), later, &[]);
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
-    eventually("newer lists are in force", || {
+    eventually("newer CRLs are in force", || {
         run.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
@@ -251,9 +252,9 @@ async fn what_was_said_does_not_last_longer_because_the_clock_was_set_back() {
     eventually("it is not registered any more", || run.is_unregistered()).await;
 }
 
-/// Polls may go on bringing newer lists, which say nothing of how long the authority expects a service.
+/// Polls may still fetch newer CRLs, but those do not extend the time for which the authority expects a service.
 #[tokio::test]
-async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_more() {
+async fn open_connections_end_when_the_authority_does_not_expect_the_service_any_more() {
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let (authority, clock) = (publisher.authority(), surroundings.clock.clone());
     let server = FeedServer::presenting(&authority.own().with_root(&authority)).await;
@@ -274,7 +275,7 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
         published.issuing = authority.crl_between(2, start(), later, &[]);
         published.root = authority.root_crl_between(2, start(), later, &[]);
     });
-    eventually("newer lists are in force", || {
+    eventually("newer CRLs are in force", || {
         service.live().freshness().iter().all(|of| of.list.is_some_and(|list| list.admits_until == later))
     })
     .await;
@@ -285,9 +286,9 @@ async fn what_is_open_ends_when_the_authority_does_not_expect_the_service_any_mo
     assert_eq!(client.refused(service.address).await.alert(), AlertDescription::AccessDenied);
 }
 
-/// Without it there is no feed, and no revocation waits for the service.
+/// Without the address there is no feed, and no revocation waits for the service.
 #[tokio::test]
-async fn what_does_not_say_where_the_authority_is_is_not_taken_for_nothing() {
+async fn a_damaged_address_of_the_authority_is_an_error() {
     let (authority, server) = (Authority::new(), FeedServer::presenting(&Authority::new().own()).await);
     let directory = enrolled(&authority, Some(&server));
     let (files, url) = (IdentityFiles::new(directory.path(), Profile::Server), directory.path().join("ca.url"));
@@ -314,7 +315,7 @@ async fn a_directory_has_one_run() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_damaged_or_that_others_can_read_lets_nobody_in() {
+async fn with_a_damaged_or_exposed_instance_file_nobody_is_admitted() {
     use std::os::unix::fs::PermissionsExt as _;
     let (publisher, surroundings) = (Publisher::start().await, Surroundings::default());
     let authority = publisher.authority();
@@ -337,6 +338,6 @@ async fn a_file_that_is_damaged_or_that_others_can_read_lets_nobody_in() {
     }
     fs::write(&file, format!("{secret} {later}\n")).unwrap();
     let party = new(&authority, &surroundings, &nowhere()).unwrap();
-    assert!(!matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is whole");
+    assert!(!matches!(party.0.live_set().ready(start()), Err(NotReady::Barred(_))), "this one is intact");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 }

@@ -1,5 +1,5 @@
-//! Whose list is asked about whom: that of the name *and* the key on the verified path, for every certificate on it and for none beside
-//! it. The CAs are made with the `openssl` program.
+//! Which CRL decides about which certificate: that of the issuer's name *and* key on the verified path. Every
+//! certificate on the path is checked, and no other. The CAs are made with the `openssl` program.
 
 use std::fs;
 
@@ -20,7 +20,7 @@ use crate::common::{
     foreign::{ForeignCa, P256, P384, RSA},
 };
 
-/// A service that is given each of these lists in a file, and the tasks that follow the files.
+/// A service with these CRLs in files, and the tasks that read the files.
 struct Fixture {
     service: Service,
     directory: TempDir,
@@ -64,9 +64,9 @@ fn client(identity: &Identity, root: &CertificateDer<'static>) -> Client {
     Client::with(mtls::tls::mutual_tls(identity, root, &Clock::system()).unwrap(), Http::Two)
 }
 
-/// Whom a list revokes that has never come is not known.
+/// The revocations of a CRL that was never fetched are unknown.
 #[tokio::test]
-async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
+async fn nobody_is_admitted_before_a_crl_was_fetched_from_each_location() {
     let ca = ForeignCa::root(P256);
     let directory = tempfile::tempdir().unwrap();
     let [here, late] = ["here.crl", "late.crl"].map(|name| directory.path().join(name));
@@ -80,7 +80,7 @@ async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
     let mut service = Service::with(&identity, top, options, surroundings.clone()).await;
     let mut tasks = service.keep_current();
     let ready = |service: &Service| service.live().ready(service.clock.now());
-    eventually("one list is in force", || service.live().freshness()[0].list.is_some()).await;
+    eventually("one CRL is in force", || service.live().freshness()[0].list.is_some()).await;
     let said = ready(&service).unwrap_err().to_string();
     assert!(said.contains("no CRL has come from") && said.contains("late.crl"), "{said}");
     let refused = client(&bob, top).refused(service.address).await;
@@ -97,7 +97,7 @@ async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
     eventually("both are on the disk", || lists() == 2).await;
     tasks.shutdown().await;
 
-    // Both were here, and are kept.
+    // Both were fetched before, and are stored.
     fs::remove_file(&late).unwrap();
     let options = Options { crls, ..surroundings.options() };
     let again = Service::with(&identity, top, options, surroundings).await;
@@ -106,7 +106,7 @@ async fn nobody_is_let_in_before_each_given_place_has_brought_a_list() {
 
 /// Active Directory re-keys a CA under its name.
 #[tokio::test]
-async fn who_is_under_the_old_key_of_a_rekeyed_ca_is_not_judged_by_the_list_of_the_new_one() {
+async fn the_crl_of_a_rekeyed_ca_does_not_cover_certificates_of_its_old_key() {
     let (root, log) = (ForeignCa::root(P384), Log::capture());
     let (old, new) = (root.beneath(P256), root.beneath(RSA));
     let top = &root.certificate();
@@ -120,9 +120,9 @@ async fn who_is_under_the_old_key_of_a_rekeyed_ca_is_not_judged_by_the_list_of_t
         assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::AccessDenied);
         let key = IssuerId::of(&CertificateInfo::from_der(&old.certificate()).unwrap()).short_key();
         let why = format!("there is no CRL of CN=Foreign Issuing CA (key {key})");
-        eventually("the log says which list there is none of", || log.has(&["handshake refused", "bob", &why])).await;
+        eventually("the log names the missing CRL", || log.has(&["handshake refused", "bob", &why])).await;
     }
-    // And where the old key's list is the one that is there, he is revoked.
+    // If the old key's CRL is the one that is present, he is revoked.
     let fixture = Fixture::new(&old.issue("service", "server"), top, &[root.crl(), new.crl(), old.crl()]).await;
     assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::CertificateRevoked);
 }
@@ -140,19 +140,19 @@ async fn a_root_and_a_ca_beneath_it_may_have_one_name() {
     issuing.revoke("bob");
     fixture.publish(1, &issuing.crl());
     let live = fixture.service.live();
-    eventually("both lists are followed", || live.freshness()[0].list.unwrap().revoked == 1).await;
+    eventually("both CRLs are in force", || live.freshness()[0].list.unwrap().revoked == 1).await;
     assert_eq!(fixture.refuses(&client(&bob, top)).await, AlertDescription::CertificateRevoked);
     assert_eq!(open.get().await.unwrap().status, 200);
 
     root.revoke("issuing");
     fixture.publish(0, &root.crl());
-    eventually("what is beneath a revoked CA ends", || open.is_closed()).await;
+    eventually("the connection below a revoked CA ends", || open.is_closed()).await;
     assert_eq!(fixture.refuses(&client(&alice, top)).await, AlertDescription::CertificateRevoked);
 }
 
-/// Both roots certify the issuing CA, and each other's: a service knows the new one only.
+/// The roots cross-certify each other, and both certify the issuing CA. The service trusts the new root only.
 #[tokio::test]
-async fn an_old_cross_certificate_beside_a_good_chain_refuses_nobody_and_admits_nobody() {
+async fn an_old_cross_certificate_beside_a_good_chain_changes_nothing() {
     let (old, new) = (ForeignCa::root(P256), ForeignCa::root(P384));
     let issuing = new.beneath(P256);
     let top = &new.certificate();
@@ -167,7 +167,7 @@ async fn an_old_cross_certificate_beside_a_good_chain_refuses_nobody_and_admits_
         fixture.serves(&alice(above)).await;
     }
     let refused = fixture.refuses(&alice(&[by_old, old_by_new])).await;
-    assert_eq!(refused, AlertDescription::AccessDenied, "there is no list of the old root");
+    assert_eq!(refused, AlertDescription::AccessDenied, "there is no CRL of the old root");
     assert_eq!(fixture.refuses(&alice(&[by_old; 7])).await, AlertDescription::CertificateUnknown);
 
     let open = alice(&[by_old, old_by_new, good]).open(fixture.service.address).await;
@@ -181,9 +181,9 @@ async fn an_old_cross_certificate_beside_a_good_chain_refuses_nobody_and_admits_
     assert_eq!(refused, AlertDescription::CertificateRevoked);
 }
 
-/// A service's own chain may have a cross-certificate in it, too, and first.
+/// A service's own chain may contain a cross-certificate, too, even as the first.
 #[tokio::test]
-async fn a_service_learns_its_issuers_from_its_own_path() {
+async fn the_issuers_of_a_service_are_those_on_its_own_path() {
     let (old, new) = (ForeignCa::root(P256), ForeignCa::root(P384));
     let issuing = new.beneath(P256);
     let top = &new.certificate();
@@ -193,9 +193,9 @@ async fn a_service_learns_its_issuers_from_its_own_path() {
     fixture.serves(&client(&issuing.issue("alice", "client"), top)).await;
 }
 
-/// One authority was restored from a copy, and has counted a number again.
+/// One authority was restored from a copy, and has reused a number.
 #[tokio::test]
-async fn what_either_of_two_lists_with_one_number_revokes_is_revoked() {
+async fn the_revocations_of_two_crls_with_one_number_both_count() {
     let ca = ForeignCa::root(P256);
     let top = &ca.certificate();
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| ca.issue(name, "client"));
@@ -215,9 +215,9 @@ async fn what_either_of_two_lists_with_one_number_revokes_is_revoked() {
     }
 }
 
-/// Somebody's certificate is public: whoever presents it beside their own is not that somebody.
+/// Another client's certificate is public. Presenting it beside one's own must not count as that client.
 #[tokio::test]
-async fn who_appends_another_certificate_to_the_chain_is_counted_and_ended_as_themselves_only() {
+async fn a_client_that_appends_another_certificate_is_counted_and_ended_by_its_own_only() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let (alice, bob) = (authority.client("alice"), authority.client("bob"));

@@ -1,4 +1,4 @@
-//! How CRLs are fetched, kept and restored, from a server that answers as the test wants it to.
+//! How CRLs are fetched, stored and restored, with a server that the test controls.
 
 use std::{fs, time::Duration};
 
@@ -29,19 +29,19 @@ fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
 }
 
 #[tokio::test]
-async fn a_list_is_fetched_once_and_a_new_one_at_once() {
+async fn a_crl_is_fetched_once_and_a_new_one_at_once() {
     let publisher = Publisher::start().await;
     let (authority, surroundings) = (publisher.authority(), Surroundings::default());
     let (relying_party, _keepers) = relying_party(&authority, &surroundings);
-    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+    eventually("the first CRLs are in force", || relying_party.live_set().ready(start()).is_ok()).await;
     let unchanged = publisher.answers().1;
-    eventually("it goes on asking", || publisher.answers().1 > unchanged + 3).await;
-    assert_eq!(publisher.answers().0, 1, "what has not changed is not sent again");
+    eventually("it continues to fetch", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, 1, "an unchanged CRL is not sent again");
 
     let revoked = authority.client("revoked_1");
     publisher.publish(|published| published.issuing = authority.crl(2, &[&revoked]));
-    eventually("the second list is in force", || in_force(&relying_party) == Some((2, 1))).await;
-    eventually("it goes on asking", || publisher.answers().1 > unchanged + 6).await;
+    eventually("the second CRL is in force", || in_force(&relying_party) == Some((2, 1))).await;
+    eventually("it continues to fetch", || publisher.answers().1 > unchanged + 6).await;
     assert_eq!(publisher.answers().0, 2);
 }
 
@@ -50,18 +50,18 @@ async fn an_outage_is_two_lines_in_the_log_and_nothing_else() {
     let mut publisher = Publisher::start().await;
     let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
     let (relying_party, _keepers) = relying_party(&authority, &surroundings);
-    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+    eventually("the first CRLs are in force", || relying_party.live_set().ready(start()).is_ok()).await;
 
     for mode in [Mode::Unavailable, Mode::Broken] {
         let failed = publisher.answers().2;
         publisher.publish(|published| published.mode = mode);
-        // An unchanged list has no body that could break off.
+        // An unchanged CRL has no body that could break off.
         let number = in_force(&relying_party).unwrap().0 + 1;
         publisher.publish(|published| published.issuing = authority.crl(number, &[]));
         eventually("it fails several times", || publisher.answers().2 > failed + 3).await;
         assert_eq!(in_force(&relying_party), Some((number - 1, 0)));
         publisher.publish(|published| published.mode = Mode::Normal);
-        eventually("the next list is in force", || in_force(&relying_party) == Some((number, 0))).await;
+        eventually("the next CRL is in force", || in_force(&relying_party) == Some((number, 0))).await;
     }
     assert_eq!(log.lines(&["WARN", "no CRL can be fetched", "/issuing.crl"]).len(), 2, "{:?}", log.lines(&[]));
     eventually("its end is logged", || log.lines(&["INFO", "CRLs can be fetched again", "/issuing.crl"]).len() == 2)
@@ -71,25 +71,25 @@ async fn an_outage_is_two_lines_in_the_log_and_nothing_else() {
     eventually("it is noticed", || log.lines(&["no CRL can be fetched", "/issuing.crl"]).len() == 3).await;
     publisher.publish(|published| published.issuing = authority.crl(10, &[]));
     publisher.comes_up().await;
-    eventually("the newest list is in force", || in_force(&relying_party) == Some((10, 0))).await;
+    eventually("the newest CRL is in force", || in_force(&relying_party) == Some((10, 0))).await;
     assert_eq!(log.lines(&["no CRL can be fetched", "/issuing.crl"]).len(), 3);
 }
 
 #[tokio::test]
-async fn a_list_that_is_refused_leaves_the_old_one_in_force_and_on_disk() {
+async fn after_a_refused_crl_the_old_one_stays_in_force_and_on_disk() {
     let publisher = Publisher::start().await;
     let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
     let revoked = authority.client("revoked_1");
     publisher.publish(|published| published.issuing = authority.crl(5, &[&revoked]));
     let (relying_party, _keepers) = relying_party(&authority, &surroundings);
-    eventually("the first lists are in force", || relying_party.live_set().ready(start()).is_ok()).await;
+    eventually("the first CRLs are in force", || relying_party.live_set().ready(start()).is_ok()).await;
     eventually("they are kept", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
     let lower = authority.crl(4, &[]);
     let forged = Authority::new().crl(6, &[]);
     for (bad, why) in [(lower, "is lower than 5"), (forged, "signature"), (b"garbage".to_vec(), "not a CRL")] {
         let asked = publisher.answers().0;
         publisher.publish(|published| published.issuing = bad);
-        eventually("it asks again and again", || publisher.answers().0 > asked + 3).await;
+        eventually("it fetches repeatedly", || publisher.answers().0 > asked + 3).await;
         assert_eq!(in_force(&relying_party), Some((5, 1)));
         assert_eq!(log.lines(&["WARN", "CRL refused", why]).len(), 1, "{:?}", log.lines(&[]));
     }
@@ -100,10 +100,10 @@ async fn a_list_that_is_refused_leaves_the_old_one_in_force_and_on_disk() {
     assert_eq!(kept.freshness()[0].list.unwrap().number.get(), 5);
 }
 
-/// What was refused because this machine's clock is behind has to be taken once the clock is right, though the
-/// authority has published nothing new since.
+/// A CRL that was refused because this machine's clock is behind must be accepted once the clock is right, even if the
+/// authority has published nothing new.
 #[tokio::test]
-async fn a_list_from_the_future_is_taken_when_its_time_has_come() {
+async fn a_crl_from_the_future_is_accepted_when_its_time_has_come() {
     let publisher = Publisher::start().await;
     let (authority, surroundings, log) = (publisher.authority(), Surroundings::default(), Log::capture());
     let tomorrow = start().plus(DAY);
@@ -116,13 +116,13 @@ async fn a_list_from_the_future_is_taken_when_its_time_has_come() {
 }
 
 #[tokio::test]
-async fn a_service_starts_with_the_last_good_lists_while_the_authority_is_down() {
+async fn a_service_starts_with_the_last_good_crls_while_the_authority_is_down() {
     let publisher = Publisher::start().await;
     let (authority, surroundings) = (publisher.authority(), Surroundings::default());
     let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
     publisher.publish(|published| published.issuing = authority.crl(2, &[&revoked]));
     let (first, keepers) = relying_party(&authority, &surroundings);
-    eventually("the lists are in force", || first.live_set().ready(start()).is_ok()).await;
+    eventually("the CRLs are in force", || first.live_set().ready(start()).is_ok()).await;
     eventually("they are kept", || crl_files(surroundings.crl_directory.path()).len() == 2).await;
     let mut expected = Vec::new();
     publisher.publish(|published| expected.clone_from(&published.issuing));
@@ -137,26 +137,26 @@ async fn a_service_starts_with_the_last_good_lists_while_the_authority_is_down()
     assert_eq!(client(&revoked).refused(second.address).await.alert(), AlertDescription::CertificateRevoked);
     assert!(second.live().install(&authority.crl(1, &[]), start()).is_err(), "a number never goes down");
 
-    // The day after, the list is stale: it is still known, and admits nobody.
+    // A day later the CRL is stale: it is still present, and admits nobody.
     surroundings.clock.set(start().plus(DAY).plus(Duration::from_secs(1)));
     let third = Service::start_in(&authority, surroundings.clone()).await;
     assert_eq!(client(&good).refused(third.address).await.alert(), AlertDescription::AccessDenied);
     assert_eq!(client(&revoked).refused(third.address).await.alert(), AlertDescription::CertificateRevoked);
 }
 
-/// A delta is of no use to the next start without the complete CRL that it adds to, and that could not be written.
+/// The next start needs the complete CRL that a delta adds to. It could not be written at first.
 #[tokio::test]
-async fn what_could_not_be_written_is_written_with_what_came_after_it() {
+async fn a_crl_that_could_not_be_written_is_written_with_the_next_one() {
     let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
     let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
     let (one, two) = (authority.client("one_1"), authority.client("two_1"));
     publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[])));
     let (relying_party, _keepers) = relying_party(&authority, &surroundings);
-    eventually("the first lists are in force", || in_force(&relying_party) == Some((2, 0))).await;
+    eventually("the first CRLs are in force", || in_force(&relying_party) == Some((2, 0))).await;
     let directory = surroundings.crl_directory.path();
     eventually("they are kept", || crl_files(directory).len() == 3).await;
 
-    // A directory that became a file.
+    // A directory was replaced by a file.
     let aside = directory.with_extension("aside");
     fs::rename(directory, &aside).unwrap();
     fs::write(directory, "").unwrap();
@@ -177,15 +177,15 @@ async fn what_could_not_be_written_is_written_with_what_came_after_it() {
     assert_eq!(in_force(&next), Some((12, 2)));
 }
 
-/// The delta was fetched, and does not change any more; what it adds to comes later.
+/// The delta was fetched, and does not change any more. Its base arrives later.
 #[tokio::test]
-async fn a_delta_is_not_lost_while_the_complete_list_that_it_adds_to_cannot_be_fetched() {
+async fn a_delta_is_not_lost_while_its_complete_crl_cannot_be_fetched() {
     let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
     let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
     let (one, two) = (authority.client("one_1"), authority.client("two_1"));
     publisher.publish(|published| published.delta = Some(authority.delta(2, 1, &[])));
     let (relying_party, _keepers) = relying_party(&authority, &surroundings);
-    eventually("the first lists are in force", || in_force(&relying_party) == Some((2, 0))).await;
+    eventually("the first CRLs are in force", || in_force(&relying_party) == Some((2, 0))).await;
 
     let failed = publisher.answers().2;
     publisher.publish(|published| {
@@ -193,7 +193,7 @@ async fn a_delta_is_not_lost_while_the_complete_list_that_it_adds_to_cannot_be_f
         published.issuing = authority.crl(10, &[&one]);
         published.delta = Some(authority.delta(11, 10, &[&two]));
     });
-    eventually("it asks again and again", || publisher.answers().2 > failed + 3).await;
+    eventually("it fetches repeatedly", || publisher.answers().2 > failed + 3).await;
     assert_eq!(in_force(&relying_party), Some((2, 0)));
     publisher.publish(|published| published.mode = Mode::Normal);
     eventually("both are in force", || in_force(&relying_party) == Some((11, 2))).await;
@@ -201,9 +201,9 @@ async fn a_delta_is_not_lost_while_the_complete_list_that_it_adds_to_cannot_be_f
     assert_eq!(log.lines(&["WARN", "no CRL can be fetched"]).len(), 1, "{:?}", log.lines(&["CRL"]));
 }
 
-/// Where revocations are many, the complete list is signed later than the delta.
+/// With many revocations, the complete CRL is signed later than the delta.
 #[tokio::test]
-async fn a_complete_list_that_lags_behind_is_no_attack_while_the_delta_cannot_be_fetched() {
+async fn an_older_complete_crl_is_not_logged_as_an_attack_while_the_delta_cannot_be_fetched() {
     let (publisher, surroundings, log) = (Publisher::start().await, Surroundings::default(), Log::capture());
     let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
     let (one, two) = (authority.client("one_1"), authority.client("two_1"));
@@ -216,15 +216,15 @@ async fn a_complete_list_that_lags_behind_is_no_attack_while_the_delta_cannot_be
         published.mode = Mode::WithoutDelta;
         published.issuing = authority.crl(3, &[]);
     });
-    eventually("it asks again and again", || publisher.answers().1 > unchanged + 3).await;
-    assert_eq!(publisher.answers().0, whole + 1, "what says less is not sent again and again");
+    eventually("it fetches repeatedly", || publisher.answers().1 > unchanged + 3).await;
+    assert_eq!(publisher.answers().0, whole + 1, "an older CRL is not sent repeatedly");
     assert_eq!(in_force(&relying_party), Some((5, 1)));
     assert!(!log.has(&["CRL refused"]), "{:?}", log.lines(&["CRL"]));
     assert_eq!(log.lines(&["WARN", "no CRL can be fetched"]).len(), 1, "{:?}", log.lines(&["CRL"]));
 
-    // The complete list has caught up: it does in the place of the delta, and that is said.
+    // The complete CRL has caught up, and replaces the delta. This is logged.
     publisher.publish(|published| published.issuing = authority.crl(6, &[&one, &two]));
-    eventually("the complete list is in force", || in_force(&relying_party) == Some((6, 2))).await;
+    eventually("the complete CRL is in force", || in_force(&relying_party) == Some((6, 2))).await;
     eventually("it is logged", || log.has(&["WARN", "the delta cannot be fetched, so the complete CRL is"])).await;
     publisher.publish(|published| {
         published.mode = Mode::Normal;

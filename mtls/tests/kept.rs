@@ -1,4 +1,4 @@
-//! What a service makes of what it finds on its disk while the authority is down: never less than was in force.
+//! What a service enforces from its files while the authority is down: never less than what was in force.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::common::{
     start,
 };
 
-/// An authority that has revoked bob in a delta, and the directory of a service that had that in force.
+/// An authority that has revoked bob in a delta, and the directory of a service that had the delta in force.
 struct Fixture {
     publisher: Publisher,
     authority: Authority,
@@ -25,7 +25,7 @@ struct Fixture {
     kept: Kept,
 }
 
-/// The files of the issuing CA's list.
+/// The files of the issuing CA's CRL.
 struct Kept {
     directory: Arc<tempfile::TempDir>,
     complete: PathBuf,
@@ -51,7 +51,7 @@ impl Kept {
         fs::read_to_string(&self.settled).is_ok_and(|text| text.starts_with(&format!("{number} ")))
     }
 
-    /// The same files somewhere else.
+    /// A copy of the files elsewhere.
     fn copy(&self, authority: &Authority) -> Self {
         let copy = Self::new(authority);
         for file in fs::read_dir(self.directory.path()).unwrap() {
@@ -63,7 +63,7 @@ impl Kept {
 }
 
 impl Fixture {
-    /// Complete CRL number 1, and number 5 with a delta.
+    /// With complete CRL number 1, and number 5 as a delta.
     async fn new() -> Self {
         let publisher = Publisher::start().await;
         let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
@@ -72,7 +72,7 @@ impl Fixture {
         publisher.publish(|published| published.delta = Some(authority.delta(5, 1, &[&bob])));
         let mut service = Service::start_in(&authority, kept.surroundings()).await;
         let _tasks = service.keep_current();
-        eventually("its lists are in force", || service.live().ready(start()).is_ok()).await;
+        eventually("its CRLs are in force", || service.live().ready(start()).is_ok()).await;
         eventually("and kept", || kept.is_settled(5)).await;
         Self { publisher, authority, alice, bob, kept }
     }
@@ -104,7 +104,7 @@ fn remove(file: &Path) {
     fs::remove_file(file).unwrap();
 }
 
-/// Also for root, who may read everything.
+/// Also for root, which may read any file.
 fn make_unreadable(file: &Path) {
     fs::remove_file(file).unwrap();
     fs::create_dir(file).unwrap();
@@ -114,9 +114,9 @@ fn replace(file: &Path) {
     fs::write(file, Authority::new().crl(5, &[])).unwrap();
 }
 
-/// What may become of a file, and how.
+/// A name and a function that damages a file.
 type Damage = (&'static str, fn(&Path));
-/// One of the files of a list.
+/// A name and one of the files of a CRL.
 type File = (&'static str, fn(&Kept) -> &PathBuf);
 
 const DAMAGES: [Damage; 6] = [
@@ -129,7 +129,7 @@ const DAMAGES: [Damage; 6] = [
 ];
 
 #[tokio::test]
-async fn less_than_was_in_force_is_not_in_force_whichever_file_is_damaged() {
+async fn whichever_file_is_damaged_an_older_crl_is_not_in_force() {
     let mut fixture = Fixture::new().await;
     fixture.publisher.goes_down().await;
     let files: [File; 3] =
@@ -163,9 +163,9 @@ async fn less_than_was_in_force_is_not_in_force_whichever_file_is_damaged() {
     }
 }
 
-/// What was signed earlier is genuine, wherever it comes from.
+/// An older CRL is genuine, wherever it comes from.
 #[tokio::test]
-async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
+async fn older_crls_do_not_replace_what_was_in_force() {
     let mut fixture = Fixture::new().await;
     fixture.publisher.goes_down().await;
     let authority = &fixture.authority;
@@ -176,7 +176,7 @@ async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
     let refusal = service.live().ready(start()).unwrap_err().to_string();
     assert!(refusal.contains("number 5 was in force") && refusal.contains("is older"), "{refusal}");
 
-    // Whoever is on the way plays an old one.
+    // An attacker on the network replays an old one.
     fixture.publisher.publish(|published| {
         published.issuing = authority.crl(4, &[]);
         published.delta = None;
@@ -187,7 +187,7 @@ async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
     let refused = fixture.client(&fixture.bob).refused(service.address).await.alert();
     assert_eq!(refused, AlertDescription::AccessDenied);
     assert!(matches!(service.live().ready(start()), Err(NotReady::Withheld { .. })));
-    assert!(kept.is_settled(5), "what was settled is not forgotten");
+    assert!(kept.is_settled(5), "the settled number is not lost");
 
     fixture.publisher.publish(|published| published.issuing = authority.crl(6, &[&fixture.bob]));
     eventually("a newer one is in force", || service.live().ready(start()).is_ok()).await;
@@ -196,9 +196,9 @@ async fn older_lists_do_not_take_the_place_of_what_was_in_force() {
     eventually("and settled", || kept.is_settled(6)).await;
 }
 
-/// The files are written one after the other, and a crash may come between any two.
+/// The files are written one after another. A crash may happen between any two writes.
 #[tokio::test]
-async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_service_down() {
+async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_prevents_a_start() {
     let fixture = Fixture::new().await;
     let Fixture { publisher, authority, bob, kept: first, .. } = &fixture;
     let second = first.copy(authority);
@@ -208,7 +208,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
     });
     let mut service = Service::start_in(authority, second.surroundings()).await;
     let tasks = service.keep_current();
-    eventually("the second lists are kept", || second.is_settled(11)).await;
+    eventually("the second CRLs are kept", || second.is_settled(11)).await;
     drop((service, tasks));
     publisher.goes_down().await;
 
@@ -219,7 +219,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
     let read = |kept: &Kept| [&kept.settled, &kept.complete, &kept.delta].map(|file| fs::read(file).unwrap());
     let [settled_1, complete_1, delta_1] = &read(first);
     let [settled_2, complete_2, delta_2] = &read(&second);
-    // What is on the disk after each write, and which number is in force with that.
+    // The files after each write, and the number that is in force with them.
     let table = [
         (&none, None, None, None),
         (&none, Some(complete_1), None, Some(1)),
@@ -229,7 +229,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
         (settled_1, Some(complete_2), Some(delta_2), Some(11)),
         (settled_2, Some(complete_2), Some(delta_2), Some(11)),
     ];
-    // With a feed, a list is not given up for one that lacks something of it, and there is nobody to ask.
+    // With a feed, a CRL that lacks enforced revocations needs the authority, and the authority is down.
     let nobody: Url = "https://127.0.0.1:1".parse().unwrap();
     let feeds = [None, Some(nobody)];
     for (feed, (settled, complete, delta, number)) in
@@ -248,7 +248,7 @@ async fn a_crash_between_two_writes_neither_loses_what_was_settled_nor_keeps_a_s
         let service = Service::with(&identity, authority.root.certificate(), options, surroundings).await;
         let in_force = service.live().freshness()[0].list.map(|list| list.number.get());
         assert_eq!(in_force, number);
-        // What is in force is settled, so that it is no less after the next crash.
+        // What is in force is settled, so that the next crash does not lose it.
         assert!(number.is_none_or(|number| kept.is_settled(number)), "{number:?}");
     }
 }

@@ -1,4 +1,5 @@
-//! Lists that lack something of what is enforced: their certificates have ended, or the authority was restored from an older copy.
+//! CRLs that lack revocations which are enforced: the certificates have expired, or the authority was restored from an
+//! older copy.
 
 use http::StatusCode;
 use mtls::relying_party::{Options, RelyingParty};
@@ -17,12 +18,12 @@ struct Scene {
     log: Log,
     surroundings: Surroundings,
     revoked: Issued,
-    /// The complete list and the delta that are enforced at first.
+    /// The complete CRL and the delta that are enforced at first.
     signed: [Vec<u8>; 2],
 }
 
 impl Scene {
-    /// A service that enforces number 6, which revokes a client; the authority's feed is open, or closed.
+    /// A service that enforces number 6, which revokes a client. The authority's feed is open or closed.
     async fn with_feed(is_closed: bool) -> (Self, RelyingParty, JoinSet<()>) {
         let publisher = Publisher::start().await;
         let authority = publisher.authority_of(Founding { has_delta: true, ..Founding::default() });
@@ -42,7 +43,7 @@ impl Scene {
         let (relying_party, upkeep) =
             RelyingParty::new(&identity, scene.authority.root.certificate(), options).unwrap();
         let tasks = upkeep.start();
-        eventually("the list is in force", || in_force(&relying_party) == Some((6, 1))).await;
+        eventually("the CRL is in force", || in_force(&relying_party) == Some((6, 1))).await;
         (scene, relying_party, tasks)
     }
 
@@ -67,37 +68,37 @@ fn in_force(relying_party: &RelyingParty) -> Option<(i64, usize)> {
 }
 
 #[tokio::test]
-async fn nothing_is_given_up_before_the_authority_knows_it() {
+async fn no_revocation_is_given_up_before_the_authority_has_it() {
     let (scene, relying_party, _tasks) = Scene::with_feed(false).await;
     // Restored from a copy that is older than what the service enforces.
     scene.server.vouch_from(None);
-    // A base that is not here, so that the complete list is wanted: it lacks the revocation.
+    // The base of the delta is not present, so the complete CRL is fetched. It lacks the revocation.
     scene.publish(20, 20, &[], &[]);
     eventually("it is refused", || scene.log.has(&["WARN", "CRL refused", "number 20", "lacks revocations"])).await;
-    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
+    eventually("the CRLs are handed over", || !scene.server.handed_over().is_empty()).await;
     assert_eq!(in_force(&relying_party), Some((6, 1)));
     assert!(scene.refuses_revoked(&relying_party));
     let mut enforced = Vec::new();
     let handed_over = scene.server.handed_over().concat();
     scene.signed.iter().for_each(|der| enforced.push(handed_over.contains(&pem::crl(der))));
-    assert_eq!(enforced, [true, true], "the complete list and the delta");
+    assert_eq!(enforced, [true, true], "the complete CRL and the delta");
     assert!(scene.server.questions(scene.url()).iter().all(|numbers| *numbers == [5, 6] || *numbers == [5]));
 
-    // It has taken them back. What was published before that lacks it still.
+    // The authority has accepted them. The CRL that was published before still lacks the revocation.
     scene.server.vouch_from(Some(21));
     let asked = scene.server.questions(scene.url()).len();
-    eventually("it asks again", || scene.server.questions(scene.url()).len() > asked + 2).await;
+    eventually("it queries again", || scene.server.questions(scene.url()).len() > asked + 2).await;
     assert_eq!(in_force(&relying_party), Some((6, 1)));
     scene.publish(21, 21, &[&scene.revoked], &[]);
-    eventually("the next list is in force", || in_force(&relying_party) == Some((21, 1))).await;
+    eventually("the next CRL is in force", || in_force(&relying_party) == Some((21, 1))).await;
     assert!(scene.refuses_revoked(&relying_party));
-    eventually("it is said", || scene.log.lines(&["INFO", "nothing that was enforced is lacking"]).len() == 1).await;
+    eventually("it is logged", || scene.log.lines(&["INFO", "nothing that was enforced is lacking"]).len() == 1).await;
     assert_eq!(scene.log.lines(&["WARN", "lacks revocations"]).len(), 1, "{:?}", scene.log.lines(&["CRL"]));
 }
 
-/// The authority takes back all of what it gets, or none of it.
+/// The authority accepts all of what it receives, or none of it.
 #[tokio::test]
-async fn what_is_damaged_on_the_disk_does_not_keep_the_rest_from_being_handed_over() {
+async fn a_damaged_file_does_not_prevent_the_handover_of_the_rest() {
     let (scene, _relying_party, _tasks) = Scene::with_feed(false).await;
     let delta = pki::certificate::Fingerprint::of(scene.url().as_bytes()).short() + ".delta.crl";
     let delta = scene.surroundings.crl_directory.path().join(delta);
@@ -105,16 +106,16 @@ async fn what_is_damaged_on_the_disk_does_not_keep_the_rest_from_being_handed_ov
     std::fs::write(&delta, Authority::new().delta(6, 5, &[])).unwrap();
     scene.server.vouch_from(None);
     scene.publish(20, 20, &[], &[]);
-    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
+    eventually("the CRLs are handed over", || !scene.server.handed_over().is_empty()).await;
     let handed_over = &scene.server.handed_over()[0];
     assert!(handed_over.contains(&pem::crl(&scene.signed[0])));
-    assert_eq!(handed_over.matches("BEGIN X509 CRL").count(), 2, "and the root's list");
+    assert_eq!(handed_over.matches("BEGIN X509 CRL").count(), 2, "and the root's CRL");
 }
 
-/// The authority does not take back what it gets, and says so. It is heard all the same, and expects the service.
+/// The authority refuses what is handed over. It must still be connected, and expect the service.
 #[tokio::test]
-async fn the_feed_stays_open_though_what_is_handed_over_is_not_taken() {
-    // It is none of its lists, or longer than it takes.
+async fn the_feed_stays_open_if_a_handover_is_refused() {
+    // The CRL is not one of its own, or is too long.
     for refusal in [StatusCode::UNPROCESSABLE_ENTITY, StatusCode::PAYLOAD_TOO_LARGE] {
         let (scene, relying_party, _tasks) = Scene::with_feed(false).await;
         eventually("it has confirmed", || scene.server.confirmed_last(scene.url()) == Some(6)).await;
@@ -133,16 +134,16 @@ async fn the_feed_stays_open_though_what_is_handed_over_is_not_taken() {
 }
 
 #[tokio::test]
-async fn what_has_ended_leaves_the_list_at_the_authoritys_word() {
+async fn an_expired_certificate_leaves_the_crl_if_the_authority_vouches() {
     let (scene, relying_party, _tasks) = Scene::with_feed(false).await;
     scene.publish(20, 20, &[], &[]);
-    eventually("the list is in force", || in_force(&relying_party) == Some((20, 0))).await;
+    eventually("the CRL is in force", || in_force(&relying_party) == Some((20, 0))).await;
     assert!(!scene.refuses_revoked(&relying_party));
     assert!(!scene.log.has(&["CRL refused"]), "{:?}", scene.log.lines(&["CRL"]));
 }
 
 #[tokio::test]
-async fn nothing_is_given_up_while_the_authority_cannot_be_asked() {
+async fn no_revocation_is_given_up_while_the_authority_cannot_be_queried() {
     let (scene, relying_party, _tasks) = Scene::with_feed(true).await;
     for number in 20..25 {
         scene.publish(number, number, &[], &[]);
@@ -156,33 +157,33 @@ async fn nothing_is_given_up_while_the_authority_cannot_be_asked() {
 
     scene.server.vouch_from(None);
     scene.server.close(false);
-    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
+    eventually("the CRLs are handed over", || !scene.server.handed_over().is_empty()).await;
     scene.server.vouch_from(Some(30));
     scene.publish(30, 30, &[&scene.revoked], &[]);
-    eventually("the next list is in force", || in_force(&relying_party) == Some((30, 1))).await;
+    eventually("the next CRL is in force", || in_force(&relying_party) == Some((30, 1))).await;
     assert!(scene.refuses_revoked(&relying_party));
 }
 
-/// A delta of another history may fit a complete list of this one by its number. It adds to it; what it does not know of, the authority
-/// hears of.
+/// A delta of another history may fit a complete CRL of this one by its number. It is added to it, and the authority
+/// receives the CRLs that it does not have.
 #[tokio::test]
-async fn what_lies_beneath_a_delta_of_another_history_is_handed_over() {
+async fn the_base_of_a_delta_of_another_history_is_handed_over() {
     let (scene, relying_party, _tasks) = Scene::with_feed(false).await;
     let other = scene.authority.client("other_1");
     scene.server.vouch_from(None);
     scene.server.hang_up();
     scene.publisher.publish(|published| published.delta = Some(scene.authority.delta(20, 3, &[&other])));
     eventually("the delta is in force", || in_force(&relying_party) == Some((20, 2))).await;
-    eventually("the authority is asked", || scene.server.questions(scene.url()).contains(&vec![5])).await;
-    eventually("the lists are handed over", || !scene.server.handed_over().is_empty()).await;
-    // Its complete list lacks what was in ours.
+    eventually("the authority is queried", || scene.server.questions(scene.url()).contains(&vec![5])).await;
+    eventually("the CRLs are handed over", || !scene.server.handed_over().is_empty()).await;
+    // The complete CRL of the authority lacks what was in ours.
     scene.publish(21, 21, &[&other], &[]);
     eventually("it is refused", || scene.log.has(&["WARN", "CRL refused", "lacks revocations"])).await;
-    eventually("all of it is asked about", || scene.server.questions(scene.url()).contains(&vec![5, 20])).await;
+    eventually("all of it is queried", || scene.server.questions(scene.url()).contains(&vec![5, 20])).await;
     assert!(scene.refuses_revoked(&relying_party));
 }
 
-/// Without a feed there is nobody who could be asked: numbers alone count.
+/// Without a feed, no authority can be queried, so only the numbers are compared.
 #[tokio::test]
 async fn without_a_feed_the_higher_number_counts() {
     let publisher = Publisher::start().await;
@@ -193,7 +194,7 @@ async fn without_a_feed_the_higher_number_counts() {
     let options = surroundings.options();
     let (relying_party, upkeep) = RelyingParty::new(&identity, authority.root.certificate(), options).unwrap();
     let _tasks = upkeep.start();
-    eventually("the list is in force", || in_force(&relying_party) == Some((5, 1))).await;
+    eventually("the CRL is in force", || in_force(&relying_party) == Some((5, 1))).await;
     publisher.publish(|published| published.issuing = authority.crl(6, &[]));
-    eventually("the next list is in force", || in_force(&relying_party) == Some((6, 0))).await;
+    eventually("the next CRL is in force", || in_force(&relying_party) == Some((6, 0))).await;
 }

@@ -1,4 +1,4 @@
-//! Which CRLs the live set believes, and what it answers meanwhile.
+//! Which CRLs the live set accepts, and how it decides meanwhile.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -54,11 +54,11 @@ fn a_higher_number_replaces_and_a_lower_or_equal_one_does_not() {
     assert_eq!(live.check(&ids(&revoked), start()), Err(Refusal::Revoked(revoked.id())));
     let far = authority.crl(i64::MAX, &[]);
     assert!(live.install(&far, start()).is_ok() && live.install(&seven, start()).is_err());
-    assert_eq!(live.check(&ids(&revoked), start()), Ok(()), "a list says all that is revoked");
+    assert_eq!(live.check(&ids(&revoked), start()), Ok(()), "a CRL has all revocations");
 }
 
 #[test]
-fn lists_without_a_number_are_in_the_order_of_their_this_update_and_of_what_they_add() {
+fn crls_without_a_number_are_ordered_by_this_update_and_then_by_their_entries() {
     let authority = Authority::new();
     let (live, one, two) = (live(&authority), authority.client("revoked_1"), authority.client("revoked_2"));
     let install = |this_update: Timestamp, revoked: &[&Issued]| {
@@ -72,7 +72,7 @@ fn lists_without_a_number_are_in_the_order_of_their_this_update_and_of_what_they
     assert_eq!(number(&live), Some(start().minus(SECOND).unix()));
     assert!(replaced(install(start(), &[&one])));
     assert!(matches!(install(start().minus(SECOND), &[]), Err(InstallError::LowerNumber { .. })));
-    // Two of one second: nothing is taken back.
+    // Two CRLs of one second: no revocation is taken back.
     assert!(replaced(install(start(), &[&one, &two])));
     for fewer in [&[][..], &[&one], &[&two]] {
         assert!(matches!(install(start(), fewer), Err(InstallError::OtherList { .. })));
@@ -81,11 +81,11 @@ fn lists_without_a_number_are_in_the_order_of_their_this_update_and_of_what_they
         assert_eq!(live.check(&ids(revoked), start()), Err(Refusal::Revoked(revoked.id())));
     }
     assert!(replaced(install(start().plus(SECOND), &[&two])));
-    assert_eq!(live.check(&ids(&one), start()), Ok(()), "a later list says all that is revoked");
+    assert_eq!(live.check(&ids(&one), start()), Ok(()), "a later CRL has all revocations");
 }
 
 #[test]
-fn what_is_not_believed_changes_nothing() {
+fn a_refused_crl_changes_nothing() {
     let authority = Authority::new();
     let (live, revoked) = (live(&authority), authority.client("revoked_1"));
     live.install(&authority.crl(1, &[&revoked]), start()).unwrap();
@@ -100,7 +100,7 @@ fn what_is_not_believed_changes_nothing() {
         longer,
         Authority::new().crl(2, &[]),
         Authority::named("Elsewhere", "http://127.0.0.1:1").crl(2, &[]),
-        // The root signs for itself, not for the authority beneath it.
+        // The root signs its own CRL, and not that of the authority below it.
         authority.issuing.certificate().to_vec(),
         b"<html>not found</html>".to_vec(),
         pki::pem::crl(&good).into_bytes(),
@@ -123,7 +123,7 @@ fn what_is_not_believed_changes_nothing() {
 }
 
 #[test]
-fn the_time_of_a_list_has_to_be_now() {
+fn a_crl_has_to_be_current() {
     let authority = Authority::new();
     let live = live(&authority);
     let crl = |this_update: Timestamp| authority.crl_between(1, this_update, this_update.plus(DAY), &[]);
@@ -140,7 +140,7 @@ fn the_time_of_a_list_has_to_be_now() {
 }
 
 #[test]
-fn a_stale_list_is_restored_for_its_number_and_admits_nobody() {
+fn a_stale_crl_is_restored_for_its_number_and_admits_nobody() {
     let authority = Authority::new();
     let (live, client) = (live(&authority), authority.client("client_1"));
     let stale = authority.crl_between(9, start().minus(DAY * 2), start().minus(DAY), &[]);
@@ -153,7 +153,7 @@ fn a_stale_list_is_restored_for_its_number_and_admits_nobody() {
 }
 
 #[test]
-fn each_issuer_has_its_own_list_and_all_are_needed() {
+fn each_issuer_has_its_own_crl_and_all_are_needed() {
     let authority = Authority::new();
     let (live, client) = (live(&authority), authority.client("client_1"));
     let chain = [client.id(), authority.issuing_id()];
@@ -162,7 +162,7 @@ fn each_issuer_has_its_own_list_and_all_are_needed() {
         matches!(live.check(&chain, start()), Err(Refusal::NoCrl(issuer)) if issuer == *authority.crl_issuers()[1].id())
     );
     assert!(live.ready(start()).is_err());
-    assert!(live.install(&authority.root_crl(1, &[]), start()).is_ok(), "numbers of two issuers do not compare");
+    assert!(live.install(&authority.root_crl(1, &[]), start()).is_ok(), "numbers of two issuers are not compared");
     assert_eq!(live.check(&chain, start()), Ok(()));
     assert_eq!(live.ready(start()), Ok(()));
     live.install(&authority.root_crl(2, &[chain[1].serial]), start()).unwrap();
@@ -176,8 +176,8 @@ fn each_issuer_has_its_own_list_and_all_are_needed() {
     assert!(nobody.check(&ids(&client), start()).is_err());
 }
 
-/// Each list revokes one more than the one before it, and they arrive in any order at once; whoever asks meanwhile never sees
-/// somebody readmitted.
+/// Each CRL revokes one more certificate than the one before it, and they arrive at once in any order. Concurrent
+/// checks must never see a certificate readmitted.
 #[test]
 fn the_highest_number_wins_whatever_the_order() {
     const LISTS: u64 = 48;
@@ -212,7 +212,8 @@ fn the_highest_number_wins_whatever_the_order() {
             .map(|writer| {
                 let (live, lists) = (&live, &lists);
                 scope.spawn(move || {
-                    // Seven has no divisor in common with 48: each writer brings all lists, from another one on.
+                    // Seven and 48 have no common divisor, so each writer installs all CRLs, starting with a different
+                    // one.
                     for step in 0..lists.len() {
                         let _ = live.install(&lists[(writer * 11 + step * 7) % lists.len()], start());
                     }
@@ -228,9 +229,9 @@ fn the_highest_number_wins_whatever_the_order() {
     assert!((1..=LISTS).all(|number| live.check(&[id(number)], start()).is_err()));
 }
 
-/// After a restore an authority may count a number again.
+/// After a restore, an authority may reuse a number.
 #[test]
-fn two_lists_with_one_number_are_told_apart_whichever_kind_they_are() {
+fn two_crls_with_one_number_are_distinguished_whatever_their_kind() {
     let authority = Authority::new();
     let (one, two) = (authority.client("one_1"), authority.client("two_1"));
     let other = |result: Result<Installed, InstallError>| matches!(result, Err(InstallError::OtherList { .. }));
@@ -244,17 +245,17 @@ fn two_lists_with_one_number_are_told_apart_whichever_kind_they_are() {
     for revoked in [&[&two][..], &[], &[&one, &two]] {
         assert!(other(live.install_delta(&authority.delta(5, 1, revoked), start())), "{}", revoked.len());
     }
-    assert!(other(live.install(&authority.crl(5, &[&two]), start())), "it would readmit somebody");
+    assert!(other(live.install(&authority.crl(5, &[&two]), start())), "it would readmit a revoked client");
     assert_eq!(live.check(&ids(&one), start()), Err(Refusal::Revoked(one.id())));
-    assert!(live.install(&authority.crl(5, &[&one]), start()).is_ok(), "the same list, whole");
-    assert_eq!(live.install_delta(&delta, start()), Ok(Installed::Unchanged), "the complete one says as much");
+    assert!(live.install(&authority.crl(5, &[&one]), start()).is_ok(), "the same CRL, complete");
+    assert_eq!(live.install_delta(&delta, start()), Ok(Installed::Unchanged), "the complete one has the same entries");
     assert!(other(live.install_delta(&authority.delta(5, 1, &[&two]), start())));
     assert_eq!(number(&live), Some(5));
 }
 
 /// The complete CRL may have been published after the delta that it was fetched for.
 #[test]
-fn a_complete_list_that_is_newer_than_the_delta_is_in_force_with_its_own_number_and_dates() {
+fn a_complete_crl_that_is_newer_than_the_delta_is_in_force_with_its_own_number_and_dates() {
     let authority = Authority::new();
     let live = live(&authority);
     let delta = authority.delta_between(11, 10, start(), start().plus(DAY / 2), &[]);
@@ -264,9 +265,9 @@ fn a_complete_list_that_is_newer_than_the_delta_is_in_force_with_its_own_number_
     assert_eq!(live.freshness()[0].list.map(|list| list.admits_until), Some(start().plus(DAY)));
 }
 
-/// A delta repeats what was revoked since its base, and a later complete CRL has that already.
+/// A delta repeats the revocations since its base, and a later complete CRL contains them already.
 #[test]
-fn who_is_in_the_base_and_in_the_delta_is_counted_once() {
+fn an_entry_of_both_base_and_delta_is_counted_once() {
     let authority = Authority::new();
     let live = live(&authority);
     let [one, two, three] = ["one_1", "two_1", "three_1"].map(|name| authority.client(name));

@@ -1,4 +1,4 @@
-//! What relying parties and clients experience, over real sockets and at a time that each test sets.
+//! Tests of relying parties and clients over real sockets, with clocks that each test sets.
 
 #![expect(clippy::unwrap_used, reason = "a test whose surroundings cannot be built has failed")]
 

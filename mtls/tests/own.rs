@@ -1,4 +1,5 @@
-//! A service whose own certificate is revoked, or that of a CA above it: it serves nobody, is not ready, and says so once.
+//! A service whose own certificate, or that of a CA above it, is revoked. It serves nobody, is not ready, and logs this
+//! once.
 
 use mtls::revocation::{Barrier, NotReady};
 use pki::certificate::VerifiedId;
@@ -50,7 +51,7 @@ async fn a_service_whose_own_certificate_is_revoked_serves_nobody_until_it_has_a
     let said = streaming.rest().await;
     let reason = "the service's own certificate, or one above it, is revoked";
     assert_eq!(said.iter().map(Frame::farewell).collect::<Vec<_>>(), [Some(reason)], "{said:?}");
-    eventually("what was idle ends", || idle.is_closed()).await;
+    eventually("the idle connection ends", || idle.is_closed()).await;
     assert_eq!(service.handshakes_refused("barred"), 2);
     let logged = log.lines(&OWN);
     assert!(logged.len() == 1 && logged[0].contains("enroll it again"), "{logged:?}");
@@ -67,7 +68,7 @@ async fn a_service_whose_own_certificate_is_revoked_serves_nobody_until_it_has_a
 }
 
 #[tokio::test]
-async fn a_service_beneath_a_revoked_ca_is_not_ready() {
+async fn a_service_below_a_revoked_ca_is_not_ready() {
     let (authority, log) = (Authority::new(), Log::capture());
     let service = Service::start(&authority).await;
     let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);
@@ -76,12 +77,12 @@ async fn a_service_beneath_a_revoked_ca_is_not_ready() {
     let issuing = authority.issuing_id();
     service.install(&authority.root_crl(2, &[issuing.serial]));
     assert_eq!(barred_by(&service), Some(issuing));
-    eventually("what was open ends", || open.is_closed()).await;
+    eventually("the open connection ends", || open.is_closed()).await;
     assert_eq!(client.refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
     assert_eq!((log.lines(&ABOVE).len(), log.lines(&OWN).len()), (1, 0), "{:?}", log.lines(&["ERROR"]));
 }
 
-/// What was in force when it last ran is enough to know it.
+/// The stored CRLs are enough to detect it.
 #[tokio::test]
 async fn a_service_that_starts_with_a_revoked_certificate_is_not_ready() {
     let (authority, log, surroundings) = (Authority::new(), Log::capture(), Surroundings::default());

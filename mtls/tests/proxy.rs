@@ -1,4 +1,4 @@
-//! The PROXY protocol end to end: whose word is taken for the client's address, and whose is not.
+//! The PROXY protocol end to end: from which addresses the client's address is accepted.
 
 use mtls::serve::proxy::ProxyFrom;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
@@ -7,7 +7,7 @@ use crate::common::{Authority, Client, Http, Log, Service, Surroundings, eventua
 
 /// `PROXY` from 203.0.113.9:5555 to 127.0.0.1:8443.
 const FROM_CLIENT: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x09\x7f\0\0\x01\x15\xb3\x20\xfb";
-/// `LOCAL`: the balancer speaks for itself.
+/// `LOCAL`: the balancer connects for itself.
 const LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0";
 
 async fn behind_a_balancer(authority: &Authority) -> Service {
@@ -25,13 +25,13 @@ async fn connected(service: &Service, header: &[u8]) -> TcpStream {
 }
 
 #[tokio::test]
-async fn a_balancer_says_who_the_client_is() {
+async fn a_balancer_sends_the_address_of_the_client() {
     let authority = Authority::new();
     let service = behind_a_balancer(&authority).await;
     let log = Log::capture();
     let issued = authority.client("client_1");
     let client = Client::new(&authority, &issued, Http::Two, &service.clock);
-    // A type-length-value extension of a type that nobody knows (section 2.2.7).
+    // A type-length-value extension of an unknown type (section 2.2.7).
     let extended = [&FROM_CLIENT[..14], b"\0\x11", &FROM_CLIENT[16..], b"\xee\0\x02hi"].concat();
     for header in [FROM_CLIENT, &extended] {
         let answer = client.open_over(connected(&service, header).await).await.get().await.unwrap();
@@ -40,7 +40,7 @@ async fn a_balancer_says_who_the_client_is() {
     let answer = client.open_over(connected(&service, LOCAL).await).await.get().await.unwrap();
     assert!(answer.body.starts_with("HTTP/2.0 client_1 127.0.0.1:"), "{}", answer.body);
 
-    // Octet by octet, as a network may bring it.
+    // Byte by byte, as a network may deliver it.
     let mut stream = connected(&service, b"").await;
     stream.set_nodelay(true).unwrap();
     for octet in FROM_CLIENT {
@@ -55,7 +55,7 @@ async fn a_balancer_says_who_the_client_is() {
 }
 
 #[tokio::test]
-async fn a_balancer_that_does_not_say_it_is_refused() {
+async fn a_balancer_without_the_header_is_refused() {
     let authority = Authority::new();
     let service = behind_a_balancer(&authority).await;
     let log = Log::capture();
@@ -73,9 +73,9 @@ async fn a_balancer_that_does_not_say_it_is_refused() {
     assert_eq!(log.lines(&["handshake refused", "from=127.0.0.1:", "PROXY header"]).len(), 5, "{:?}", log.lines(&[]));
 }
 
-/// What a balancer's probe and an aborted connection look like. The address is known however soon the peer resets.
+/// As a balancer's probe and an aborted connection do. The address is known even if the peer resets at once.
 #[tokio::test]
-async fn a_balancer_that_goes_away_at_once_was_not_refused_anything() {
+async fn a_balancer_that_disconnects_at_once_is_not_logged_as_refused() {
     let authority = Authority::new();
     let service = behind_a_balancer(&authority).await;
     let log = Log::capture();
@@ -88,9 +88,9 @@ async fn a_balancer_that_goes_away_at_once_was_not_refused_anything() {
     assert!(log.lines(&["handshake refused"]).is_empty(), "{:?}", log.lines(&[]));
 }
 
-/// Whoever is no balancer must not choose the address that is logged for it.
+/// A client that is not a balancer must not choose the address that is logged for it.
 #[tokio::test]
-async fn from_anybody_else_the_header_is_no_handshake() {
+async fn from_other_addresses_the_header_is_an_invalid_handshake() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let log = Log::capture();

@@ -1,4 +1,4 @@
-//! Somebody who comes back, to a service or to a client: the path was verified before, and nothing else is taken for granted.
+//! A peer that returns to a service or a client. Its path was verified before, but everything else is checked again.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,12 +13,12 @@ use tokio_rustls::TlsConnector;
 use crate::common::{Authority, Client, DAY, Service, start};
 
 #[tokio::test]
-async fn who_comes_back_is_judged_anew() {
+async fn a_returning_client_is_checked_again() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let issued = authority.client_from("client_1", start(), DAY / 2);
     let (valid, clock, of_clients) = (issued.info.validity, &service.clock, Clock::manual(start()));
-    // Each time a client that knows of no earlier session.
+    // Each time a client without earlier sessions.
     let come_with = |key: &KeyPair| Client::presenting(&authority, issued.chain.clone(), key, &of_clients);
     for times in 1..=2 {
         assert_eq!(come_with(&issued.key).get(service.address).await.status, 200);
@@ -45,7 +45,7 @@ async fn who_comes_back_is_judged_anew() {
 }
 
 #[tokio::test]
-async fn who_comes_back_beneath_a_revoked_authority_is_refused() {
+async fn a_returning_client_below_a_revoked_authority_is_refused() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let issued = authority.client("client_1");
@@ -55,7 +55,7 @@ async fn who_comes_back_beneath_a_revoked_authority_is_refused() {
     assert_eq!(come().refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
 }
 
-/// What a client makes of the server at this address, of which it expects this name, in a full handshake.
+/// A client's verdict on the server at this address with this expected name, in a full handshake.
 async fn judge(client: &ClientConfig, address: SocketAddr, name: &'static str) -> Option<CertificateError> {
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from(name).unwrap();
@@ -72,12 +72,12 @@ async fn judge(client: &ClientConfig, address: SocketAddr, name: &'static str) -
 }
 
 #[tokio::test]
-async fn a_server_that_is_known_is_judged_anew_by_time_and_by_name() {
+async fn a_known_server_is_checked_again_for_time_and_name() {
     let authority = Authority::new();
     let (service, clock) = (Service::start(&authority).await, Clock::manual(start()));
     let mut client =
         mutual_tls(&authority.client("client_1").identity(), authority.root.certificate(), &clock).unwrap();
-    // A resumed session would not be judged by the certificate at all.
+    // A resumed session would skip the verifier.
     client.resumption = Resumption::disabled();
     for _ in 1..=2 {
         assert_eq!(judge(&client, service.address, "localhost").await, None);

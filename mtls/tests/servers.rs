@@ -1,4 +1,4 @@
-//! Servers that are revoked: what a client finds out, from where, and what becomes of its connections and sessions.
+//! Revoked servers: how a client detects them, from which CRLs, and what happens to its connections and sessions.
 
 use std::{error::Error, net::SocketAddr, path::Path, time::Duration};
 
@@ -33,7 +33,7 @@ use crate::common::{
     tls::Tls,
 };
 
-/// Somebody with a server's certificate.
+/// A server with a server certificate.
 struct Server {
     address: SocketAddr,
     handle: Handle<SocketAddr>,
@@ -71,7 +71,7 @@ impl Drop for Server {
 
 type Connector = WatchedConnector<HttpsConnector<HttpConnector>>;
 
-/// A client's machine: an identity, and where its lists are kept.
+/// A client's machine: an identity, and the directory for its CRLs.
 struct Machine {
     authority: Authority,
     own: Issued,
@@ -89,7 +89,7 @@ impl Machine {
         Self::of(Authority::new())
     }
 
-    /// A server that presents this, and what publishes the lists of the machine's authority.
+    /// A server that presents this, and a server for the CRLs of the machine's authority.
     async fn facing(&self, presented: &Issued) -> (Server, ListServer) {
         (Server::presenting(presented).await, ListServer::of(&self.authority).await)
     }
@@ -127,14 +127,14 @@ async fn ask(http: &Client<Connector, Empty<Bytes>>, url: Uri) -> Result<Respons
     Ok(http.get(url).await?)
 }
 
-/// A new client's request, over a connection of its own.
+/// A request of a new client over its own connection.
 async fn visit(machine: &Machine, standing: &ServerStanding, server: &Server) -> Result<String, Failed> {
     let http = http(&machine.tls(standing), standing);
     let body = ask(&http, server.url("/")).await?.into_body().collect().await?.to_bytes();
     Ok(String::from_utf8_lossy(&body).into_owned())
 }
 
-/// The error that an answer without end ends with.
+/// The error with which an endless answer ends.
 async fn end_of(streaming: &mut Incoming) -> hyper::Error {
     let ended = async {
         loop {
@@ -146,7 +146,7 @@ async fn end_of(streaming: &mut Incoming) -> hyper::Error {
     tokio::time::timeout(Duration::from_mins(1), ended).await.expect("the connection ends")
 }
 
-/// What one of ours says in a failed handshake, or after it.
+/// The refusal of our own verifier, from a failed handshake or later.
 #[track_caller]
 fn refusal(failed: &Failed) -> ServerRefusal {
     ServerRefusal::find(failed.as_ref()).cloned().unwrap_or_else(|| panic!("no refusal of ours: {failed:?}"))
@@ -166,7 +166,7 @@ fn assert_unknown(result: Result<String, Failed>, what: &str) {
 }
 
 #[tokio::test]
-async fn a_server_is_talked_to_unless_it_or_its_ca_is_revoked() {
+async fn a_server_is_accepted_unless_it_or_its_ca_is_revoked() {
     let machine = Machine::new();
     let (authority, one, other) =
         (&machine.authority, machine.authority.server("one"), machine.authority.server("other"));
@@ -189,14 +189,14 @@ async fn a_server_is_talked_to_unless_it_or_its_ca_is_revoked() {
         given.servers = Some(authority.servers_crl(4, &[]));
         given.root = Some(authority.root_crl(2, &[issuing]));
     });
-    // The authority itself is beneath that CA.
+    // The authority itself is below that CA.
     assert!(matches!(kept.refresh().await, Err(RefreshError::Authority { .. })));
     assert_revoked(visit(&machine, &standing, &server).await, "its CA");
 }
 
-/// Whoever is in the middle may present what they like: nothing of it is looked at that is more than a path has.
+/// An attacker may present anything. Nothing is parsed of a chain that is longer than any valid path.
 #[tokio::test]
-async fn a_server_that_presents_more_than_any_path_has_is_not_talked_to() {
+async fn a_server_with_a_longer_chain_than_any_path_is_refused() {
     let machine = Machine::new();
     let list_server = ListServer::of(&machine.authority).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
@@ -218,7 +218,7 @@ async fn a_server_that_presents_more_than_any_path_has_is_not_talked_to() {
 }
 
 #[tokio::test]
-async fn only_the_lists_of_servers_and_cas_are_ever_asked_for() {
+async fn only_the_crls_of_servers_and_cas_are_fetched() {
     let machine = Machine::new();
     let list_server = ListServer::of(&machine.authority).await;
     let (_, mut kept) = machine.start(machine.options(&list_server));
@@ -226,11 +226,11 @@ async fn only_the_lists_of_servers_and_cas_are_ever_asked_for() {
     kept.refresh().await.unwrap();
     assert_eq!(list_server.lists.asked(), asked(200));
     kept.refresh().await.unwrap();
-    assert_eq!(list_server.lists.asked(), asked(304), "what is here already is not sent again");
+    assert_eq!(list_server.lists.asked(), asked(304), "an unchanged CRL is not sent again");
 }
 
 #[tokio::test]
-async fn lists_are_believed_that_are_current_and_cover_servers() {
+async fn only_current_crls_that_cover_servers_are_accepted() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let one = authority.server("one");
@@ -240,7 +240,7 @@ async fn lists_are_believed_that_are_current_and_cover_servers() {
     let namesake = Authority::new();
     let stale = authority.servers_crl_between(1, start().minus(DAY * 2), start().minus(DAY), &[]);
     for (what, list) in [
-        ("the complete list", Some(authority.crl(1, &[]))),
+        ("the complete CRL", Some(authority.crl(1, &[]))),
         ("that of another authority", Some(stranger.servers_crl(1, &[]))),
         ("that of a namesake", Some(namesake.servers_crl(1, &[]))),
         ("a stale one", Some(stale)),
@@ -253,14 +253,14 @@ async fn lists_are_believed_that_are_current_and_cover_servers() {
     }
     list_server.lists.give(|given| given.servers = Some(authority.crl(1, &[])));
     let Err(RefreshError::Install { source: InstallError::Verify(why), .. }) = kept.refresh().await else {
-        panic!("the complete list was believed");
+        panic!("the complete CRL was accepted");
     };
     let expected = "http://127.0.0.1:1/crl/servers.crl".to_owned();
     assert_eq!(why, CrlVerifyError::OtherScope { expected });
 }
 
 #[tokio::test]
-async fn lists_are_kept_for_as_long_as_they_are_current() {
+async fn stored_crls_are_used_while_they_are_current() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let (one, revoked) = (authority.server("one"), authority.server("revoked"));
@@ -274,20 +274,20 @@ async fn lists_are_kept_for_as_long_as_they_are_current() {
     let (standing, mut kept) = machine.start(options.clone());
     assert!(matches!(kept.refresh().await, Err(RefreshError::Fetch { .. })));
     assert_eq!(visit(&machine, &standing, &server).await.unwrap(), "answered", "the authority may be down");
-    assert_revoked(visit(&machine, &standing, &bad).await, "by the list that was kept");
+    assert_revoked(visit(&machine, &standing, &bad).await, "by the stored CRL");
     machine.clock.set(start().plus(DAY * 2));
-    assert_unknown(visit(&machine, &standing, &server).await, "the list is stale");
-    // Where a list is truly out of reach: who is known to be revoked is refused all the same.
+    assert_unknown(visit(&machine, &standing, &server).await, "the CRL is stale");
+    // If no CRL can be fetched, a server that is known to be revoked is still refused.
     let (standing, _) = machine.start(Options { on_missing_crl: OnMissingCrl::Accept, ..options.clone() });
     assert_eq!(visit(&machine, &standing, &server).await.unwrap(), "answered");
     assert_revoked(visit(&machine, &standing, &bad).await, "revoked and stale");
     let elsewhere = Options { crl_directory: machine.directory.path().join("none"), ..options };
     let (standing, _) = machine.start(Options { on_missing_crl: OnMissingCrl::Accept, ..elsewhere });
-    assert_eq!(visit(&machine, &standing, &bad).await.unwrap(), "answered", "nothing is known, and that is accepted");
+    assert_eq!(visit(&machine, &standing, &bad).await.unwrap(), "answered", "the unknown status is accepted");
 }
 
 #[tokio::test]
-async fn an_older_list_is_not_believed_again() {
+async fn an_older_crl_is_refused() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let revoked = authority.server("revoked");
@@ -301,12 +301,12 @@ async fn an_older_list_is_not_believed_again() {
         kept.refresh().await,
         Err(RefreshError::Install { source: InstallError::LowerNumber { .. }, .. })
     ));
-    assert_revoked(visit(&machine, &standing, &server).await, "an older list was played again");
+    assert_revoked(visit(&machine, &standing, &server).await, "an older CRL was replayed");
 }
 
-/// Two that run at once keep their lists in one place, and one of them hears of older ones.
+/// Two clients that run at once share the files of their CRLs, and one of them receives older CRLs.
 #[tokio::test]
-async fn an_older_list_does_not_take_the_place_of_what_another_process_has_kept() {
+async fn an_older_crl_does_not_replace_what_another_process_has_stored() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let revoked = authority.server("revoked");
@@ -322,9 +322,9 @@ async fn an_older_list_does_not_take_the_place_of_what_another_process_has_kept(
     give(2, &[]);
     let refreshed = kept.refresh().await;
     assert!(matches!(refreshed, Err(RefreshError::Install { source: InstallError::LowerNumber { .. }, .. })));
-    assert_revoked(visit(&machine, &standing, &server).await, "what is on the disk is known");
+    assert_revoked(visit(&machine, &standing, &server).await, "the stored CRL is used");
     let (standing, _) = machine.start(options);
-    assert_revoked(visit(&machine, &standing, &server).await, "the older list was kept");
+    assert_revoked(visit(&machine, &standing, &server).await, "the older CRL was stored");
 }
 
 #[tokio::test]
@@ -348,13 +348,13 @@ async fn an_open_connection_ends_when_its_server_is_revoked_and_no_other() {
     let ended = end_of(&mut streaming).await;
     assert!(error_chain(&ended).contains("the server is revoked"), "{ended:?}");
     eventually("it is gone", || standing.live_set().open_connections() == 1).await;
-    assert!(unaffected.frame().await.unwrap().is_ok(), "nobody else notices");
+    assert!(unaffected.frame().await.unwrap().is_ok(), "the other connection continues");
     polling.abort();
 }
 
-/// What one list says does not depend on another one's being there, or being sent.
+/// A CRL is fetched even if another one is missing, or is never sent.
 #[tokio::test]
-async fn each_list_is_asked_for_whatever_becomes_of_another() {
+async fn each_crl_is_fetched_whether_or_not_another_one_fails() {
     for (what, change) in [
         ("none", (|given| given.servers = None) as fn(&mut Given)),
         ("junk", |given| given.servers = Some(b"<html>".to_vec())),
@@ -374,13 +374,13 @@ async fn each_list_is_asked_for_whatever_becomes_of_another() {
     }
 }
 
-/// Where nothing is known any more of any server, what is open ends as well.
+/// If no server's status is known any more, open connections end as well.
 #[tokio::test]
-async fn open_connections_end_when_the_lists_are_not_current_any_more() {
+async fn open_connections_end_when_the_crls_are_not_current_any_more() {
     let machine = Machine::new();
     let one = machine.authority.server("one");
     let (server, list_server) = machine.facing(&one).await;
-    // However seldom it asks.
+    // Independent of the refresh interval.
     let options = Options { crl_refresh: DAY, ..machine.options(&list_server) };
     let (standing, mut kept) = machine.start(options);
     kept.refresh().await.unwrap();
@@ -402,7 +402,7 @@ async fn a_session_with_a_revoked_server_is_not_resumed() {
     let (server, list_server) = machine.facing(&one).await;
     let (standing, mut kept) = machine.start(machine.options(&list_server));
     kept.refresh().await.unwrap();
-    // With the sessions that it forgets by itself, and with those of somebody who keeps them.
+    // With a client that drops its sessions, and with one that keeps them.
     let forgetting = machine.tls(&standing);
     let mut keeping = machine.tls(&standing);
     keeping.resumption = Resumption::in_memory_sessions(8);
@@ -415,14 +415,14 @@ async fn a_session_with_a_revoked_server_is_not_resumed() {
     for (tls, in_handshake) in [(&forgetting, true), (&keeping, false)] {
         let failed = connect(tls, &standing, &server).await.unwrap_err();
         assert!(matches!(refusal(&failed), ServerRefusal::Revoked(_)), "{failed:?}");
-        // The one that is resumed skips the verifier, and is refused after the handshake.
+        // A resumed handshake skips the verifier, and is refused afterwards.
         assert_eq!(find::<std::io::Error>(failed.as_ref()).is_some(), in_handshake, "{failed:?}");
     }
 }
 
-/// The verifier, which asks for the dates, sees neither what is open nor sessions that are resumed.
+/// The verifier checks the dates, but it sees neither open connections nor resumed sessions.
 #[tokio::test]
-async fn what_was_begun_with_a_server_ends_when_its_certificate_expires() {
+async fn connections_and_sessions_end_when_the_server_certificate_expires() {
     let machine = Machine::new();
     let (hour, one) = (Duration::from_hours(1), machine.authority.server_of("one", Duration::from_hours(1)));
     let (server, list_server) = machine.facing(&one).await;
@@ -444,7 +444,7 @@ async fn what_was_begun_with_a_server_ends_when_its_certificate_expires() {
     polling.abort();
 }
 
-/// Makes a connection, reads until the session's ticket has come, and says how hands were shaken.
+/// Connects, reads until the session ticket has arrived, and returns the kind of handshake.
 async fn connect(tls: &ClientConfig, standing: &ServerStanding, server: &Server) -> Result<HandshakeKind, Failed> {
     use hyper_rustls::MaybeHttpsStream;
     use tower::Service as _;
@@ -459,9 +459,9 @@ async fn connect(tls: &ClientConfig, standing: &ServerStanding, server: &Server)
     Ok(kind)
 }
 
-/// Whoever holds the key of a certificate of the authority's own that was revoked cannot keep the revocation of another one away.
+/// An impostor with the key of a revoked certificate of the authority must not hold back other revocations.
 #[tokio::test]
-async fn a_revoked_authority_is_not_asked() {
+async fn nothing_is_fetched_from_a_revoked_authority() {
     let machine = Machine::new();
     let authority = &machine.authority;
     let stolen = authority.own().with_root(authority);
@@ -469,7 +469,7 @@ async fn a_revoked_authority_is_not_asked() {
     lists.give(|given| given.servers = Some(authority.servers_crl(2, &[&stolen])));
     let thief = ListServer::presenting(&stolen, lists.clone()).await;
     let (_, mut kept) = machine.start(machine.options(&thief));
-    assert!(matches!(kept.refresh().await, Err(RefreshError::Authority { .. })), "found out by its own list");
+    assert!(matches!(kept.refresh().await, Err(RefreshError::Authority { .. })), "detected by its own CRL");
     lists.asked();
     let error = kept.refresh().await.unwrap_err();
     assert!(lists.asked().is_empty() && error_chain(&error).contains("is revoked"), "in the handshake: {error:?}");
@@ -480,9 +480,9 @@ async fn a_revoked_authority_is_not_asked() {
     assert!(kept.refresh().await.is_err() && other.lists.asked().is_empty(), "another server of the fleet");
 }
 
-/// Without the address of an authority, lists come from where the certificates say, of whichever CA they are.
+/// Without the address of an authority, CRLs come from the distribution points, whatever the CA.
 #[tokio::test]
-async fn without_an_authority_the_distribution_points_are_asked() {
+async fn without_an_authority_the_distribution_points_are_used() {
     let publisher = Publisher::start().await;
     let authority = publisher.authority_of(Founding::default());
     let one = authority.server("one");
@@ -494,5 +494,5 @@ async fn without_an_authority_the_distribution_points_are_asked() {
     assert_eq!(visit(&machine, &standing, &server).await.unwrap(), "answered");
     publisher.publish(|published| published.issuing = machine.authority.crl(2, &[&one]));
     kept.refresh().await.unwrap();
-    assert_revoked(visit(&machine, &standing, &server).await, "by the complete list, as there is no other");
+    assert_revoked(visit(&machine, &standing, &server).await, "by the complete CRL, as there is no other");
 }

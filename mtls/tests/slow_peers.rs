@@ -1,4 +1,4 @@
-//! Peers that cost time or memory: cut off within bounds, while others are served.
+//! Peers that cost time or memory are cut off within limits, while others are served.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,16 +14,16 @@ use tokio::{
 
 use crate::common::{Authority, Client, Http, PATIENCE, Service, Surroundings};
 
-/// Reads until the other side ends the connection, and nothing else was to come.
+/// Reads until the other side ends the connection.
 async fn is_cut(mut stream: impl AsyncRead + Unpin, who: &str) {
-    let mut octets = Vec::new();
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut octets)).await;
+    let mut bytes = Vec::new();
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut bytes)).await;
     assert!(ended.is_ok(), "{who} was not cut off");
 }
 
-/// Every bound here is ten seconds: one test, so that they pass once.
+/// Every limit here is ten seconds. They are in one test, so that they pass at the same time.
 #[tokio::test]
-async fn slow_peers_are_cut_off_and_nobody_else_notices() {
+async fn slow_peers_are_cut_off_and_other_peers_are_served() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let proxy_from = ProxyFrom::new(vec!["127.0.0.0/8".parse().unwrap()]);
@@ -46,13 +46,14 @@ async fn slow_peers_are_cut_off_and_nobody_else_notices() {
     let dripping = async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let drip = async {
-            // A record that promises 512 octets; one arrives now and then, so that no single read waits for long.
+            // A record with an announced length of 512 bytes. The bytes arrive slowly, so that no single read waits for
+            // long.
             stream.write_all(&[0x16, 3, 1, 2, 0]).await?;
             loop {
                 stream.write_all(&[1]).await?;
                 sleep(Duration::from_millis(100)).await;
             }
-            #[expect(unreachable_code, reason = "it says what the loop's errors are")]
+            #[expect(unreachable_code, reason = "it fixes the type of the loop's errors")]
             std::io::Result::Ok(())
         };
         assert!(timeout(PATIENCE, drip).await.is_ok(), "a dripping handshake was not cut off");
@@ -89,7 +90,7 @@ async fn slow_peers_are_cut_off_and_nobody_else_notices() {
 }
 
 #[tokio::test]
-async fn headers_without_end_are_refused_and_nobody_else_notices() {
+async fn endless_headers_are_refused_and_other_peers_are_served() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let other = Client::new(&authority, &authority.client("other_1"), Http::Two, &service.clock);
@@ -101,7 +102,7 @@ async fn headers_without_end_are_refused_and_nobody_else_notices() {
     }
     for http in [Http::One, Http::Two] {
         let client = Client::new(&authority, &authority.client("greedy_1"), http, &service.clock);
-        // What cannot be read to its end may also end the connection.
+        // A request that cannot be read completely may also end the connection.
         if let Ok(answer) = client.open(service.address).await.get_with(headers.clone()).await {
             assert_eq!(answer.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "{http:?}");
         }

@@ -1,4 +1,4 @@
-//! What happens to clients when the CRL becomes stale: refused, or judged by it for a while; and what the log says of it.
+//! What happens to clients when the CRL becomes stale: they are refused at once or after a grace. And what is logged.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ fn next_update() -> Timestamp {
     start().plus(DAY)
 }
 
-/// A service whose CRL, good until [`next_update`], revokes one client: the service, a good client and that one.
+/// A service whose CRL is valid until [`next_update`] and revokes one client. Returns the service, a valid client and
+/// the revoked one.
 async fn fixture(authority: &Authority, on_stale_crl: OnStaleCrl) -> (Service, Issued, Issued) {
     let service = Service::start_in(authority, Surroundings { on_stale_crl, ..Surroundings::default() }).await;
     let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
@@ -29,7 +30,7 @@ async fn fixture(authority: &Authority, on_stale_crl: OnStaleCrl) -> (Service, I
 #[tokio::test]
 async fn clients_are_refused_at_once_or_when_the_grace_is_over_and_the_revoked_always() {
     let grace = Stale::JudgedUntil(next_update().plus(HOUR));
-    // After nextUpdate: what happens to clients with and without an hour of grace.
+    // The result for a client, by the time after nextUpdate, with and without an hour of grace.
     let table = [
         (Duration::ZERO, None, None),
         (SECOND, Some(Stale::Refused), Some(grace)),
@@ -39,7 +40,7 @@ async fn clients_are_refused_at_once_or_when_the_grace_is_over_and_the_revoked_a
     let authority = Authority::new();
     for (on_stale_crl, has_grace) in [(OnStaleCrl::Refuse, false), (OnStaleCrl::Grace(HOUR), true)] {
         let (service, good, revoked) = fixture(&authority, on_stale_crl).await;
-        // A new one each time, so that none resumes a session.
+        // A new client each time, so that none resumes a session.
         let client = |issued| Client::new(&authority, issued, Http::Two, &service.clock);
         let mut open = client(&good).open(service.address).await;
         for (after, without, with) in table {
@@ -70,7 +71,7 @@ async fn clients_are_refused_at_once_or_when_the_grace_is_over_and_the_revoked_a
     }
 }
 
-/// A stale list is one line when it begins and one when it ends, however many are refused meanwhile.
+/// A stale CRL is logged once when it begins and once when it ends, however many clients are refused meanwhile.
 #[tokio::test]
 async fn staleness_begins_and_ends_with_one_line_each() {
     let authority = Authority::new();
@@ -92,7 +93,7 @@ async fn staleness_begins_and_ends_with_one_line_each() {
                 let client = Client::new(&authority, &good, Http::Two, &service.clock);
                 client.refused(service.address).await;
             }
-            eventually("what was open ends", || open.is_closed()).await;
+            eventually("the open connection ends", || open.is_closed()).await;
             let begun = log.lines(&BEGINS);
             assert_eq!(begun.len(), round as usize, "{begun:?}");
             assert!(begun.last().unwrap().contains(&format!("since={stale}")), "{begun:?}");
@@ -114,9 +115,9 @@ async fn staleness_begins_and_ends_with_one_line_each() {
     }
 }
 
-/// A restart in the middle of an outage makes nothing better or worse.
+/// A restart during an outage changes nothing.
 #[tokio::test]
-async fn a_service_that_starts_with_a_stale_list_has_the_grace_that_is_left() {
+async fn a_service_that_starts_with_a_stale_crl_has_the_remaining_grace() {
     let authority = Authority::new();
     let surroundings = Surroundings { on_stale_crl: OnStaleCrl::Grace(HOUR), ..Surroundings::default() };
     let (good, revoked) = (authority.client("good_1"), authority.client("revoked_1"));
@@ -134,7 +135,7 @@ async fn a_service_that_starts_with_a_stale_list_has_the_grace_that_is_left() {
     assert_eq!(client(&good).get(service.address).await.status, 200);
     assert_eq!(client(&revoked).refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
 
-    // The grace is for what was in force once; what arrives has to be current, and newer.
+    // The grace is for a CRL that was in force. A new CRL must be current.
     let install = |crl: &[u8]| service.live().install(crl, service.clock.now());
     assert!(matches!(install(&authority.crl(6, &[])), Err(InstallError::Stale { .. })));
     let lower = authority.crl_between(4, next_update(), next_update().plus(DAY), &[]);

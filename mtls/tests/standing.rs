@@ -1,4 +1,4 @@
-//! What becomes of a client that was let in once: sessions that are resumed and connections that stay open.
+//! What happens to a client after it was admitted: its resumed sessions and its open connections.
 
 use http::StatusCode;
 use http_body_util::BodyExt as _;
@@ -24,16 +24,16 @@ async fn a_session_is_resumed_until_its_client_is_revoked() {
 
     service.install(&authority.crl(2, &[&issued]));
     let refused = client.refused(service.address).await;
-    assert_eq!(refused.kind, Some(HandshakeKind::Full), "its session was forgotten, so that it hears why");
+    assert_eq!(refused.kind, Some(HandshakeKind::Full), "its session was dropped, so that it receives the reason");
     assert_eq!(refused.alert(), AlertDescription::CertificateRevoked);
     eventually("the refusal is counted", || service.handshakes_refused("revoked") == 1).await;
     assert!(log.has(&["handshake refused", "client_1", "is revoked", "from=127.0.0.1:"]), "{:?}", log.lines(&[]));
     assert_eq!((service.accepted("full"), service.accepted("resumed")), (1, 1));
 }
 
-/// Signing the same again is no reason for a full handshake.
+/// A CRL with the same entries is no reason for a full handshake.
 #[tokio::test]
-async fn sessions_outlast_a_list_that_revokes_nobody_else() {
+async fn sessions_survive_a_crl_without_new_revocations() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let (one, two) = (authority.client("one_1"), authority.client("two_1"));
@@ -43,7 +43,7 @@ async fn sessions_outlast_a_list_that_revokes_nobody_else() {
         service.live().install_delta(&authority.delta(number, 1, revoked), service.clock.now()).unwrap();
     };
     delta(2, &[&one]);
-    // A session is there for the next connection once an answer has been read on the one before.
+    // A session is available once an answer was read on the previous connection.
     assert_eq!(client.get(service.address).await.status, 200);
     delta(3, &[&one]);
     assert_eq!(kind().await, HandshakeKind::Resumed);
@@ -53,7 +53,7 @@ async fn sessions_outlast_a_list_that_revokes_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_session_of_a_client_beneath_a_revoked_authority_is_not_resumed() {
+async fn a_session_of_a_client_below_a_revoked_authority_is_not_resumed() {
     let authority = Authority::new();
     let service = Service::start(&authority).await;
     let client = Client::new(&authority, &authority.client("client_1"), Http::Two, &service.clock);
@@ -62,7 +62,7 @@ async fn a_session_of_a_client_beneath_a_revoked_authority_is_not_resumed() {
     service.install(&authority.root_crl(2, &[authority.issuing.info().id.serial]));
     assert_eq!(client.refused(service.address).await.alert(), AlertDescription::CertificateRevoked);
     eventually("the refusal is counted", || service.handshakes_refused("revoked") == 1).await;
-    assert!(open.get().await.is_err(), "what was open beneath it is ended");
+    assert!(open.get().await.is_err(), "the open connection below it has ended");
 }
 
 #[tokio::test]
@@ -102,15 +102,15 @@ async fn the_open_connection_of_a_revoked_client_ends_and_nobody_elses() {
         let installed = service.live().install(&authority.crl(number, &[&issued]), service.clock.now()).unwrap();
         assert!(matches!(installed, Installed::Replaced { ended: 2, .. }), "{installed:?}");
         let cut = tokio::time::timeout(PATIENCE, endless.frame()).await.expect("it is cut");
-        assert!(!matches!(cut, Some(Ok(_))), "what was in flight goes on");
+        assert!(!matches!(cut, Some(Ok(_))), "the answer continues");
         eventually("both connections end", || open.is_closed() && busy.is_closed()).await;
         assert!(open.get().await.is_err());
-        assert_eq!(untouched.get().await.unwrap().status, 200, "nobody else notices");
+        assert_eq!(untouched.get().await.unwrap().status, 200, "the other connection continues");
     }
 }
 
-/// Whoever completes a handshake while the list is swapped is seen by the question after it or by the swap: of a client that connects
-/// again and again until it is refused, and keeps what it has, no connection is left.
+/// A handshake that completes during a swap is seen by the check after it or by the swap. A client connects repeatedly
+/// until it is refused, and keeps its connections. None of them may stay open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_connection_slips_through_a_swap() {
     let authority = Authority::new();
@@ -126,7 +126,7 @@ async fn no_connection_slips_through_a_swap() {
                 tokio::spawn(async move {
                     let mut kept = Vec::new();
                     while let Ok(mut connection) = client.try_open(address).await {
-                        // One that asks for nothing would end by itself.
+                        // An idle connection would end by itself.
                         let Ok(answer) = connection.get().await else { break };
                         kept.push(connection);
                         if answer.status != StatusCode::OK {
@@ -168,7 +168,7 @@ async fn an_open_connection_is_not_served_without_a_fresh_crl() {
     assert_eq!(service.requests_refused("no_fresh_crl"), 1);
     assert!(log.lines(&["INFO", "request refused"]).is_empty(), "a line for each request");
 
-    // Nothing was lost for a client that is in good standing.
+    // The connection of a valid client still works.
     service.install(&authority.crl_between(2, start().plus(DAY), start().plus(DAY * 2), &[]));
     assert_eq!(open.get().await.unwrap().status, 200);
 }
@@ -186,7 +186,7 @@ async fn an_open_connection_is_not_served_beyond_its_certificate() {
     assert_eq!(answer.problem().kind, "/problems/certificate-expired");
 }
 
-/// A serial belongs to its issuer: the same number under another one is another certificate.
+/// A serial number belongs to its issuer. The same number of another issuer is another certificate.
 #[tokio::test]
 async fn the_same_serial_of_another_issuer_is_not_meant() {
     let authority = Authority::new();

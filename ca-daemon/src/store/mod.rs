@@ -1,6 +1,6 @@
-//! What the authority remembers. Each method of [`Store`] is a whole business transaction.
+//! The database of the authority. Each method of [`Store`] is a whole business transaction.
 //!
-//! It never decides what is allowed and never signs; a transaction that needs a signature in its middle is handed one.
+//! It never decides what is allowed and never signs. A transaction that needs a signature receives a signer.
 
 mod error;
 mod sqlite;

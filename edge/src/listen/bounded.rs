@@ -1,7 +1,6 @@
-//! Connections that cannot cost more than they should: each holds one of a bounded number of slots, and one whose peer stops
-//! reading is cut off.
+//! Connections with bounded costs: each has one of a bounded number of slots, and is closed if its peer stops reading.
 //!
-//! Nothing here knows what is sent over a connection.
+//! It never interprets the data of a connection.
 
 use std::{
     io::{self, IoSlice},
@@ -26,27 +25,28 @@ use tracing::warn;
 use super::file_limit;
 use crate::memory;
 
-/// How long a peer may take to read anything of what is sent to it.
+/// How long a write may wait for the peer to read anything.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
-/// How much the operating system keeps for a peer beyond what is on the way to it, in bytes. Left to itself it takes megabytes from us, and
-/// then nothing until a third of them has left: who reads slowly all the time would look as if it did not read at all.
+/// How many unsent bytes the operating system buffers for a peer, besides those in flight. With its default it takes
+/// megabytes, and then nothing more until a third of them is sent. A peer that reads slowly would look like one that
+/// does not read.
 const UNSENT: u32 = 128 * 1024;
 
-/// What a connection costs at most, in bytes of memory.
+/// The most memory that a connection may cost, in bytes.
 const COST: u64 = 64 * 1024;
 
-/// How many connections a listener has open at once; a connection beyond that is closed at once.
+/// How many connections a listener may have open. Further ones are closed at once.
 #[derive(Clone, Debug)]
 pub struct Slots {
     free: Arc<Semaphore>,
     total: usize,
-    /// Whether it was said that none is free; said again only after half of them were.
+    /// Whether the lack of slots was logged. It is logged again only after half of them were free.
     exhausted: Arc<AtomicBool>,
 }
 
 impl Slots {
-    /// A third of the files that this process may open: two listeners cannot starve each other, nor the database. No more than the memory
-    /// allows for.
+    /// A third of the files that this process may open, so that two listeners starve neither each other nor the
+    /// database. At most as many as fit into the memory.
     #[must_use]
     pub fn for_listener() -> Self {
         let slots = usize::try_from((file_limit::current() / 3).min(memory::limit() / COST))
@@ -75,7 +75,7 @@ impl Slots {
     }
 }
 
-/// A connection that may hold a slot, and whose peer has to read.
+/// A connection that may have a slot, and whose peer has to read.
 #[derive(Debug)]
 pub struct BoundedStream {
     stream: TcpStream,
@@ -86,33 +86,33 @@ pub struct BoundedStream {
 
 impl BoundedStream {
     fn new(stream: TcpStream, slot: Option<OwnedSemaphorePermit>) -> Self {
-        // Small answers are the rule here, and Nagle's algorithm would hold each back for the peer's delayed ACK.
+        // Most answers are small, and Nagle's algorithm would delay each until the peer's delayed ACK.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         Self { stream, stalled: None, _slot: slot }
     }
 
-    /// One whose place is counted elsewhere.
+    /// A connection that is counted elsewhere.
     #[must_use]
     pub fn unslotted(stream: TcpStream) -> Self {
         Self::new(stream, None)
     }
 
-    /// From now on, whenever it is dropped, and if the process ends, what the peer has not acknowledged is not sent any more. Otherwise
-    /// the operating system would go on sending it for minutes.
+    /// From now on, data that the peer has not acknowledged is discarded when the connection is dropped or the process
+    /// ends. Otherwise the operating system would continue to send it for minutes.
     pub fn take_unsent_along(&self) {
-        // It fails only on a socket that is no more.
+        // It only fails on a closed socket.
         let _ = self.stream.set_zero_linger();
     }
 
-    /// Whether both ends have closed it, and the peer has acknowledged everything: nothing is left to be sent.
+    /// Whether both sides have closed it and the peer has acknowledged everything, so that nothing is left to send.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        // TCP's state is CLOSED then, which has no peer.
+        // A socket in the state CLOSED has no peer address.
         self.stream.peer_addr().is_err()
     }
 
-    /// Passes on what a write came to, unless it has been waiting for too long.
+    /// Returns the result of a write, or an error if it has waited too long.
     fn bound_wait<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = None;
@@ -120,7 +120,7 @@ impl BoundedStream {
         }
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(WRITE_TIMEOUT)));
         task::ready!(stalled.as_mut().poll(context));
-        // Should anybody go on in spite of the error, the next wait begins anew.
+        // If the caller continues in spite of the error, the next wait starts again.
         stalled.as_mut().reset(Instant::now() + WRITE_TIMEOUT);
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer does not read what is sent to it")))
     }
@@ -137,8 +137,8 @@ impl AsyncRead for BoundedStream {
 }
 
 impl AsyncWrite for BoundedStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, octets);
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.bound_wait(context, written)
     }
 
@@ -193,9 +193,9 @@ mod tests {
     async fn a_peer_that_reads_nothing_is_cut_off() {
         let (server, client) = connection().await;
         let mut server = Slots::new(1).admit(server).unwrap();
-        let octets = vec![0; 64 * 1024];
+        let bytes = vec![0; 64 * 1024];
         let error = loop {
-            if let Err(error) = server.write_all(&octets).await {
+            if let Err(error) = server.write_all(&bytes).await {
                 break error;
             }
         };
@@ -204,14 +204,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn little_is_kept_for_who_reads_slowly() {
+    async fn little_is_buffered_for_a_slow_reader() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let peer = TcpSocket::new_v4().unwrap();
         peer.set_recv_buffer_size(64 * 1024).unwrap();
         let peer = peer.connect(listener.local_addr().unwrap()).await.unwrap();
         let mut stream = BoundedStream::unslotted(listener.accept().await.unwrap().0);
         let (piece, mut taken) = (vec![0; 16 * 1024], 0);
-        // The operating system takes it at once, if it takes it.
+        // The operating system accepts it at once, or not at all.
         while let Ok(written) = timeout(Duration::from_millis(200), stream.write(&piece)).await {
             taken += written.unwrap();
         }

@@ -1,4 +1,4 @@
-//! What a listener may cost: how many files the process may open, and how many connections may be open at once.
+//! The limits of a listener: how many files the process may open, and how many connections may be open at once.
 //!
 //! It never accepts a connection.
 

@@ -1,4 +1,4 @@
-//! How other hosts are found.
+//! Finds the addresses of other hosts.
 //!
 //! It never connects.
 

@@ -1,5 +1,5 @@
-//! Resolves host names, and uses the last answer where the name server does not answer within 300 ms. After a network outage the next
-//! request succeeds at once, instead of waiting for the lookup that began during the outage.
+//! Resolves host names, and uses the last answer where the name server does not answer within 300 ms. After a network
+//! outage the next request succeeds at once, instead of waiting for the lookup that began during the outage.
 //!
 //! It never judges who listens on an address: the peer proves that with its certificate or its signature.
 
@@ -13,10 +13,11 @@ use std::{
 
 use tokio::{net::lookup_host, sync::watch, task::spawn, time::timeout};
 
-/// How long a lookup may take where its last answer would do.
+/// How long a lookup may take if there is an earlier answer.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Resolves names and remembers the last answer for each; clones share the answers. There is no bound: a process asks a few hosts only.
+/// Resolves names and remembers the last answer for each. Clones share the answers. There is no bound, because a
+/// process resolves the names of only a few hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Resolver(Arc<Mutex<Known>>);
 
@@ -24,11 +25,11 @@ pub struct Resolver(Arc<Mutex<Known>>);
 struct Known {
     /// The last answer for each name.
     answers: HashMap<String, Vec<SocketAddr>>,
-    /// What is under way: one lookup of a name at a time, because none can be taken back.
+    /// Running lookups, at most one for each name, because a lookup cannot be cancelled.
     lookups: HashMap<String, watch::Receiver<Found>>,
 }
 
-/// What a lookup has come to so far; an error as text, because it is told to everybody who waits.
+/// The state of a lookup. An error is text, because all waiting callers receive it.
 type Found = Option<Result<Vec<SocketAddr>, String>>;
 
 impl Resolver {
@@ -48,7 +49,7 @@ impl Resolver {
         found.map_err(io::Error::other)
     }
 
-    /// The lookup of this name that is under way, or a new one.
+    /// The running lookup of this name, or a new one.
     fn look_up(&self, name: &str) -> watch::Receiver<Found> {
         self.known(|known| {
             if let Some(lookup) = known.lookups.get(name) {
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_found_last_does_while_nobody_answers() {
+    async fn the_last_answer_is_used_while_the_name_server_does_not_answer() {
         let resolver = Resolver::default();
         let first = resolver.clone().resolve("localhost".to_owned()).await.unwrap();
         assert!(first.iter().all(|address| address.ip().is_loopback()) && !first.is_empty(), "{first:?}");
@@ -98,11 +99,15 @@ mod tests {
         assert_eq!(resolver.clone().resolve("localhost".to_owned()).await.unwrap(), first);
         let elsewhere = vec!["192.0.2.1:0".parse().unwrap()];
         tell.send(Some(Ok(elsewhere.clone()))).unwrap();
-        assert_eq!(resolver.resolve("localhost".to_owned()).await.unwrap(), elsewhere, "an answer counts for more");
+        assert_eq!(
+            resolver.resolve("localhost".to_owned()).await.unwrap(),
+            elsewhere,
+            "a new answer replaces the last one"
+        );
     }
 
     #[tokio::test]
-    async fn a_name_that_nobody_knows_is_an_error_and_waited_for() {
+    async fn a_name_without_an_earlier_answer_is_waited_for_and_may_be_an_error() {
         let resolver = Resolver::default();
         let tell = silence(&resolver, "ca");
         let (found, ()) = tokio::join!(resolver.clone().resolve("ca".to_owned()), async {

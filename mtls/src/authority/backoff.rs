@@ -1,6 +1,7 @@
-//! How long to wait before another attempt: longer after each failure, and not the same for two who failed in the same instant.
+//! How long to wait before another attempt. The pause grows with each failure, and differs between instances that
+//! failed at the same time.
 //!
-//! It never waits itself, and the randomness is given.
+//! It never waits itself, and receives its randomness.
 
 use std::{fmt, time::Duration};
 
@@ -8,29 +9,30 @@ use std::{fmt, time::Duration};
 pub(crate) struct Backoff {
     first: Duration,
     next: Duration,
-    /// Any number, each as likely as every other.
+    /// Returns uniformly distributed numbers.
     draw: Box<dyn FnMut() -> u32 + Send + Sync>,
 }
 
 impl Backoff {
-    /// Pauses of `first` on average, and twice as long after each.
+    /// Pauses of `first` on average, doubled after each.
     pub(crate) fn new(first: Duration, draw: impl FnMut() -> u32 + Send + Sync + 'static) -> Self {
         Self { first, next: first, draw: Box::new(draw) }
     }
 
-    /// The next pause, which is no longer than this on average.
+    /// The next pause, which is at most `longest` on average.
     pub(crate) fn pause(&mut self, longest: Duration) -> Duration {
         let average = self.next.min(longest);
         self.next = average * 2;
         self.jittered(average)
     }
 
-    /// After a success: the next pause is a first one.
+    /// After a success, the next pause is the first one again.
     pub(crate) fn restart(&mut self) {
         self.next = self.first;
     }
 
-    /// Half of it to one and a half times it, so that a thousand relying parties do not come back in the same instant.
+    /// A random duration from half to one and a half times the average, so that a thousand relying parties do not
+    /// reconnect at the same time.
     pub(crate) fn jittered(&mut self, average: Duration) -> Duration {
         average.mul_f64(0.5 + f64::from((self.draw)()) / f64::from(u32::MAX))
     }
@@ -66,12 +68,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn two_who_draw_otherwise_wait_otherwise(one: u16, other: u16, average in 10_u64..100_000) {
+        fn different_numbers_give_different_pauses(one: u16, other: u16, average in 10_u64..100_000) {
             let jittered = |drawn: u16| {
                 let drawn = u32::from(drawn) << 16;
                 Backoff::new(FIRST, move || drawn).jittered(Duration::from_millis(average))
             };
-            // 65,536 different numbers are so many different pauses, in the same order, within half of the average to either side.
+            // 65,536 different numbers give as many different pauses, in the same order, within half of the average to
+            // either side.
             prop_assert_eq!(one.cmp(&other), jittered(one).cmp(&jittered(other)));
             let bounds = Duration::from_millis(average) / 2..=Duration::from_millis(average) * 3 / 2;
             prop_assert!(bounds.contains(&jittered(one)));

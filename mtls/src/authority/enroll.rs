@@ -1,6 +1,7 @@
-//! Enrollment from the side of whoever enrolls: a key made here, a request, a token, and the certificate that comes back.
+//! The enrolling side of an enrollment: a key made here, a CSR, a token, and the certificate from the authority.
 //!
-//! The private key never leaves this machine, and the token's secret is sent to nobody but the authority that the token names.
+//! It never sends the private key, and never sends the token's secret to a server other than the authority that the
+//! token names.
 
 use std::{
     convert::Infallible,
@@ -45,28 +46,28 @@ use crate::{
     },
 };
 
-/// How long the authority may take to answer.
+/// Timeout for the authority's answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to connect, and for how long nothing may be acknowledged.
+/// Timeout to connect, and for unacknowledged data.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The largest answer that is read: a chain of three certificates has about 3 KiB.
+/// The largest answer that is read, in bytes. A chain of three certificates has about 3 KiB.
 const MAX_ANSWER: usize = 256 * 1024;
 
-/// The file beside a CA that holds its bootstrap token.
+/// The file with a CA's bootstrap token.
 pub const BOOTSTRAP_TOKEN: &str = "bootstrap.token";
 
-/// The directory in which a CA is expected where nothing else is said.
+/// The default directory of a CA.
 pub const CA_DIRECTORY: &str = "ca";
 
-/// The environment variable that may hold a token.
+/// The environment variable for a token.
 pub const TOKEN_VARIABLE: &str = "CA_TOKEN";
 
-/// What is said to be a token, as it was given. Never shown, and wiped from memory when dropped.
+/// An unverified token as it was given. It is never shown, and is wiped from memory when dropped.
 #[derive(Clone)]
 pub struct TokenText(Zeroizing<String>);
 
 impl TokenText {
-    /// What the environment holds, unless that is nothing.
+    /// The value of the environment variable, unless it is empty.
     #[must_use]
     pub fn from_environment() -> Option<Self> {
         let text = Zeroizing::new(std::env::var(TOKEN_VARIABLE).ok()?);
@@ -88,23 +89,23 @@ impl fmt::Debug for TokenText {
     }
 }
 
-/// Where a token is looked for; the first that is given counts, and a CA in [`CA_DIRECTORY`] is the last resort.
+/// Where to look for a token. The first one that is given is used. A CA in [`CA_DIRECTORY`] comes last.
 #[derive(Clone, Debug, Default)]
 pub struct TokenSources {
     /// The token itself.
     pub text: Option<TokenText>,
-    /// A file that holds it.
+    /// A file with the token.
     pub file: Option<PathBuf>,
-    /// The directory of a CA on the same machine, which has a bootstrap token.
+    /// The directory of a CA on the same machine, with a bootstrap token.
     pub ca_directory: Option<PathBuf>,
-    /// The token out of the environment.
+    /// The token from the environment.
     pub environment: Option<TokenText>,
 }
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub enum FindTokenError {
-    /// Nowhere.
+    /// None was found.
     #[error(
         "no enrollment token: give one with --token-file FILE or in the environment variable CA_TOKEN, \
          or name the directory of a CA on this machine with --ca-dir (there is no {})",
@@ -114,7 +115,7 @@ pub enum FindTokenError {
     /// Its file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// What was found is no token.
+    /// The text is not a token.
     #[error("{place}: {source}")]
     Token {
         /// Where it was found.
@@ -166,7 +167,7 @@ pub struct IdentityFiles {
     crl_directory: PathBuf,
 }
 
-/// An identity and the root above it, as they lie on disk.
+/// An identity and the root above it, from disk.
 #[derive(Debug)]
 pub struct Enrolled {
     /// Chain and key.
@@ -220,15 +221,15 @@ impl IdentityFiles {
         &self.authority
     }
 
-    /// Where the lists are kept that say whether a server is revoked.
+    /// Where the CRLs that cover servers are stored.
     #[must_use]
     pub fn crl_directory(&self) -> &Path {
         &self.crl_directory
     }
 
-    /// What is on disk; `None` if nothing was enrolled here yet.
+    /// Loads the files. `None` if nothing was enrolled here yet.
     pub fn load(&self) -> Result<Option<Enrolled>, IdentityError> {
-        // A disk that fails is no reason to enroll anew.
+        // A failing disk must not lead to a new enrollment.
         if !files::exists(&self.chain)? {
             return Ok(None);
         }
@@ -236,7 +237,8 @@ impl IdentityFiles {
         // Whoever reads of an error looks for the file by its stable path.
         let (identity, root) = read.or_else(|_| self.read_set(&|name| self.directory.join(name)))?;
         let authority = match files::read_text(&self.authority) {
-            // Without it there would be no feed, and nobody would wait for this relying party: that is not guessed.
+            // Without the address there would be no feed, and `revoke` would not wait for this relying party. So it is
+            // not guessed.
             Ok(text) => Some(authority_url(&text).ok_or_else(|| IdentityError::Authority(self.authority.clone()))?),
             Err(FileError::Missing(_)) => None,
             Err(error) => return Err(error.into()),
@@ -292,14 +294,13 @@ impl IdentityFiles {
         differences
     }
 
-    /// Whether an enrollment was cut off while it put its files in place; the next one repeats it.
+    /// Whether an enrollment was interrupted while it stored its files. The next one repeats it.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.pending_key.exists()
     }
 
-    /// Removes what an enrollment left behind that was cut off: files that were not whole yet, and at its very end, the pending key of
-    /// what is in place.
+    /// Removes leftovers of an interrupted enrollment: incomplete files, and the pending key of the identity in place.
     pub fn tidy(&self, enrolled: &Enrolled) -> Result<(), IdentityError> {
         files::remove_leftovers(&self.directory);
         if let Some(_lock) = files::lock_directory(&self.directory)? {
@@ -313,8 +314,8 @@ impl IdentityFiles {
         Ok(())
     }
 
-    /// The key to enroll with. It is written before the request is sent: whoever loses the answer asks again with the same key, and
-    /// gets the same certificate.
+    /// The key to enroll with. It is written before the request is sent. If the answer is lost, the next attempt sends
+    /// the same key and gets the same certificate.
     fn key_to_enroll(&self) -> Result<KeyPair, EnrollError> {
         match load_key(&self.pending_key) {
             Err(IdentityError::Key { source, .. }) => {
@@ -375,19 +376,19 @@ fn authority_url(text: &str) -> Option<Url> {
     text.trim().parse().ok().filter(|url: &Url| url.scheme() == "https" && url.has_host())
 }
 
-/// Why an enrollment did not succeed.
+/// Why an enrollment failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrollError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Another process is doing the same.
+    /// Another process is enrolling here.
     #[error("another enrollment is at work in {}; wait for its end", .0.display())]
     Underway(PathBuf),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// What an interrupted attempt left is damaged.
+    /// The pending key of an interrupted attempt is damaged.
     #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again", path.display())]
     PendingKey {
         /// Its file.
@@ -395,10 +396,10 @@ pub enum EnrollError {
         /// What is wrong with it.
         source: KeyError,
     },
-    /// A key or the answered certificate cannot be used.
+    /// A key or the received certificate cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The names cannot be put into a request.
+    /// The names cannot be put into a CSR.
     #[error(transparent)]
     Proposal(#[from] ProposalError),
     /// Another authority answers at the token's address.
@@ -412,7 +413,7 @@ pub enum EnrollError {
         /// What was expected.
         source: NotTheAuthority,
     },
-    /// What answers at the token's address shows a certificate of the right root that is not good for it.
+    /// The server at the token's address has a certificate of the right root, but it is not valid for the address.
     #[error(
         "{url} shows a certificate that cannot be trusted: {cause}. The token was not sent. \
          Check this machine's clock, and with `ca-daemon init --host` by which names the authority is reached"
@@ -423,7 +424,7 @@ pub enum EnrollError {
         /// What is wrong with the certificate.
         cause: String,
     },
-    /// What answers at the token's address is the authority, and its certificate or one above it is revoked.
+    /// The server at the token's address is the authority, but its certificate or one above it is revoked.
     #[error(
         "{url} cannot be trusted: {source}. The token was not sent. Somebody else may have the key of that certificate; \
          ask whoever runs the authority"
@@ -431,10 +432,10 @@ pub enum EnrollError {
     Revoked {
         /// The token's address.
         url: String,
-        /// What its lists say.
+        /// The reason, from its CRLs.
         source: ServerRefusal,
     },
-    /// Nothing says whether the authority's own certificate is revoked.
+    /// Whether the authority's own certificate is revoked is unknown.
     #[error(
         "whether {url} can be trusted is not known, as it gives no current list of the servers that are revoked: {source}. \
          The token was not sent. Check this machine's clock and the authority's, and its log"
@@ -442,7 +443,7 @@ pub enum EnrollError {
     UnknownStanding {
         /// The token's address.
         url: String,
-        /// What is wrong with its lists.
+        /// What is wrong with its CRLs.
         source: Box<FirstContactError>,
     },
     /// The authority could not be reached.
@@ -453,10 +454,10 @@ pub enum EnrollError {
         /// What happened.
         cause: String,
     },
-    /// The authority said no.
+    /// The authority denied it.
     #[error("the authority denied the enrollment: {}", .0.detail)]
     Denied(Problem),
-    /// The authority answered something else than a certificate.
+    /// The answer of the authority is not a certificate.
     #[error("the authority at {url} gave no usable answer: {cause}")]
     Answer {
         /// The token's address.
@@ -466,7 +467,7 @@ pub enum EnrollError {
     },
 }
 
-/// Enrolls: makes a key (or takes the one of an interrupted attempt), sends the request, and stores what comes back.
+/// Enrolls: makes a key, or takes the one of an interrupted attempt, sends the request, and stores the answer.
 pub async fn enroll(
     files: &IdentityFiles,
     token: &Token,
@@ -475,7 +476,7 @@ pub async fn enroll(
     clock: &Clock,
 ) -> Result<Enrolled, EnrollError> {
     files::create_directory(&files.directory, Access::Public)?;
-    // Two at once would put the key of one beside the certificate of the other.
+    // Two at once would store the key of one beside the certificate of the other.
     let lock = files::lock_directory(&files.directory)?;
     let _lock = lock.ok_or_else(|| EnrollError::Underway(files.directory.clone()))?;
     files::remove_leftovers(&files.directory);
@@ -493,9 +494,10 @@ pub async fn enroll(
     if let Err(EnrollError::Denied(problem)) = &answer
         && (!is_repeated || problem.kind == KEY_COMPROMISED)
     {
-        // Nothing was issued for this key, so there is nothing to repeat. For the key of an earlier attempt something may have
-        // been, with another token or name, and whoever has only this key can still have it; unless it was revoked for
-        // compromise: then nobody gets anything for it any more, and the next attempt makes another.
+        // Nothing was issued for a new key, so there is nothing to repeat. For the key of an earlier attempt, a
+        // certificate may have been issued with another token or name, and can still be fetched with this key only. If
+        // the key was revoked as compromised, no certificate is issued for it any more, and the next attempt makes
+        // another.
         files::remove(&files.pending_key)?;
     }
     let answer = answer?;
@@ -512,7 +514,8 @@ pub async fn enroll(
     Ok(enrolled)
 }
 
-/// One request to the authority over TLS that is pinned to the token's root, after the authority was judged by its own lists.
+/// Sends one request to the authority, over TLS that is pinned to the token's root, after the authority was checked by
+/// its own CRLs.
 async fn send(
     token: &Token,
     request: &EnrollRequest,
@@ -548,7 +551,7 @@ async fn send(
             Some(tls) => unreachable(in_words(tls)),
             None => unreachable(error_chain(&error)),
         })?;
-    // The secret is the last thing that is sent, and over the connection that was judged.
+    // The secret is sent last, over the checked connection.
     let judged = standing::first_contact(&mut contact, token.root, &token.url, kept, clock).await;
     judged.map_err(|error| match error {
         FirstContactError::Refused(source @ ServerRefusal::Revoked(_)) => {

@@ -1,9 +1,11 @@
-//! This run of a relying party, as its authority knows it: its secret, those of the runs before it that ended without a goodbye, and
-//! until when it may admit clients while it is not on the feed.
+//! This run of a relying party as its authority has registered it: its secret, those of earlier runs that ended without
+//! a goodbye, and until when it may admit clients off the feed.
 //!
-//! Whoever admits clients has to stand in the authority's account, or `revoke` would not wait for it. The account has an instance from
-//! the opening of its feed until it says goodbye, a successor proves itself, or the time is over until which it last said that it admits
-//! clients. It never talks to the authority.
+//! A run that admits clients must be registered, or `revoke` would not wait for it. The authority has an instance
+//! registered from the opening of its feed until it signs off, a successor replaces it, or its last admits-until has
+//! passed.
+//!
+//! It never connects to the authority.
 
 use std::{
     fs::File,
@@ -29,23 +31,23 @@ use zeroize::Zeroizing;
 
 use crate::revocation::{Barrier, EndReason, LiveSet};
 
-/// The file beside the lists.
+/// The file beside the CRLs.
 const FILE: &str = "instance";
-/// At most so long after its time is over, an instance that is not on the feed admits nobody any more.
+/// How often admits-until is checked: an instance off the feed may admit clients this long after it.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Why a run cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum InstanceError {
-    /// Two in one directory would speak for each other.
+    /// Two runs in one directory would confirm for each other.
     #[error("another process keeps its CRLs in {}; stop it, or give each service a directory of its own", .0.display())]
     Underway(PathBuf),
-    /// Its secret cannot be kept.
+    /// Its secret cannot be stored.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-/// A run; clones are the same.
+/// A run. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Instance(Arc<Shared>);
 
@@ -56,9 +58,9 @@ struct Shared {
     live: LiveSet,
     clock: Clock,
     state: Mutex<State>,
-    /// Held while the file is written, so that the last state is what stays.
+    /// Held while the file is written, so that the last state is written last.
     writing: Mutex<()>,
-    /// Keeps a second run out of the directory for as long as this one lives.
+    /// Prevents a second run in the directory while this one exists.
     _lock: File,
 }
 
@@ -69,9 +71,9 @@ struct State {
     is_leaving: bool,
     /// Until when it may admit clients without the feed.
     until: Option<Timestamp>,
-    /// That of the clock when it was said.
+    /// The lead of the clock when that was sent.
     lead: Lead,
-    /// Those who ended without a goodbye and may still be in the account, the latest at the end.
+    /// Runs that ended without a goodbye and may still be registered, the latest last.
     predecessors: Vec<Run>,
 }
 
@@ -89,19 +91,19 @@ enum Account {
 #[derive(Clone, Debug)]
 struct Run {
     secret: Secret,
-    /// Until when it said that it admits clients; none if the authority may not have heard of it.
+    /// The last admits-until that it sent. `None` if the authority may not have received it.
     until: Option<Timestamp>,
 }
 
 impl Instance {
-    /// Begins a run in this directory. Nobody is let in before the authority knows of it, unless one that ran here before is still in the
-    /// account.
+    /// Begins a run in this directory. Nobody is admitted before the authority has registered it, unless an earlier run
+    /// here is still registered.
     pub(crate) fn begin(directory: &Path, live: LiveSet, clock: Clock) -> Result<Self, InstanceError> {
         let lock = files::lock_directory(directory)?.ok_or_else(|| InstanceError::Underway(directory.to_owned()))?;
         let file = directory.join(FILE);
         let mut predecessors = read(&file);
         while predecessors.len() > MAX_PREDECESSORS {
-            // The authority has mostly never heard of those that said nothing.
+            // Runs without an admits-until were usually never registered.
             let place = predecessors.iter().position(|run| run.until.is_none()).unwrap_or_default();
             predecessors.remove(place);
         }
@@ -116,7 +118,7 @@ impl Instance {
             writing: Mutex::default(),
             _lock: lock,
         }));
-        // Before the authority hears of it: what it knows, the next run has to be able to replace.
+        // Before the feed opens: the next run must be able to replace every run that is registered.
         if let Err(error) = instance.write() {
             complain(&error);
         }
@@ -124,7 +126,7 @@ impl Instance {
         Ok(instance)
     }
 
-    /// What shows that this run asks.
+    /// The secret that identifies this run.
     pub(crate) fn secret(&self) -> Zeroizing<String> {
         self.0.secret.to_bearer()
     }
@@ -141,7 +143,7 @@ impl Instance {
         self.state().account = Account::Renewed;
     }
 
-    /// The feed is open, so that the account has this run; and of the earlier ones, it has only these.
+    /// The feed is open, so this run is registered. Of the earlier ones, only these still are.
     pub(crate) async fn registered(&self, standing: &[InstanceId]) {
         {
             let mut state = self.state();
@@ -166,7 +168,8 @@ impl Instance {
         self.look();
     }
 
-    /// It is about to say until when it admits clients; whether that arrives is not known yet. The lead of the clock by which it is said.
+    /// Notes the admits-until before it is sent, because it may or may not arrive. Returns the lead of the clock at
+    /// this time.
     pub(crate) fn confirming(&self, admits_until: Option<Timestamp>) -> Lead {
         let lead = self.0.clock.lead();
         let mut state = self.state();
@@ -176,14 +179,14 @@ impl Instance {
         lead
     }
 
-    /// The authority has heard until when it admits clients.
+    /// The authority has received this admits-until.
     pub(crate) async fn confirmed(&self, admits_until: Option<Timestamp>, lead: Lead) {
         let Some(said) = admits_until else { return };
         let is_new = {
             let mut state = self.state();
             let is_new = state.until.replace(said) != Some(said);
             if is_new {
-                // Not where the same is said again: the clock may have been set back since.
+                // Not if the same value is sent again: the clock may have been set back since.
                 state.lead = lead;
             }
             is_new
@@ -193,8 +196,8 @@ impl Instance {
         }
     }
 
-    /// It admits nobody from now on, and the next run is to know that before the authority forgets this one. Whether the account has it,
-    /// and the goodbye may be said.
+    /// Admits nobody from now on, and stores that for the next run before the authority forgets this one. Returns
+    /// whether this run is registered, so that a goodbye can be sent.
     pub(crate) async fn leave(&self) -> bool {
         let is_registered = {
             let mut state = self.state();
@@ -205,8 +208,8 @@ impl Instance {
         self.keep().await && is_registered
     }
 
-    /// Whether it is known that the goodbye has arrived. If not, the authority may expect this run all the same, or may not: the next run
-    /// takes its place, and lets nobody in before.
+    /// Notes whether the goodbye has arrived. If that is unknown, the authority may still expect this run. The next run
+    /// replaces it, and admits nobody before it is registered.
     pub(crate) async fn left(&self, has_arrived: bool) {
         if has_arrived {
             let file = self.0.file.clone();
@@ -217,12 +220,12 @@ impl Instance {
         }
     }
 
-    /// It admits nobody any more, whatever the authority has heard.
+    /// Admits nobody any more, whatever the authority has received.
     pub(crate) fn end(&self) {
         self.0.live.shut(Barrier::Unregistered, EndReason::Unregistered);
     }
 
-    /// Looks all the time whether clients may be admitted.
+    /// Checks repeatedly whether clients may be admitted.
     pub(crate) async fn watch(self) {
         loop {
             sleep(LOOK).await;
@@ -231,9 +234,9 @@ impl Instance {
     }
 
     fn look(&self) {
-        // Under the lock, so that the last look is what counts.
+        // Under the lock, so that the latest check counts.
         let state = self.state();
-        // What was said does not last longer because the clock was set back.
+        // Setting the clock back must not extend admits-until.
         let set_back = self.0.clock.lead().set_back_since(state.lead);
         let may_admit =
             state.is_connected || state.until.is_some_and(|until| self.0.clock.now() <= until.minus(set_back));
@@ -261,7 +264,7 @@ impl Instance {
             let mut text = Zeroizing::new(String::new());
             for run in state.predecessors.iter().chain([&own]) {
                 text.push_str(&run.secret.to_bearer());
-                // Whoever leaves takes the permission of those before along.
+                // After a goodbye, the next run must not rely on earlier runs either.
                 if let Some(until) = run.until.filter(|_| !state.is_leaving) {
                     text.push(' ');
                     text.push_str(&until.unix().to_string());
@@ -282,7 +285,7 @@ fn complain(error: &FileError) {
     warn!(%error, "what the authority knows of this run cannot be kept for the next one, which will not be able to take its place");
 }
 
-/// The runs that the file has. A file that cannot be read replaces nobody, and lets nobody in.
+/// Reads the runs in the file. An unreadable file replaces no run and permits no client.
 fn read(file: &Path) -> Vec<Run> {
     let text = match files::read_secret(file) {
         Ok(text) => text,

@@ -1,7 +1,6 @@
-//! One HTTP/1.1 connection over which one request follows the other: what is learned of the server at its other end holds for all
-//! of them.
+//! One HTTP/1.1 connection with one request after another, so that what is known of the server applies to all of them.
 //!
-//! It never connects again by itself, and judges nobody: the TLS verifier does, and who uses it.
+//! It never reconnects, and never judges the server: the TLS verifier does, and the caller.
 
 use std::{error::Error, time::Duration};
 
@@ -19,15 +18,15 @@ use tower::Service as _;
 
 use crate::connect::tcp::{self, Lookup};
 
-/// There is no connection.
+/// The connection failed.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection")]
 pub(crate) struct NoContact(#[source] Box<dyn Error + Send + Sync>);
 
-/// What connects.
+/// The connector for HTTP and HTTPS.
 pub(crate) type Connector = HttpsConnector<HttpConnector<Lookup>>;
 
-/// Connects within `patience`, over TLS or without, as the URL says.
+/// Connects within `patience`, with or without TLS according to the URL.
 pub(crate) fn connector(tls: ClientConfig, patience: Duration) -> Connector {
     let mut tcp = tcp::connector(Lookup::default(), patience);
     tcp.enforce_http(false);
@@ -53,12 +52,12 @@ impl Contact {
             MaybeHttpsStream::Http(_) => Vec::new(),
         };
         let (sender, connection) = http1::handshake(stream).await.map_err(|error| NoContact(error.into()))?;
-        // It ends with the sender.
+        // The task ends when the sender is dropped.
         tokio::spawn(connection);
         Ok(Self { sender, host, chain })
     }
 
-    /// What the server presented, its own certificate first; empty without TLS.
+    /// The server's presented chain, its own certificate first. Empty without TLS.
     pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }

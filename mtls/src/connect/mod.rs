@@ -1,6 +1,6 @@
-//! Connections to other hosts, over which HTTP requests are sent.
+//! Connections to other hosts for HTTP requests.
 //!
-//! It never judges who is at the other end: the TLS configuration that it is given does.
+//! It never judges the server: the given TLS configuration does.
 
 pub(crate) mod contact;
 pub(crate) mod tcp;

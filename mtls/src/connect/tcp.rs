@@ -1,7 +1,7 @@
-//! TCP connections of HTTP clients, given up soon after the network path is cut. The operating system would retransmit for minutes, and the
-//! caller would not notice that the path is open again.
+//! TCP connections of HTTP clients that fail soon after the network path is cut. The operating system would retransmit
+//! for minutes, and the caller would not notice that the path works again.
 //!
-//! It never gives up a peer that is slow to answer: what counts is that its operating system acknowledges.
+//! It never fails because a peer is slow to answer: only the acknowledgements of its operating system count.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use edge::net::resolver::Resolver;
 use hyper_util::client::legacy::connect::{HttpConnector, dns::Name};
 use tower::Service;
 
-/// The resolver, in the form in which hyper's connector asks it.
+/// The resolver, as a service for hyper's connector.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lookup(Resolver);
 
@@ -35,7 +35,7 @@ impl Service<Name> for Lookup {
     }
 }
 
-/// Connects within `patience`, and breaks a connection on which nothing was acknowledged for so long, idle or not.
+/// Connects within `patience`. An open connection fails when nothing was acknowledged for that long, idle or not.
 pub(crate) fn connector(lookup: Lookup, patience: Duration) -> HttpConnector<Lookup> {
     let mut tcp = HttpConnector::new_with_resolver(lookup);
     tcp.set_nodelay(true);

@@ -1,5 +1,5 @@
-//! A scrape, in the format that the scraper asked for: `OpenMetrics` 1.0 where it says that it takes it, Prometheus's text format
-//! for everybody else.
+//! Writes a scrape in the format that the scraper accepts: `OpenMetrics` 1.0 if it asks for it, and otherwise
+//! Prometheus's text format.
 //!
 //! It never decides what is measured.
 
@@ -52,11 +52,11 @@ pub fn scrape(registry: &Registry, headers: &HeaderMap) -> (HeaderValue, String)
     (format.content_type(), body)
 }
 
-/// `OpenMetrics` as Prometheus's text format, which names the samples of a counter and of an info in HELP and TYPE, and has neither
-/// units nor an end.
+/// Converts `OpenMetrics` to Prometheus's text format. There, HELP and TYPE use the sample names of counters and infos,
+/// and there is neither a unit nor an end marker.
 fn plain(open_metrics: &str) -> String {
     let mut written = String::with_capacity(open_metrics.len());
-    // HELP comes before the type that decides what it is called.
+    // HELP comes before TYPE, but the name depends on the type.
     let mut help = None;
     for line in open_metrics.lines() {
         if let Some(rest) = line.strip_prefix("# HELP ") {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn open_metrics_is_for_who_accepts_it() {
+    fn open_metrics_is_sent_only_if_it_is_accepted() {
         let table = [
             (&[][..], Format::Text),
             (&["*/*"], Format::Text),
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_names_what_it_explains_as_the_samples_are_named() {
+    fn plain_text_uses_the_sample_names_in_help_and_type() {
         let mut registry = Registry::with_prefix("it");
         let counter = Counter::<u64>::default();
         counter.inc();
@@ -113,9 +113,11 @@ mod tests {
         registry.register("build", "Which release", Info::new([("version", "1")]));
         let (content_type, text) = scrape(&registry, &HeaderMap::new());
         assert_eq!(content_type, "text/plain; version=0.0.4; charset=utf-8");
-        let expected = "# HELP it_happened_total How often it did.\n# TYPE it_happened_total counter\nit_happened_total 1\n\
+        let expected = "# HELP it_happened_total How often it did.\n\
+                        # TYPE it_happened_total counter\nit_happened_total 1\n\
                         # HELP it_level How high it is.\n# TYPE it_level gauge\nit_level 0\n\
-                        # HELP it_build_info Which release.\n# TYPE it_build_info gauge\nit_build_info{version=\"1\"} 1\n";
+                        # HELP it_build_info Which release.\n# TYPE it_build_info gauge\n\
+                        it_build_info{version=\"1\"} 1\n";
         assert_eq!(text, expected);
     }
 }

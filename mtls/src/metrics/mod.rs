@@ -1,5 +1,7 @@
-//! What a relying party counts, for Prometheus: handshakes and refusals, what was ended, and how its CRLs come. Beneath it, how a
-//! scrape is written, and what every process tells of itself.
+//! The metrics of a relying party for Prometheus: handshakes, refusals, ended connections and CRL fetches. The modules
+//! below write a scrape, and add the metrics of the process.
+//!
+//! It never decides anything.
 
 mod exposition;
 mod process;
@@ -39,7 +41,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// In words, for a log line.
+    /// The reason in words, for a log line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -109,7 +111,7 @@ struct HandshakeLabels {
     kind: Handshake,
 }
 
-/// The counters of one relying party; clones count together.
+/// The metrics of one relying party. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     accepted: Family<HandshakeLabels, Counter>,
@@ -123,12 +125,12 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Counters of the relying party that has this live set.
+    /// The metrics of the relying party with this live set.
     pub(crate) fn of(live: &LiveSet) -> Self {
         Self { connections_ended: live.connections_ended(), ..Self::default() }
     }
 
-    /// Makes the counters part of a registry.
+    /// Registers the metrics.
     pub fn register(&self, registry: &mut Registry) {
         registry.register("tls_handshakes", "TLS handshakes completed with an accepted client", self.accepted.clone());
         registry.register(

@@ -1,7 +1,7 @@
-//! What every process tells of itself, under the names that Prometheus's client libraries have in common:
-//! <https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>, and which release it is.
+//! The process metrics of every program, with the common names of Prometheus's client libraries
+//! (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>), and its release.
 //!
-//! It never fails: what cannot be read is left out.
+//! It never fails: a value that cannot be read is left out.
 
 use procfs::process::{LimitValue, Process, Stat};
 use prometheus_client::{
@@ -11,7 +11,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// A registry for a program: its own metrics begin with `prefix`; those of the process do not.
+/// A registry for a program. Its own metrics begin with `prefix`; those of the process do not.
 #[must_use]
 pub fn registry(prefix: &'static str, version: &'static str, register: impl FnOnce(&mut Registry)) -> Registry {
     let mut registry = Registry::default();
@@ -90,7 +90,7 @@ mod tests {
     use crate::metrics::exposition::scrape;
 
     #[test]
-    fn a_process_tells_what_it_uses_and_since_when() {
+    fn a_process_reports_its_resources_and_start_time() {
         let registry = registry("it", "0.0.1", |_| {});
         let text = scrape(&registry, &HeaderMap::new()).1;
         let value = |name: &str| {

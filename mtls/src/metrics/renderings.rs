@@ -1,7 +1,7 @@
-//! A text that is made anew whenever somebody asks, and shared where many do: however many answers nobody reads, only a few versions of it
-//! are in memory.
+//! A text that is rendered for each request, and shared between requests under load. However many answers are not read,
+//! only a few versions are in memory.
 //!
-//! It never knows what the text says.
+//! It never interprets the text.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,10 +9,10 @@ use http::HeaderValue;
 use hyper::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many versions there may be.
+/// The most versions in memory.
 const MOST: usize = 4;
 
-/// The versions of one text; clones share them.
+/// The versions of one text. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Renderings {
     turns: Arc<Semaphore>,
@@ -22,14 +22,14 @@ pub struct Renderings {
 /// A text with its media type.
 type Rendered = (HeaderValue, Bytes);
 
-/// Leave to make another version.
+/// Permits to make another version.
 #[derive(Debug)]
 struct Turn {
     permit: OwnedSemaphorePermit,
     newest: Arc<Mutex<Option<Rendered>>>,
 }
 
-/// A version, which makes room for another one once nobody has it any more.
+/// A version. Dropping the last reference to it makes room for another one.
 struct Version {
     text: String,
     _permit: OwnedSemaphorePermit,
@@ -48,7 +48,7 @@ impl Default for Renderings {
 }
 
 impl Renderings {
-    /// What `render` makes, or the newest version where all others are still being read.
+    /// Renders a new version with `render`, or returns the newest one if all others are still being read.
     pub async fn share<E>(
         &self,
         render: impl AsyncFnOnce() -> Result<(HeaderValue, String), E>,
@@ -67,8 +67,8 @@ impl Renderings {
         let permit = match (Arc::clone(&self.turns).try_acquire_owned(), newest()) {
             (Ok(permit), _) => permit,
             (Err(_), Some(newest)) => return Err(newest),
-            // All are being made for the first time.
-            (Err(_), None) => Arc::clone(&self.turns).acquire_owned().await.expect("nobody closes it"),
+            // All of them are being rendered for the first time.
+            (Err(_), None) => Arc::clone(&self.turns).acquire_owned().await.expect("the semaphore is never closed"),
         };
         Ok(Turn { permit, newest: Arc::clone(&self.newest) })
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn whoever_asks_gets_a_new_one_unless_many_are_being_read() {
+    async fn each_request_gets_a_new_version_unless_many_are_being_read() {
         let renderings = Renderings::default();
         let ask = async |number: usize| {
             let render = async || Ok::<_, Infallible>((HeaderValue::from_static("text/plain"), number.to_string()));

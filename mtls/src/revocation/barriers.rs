@@ -1,6 +1,6 @@
-//! What keeps everybody out whatever the lists say: reasons that come and go while a relying party runs.
+//! Reasons to refuse everybody, whatever the CRLs contain. They come and go while a relying party runs.
 //!
-//! It never decides that a reason holds; whoever finds out raises it and lifts it.
+//! It never decides that a reason holds. The code that detects a reason raises and lifts it.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -15,33 +15,33 @@ use pki::{
 
 use super::Location;
 
-/// A reason to let nobody in.
+/// A reason to admit nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Barrier {
-    /// The authority does not know yet that this relying party runs, so `revoke` would not wait for it.
+    /// The authority has not registered this relying party yet, so `revoke` would not wait for it.
     #[error("the authority has not registered this relying party yet, so a revocation would not wait for it")]
     Unregistered,
     /// Its own certificate, or that of a CA above it, is revoked.
-    #[error("the certificate {} that this service presents, or that stands above it, is revoked; enroll again", .0.serial)]
+    #[error("the certificate {} of this service, or of a CA above it, is revoked; enroll again", .0.serial)]
     OwnCertificate(VerifiedId),
-    /// The authority has announced a list that could not be put in force yet.
+    /// The authority has announced a CRL that is not in force yet.
     #[error("the authority has announced CRL number {announced} of {issuer}, which is not in force here yet")]
     Behind {
-        /// Whose list.
+        /// Whose CRL.
         issuer: IssuerId,
-        /// The number that exists.
+        /// The announced number.
         announced: CrlNumber,
     },
-    /// A place that lists were said to come from has brought none yet.
+    /// No CRL has been fetched yet from a configured location.
     #[error("no CRL has come from {0} yet, so it is not known whom that revokes")]
     NothingFrom(Location),
-    /// The clock shows a time from before the list in force was signed.
+    /// The clock is behind the thisUpdate of the CRL in force.
     #[error(
-        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the clock, and have it kept \
-         right"
+        "this machine's clock is behind: the CRL of {issuer} that is in force was signed at {this_update}; set the \
+         clock, and keep it right"
     )]
     ClockBehind {
-        /// Whose list.
+        /// Whose CRL.
         issuer: IssuerId,
         /// When it was signed.
         this_update: Timestamp,
@@ -49,7 +49,7 @@ pub enum Barrier {
 }
 
 impl Barrier {
-    /// Whether both are the same reason about the same thing; the newer one takes the older one's place.
+    /// Whether both are the same reason for the same issuer or location. Then the newer one replaces the older one.
     fn replaces(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Behind { issuer: one, .. }, Self::Behind { issuer: other, .. }) => one == other,
@@ -60,19 +60,19 @@ impl Barrier {
     }
 }
 
-/// The reasons that hold at present; clones share them.
+/// The reasons that hold at present. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Barriers(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Whether there is any: a question mostly asks no more than this.
+    /// Whether there is any. Usually there is none, and a check needs no lock.
     any: AtomicBool,
     raised: Mutex<Vec<Barrier>>,
 }
 
 impl Barriers {
-    /// Holds from now on. Whether it did not hold before.
+    /// The reason holds from now on. Returns whether it is new.
     pub(super) fn raise(&self, barrier: Barrier) -> bool {
         let mut raised = self.lock();
         let known = raised.iter_mut().find(|known| barrier.replaces(known));
@@ -86,7 +86,7 @@ impl Barriers {
         is_new
     }
 
-    /// Ends the reasons that satisfy `is_over`. Whether there was one.
+    /// Ends the reasons that satisfy `is_over`. Returns whether there was one.
     pub(super) fn lift(&self, is_over: impl Fn(&Barrier) -> bool) -> bool {
         let mut raised = self.lock();
         let before = raised.len();
@@ -95,13 +95,13 @@ impl Barriers {
         raised.len() < before
     }
 
-    /// The reason that was raised first, if there is any.
+    /// The reason that was raised first. `None` if none holds.
     pub(super) fn first(&self) -> Option<Barrier> {
         if self.0.any.load(Ordering::Acquire) { self.lock().first().cloned() } else { None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Barrier>> {
-        // Nothing in here can panic half-way, so a poisoned lock protects a whole list all the same.
+        // No code panics while it holds the lock, so a poisoned lock still protects a consistent list.
         self.0.raised.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
-//! Whether a list that the authority has announced is in force in time; while it is not, nobody is let in.
+//! Checks that an announced CRL is in force in time. While it is late, nobody is admitted.
 //!
-//! It never fetches anything: the keeper does, and says what is in force.
+//! It never fetches anything. The keeper fetches, and reports what is in force.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -13,12 +13,12 @@ use tracing::{info, warn};
 
 use super::{Barrier, LiveSet};
 
-/// How long a list may take from its announcement until it is in force. Mostly it takes milliseconds.
+/// How long a CRL may take from its announcement until it is in force. It usually takes milliseconds.
 const PROPAGATION: Duration = Duration::from_secs(1);
-/// As many announcements are told apart by their times; those beyond are taken to have come with the last of them.
+/// The most announcements with a time of their own. Further ones share the time of the last of them.
 const TOLD_APART: usize = 64;
 
-/// Looks after one issuer's list.
+/// Watches the CRL of one issuer.
 #[derive(Debug)]
 pub(super) struct Behind {
     pub(super) live: LiveSet,
@@ -28,7 +28,7 @@ pub(super) struct Behind {
 }
 
 impl Behind {
-    /// Raises and lifts the barrier, for ever.
+    /// Raises and lifts the barrier. Never returns.
     pub(super) async fn watch(mut self) {
         let mut outstanding = Outstanding::default();
         let mut is_behind = false;
@@ -59,22 +59,24 @@ impl Behind {
             let changed = tokio::select! {
                 changed = self.announced.changed() => changed,
                 changed = self.in_force.changed() => changed,
-                () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => Ok(()),
+                () = async { sleep_until(deadline.unwrap_or_else(Instant::now)).await }, if deadline.is_some() => {
+                    Ok(())
+                }
             };
             if changed.is_err() {
-                // The keeper or the feed has ended, and so is this to; what holds goes on to hold.
+                // The keeper or the feed has ended, so this task will end too. The barrier must stay as it is.
                 return std::future::pending().await;
             }
         }
     }
 }
 
-/// What was announced and is not in force, the lowest number first, and when.
+/// Announced CRL numbers that are not in force, the lowest first, with the time of the announcement.
 #[derive(Debug, Default)]
 struct Outstanding(VecDeque<(CrlNumber, Instant)>);
 
 impl Outstanding {
-    /// The lowest number that is late.
+    /// Returns the lowest number that is late.
     fn update(&mut self, announced: Option<CrlNumber>, in_force: Option<CrlNumber>, now: Instant) -> Option<CrlNumber> {
         while self.0.front().is_some_and(|(number, _)| Some(*number) <= in_force) {
             self.0.pop_front();

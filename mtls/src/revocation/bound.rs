@@ -1,6 +1,7 @@
-//! How long a list may be that is fetched, before anything of it is verified: whoever is on the way may answer with anything.
+//! Limits on the size of a fetched CRL. They apply before anything is verified, because an attacker on the network can
+//! answer with anything.
 //!
-//! It never believes a length that the answer itself says.
+//! It never relies on a length that the response itself claims.
 
 use edge::memory;
 use pki::wire::Listing;
@@ -8,25 +9,27 @@ use tokio::sync::Semaphore;
 
 use super::LiveSet;
 
-/// What a list needs beside its entries, and what a list may be longer than the one before it, in bytes at least.
+/// Bytes that a CRL needs besides its entries. It is also the least by which a CRL may be longer than the one before
+/// it.
 const SLACK: u64 = 64 * 1024;
-/// The most bytes that one entry takes: a serial number of 20 bytes, a time and a reason.
+/// The most bytes of one entry: a serial number of 20 bytes, a time and a reason.
 const ENTRY: u64 = 64;
-/// The part of the memory that a complete list may take of which nothing is known ...
+/// The fraction of memory (1/4) that a complete CRL may take if nothing is known about its size.
 const PART: u64 = 4;
-/// ... which it may be longer than the one in force twice over ...
+/// The fraction of memory (1/32) by which a complete CRL may exceed twice the one in force.
 const MORE_PART: u64 = 32;
-/// ... and which a delta may take.
+/// The fraction of memory (1/64) that a delta may take.
 const DELTA_PART: u64 = 64;
 
-/// Bodies up to so many bytes are read at once; of longer ones, one at a time ...
+/// Bodies up to this many bytes are read without waiting. Longer ones are read one at a time.
 pub(super) const SHORT: u64 = 256 * 1024;
-/// ... from the authority itself ...
+/// One long body from the authority at a time.
 pub(super) static FROM_AUTHORITY: Semaphore = Semaphore::const_new(1);
-/// ... and one from elsewhere: who keeps that one waiting does not keep the other.
+/// One long body from other sources at a time. It is separate, so that a slow distribution point cannot delay the
+/// authority's answer.
 pub(crate) static FROM_ELSEWHERE: Semaphore = Semaphore::const_new(1);
 
-/// The most bytes of a complete list: what was announced, or else what follows from the list in force.
+/// The most bytes of a complete CRL: from the announced size, or else from the size of the CRL in force.
 pub(crate) fn of_complete(announced: Option<&Listing>, live: &LiveSet) -> u64 {
     let entries =
         live.freshness().into_iter().filter_map(|freshness| freshness.list).map(|list| list.revoked as u64).max();
@@ -51,7 +54,7 @@ fn delta(announced: Option<u64>, memory: u64) -> u64 {
     announced.map_or((memory / DELTA_PART).max(SLACK), as_announced)
 }
 
-/// The next list may lie there already, which is a little longer.
+/// The next CRL may have been published already, and may be a little longer.
 fn as_announced(size: u64) -> u64 {
     size.saturating_add(size / 4).saturating_add(SLACK)
 }
@@ -63,7 +66,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     #[test]
-    fn what_is_announced_or_in_force_bounds_what_is_read() {
+    fn the_announced_crl_or_the_one_in_force_bounds_the_length() {
         let memory = 256 * MIB;
         for (announced, entries, most) in [
             (Some(MIB), Some(1_000_000), MIB * 5 / 4 + SLACK),

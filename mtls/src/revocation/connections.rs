@@ -1,6 +1,6 @@
-//! The open connections, so that those of a peer that is not to be served any more can end, and no others.
+//! The registry of open connections. It ends the connections of a peer that may not be served any more, and no others.
 //!
-//! It never decides who that is; it is told whose connections to end.
+//! It never decides which connections to end; the caller does.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use prometheus_client::metrics::{counter::Counter, family::Family};
 
 use super::end::{End, EndLabels, EndReason};
 
-/// Every open connection, under the certificates of its peer; clones share one list.
+/// Every open connection with the certificates of its peer. Clones share one registry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections(Arc<Mutex<Open>>);
 
@@ -20,11 +20,11 @@ pub(crate) struct Connections(Arc<Mutex<Open>>);
 struct Open {
     next: u64,
     entries: HashMap<u64, Entry>,
-    /// Those that were told to end and are not gone yet.
+    /// Connections that have to end and are not gone yet.
     ending: HashMap<u64, End>,
     /// No entry expires before this.
     earliest: Timestamp,
-    /// How many were told to end so far.
+    /// How many connections had to end so far.
     ended: Family<EndLabels, Counter>,
 }
 
@@ -36,8 +36,8 @@ struct Entry {
     end: End,
 }
 
-/// A connection's place in the list. Whoever has it keeps it until nothing can leave over the connection any more: a revocation
-/// counts as enforced when the places of all connections that it ended are free.
+/// A connection's entry in the registry. It must be kept until nothing can be sent over the connection any more. A
+/// revocation counts as enforced when the entries of all connections that it ended are dropped.
 #[derive(Debug)]
 pub(crate) struct Registration {
     connections: Connections,
@@ -58,8 +58,8 @@ impl Default for Open {
 }
 
 impl Connections {
-    /// Puts a connection on the list. Whoever does so asks the live set *afterwards*: a swap that the question does not see
-    /// goes through the list later, and finds the connection.
+    /// Registers a connection. The caller must check the live set *afterwards*: if that check still sees the old
+    /// snapshot, the swap goes through the registry later and finds the connection.
     pub(crate) fn register(&self, chain: Arc<[VerifiedId]>, not_after: Timestamp) -> Registration {
         let end = End::default();
         let mut open = self.lock();
@@ -71,14 +71,14 @@ impl Connections {
         Registration { connections: self.clone(), key, end }
     }
 
-    /// Ends every connection with a certificate in its peer's chain that satisfies `is_affected`, and says how many.
+    /// Ends every connection with a certificate in its peer's chain that satisfies `is_affected`. Returns how many.
     ///
-    /// It goes through all of them: that takes 100 ns for each, and there is no index to keep right.
+    /// It goes through all connections. That takes 100 ns for each, and needs no index that could be wrong.
     pub(crate) fn end_if(&self, reason: EndReason, is_affected: impl Fn(&VerifiedId) -> bool) -> usize {
         self.lock().end(reason, |entry| entry.chain.iter().any(&is_affected))
     }
 
-    /// Ends every connection whose peer's chain has expired by now, and says how many.
+    /// Ends every connection whose peer's chain has expired by now. Returns how many.
     pub(crate) fn end_expired(&self, now: Timestamp) -> usize {
         let mut open = self.lock();
         if now <= open.earliest {
@@ -94,7 +94,7 @@ impl Connections {
         self.lock().earliest
     }
 
-    /// Resolves when every connection that was told to end by now is gone.
+    /// Resolves when every connection that has to end by now is gone.
     pub(crate) fn gone(&self) -> impl Future<Output = ()> + Send + use<> {
         let ending: Vec<_> = self.lock().ending.values().cloned().collect();
         async move {
@@ -104,13 +104,14 @@ impl Connections {
         }
     }
 
-    /// How many connections that are not being ended have each certificate in their peer's chain, and how many there are.
+    /// How many open connections have each certificate in their peer's chain, and how many there are. Connections that
+    /// are ending are not counted.
     pub(crate) fn tally(&self) -> (HashMap<VerifiedId, u64>, u64) {
-        // Names and numbers are looked at when nobody waits for the list any more.
+        // Only the chains are copied under the lock. Certificates are compared afterwards.
         let chains: Vec<_> = self.lock().entries.values().map(|entry| Arc::clone(&entry.chain)).collect();
         let mut tally: HashMap<&VerifiedId, u64> = HashMap::new();
         for chain in &chains {
-            // No certificate is twice on a path.
+            // No certificate occurs twice on a path.
             for certificate in chain.iter() {
                 *tally.entry(certificate).or_default() += 1;
             }
@@ -119,7 +120,7 @@ impl Connections {
         (tally.into_iter().map(|(certificate, count)| (certificate.clone(), count)).collect(), count)
     }
 
-    /// Counts those that were told to end.
+    /// Counts the connections that had to end.
     pub(crate) fn ended(&self) -> Family<EndLabels, Counter> {
         self.lock().ended.clone()
     }
@@ -130,7 +131,7 @@ impl Connections {
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {
-        // Nothing in here can panic half-way, so a poisoned lock protects a whole list all the same.
+        // No code panics while it holds the lock, so a poisoned lock still protects a consistent registry.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_end_is_waited_for_until_it_is_gone_and_nothing_else_is() {
+    fn gone_waits_only_for_connections_that_were_ending_when_it_was_called() {
         let connections = Connections::default();
         let register = |not_after| connections.register(Arc::new([]), not_after);
         let (open, first) = (register(Timestamp::MAX), register(at(0)));
@@ -212,7 +213,7 @@ mod tests {
         connections.end_expired(at(2));
         assert_eq!(connections.gone().now_or_never(), None);
         drop(first);
-        assert_eq!(earlier.now_or_never(), Some(()), "what ended later is not waited for");
+        assert_eq!(earlier.now_or_never(), Some(()), "connections that end later are not waited for");
         assert_eq!(connections.gone().now_or_never(), None);
         drop(second);
         assert_eq!(connections.gone().now_or_never(), Some(()));

@@ -1,5 +1,5 @@
-//! Ends connections because time has passed: the client's chain has expired, or the CRL that it is judged by is stale and any grace is
-//! over. No request has to come for it.
+//! Ends connections because time has passed: the client's chain has expired, or its CRL is stale and any grace is over.
+//! This happens without a request.
 //!
 //! It never decides who may be served; [`LiveSet`] does.
 
@@ -11,10 +11,11 @@ use tracing::info;
 
 use super::{EndReason, LiveSet};
 
-/// How often it looks in the second before something ends: clocks tell whole seconds, and it ends soon after the last one.
+/// How often it checks in the second before something ends. Clocks have whole seconds here, and the connection must end
+/// soon after the last valid one.
 const CLOSE: Duration = Duration::from_millis(20);
 
-/// Looks at the clock.
+/// Checks the clock repeatedly.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
     live: LiveSet,
@@ -23,12 +24,12 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// One that looks at least this often: a clock may jump.
+    /// Checks at least once an interval, because a clock may jump.
     pub(crate) fn new(live: LiveSet, clock: Clock, interval: Duration) -> Self {
         Self { live, clock, interval }
     }
 
-    /// Looks for ever.
+    /// Never returns.
     pub(crate) async fn run(self) {
         loop {
             self.live.note_lead(self.clock.lead());

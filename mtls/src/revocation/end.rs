@@ -1,4 +1,5 @@
-//! The end of a connection whose peer is not to be served any more: why, whether it has begun, and whether it is complete.
+//! The end of a connection whose peer may not be served any more: the reason, whether it has begun, and whether it is
+//! complete.
 //!
 //! It never decides that a connection has to end.
 
@@ -10,7 +11,7 @@ use std::{
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use tokio_util::sync::CancellationToken;
 
-/// Why a connection ends that was let in once.
+/// Why an admitted connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum EndReason {
     /// A certificate of the client's chain is revoked.
@@ -21,12 +22,12 @@ pub(crate) enum EndReason {
     NoFreshCrl,
     /// The service's own certificate is revoked.
     OwnCertificate,
-    /// The authority does not expect the service any more, so that a revocation would not wait for it.
+    /// The authority does not expect the service any more, so a revocation would not wait for it.
     Unregistered,
 }
 
 impl EndReason {
-    /// In words, for an error and for the peer.
+    /// The reason in words, for an error and for the peer.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Revoked => "the client's certificate, or one above it, is revoked",
@@ -62,7 +63,8 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// The end of one connection; clones share it. To ask for it costs one load: it is asked before everything that is sent.
+/// The end of one connection. Clones share it. A query costs one load, because it happens before everything that is
+/// sent.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct End(Arc<State>);
 
@@ -74,18 +76,18 @@ struct State {
 }
 
 impl End {
-    /// Ends the connection. The first reason stays.
+    /// Ends the connection. Only the first reason is kept.
     pub(super) fn begin(&self, reason: EndReason) {
         let _ = self.0.reason.set(reason);
         self.0.begun.cancel();
     }
 
-    /// Nothing of the connection is left that could send anything.
+    /// Nothing is left of the connection that could send anything.
     pub(super) fn complete(&self) {
         self.0.complete.cancel();
     }
 
-    /// Why the connection ends, if it does.
+    /// Why the connection ends. `None` if it does not.
     pub(crate) fn reason(&self) -> Option<EndReason> {
         self.0.reason.get().copied()
     }
@@ -95,7 +97,7 @@ impl End {
         self.0.begun.cancelled().await;
     }
 
-    /// Resolves when nothing of the connection is left.
+    /// Resolves when nothing is left of the connection.
     pub(super) async fn completed(&self) {
         self.0.complete.cancelled().await;
     }

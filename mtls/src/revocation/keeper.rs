@@ -1,5 +1,5 @@
-//! Keeps one list of the live set current: asks for the delta, or for the complete CRL where a delta does not do, puts it in
-//! force, and keeps the last good ones on disk so that a relying party can start while the authority is down.
+//! Keeps one CRL of the live set current. It fetches the delta, or the complete CRL if a delta is not enough, and puts
+//! it in force. It stores the last good ones on disk, so that a relying party can start while the authority is down.
 //!
 //! It never judges a CRL; [`LiveSet`] does.
 
@@ -29,29 +29,29 @@ use super::{
     location::{FetchError, Fetched, Fetcher},
 };
 
-/// How long until an announced CRL that could not be put in force is asked for again; it doubles with each failure ...
+/// The delay before an announced CRL that could not be put in force is fetched again. It doubles with each failure.
 const RETRY: Duration = Duration::from_millis(100);
-/// ... up to this: what stands in the way may be a clock that is an hour behind.
+/// The upper limit of that delay. The cause may last, such as a clock that is an hour behind.
 const MAX_RETRY: Duration = Duration::from_secs(1);
 
-/// How long the feed is waited for before anything is fetched for the first time: the authority itself is asked where that can be.
+/// How long the first fetch waits for the feed, so that the authority itself can be queried.
 const FEED_PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a keeper has brought about so far.
+/// What a keeper has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Progress {
-    /// The number of the CRL that is in force *and* on the disk: what a restart does not lose. None while the authority has another
-    /// list with that number.
+    /// The number of the CRL that is in force *and* on disk, so that a restart does not lose it. `None` while the
+    /// authority has another CRL with that number.
     pub(crate) settled: Option<CrlNumber>,
     /// How many open connections were ended since the start.
     pub(crate) ended: u64,
 }
 
-/// One list: where it comes from, where it is kept, and who is told.
+/// One CRL: where it is fetched from, where it is stored, and who is notified.
 #[derive(Debug)]
 pub(crate) struct Keeper {
     live: LiveSet,
-    /// The way to the authority, if there is a feed.
+    /// The link to the authority, if there is a feed.
     link: Option<Link>,
     complete: Fetcher,
     delta: Option<Fetcher>,
@@ -64,25 +64,25 @@ pub(crate) struct Keeper {
     fetches_failed: Counter,
     in_force: watch::Sender<Option<CrlNumber>>,
     reach: Reach,
-    /// Whether what is in force came with a delta, so that the complete CRL that is known says less.
+    /// Whether a delta is in force, so that the complete CRL alone contains less.
     is_extended: bool,
     refused: Option<InstallError>,
-    /// The number of what is on the disk.
+    /// The number of the CRL on disk.
     kept: Option<CrlNumber>,
     unkept: Option<Unkept>,
     /// Whether the last attempt to write failed.
     disk_fails: bool,
-    /// A delta that is in force without its own complete CRL, which is on its way.
+    /// A delta that is in force without its own complete CRL, which is being fetched.
     without_base: Option<Vec<u8>>,
     /// Fetches that complete CRL.
     bases: JoinSet<(Fetcher, Result<Fetched, FetchError>)>,
-    /// A list lies there, with this number, that lacks something of what is enforced.
+    /// The number of an offered CRL that lacks enforced revocations.
     lacking: Option<CrlNumber>,
-    /// What the authority was last asked about and knew: in which opening of the feed, and which numbers.
+    /// The last query that the authority answered: in which opening of the feed, and which numbers.
     vouched: Option<(u64, Vec<CrlNumber>)>,
 }
 
-/// What is in force and not on the disk yet; where the disk fails for longer, from several lists.
+/// What is in force and not on disk yet. If the disk fails for longer, it combines several CRLs.
 #[derive(Debug)]
 struct Unkept {
     installed: Installed,
@@ -98,7 +98,7 @@ impl Lists {
         Self { complete: None, delta: Some(der) }
     }
 
-    /// It verifies signatures over long lists.
+    /// Slow: it verifies signatures over long CRLs.
     fn put_in_force(
         &self,
         live: &LiveSet,
@@ -131,19 +131,19 @@ enum Reach {
     Nothing,
 }
 
-/// What a keeper is told and tells.
+/// A keeper's channels.
 #[derive(Debug)]
 pub(crate) struct Channels {
-    /// The newest lists that the authority says exist.
+    /// The newest CRLs that the authority has announced.
     pub(crate) announced: watch::Receiver<Option<Current>>,
     pub(crate) progress: watch::Sender<Progress>,
-    /// Counts the outages that are over: who publishes can be reached again.
+    /// Counts the outages that are over: the source can be reached again.
     pub(crate) recovered: watch::Sender<u64>,
     pub(crate) fetches_failed: Counter,
 }
 
 impl Keeper {
-    /// A keeper whose list is what it was when this relying party last ran, if that is on the disk and can be believed.
+    /// A keeper with the CRL that was in force when this relying party last ran, if it is on disk and valid.
     pub(crate) fn restore(
         live: LiveSet,
         origin: Origin,
@@ -154,10 +154,11 @@ impl Keeper {
     ) -> Self {
         let Channels { announced, progress, recovered, fetches_failed } = channels;
         let link = origin.link.clone();
-        // What is on the disk was in force once, so nothing is given up for it, whichever of it was written before a crash.
+        // The CRLs on disk were in force once, so restoring them loses nothing, whichever of them was written before a
+        // crash.
         live.note_lead(clock.lead());
         let restored = files.restore(&live);
-        // Where somebody can be asked, nothing that is enforced is given up without.
+        // With a link, a CRL may lack enforced revocations only if the authority vouches for it.
         let live = if link.is_some() { live.with_losses(Losses::Refused) } else { live };
         let mut keeper = Self {
             live,
@@ -187,7 +188,7 @@ impl Keeper {
             keeper.note_list();
             keeper.is_extended = is_extended;
             keeper.learn_delta(&installed);
-            // After a crash, more may be on the disk than was settled.
+            // After a crash, the CRLs on disk may be newer than the settled number.
             match keeper.files.write(&Lists::default(), in_force(&installed)) {
                 Ok(()) => keeper.note(&installed),
                 Err(error) => keeper.fail_to_keep(Unkept { installed, files: Lists::default() }, &error),
@@ -196,7 +197,7 @@ impl Keeper {
         keeper
     }
 
-    /// Keeps the list current, for ever: asks once an interval, and at once when a newer number is announced.
+    /// Keeps the CRL current. Fetches once an interval, and at once when a newer number is announced. Never returns.
     pub(crate) async fn run(self) {
         let behind = self.link.as_ref().and_then(|_| {
             let [issuer] = <[_; 1]>::try_from(self.live.freshness()).ok()?;
@@ -222,7 +223,7 @@ impl Keeper {
             self.announced.mark_unchanged();
             let refreshed = self.refresh().await;
             self.report(refreshed);
-            // The complete CRL has just said where its delta lies, and may itself be older than that.
+            // The complete CRL has just given the delta's location, and may itself be older than the delta.
             if !had_delta && self.delta.is_some() {
                 continue;
             }
@@ -232,7 +233,8 @@ impl Keeper {
             let is_behind = number(&self.announced.borrow()) > settled;
             let (until, patience) = if is_behind { (due.min(Instant::now() + retry), retry * 2) } else { (due, RETRY) };
             let news = async {
-                // What was announced is not to be had yet, if it is behind; what was announced meanwhile may be.
+                // If the announced CRL cannot be fetched yet, it is fetched again after a delay, or when another one is
+                // announced.
                 let heard = if is_behind {
                     self.announced.changed().await
                 } else {
@@ -255,8 +257,8 @@ impl Keeper {
         }
     }
 
-    /// Asks once. A delta first: it is small. The complete CRL where there is no delta, or where the delta's base is not here. What
-    /// kept the delta away where the complete CRL did in its place.
+    /// Fetches once. The delta is first, because it is small. The complete CRL is fetched if there is no delta, or if
+    /// the delta's base is not present. Returns the delta's error if the complete CRL replaced it.
     async fn refresh(&mut self) -> Result<Option<FetchError>, FetchError> {
         let listing = self.listing(|announced| announced.delta.clone());
         let delta = match &mut self.delta {
@@ -271,7 +273,7 @@ impl Keeper {
             (Err(InstallError::MissingBase { .. }), lists) => {
                 let refreshed = self.refresh_both(lists).await;
                 if let (Err(_), Some(delta)) = (&refreshed, &mut self.delta) {
-                    // It is not in force, so it has to be brought again though it does not change.
+                    // It is not in force, so it must be fetched again even if it does not change.
                     delta.forget();
                 }
                 refreshed?;
@@ -288,8 +290,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// The complete CRL in the place of the delta, which is not to be had for this reason. The complete one may lag behind what an
-    /// earlier delta has brought: then it is neither news nor an attack, and nothing is known of what came after.
+    /// Fetches the complete CRL because the delta failed with this error. The complete one may be older than what an
+    /// earlier delta added. That is neither news nor an attack, but newer revocations are then unknown.
     async fn refresh_without_delta(&mut self, error: FetchError) -> Result<FetchError, FetchError> {
         match self.fetch_complete().await? {
             Fetched::Unchanged if self.is_extended => return Err(error),
@@ -302,8 +304,8 @@ impl Keeper {
         Ok(error)
     }
 
-    /// A delta whose base is not here, with the complete CRL that it goes with: put in force together, as the complete CRL alone may be
-    /// older than what is in force.
+    /// Fetches the complete CRL for a delta whose base is not present, and puts both in force together. The complete
+    /// CRL alone may be older than what is in force.
     async fn refresh_both(&mut self, delta: Lists) -> Result<(), FetchError> {
         self.complete.forget();
         let Fetched::News(der) = self.fetch_complete().await? else { return Ok(()) };
@@ -312,8 +314,8 @@ impl Keeper {
         Ok(())
     }
 
-    /// What the authority says of a list now: what it said before the feed was cut is of a list of that time, which newer ones may be
-    /// far longer than.
+    /// The announced size and digest of a CRL, while the feed is open. An announcement from before the feed was cut
+    /// must not be used: newer CRLs may be far longer.
     fn listing(&self, of: impl FnOnce(&Current) -> Option<Listing>) -> Option<Listing> {
         self.link.as_ref()?.opening()?;
         self.announced.borrow().as_ref().and_then(of)
@@ -325,8 +327,8 @@ impl Keeper {
         self.complete.fetch(listing.as_ref(), most).await
     }
 
-    /// Fetches the complete CRL beneath a delta that is in force without it, beside everything else: it may be long, and nobody waits
-    /// for it but the next start.
+    /// Fetches the complete CRL for a delta that is in force without it, in a task of its own. It may be long, and only
+    /// the next start needs it.
     fn fetch_base(&mut self) {
         if self.without_base.is_none() || !self.bases.is_empty() {
             return;
@@ -341,14 +343,14 @@ impl Keeper {
     }
 
     async fn put_beneath(&mut self, afresh: Fetcher, fetched: Result<Fetched, FetchError>) {
-        // Where it failed, it is fetched again when the delta is asked for next.
+        // If it failed, the next fetch of the delta repeats it.
         let (Ok(Fetched::News(der)), Some(delta)) = (fetched, self.without_base.clone()) else { return };
         self.complete = afresh;
         let (installed, lists) = self.install(Lists { complete: Some(der), delta: Some(delta) }).await;
         self.take(installed, lists).await;
     }
 
-    /// One line when something begins or ends: the same every second would hide what else is in the log.
+    /// Logs one line when an outage begins or ends. A line every second would hide the rest of the log.
     fn report(&mut self, refreshed: Result<Option<FetchError>, FetchError>) {
         let reach = match &refreshed {
             Ok(None) => Reach::Everything,
@@ -374,13 +376,13 @@ impl Keeper {
                 warn!(%error, %source, "the delta cannot be fetched, so the complete CRL is, which may come later");
             }
             Err(error) => {
-                warn!(%error, %source, "no CRL can be fetched; clients are judged by the one in force until it is stale");
+                warn!(%error, %source, "no CRL can be fetched; the one in force is used until it is stale");
             }
         }
     }
 
-    /// Puts lists in force, and gives them back. Where they lack something of what is enforced, the authority is asked whether that may
-    /// be: it may have ended, or been forgotten.
+    /// Puts CRLs in force, and returns them. If they lack enforced revocations, the authority is queried whether the
+    /// certificates have expired.
     async fn install(&self, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
         let (installed, lists) = self.apart(self.live.clone(), lists).await;
         let (Err(InstallError::Lacks { offered, in_force, .. }), Some(link)) = (&installed, &self.link) else {
@@ -399,7 +401,7 @@ impl Keeper {
         }
     }
 
-    /// Verifying a signature over a long list does not belong on an async thread, and nor does freeing one.
+    /// Verifying a long CRL, or freeing one, must not block an async thread.
     async fn apart(&self, live: LiveSet, lists: Lists) -> (Result<Installed, InstallError>, Lists) {
         live.note_lead(self.clock.lead());
         let (announced, now) = (self.announced.borrow().clone(), self.clock.now());
@@ -418,7 +420,7 @@ impl Keeper {
                     revoked,
                     ended,
                     source = %self.complete.location(),
-                    "CRL in force; it is settled when its complete CRL is here for the next start"
+                    "CRL in force; it is confirmed when its complete CRL is stored for the next start"
                 );
                 self.progress.send_modify(|progress| progress.ended += u64::try_from(ended).unwrap_or(u64::MAX));
                 self.note_in_force();
@@ -428,30 +430,31 @@ impl Keeper {
         }
     }
 
-    /// It is known whose list lies there.
+    /// A CRL was read from this location, so its issuer is known.
     fn note_list(&self) {
         let location = self.complete.location();
         self.live.unbar(|barrier| matches!(barrier, Barrier::NothingFrom(place) if place == location));
     }
 
-    /// Says what is in force, also what is not on the disk yet.
+    /// Publishes the number in force, even if it is not on disk yet.
     fn note_in_force(&mut self) {
         self.note_list();
         let number = self.live.number_in_force();
         self.in_force.send_if_modified(|in_force| std::mem::replace(in_force, number) != number);
         if let Some(lacking) = self.lacking.take_if(|lacking| Some(*lacking) <= number) {
-            info!(number = %lacking, source = %self.complete.location(), "nothing that was enforced is lacking any more");
+            info!(number = %lacking, source = %self.complete.location(), "nothing that was enforced is lacking any \
+                 more");
         }
     }
 
-    /// Asks the authority whether it knows the numbers that are in force and that it does not see confirmed: those of what a delta was
-    /// added to, and of what was not given up. Where it does not, because it was restored from an older copy, it gets the lists back,
-    /// and says so with a later one.
+    /// Queries whether the authority has the numbers that are in force and that no confirmation contains: those of the
+    /// CRLs that a delta was added to, and those that were not given up. If the authority was restored from an older
+    /// copy, it does not have them. Then it receives the CRLs, and publishes a later one.
     async fn ask_about_what_is_in_force(&mut self) {
         let Some((link, opening)) = self.link.as_ref().and_then(|link| Some((link, link.opening()?))) else { return };
         let mut numbers = self.live.made_of();
         if self.lacking.is_none() {
-            // The number in force is confirmed, so the authority says itself that it does not know it.
+            // The number in force is confirmed, so the authority notices by itself that it does not have it.
             numbers.pop();
         }
         let is_known = || self.vouched.as_ref().is_some_and(|(at, known)| *at == opening && *known == numbers);
@@ -462,7 +465,7 @@ impl Keeper {
         if let (Some(offered), Some(from)) = (self.lacking, from)
             && offered >= from
         {
-            // It may be put in force now.
+            // The CRL may be put in force now.
             self.forget_what_was_fetched();
         }
         self.vouched = from.map(|_| (opening, numbers));
@@ -475,24 +478,25 @@ impl Keeper {
         }
     }
 
-    /// What is in force now goes to disk, and then it is settled.
+    /// Stores what is in force now. Then it is settled.
     async fn settle(&mut self, mut installed: Installed, mut files: Lists) {
         self.refused = None;
         let source = self.complete.location();
         match &installed {
             Installed::Unchanged => {
-                // Whatever else was offered with this number, it is the list that is in force after all.
+                // Another CRL with this number may have been refused in between, but this one is in force.
                 self.progress
                     .send_if_modified(|progress| std::mem::replace(&mut progress.settled, self.kept) != self.kept);
                 return;
             }
             Installed::Withheld { number, settled, .. } => {
-                info!(%number, needed = %settled, %source, "CRL kept, but more was in force before the restart");
+                info!(%number, needed = %settled, %source, "CRL stored, but a newer one was in force before the \
+                     restart");
             }
             Installed::Replaced { number, revoked, ended, .. } => {
                 info!(%number, revoked, ended, %source, "CRL in force");
             }
-            // There is nothing to write before its base is here.
+            // Nothing is written before its base is present.
             Installed::WithoutItsBase { .. } => return,
         }
         self.is_extended = files.delta.is_some();
@@ -505,7 +509,7 @@ impl Keeper {
             {
                 *ended += earlier;
             }
-            // The complete CRL that could not be written is what this delta adds to.
+            // This delta needs the complete CRL that could not be written.
             files.complete = files.complete.or(older.complete);
             files.delta = files.delta.or(older.delta);
         }
@@ -513,13 +517,13 @@ impl Keeper {
         self.keep().await;
     }
 
-    /// Writes what is not on the disk yet, if there is anything.
+    /// Writes what is not on disk yet.
     async fn keep(&mut self) {
         let Some(Unkept { installed, files: kept }) = self.unkept.take() else { return };
         let files = self.files.clone();
         let written = spawn_blocking(move || {
             let written = files.write(&kept, in_force(&installed));
-            // What was written is freed here.
+            // Freed here, off the async threads, if it was written.
             let files = if written.is_ok() { Lists::default() } else { kept };
             (written, Unkept { installed, files })
         });
@@ -527,7 +531,8 @@ impl Keeper {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.disk_fails) {
-                    info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and confirmed");
+                    info!(source = %self.complete.location(), "the CRL in force is kept for the next start again, and \
+                         confirmed");
                 }
                 self.note(&unkept.installed);
             }
@@ -537,22 +542,23 @@ impl Keeper {
 
     fn fail_to_keep(&mut self, unkept: Unkept, error: &FileError) {
         self.unkept = Some(unkept);
-        // It is tried again all the time, and one line says so.
+        // Writing is retried all the time. Only the first failure is logged.
         if !std::mem::replace(&mut self.disk_fails, true) {
             warn!(
                 %error,
                 source = %self.complete.location(),
-                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on the disk"
+                "the CRL is in force, but cannot be kept for the next start, and so is not confirmed; make room on \
+                 the disk"
             );
         }
     }
 
-    /// What is in force, and on the disk now.
+    /// Records what is in force and on disk now.
     fn note(&mut self, installed: &Installed) {
         let Installed::Replaced { number, ended, .. } = *installed else { return };
         self.kept = Some(number);
         self.note_in_force();
-        // While the authority has another list with that number, it would be taken for that one.
+        // While the authority has another CRL with that number, a confirmation would be taken for that one.
         let settled = if matches!(self.refused, Some(InstallError::OtherList { .. })) { None } else { Some(number) };
         self.progress.send_modify(|progress| {
             progress.settled = settled;
@@ -560,8 +566,8 @@ impl Keeper {
         });
     }
 
-    /// Where the delta lies that is to be asked for, also where the complete CRL is not in force, or cannot be kept: the delta may be what
-    /// it lacks.
+    /// Notes the location of the delta, also if the complete CRL is not in force or cannot be stored: the delta may
+    /// have what it lacks.
     fn learn_delta(&mut self, installed: &Installed) {
         let (Installed::Replaced { delta_url, .. } | Installed::Withheld { delta_url, .. }) = installed else { return };
         if let Some(uri) = delta_url.as_ref().and_then(|url| url.parse::<http::Uri>().ok())
@@ -573,23 +579,25 @@ impl Keeper {
 
     fn refuse(&mut self, error: InstallError) {
         if let InstallError::Lacks { offered, .. } = error {
-            // It is not fetched again before the authority vouches for it, or another one lies there. One line says so.
+            // It is not fetched again before the authority vouches for it, or the source has another one. Only the
+            // first time is logged.
             if self.lacking.replace(offered).is_none() {
                 warn!(
                     error = error.to_string(),
                     source = %self.complete.location(),
-                    "CRL refused: what it lacks stays in force, and the authority gets it back when the feed is open"
+                    "CRL refused: the revocations that it lacks stay in force, and the authority receives them when \
+                     the feed is open"
                 );
             }
             return;
         }
         if let InstallError::Verify(CrlVerifyError::OtherIssuer { .. } | CrlVerifyError::Signature(_)) = error {
-            // Of an authority that nobody here is judged by, or of another key of one that somebody is.
+            // Its issuer, or its issuer's key, is not trusted here, so it cannot revoke any client's certificate.
             self.note_list();
         }
         self.forget_what_was_fetched();
         if matches!(error, InstallError::OtherList { .. }) {
-            // The authority would take the number for its own list, and it is another one that is in force.
+            // The authority has another CRL with this number, and would take the confirmation for that one.
             self.progress.send_if_modified(|progress| progress.settled.take().is_some());
         }
         if self.refused.as_ref() != Some(&error) {
@@ -603,7 +611,7 @@ impl Keeper {
     }
 }
 
-/// Whose list is in force with which number.
+/// The issuer and the number that is in force.
 fn in_force(installed: &Installed) -> Option<(&IssuerId, CrlNumber)> {
     match installed {
         Installed::Replaced { issuer, number, .. } => Some((issuer, *number)),

@@ -1,10 +1,10 @@
-//! What a list leaves on the disk for the next start: the last good CRLs, and the number that was in force, so that less than that is
-//! not in force again for a damaged file.
+//! The files of a CRL for the next start: the last good CRLs and the number that was in force. After a restart, a lower
+//! number must not be in force again because a file is damaged.
 //!
-//! It never fetches anything, and whether a CRL is believed is for [`LiveSet`] to say.
+//! It never fetches anything, and it never decides whether a CRL is valid; [`LiveSet`] does.
 //!
-//! The number is written after the lists, and before anybody is told of it. Whatever instant a crash comes at, what is on the disk then is
-//! at least what the number says, and what anybody was told.
+//! The number is written after the CRLs and before it is confirmed. So after a crash at any instant, the CRLs on disk
+//! are at least as new as the stored number, and as any confirmed number.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use super::{InstallError, Installed, LiveSet, Location};
 
-/// The files of one list.
+/// The files of one CRL.
 #[derive(Clone, Debug)]
 pub(crate) struct ListFiles {
     /// The last good complete CRL, DER.
@@ -28,7 +28,7 @@ pub(crate) struct ListFiles {
     settled: PathBuf,
 }
 
-/// What belongs into the files of a list, where they are not as they should be.
+/// The CRLs to write. `None` where the file is right already.
 #[derive(Debug, Default)]
 pub(super) struct Lists {
     pub(super) complete: Option<Vec<u8>>,
@@ -39,11 +39,12 @@ pub(super) struct Lists {
 #[derive(Debug)]
 pub(super) struct Restored {
     pub(super) installed: Installed,
-    /// Whether the delta is a part of it.
+    /// Whether it includes the delta.
     pub(super) is_extended: bool,
 }
 
-/// A list that was in force and on the disk: its number, and the key of its issuer. The name alone could be that of two issuers.
+/// A CRL that was in force and on disk: its number, and the key of its issuer. The issuer's name alone could belong to
+/// two issuers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Settled {
     number: CrlNumber,
@@ -51,40 +52,41 @@ struct Settled {
 }
 
 impl ListFiles {
-    /// The files for what lies at this location.
+    /// The files for the CRL at this location.
     pub(crate) fn new(directory: &Path, location: &Location) -> Self {
         let name = Fingerprint::of(location.to_string().as_bytes()).short();
         let file = |kind| directory.join(format!("{name}.{kind}"));
         Self { complete: file("crl"), delta: file("delta.crl"), settled: file("settled") }
     }
 
-    /// Writes these lists and then, if they are in force with this number, that they are.
+    /// Writes these CRLs and then, if they are in force, the number.
     pub(super) fn write(&self, lists: &Lists, in_force: Option<(&IssuerId, CrlNumber)>) -> Result<(), FileError> {
         let in_force = in_force.map(|(issuer, number)| Settled { number, key: issuer.spki_sha256 });
         if let Some(in_force) = in_force
             && is_missing(&self.settled)
         {
-            // Lists without a number have lost it, unless they were never settled: so there is one before there is a list.
+            // CRLs without a number file mean that the file was lost, unless nothing was settled yet. So a number is
+            // written before the first CRL.
             let is_new = is_missing(&self.complete) && is_missing(&self.delta);
             self.settle(if is_new { in_force.nothing_yet() } else { in_force })?;
         }
         let write =
             |file, der: &Option<Vec<u8>>| der.as_ref().map_or(Ok(()), |der| files::write(file, der, Access::Public));
-        // The complete CRL first: a delta without its base is of no use to the next start.
+        // The complete CRL first: a delta without its base is useless at the next start.
         write(&self.complete, &lists.complete)?;
         write(&self.delta, &lists.delta)?;
         in_force.map_or(Ok(()), |in_force| self.settle(in_force))
     }
 
-    /// Puts in force what can be believed of these files, for whoever only wants to know who is revoked.
+    /// Puts the valid ones of these files in force, for a program that only reads who is revoked.
     pub(crate) fn recall(&self, live: &LiveSet) {
-        // What is not here, or is damaged, revokes nobody.
+        // A missing or damaged file revokes nobody.
         let _ = restore_file(&self.complete, |der| live.restore(der));
         let _ = restore_file(&self.delta, |der| live.restore_delta(der));
     }
 
-    /// Puts in force what was in force when this relying party last ran, if all of that is there and can be believed. Otherwise nothing of
-    /// it is, and the live set says why until a list has come that says as much.
+    /// Puts in force what was in force when this relying party last ran, if all of it is present and valid. Otherwise
+    /// none of it is in force, and the live set reports why until a CRL arrives that is at least as new.
     pub(super) fn restore(&self, live: &LiveSet) -> Option<Restored> {
         let settled = match self.settled() {
             Ok(settled) => settled,
@@ -93,7 +95,7 @@ impl ListFiles {
                 return None;
             }
         }?;
-        // Without one, nothing was in force yet, or the list is of a CA that is not trusted any more and is not believed.
+        // Otherwise nothing was in force yet, or the CRL is of a CA that is not trusted any more.
         let issuer = live.issuers().find(|issuer| issuer.spki_sha256 == settled.key);
         let issuer = issuer.filter(|_| settled.number > CrlNumber::NONE).cloned();
         if let Some(issuer) = &issuer {
@@ -104,7 +106,7 @@ impl ListFiles {
         if let Some(issuer) = &issuer {
             let lost = lost(&self.complete, &complete).or_else(|| lost(&self.delta, &delta));
             let lost = lost.unwrap_or_else(|| "what is on the disk is older".to_owned());
-            let why = format!("number {} was in force, and {lost}; it is fetched again", settled.number);
+            let why = format!("number {} was in force, and {lost}; it will be fetched again", settled.number);
             if live.withhold(issuer, settled.number, &why) {
                 warn!(%issuer, why, "the stored CRL is not in force");
             }
@@ -118,7 +120,8 @@ impl ListFiles {
         Some(Restored { installed, is_extended })
     }
 
-    /// Nobody knows which number was in force: at least that of each list that is here, and any of them may be less.
+    /// The number that was in force is unknown. It was at least that of each stored CRL, and any of them may be older
+    /// than it.
     fn withhold_all(&self, live: &LiveSet, why: &str) {
         let mut numbers: Vec<_> = live.issuers().map(|issuer| (issuer.clone(), None)).collect();
         let lists = [&self.complete, &self.delta].map(|file| files::read(file).ok());
@@ -127,18 +130,21 @@ impl ListFiles {
                 *highest = (*highest).max(Some(number));
             }
         }
-        // What is taken from a given place may be of any issuer; a distribution point has one.
+        // A configured location may have CRLs of any issuer. A distribution point has those of one.
         let is_of_one = numbers.len() == 1;
         for (issuer, number) in numbers {
             let number = if is_of_one { number.or(Some(CrlNumber::NONE)) } else { number };
             let Some(number) = number else { continue };
-            let why = format!("which number was in force is not known, as {why}; it is fetched again");
+            let why = format!(
+                "the number that was in force is not known, because {why}; the CRL will be fetched \
+                               again"
+            );
             live.withhold(&issuer, number, &why);
             warn!(%issuer, why, "the stored CRL is not in force");
         }
     }
 
-    /// What was settled; none if nothing ever was. Otherwise why that is not known.
+    /// What was settled, or `None` if nothing was. The error says why it is unknown.
     fn settled(&self) -> Result<Option<Settled>, String> {
         match files::read(&self.settled) {
             Ok(text) => Settled::parse(&text).map(Some).ok_or_else(|| format!("{} is damaged", self.settled.display())),
@@ -148,7 +154,7 @@ impl ListFiles {
     }
 
     fn settle(&self, settled: Settled) -> Result<(), FileError> {
-        // A start that finds everything in order writes nothing, so that it needs no room on the disk.
+        // A start that finds everything in order writes nothing, so it works with a full disk.
         if self.settled() == Ok(Some(settled)) {
             return Ok(());
         }
@@ -157,7 +163,7 @@ impl ListFiles {
 }
 
 impl Settled {
-    /// What is written before the first list is: it is no less than that, whatever becomes of it.
+    /// The value that is written before the first CRL. Any CRL number satisfies it.
     fn nothing_yet(self) -> Self {
         Self { number: CrlNumber::NONE, ..self }
     }
@@ -166,44 +172,45 @@ impl Settled {
         let text = std::str::from_utf8(text).ok()?;
         let (number, rest) = text.split_once(' ')?;
         let (key, _) = rest.split_once(' ')?;
-        let mut octets = [0; 32];
-        for (index, octet) in octets.iter_mut().enumerate() {
-            *octet = u8::from_str_radix(key.get(2 * index..2 * index + 2)?, 16).ok()?;
+        let mut bytes = [0; 32];
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(key.get(2 * index..2 * index + 2)?, 16).ok()?;
         }
-        let settled = Self { number: CrlNumber::new(number.parse().ok()?)?, key: octets };
+        let settled = Self { number: CrlNumber::new(number.parse().ok()?)?, key: bytes };
         (settled.to_string() == text).then_some(settled)
     }
 }
 
-/// `NUMBER KEY CHECK`: a digest over both, so that a damaged number is not taken for another.
+/// `NUMBER KEY CHECK`. The check is a digest over both, so a damaged number is not mistaken for another one.
 impl std::fmt::Display for Settled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         use std::fmt::Write as _;
         let mut text = self.number.to_string() + " ";
-        for octet in self.key {
-            write!(text, "{octet:02x}")?;
+        for byte in self.key {
+            write!(text, "{byte:02x}")?;
         }
         writeln!(f, "{text} {}", Fingerprint::of(text.as_bytes()).short())
     }
 }
 
-/// Whether nothing is there; what cannot be looked at is there.
+/// Whether the file is missing. A file that cannot be examined is not missing.
 fn is_missing(path: &Path) -> bool {
     path.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-/// What became of a file, `None` if it is of no use any more; otherwise why not. A damaged one is reported.
+/// Restores one file. Returns what was restored, or `None` if the file is obsolete; otherwise why it failed. A damaged
+/// file is logged.
 fn restore_file(
     file: &Path,
     restore: impl FnOnce(&[u8]) -> Result<Installed, InstallError>,
 ) -> Result<Option<Installed>, String> {
     match files::read(file).map(|der| restore(&der)) {
         Ok(Ok(installed)) => Ok(Some(installed)),
-        // What a delta says is in the complete CRL that came after it.
+        // A newer complete CRL already contains the delta.
         Ok(Err(InstallError::LowerNumber { .. })) => Ok(None),
         Ok(Err(error)) => {
-            warn!(error = error.to_string(), file = %file.display(), "the stored CRL is not believed");
-            Err(format!("is not believed: {error}"))
+            warn!(error = error.to_string(), file = %file.display(), "the stored CRL is refused");
+            Err(format!("is refused: {error}"))
         }
         Err(FileError::Missing(_)) => Err("does not exist".to_owned()),
         Err(error) => {
@@ -237,9 +244,10 @@ mod tests {
         assert_eq!(Settled::parse((text + "\n").as_bytes()), None);
     }
 
-    /// What cannot be written is never said to be there, and a first list that cannot be written does not look like one that was lost.
+    /// If a write fails, the number is not written. If the first CRL cannot be written, that must not look like a lost
+    /// CRL.
     #[test]
-    fn the_number_is_written_after_the_lists_and_never_without_them() {
+    fn the_number_is_written_after_the_crls_and_never_without_them() {
         let directory = tempfile::tempdir().unwrap();
         let issuer = IssuerId::of_anchor(b"", b"");
         let number = |number| CrlNumber::new(number).unwrap();
@@ -266,6 +274,6 @@ mod tests {
         assert!(files.write(&lists(Some(b"delta")), Some((&issuer, number(8)))).is_err());
         assert_eq!(settled(&files), Some(number(7)));
         std::fs::remove_file(&files.settled).unwrap();
-        assert!(files.settled().is_err(), "lists without a number have lost it");
+        assert!(files.settled().is_err(), "CRLs without a number have lost it");
     }
 }

@@ -1,4 +1,4 @@
-//! What keepers have of the feed: whether it is open, the connection that it came over, and a queue of questions to the authority.
+//! The keepers' side of the feed: whether it is open, its connection, and a queue of queries to the authority.
 //!
 //! It never decides what is in force.
 
@@ -23,14 +23,14 @@ use url::Url;
 use crate::connect::tcp::{self, Lookup};
 
 pub(crate) type Connector = HttpsConnector<HttpConnector<Lookup>>;
-/// Speaks to the authority, as this relying party. Clones share one HTTP/2 connection.
+/// Sends requests to the authority as this relying party. Clones share one HTTP/2 connection.
 pub(crate) type AuthorityClient = Client<Connector, Full<Bytes>>;
 
-/// How many questions of keepers may wait; each keeper asks one at a time.
+/// How many queries of keepers may wait. Each keeper sends one at a time.
 const QUESTIONS: usize = 8;
 /// How long a keeper waits for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may take to connect, and for how long nothing may be acknowledged.
+/// Timeout to connect, and for unacknowledged data.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A keeper's end, for one distribution point.
@@ -45,9 +45,9 @@ pub(crate) struct Link {
 /// The feed while it is open.
 #[derive(Clone, Debug)]
 pub(crate) struct Opening {
-    /// How often it was opened.
+    /// How many times the feed was opened.
     pub(crate) count: u64,
-    /// The connection that it came over.
+    /// The connection of the feed.
     pub(crate) client: AuthorityClient,
 }
 
@@ -56,12 +56,12 @@ pub(crate) struct Opening {
 pub(crate) struct FeedEnd {
     pub(crate) authority: Url,
     pub(crate) connector: Connector,
-    /// None while the feed is not open.
+    /// `None` while the feed is not open.
     pub(crate) opened: watch::Sender<Option<Opening>>,
     pub(crate) questions: mpsc::Receiver<Question>,
 }
 
-/// A keeper's question: from which number on do lists contain what these revoked?
+/// A keeper's query: from which number on do the authority's CRLs contain the revocations of these?
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) url: String,
@@ -69,7 +69,7 @@ pub(crate) struct Question {
     pub(crate) answer: oneshot::Sender<Option<CrlNumber>>,
 }
 
-/// Both ends of what lies between keepers and the feed of this authority; [`Link::of`] makes one for each list.
+/// Both ends of the channel between the keepers and the feed of this authority. [`Link::of`] makes a link for each CRL.
 pub(crate) fn link(authority: &Url, tls: ClientConfig) -> (Link, FeedEnd) {
     let mut tcp = tcp::connector(Lookup::default(), PATIENCE);
     tcp.enforce_http(false);
@@ -84,19 +84,20 @@ pub(crate) fn client_over(connector: Connector) -> AuthorityClient {
     Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .http2_only(true)
-        // A peer that vanished without a word is noticed while a confirmation is to be sent, too.
+        // So that a connection that is dead is noticed also while a confirmation is to be sent.
         .http2_keep_alive_interval(FEED_HEARTBEAT)
         .http2_keep_alive_timeout(FEED_HEARTBEAT)
         .build(connector)
 }
 
 impl Link {
-    /// The same, for the list of this distribution point.
+    /// The same link, for the CRL of this distribution point.
     pub(crate) fn of(&self, url: String) -> Self {
         Self { url, ..self.clone() }
     }
 
-    /// The how-manieth opening of the feed it is that holds now; none while it is not open, and then nobody answers.
+    /// Which opening of the feed is current, counted from the start. `None` while it is not open; then queries are not
+    /// answered.
     pub(crate) fn opening(&self) -> Option<u64> {
         self.opened.borrow().as_ref().map(|opening| opening.count)
     }
@@ -108,20 +109,20 @@ impl Link {
         }
     }
 
-    /// Over the connection of the feed, while that is open.
+    /// A client over the feed's connection. `None` while the feed is not open.
     pub(crate) fn client(&self) -> Option<AuthorityClient> {
         self.opened.borrow().as_ref().map(|opening| opening.client.clone())
     }
 
-    /// The authority's own address of a list. What it announces is a path, and cannot lead to somebody else.
+    /// The URL of a CRL at the authority. An announcement contains only a path, so it cannot redirect to another host.
     pub(crate) fn uri(&self, path: &str) -> Option<Uri> {
         let authority = self.authority.as_str().parse::<Uri>().ok()?;
         let place = authority.authority()?.as_str();
         Uri::builder().scheme("https").authority(place).path_and_query(path).build().ok()
     }
 
-    /// From which number on the authority's lists contain what the lists with these numbers revoked. None: it does not know, or
-    /// cannot be asked.
+    /// From which number on the authority's CRLs contain the revocations of the CRLs with these numbers. `None` if the
+    /// authority does not have them, or cannot be queried.
     pub(crate) async fn contained_from(&self, numbers: Vec<CrlNumber>) -> Option<CrlNumber> {
         self.opening()?;
         let (answer, answered) = oneshot::channel();

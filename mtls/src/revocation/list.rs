@@ -1,6 +1,6 @@
-//! What one issuer has revoked, as the lists say that are in force: a complete CRL, and what deltas added to it.
+//! The revocations of one issuer that are in force: a complete CRL and what deltas added to it.
 //!
-//! It never decides whether a list may be put in force.
+//! It never decides whether a CRL may be put in force.
 
 use std::sync::Arc;
 
@@ -14,42 +14,42 @@ use pki::{
 
 use super::serials::SerialSet;
 
-/// What one issuer has revoked: a complete CRL, and what a delta added to it (RFC 5280 section 5.2.4).
+/// The revocations of one issuer: a complete CRL and what a delta added to it (RFC 5280 section 5.2.4).
 #[derive(Debug)]
 pub(super) struct IssuerList {
     pub(super) number: CrlNumber,
     pub(super) this_update: Timestamp,
     pub(super) next_update: Timestamp,
-    /// That of the clock by which it was put in force.
+    /// The lead of the clock when it was put in force.
     pub(super) lead: Lead,
     pub(super) base: Arc<Base>,
-    /// What deltas brought whose own base is not here; mostly there is none.
+    /// Revocations from deltas whose own base is not present. There usually are none.
     pub(super) earlier: Option<Arc<Earlier>>,
-    /// What the last delta says.
+    /// The entries of the last delta.
     pub(super) since_base: SerialSet,
-    /// How many it revokes: what is in the base and in the delta counts once.
+    /// How many certificates it revokes. An entry of both base and delta counts once.
     pub(super) revoked: usize,
 }
 
-/// What was in force when a delta moved on to a later base: the delta does not repeat it.
+/// The revocations that were in force when a delta moved on to a later base. The delta does not repeat them.
 #[derive(Debug)]
 pub(super) struct Earlier {
-    /// Of the deltas.
+    /// The numbers of these deltas.
     pub(super) numbers: Vec<CrlNumber>,
     pub(super) revoked: SerialSet,
 }
 
-/// More deltas have moved on without their bases than the authority can be asked about.
+/// More deltas have moved on without their bases than one query to the authority may contain.
 #[derive(Debug)]
 pub(super) struct TooMany;
 
-/// A complete CRL; shared by every list that a delta makes of it.
+/// A complete CRL. Every list that a delta makes from it shares it.
 #[derive(Debug)]
 pub(super) struct Base {
     pub(super) number: CrlNumber,
     pub(super) revoked: SerialSet,
     pub(super) delta_url: Option<String>,
-    /// The same number must be the same list.
+    /// To check that the same number is the same CRL.
     pub(super) signature: Box<[u8]>,
 }
 
@@ -85,8 +85,8 @@ impl IssuerList {
         }
     }
 
-    /// The last second in which it is fresh, by a clock with this lead: its nextUpdate, or as much earlier as the clock was set back since
-    /// the list came. It is not good for longer because of that.
+    /// The last second in which it is fresh, by a clock with this lead: its nextUpdate, or earlier by as much as the
+    /// clock was set back since the CRL arrived. Setting the clock back must not extend it.
     pub(super) fn good_until(&self, lead: Lead) -> Timestamp {
         self.next_update.minus(lead.set_back_since(self.lead))
     }
@@ -95,12 +95,12 @@ impl IssuerList {
         self.sets().any(|set| set.contains(&certificate.serial))
     }
 
-    /// What it revokes, but for what its last delta says.
+    /// Its revocations without those of the last delta.
     pub(super) fn before_delta(&self) -> impl Iterator<Item = &SerialSet> {
         self.earlier.as_ref().map(|earlier| &earlier.revoked).into_iter().chain([&self.base.revoked])
     }
 
-    /// Whether the other revokes everything that this one does. A base that they share is not looked through.
+    /// Whether the other revokes everything that this one does. A shared base is not compared.
     pub(super) fn is_within(&self, other: &Self) -> bool {
         let others: Vec<_> = other.sets().collect();
         let shared = Arc::ptr_eq(&self.base, &other.base).then_some(&self.base.revoked);
@@ -108,7 +108,7 @@ impl IssuerList {
         sets.all(|set| set.is_within(&others))
     }
 
-    /// What stays in force beside a delta that moves on to a base that is not here.
+    /// What stays in force besides a delta whose later base is not present.
     pub(super) fn with_delta_before(&self, next: &SerialSet) -> Result<Option<Arc<Earlier>>, TooMany> {
         let known: Vec<_> = self.before_delta().chain([next]).collect();
         if self.since_base.is_within(&known) {
@@ -119,14 +119,14 @@ impl IssuerList {
             None => (Vec::new(), self.since_base.union(&SerialSet::default())),
         };
         numbers.push(self.number);
-        // The base and the number in force are asked about together with them, and what was settled before a restart.
+        // A query contains these numbers, the base, the number in force, and the one that was settled before a restart.
         if numbers.len() + 3 > KNOWN_NUMBERS {
             return Err(TooMany);
         }
         Ok(Some(Arc::new(Earlier { numbers, revoked })))
     }
 
-    /// The numbers of the lists whose revocations it has, its own last.
+    /// The numbers of the CRLs that it was made from, its own last.
     pub(super) fn made_of(&self) -> Vec<CrlNumber> {
         let earlier = self.earlier.iter().flat_map(|earlier| earlier.numbers.iter().copied());
         let mut numbers: Vec<_> = [self.base.number].into_iter().chain(earlier).chain([self.number]).collect();
@@ -134,12 +134,13 @@ impl IssuerList {
         numbers
     }
 
-    /// Whether it revokes anybody whom the list before it does not; another base is not looked through.
+    /// Whether it may revoke certificates that the previous one did not. A different base is not compared, and counts
+    /// as more.
     pub(super) fn may_revoke_more(&self, before: &Self) -> bool {
         !Arc::ptr_eq(&self.base, &before.base) || !self.since_base.is_within(&before.sets().collect::<Vec<_>>())
     }
 
-    /// What it revokes, the smallest sets first.
+    /// All its sets, the smallest first.
     pub(super) fn sets(&self) -> impl Iterator<Item = &SerialSet> {
         [&self.since_base].into_iter().chain(self.before_delta())
     }

@@ -1,8 +1,9 @@
-//! Where CRLs lie: at a URL (RFC 5280 section 4.2.1.13), asked with conditional requests (RFC 9110 section 13) so that an
-//! unchanged list costs a few hundred octets, or in a file that somebody else writes. While the feed is open, the authority itself
-//! is asked first, over the feed's connection: whoever is on the way to the URL could answer with what was good yesterday.
+//! Fetches CRLs from where they are published. A CRL is at a URL (RFC 5280 section 4.2.1.13), or in a file that another
+//! program writes. A URL is queried with conditional requests (RFC 9110 section 13), so an unchanged CRL costs a few
+//! hundred bytes. While the feed is open, the authority itself is queried first, over the feed's connection, because an
+//! attacker between here and the URL could replay an old CRL.
 //!
-//! Neither is trusted: nothing is believed for where it lies, as a CRL is signed.
+//! It never trusts a CRL because of its source: a CRL is signed.
 
 use std::{fmt, fs, io, os::unix::fs::MetadataExt as _, path::PathBuf, time::Duration};
 
@@ -24,20 +25,20 @@ use crate::{
     errors::error_chain,
 };
 
-/// How long it may take to connect, and for how long nothing may be acknowledged: a poll that hangs on a way that is cut would
-/// delay the next one, which may find it open.
+/// Timeout to connect, and for unacknowledged data. If the network is cut, a poll that hangs would delay the next one,
+/// which may get through.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long the authority may take to begin its answer before the URL is asked in its place.
+/// How long the authority may take to begin its answer before the URL is queried instead.
 const AUTHORITY_PATIENCE: Duration = Duration::from_secs(2);
-/// How long one request may take, its body included.
+/// Timeout for one request, including its body.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where a CRL lies, in DER or PEM.
+/// Where a CRL is published, in DER or PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// An `http://` URL.
     Url(Uri),
-    /// A file that whoever makes the CRL replaces, or writes anew in its place.
+    /// A file that another program replaces or rewrites.
     File(PathBuf),
 }
 
@@ -50,45 +51,45 @@ impl fmt::Display for Location {
     }
 }
 
-/// Where a list comes from.
+/// Where a CRL is fetched from.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     pub(crate) location: Location,
-    /// The authority itself, if it has announced that it serves the list.
+    /// The feed's link to the authority, if there is one.
     pub(crate) link: Option<Link>,
 }
 
-/// A CRL could not be fetched; it is asked for again.
+/// A CRL could not be fetched. The fetch is repeated later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct FetchError(String);
 
-/// What asking brought.
+/// The result of a fetch.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     News(Vec<u8>),
     Unchanged,
 }
 
-/// Asks one source, and remembers what it answered last.
+/// Fetches from one source, and remembers the version that it returned last.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     origin: Origin,
     client: Client<HttpConnector<Lookup>, Empty<Bytes>>,
     names: Lookup,
     seen: Option<Version>,
-    /// What the authority itself answered last. Another's tag would not do for it: with the tag of a list that is yet to be
-    /// fetched, the authority would say that nothing has changed.
+    /// The entity tag that the authority itself sent last. A tag from the URL must not be used here: the authority
+    /// would answer "not modified" for a CRL that was never fetched from it.
     seen_at_authority: Option<HeaderValue>,
-    /// Whether the authority did not answer the last time though the feed is open.
+    /// Whether the authority did not answer the last request although the feed is open.
     authority_fails: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Version {
     EntityTag(HeaderValue),
-    /// A file's inode, when it was changed (seconds, nanoseconds) and its length. The time of the last modification would not
-    /// do: a copy may keep that of the original.
+    /// A file's inode, its change time (seconds, nanoseconds) and its length. The modification time is not enough,
+    /// because a copy may keep the original's.
     File {
         inode: u64,
         changed: (i64, i64),
@@ -108,12 +109,12 @@ impl Fetcher {
         Self::knowing(Lookup::default(), origin)
     }
 
-    /// Asks another location, mostly of the same host, and knows the names that this one knows.
+    /// Fetches from another location, usually of the same host. The resolved names are shared.
     pub(crate) fn beside(&self, location: Location) -> Self {
         Self::knowing(self.names.clone(), Origin { location, link: self.origin.link.clone() })
     }
 
-    /// Asks the same source, and has seen nothing yet.
+    /// Fetches from the same source, and has seen no version yet.
     pub(crate) fn afresh(&self) -> Self {
         Self::knowing(self.names.clone(), self.origin.clone())
     }
@@ -127,8 +128,9 @@ impl Fetcher {
         &self.origin.location
     }
 
-    /// Asks the authority, if the feed is open and has announced the list, and the location where it does not answer. A source that
-    /// answers the same as before says so. News are DER, or what the live set will refuse, and have at most so many bytes.
+    /// Fetches from the authority, if the feed is open and has announced the CRL, and otherwise, or if that fails, from
+    /// the location. Returns [`Fetched::Unchanged`] if the source has the same version as before. New data has at most
+    /// `most` bytes. It is DER, or something that the live set will refuse.
     pub(crate) async fn fetch(&mut self, announced: Option<&Listing>, most: u64) -> Result<Fetched, FetchError> {
         let fetched = match self.fetch_from_authority(announced, most).await {
             Some(fetched) => Ok(fetched),
@@ -137,21 +139,21 @@ impl Fetcher {
         match fetched? {
             Fetched::News(list) if pem::is_crl(&list) => {
                 let der = spawn_blocking(move || der_of(list)).await.expect("reading PEM does not panic");
-                // Somebody may be writing it at this moment.
+                // Another program may be writing the file at this moment.
                 der.map(Fetched::News).inspect_err(|_| self.forget())
             }
             fetched => Ok(fetched),
         }
     }
 
-    /// What was fetched last could not be used. It is to be brought again even if it does not change: it may be good later,
-    /// such as a list from the future on a machine whose clock is yet to be set.
+    /// Forgets the last version, because it could not be used. It must be fetched again even if it does not change. It
+    /// may become usable later, such as a CRL from the future on a machine whose clock is not set yet.
     pub(crate) fn forget(&mut self) {
         self.seen = None;
         self.seen_at_authority = None;
     }
 
-    /// None: it cannot be asked, or does not answer.
+    /// Returns `None` if the authority cannot be queried or does not answer.
     async fn fetch_from_authority(&mut self, announced: Option<&Listing>, most: u64) -> Option<Fetched> {
         let link = self.origin.link.clone()?;
         let client = link.client()?;
@@ -168,7 +170,8 @@ impl Fetcher {
             Err(error) => {
                 if !std::mem::replace(&mut self.authority_fails, true) {
                     let source = &self.origin.location;
-                    warn!(%error, %source, "the authority does not send the CRL over HTTPS, so it is fetched in plain HTTP");
+                    warn!(%error, %source, "the authority does not send the CRL over HTTPS, so it is fetched in plain \
+                         HTTP");
                 }
                 None
             }
@@ -204,7 +207,7 @@ impl Fetcher {
         };
         let request = conditional(uri, tag, Empty::new())?;
         let response = self.client.request(request).await.map_err(|error| failed(&error))?;
-        // It may be in PEM, which takes four bytes for three, and line breaks.
+        // It may be in PEM, which takes four bytes for three, plus line breaks.
         let most = most.saturating_add(most / 2);
         let (tag, fetched) = read_answer(response, most, &bound::FROM_ELSEWHERE).await?;
         if let Fetched::News(_) = fetched {
@@ -216,7 +219,7 @@ impl Fetcher {
     async fn read(&mut self, path: PathBuf) -> io::Result<Fetched> {
         let seen = self.seen.take();
         let read = spawn_blocking(move || {
-            // Before the contents: what is written in between is seen the next time.
+            // Before the contents, so that a write in between is noticed by the next fetch.
             let version = Version::of(&fs::metadata(&path)?);
             if seen.as_ref() == Some(&version) {
                 return Ok((version, Fetched::Unchanged));
@@ -230,7 +233,7 @@ impl Fetcher {
     }
 }
 
-/// A request for a list, if it is another one than that with this entity tag.
+/// A request for a CRL, unless it still has this entity tag.
 pub(crate) fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Result<Request<B>, FetchError> {
     let mut request = Request::get(uri);
     if let Some(tag) = tag {
@@ -239,8 +242,9 @@ pub(crate) fn conditional<B>(uri: Uri, tag: Option<&HeaderValue>, body: B) -> Re
     request.body(body).map_err(|error| failed(&error))
 }
 
-/// What a request for a list came to, as it was sent: of at most so many bytes, and if it is long, when it is its turn. The entity tag is
-/// for whoever has the whole body: one that broke off must be asked for again.
+/// Reads the answer to a request for a CRL, in the form in which it was sent. The body has at most `most` bytes. A long
+/// one waits for its turn. Returns the entity tag only with a complete body, because a body that broke off must be
+/// fetched again.
 pub(crate) async fn read_answer(
     response: Response<Incoming>,
     most: u64,
@@ -251,16 +255,16 @@ pub(crate) async fn read_answer(
         StatusCode::OK => {
             let entity_tag = response.headers().get(header::ETAG).cloned();
             let mut body = response.into_body();
-            let too_long = || FetchError(format!("it is longer than such a list can be, which is {most} bytes"));
+            let too_long = || FetchError(format!("it is longer than the limit of {most} bytes"));
             let claimed = body.size_hint();
             if claimed.lower() > most {
                 return Err(too_long());
             }
             let is_short = claimed.upper().is_some_and(|length| length <= bound::SHORT);
             let _turn = if is_short { None } else { turns.acquire().await.ok() };
-            // Into one piece as it comes: a long list in pieces would be there twice before it is whole.
+            // In one buffer as it arrives: joining pieces would need twice the memory of a long CRL.
             let mut der = Vec::new();
-            // There may be no room for it.
+            // There may not be enough memory for it.
             der.try_reserve_exact(usize::try_from(claimed.lower()).unwrap_or(0)).map_err(|error| failed(&error))?;
             while let Some(frame) = body.frame().await {
                 if let Ok(bytes) = frame.map_err(|error| failed(&error))?.into_data() {
@@ -276,7 +280,7 @@ pub(crate) async fn read_answer(
     }
 }
 
-/// A list in DER, whichever form it was sent in.
+/// Converts a CRL to DER, if it is in PEM.
 pub(crate) fn der_of(list: Vec<u8>) -> Result<Vec<u8>, FetchError> {
     if !pem::is_crl(&list) {
         return Ok(list);

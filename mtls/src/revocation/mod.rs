@@ -1,6 +1,6 @@
-//! Revocation as it stands at this moment: [`LiveSet`] answers, and keepers bring it what is signed, from wherever it lies.
+//! Revocation status: [`LiveSet`] answers queries, and keepers fetch signed CRLs for it.
 //!
-//! It never decides by itself that a peer is revoked; it believes signed CRLs and nothing else.
+//! It never decides by itself that a peer is revoked: only a signed CRL can revoke.
 
 mod barriers;
 mod behind;

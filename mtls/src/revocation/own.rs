@@ -1,4 +1,4 @@
-//! The relying party's own chain, which may be revoked like anybody else's; and the line in the log that says so.
+//! The relying party's own chain, which may be revoked like any other, and the log lines about that.
 //!
 //! It never decides what is revoked; [`LiveSet`](super::LiveSet) does.
 
@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use pki::certificate::VerifiedId;
 use tracing::{error, info};
 
-/// The chain that is presented, the end entity first; clones share it. Empty where nobody has said which it is.
+/// The presented chain, the end entity first. Clones share it. It is empty until it was set.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OwnChain(Arc<Mutex<Vec<VerifiedId>>>);
 
-/// A certificate of the own chain that is revoked.
+/// A revoked certificate of the own chain.
 #[derive(Debug)]
 pub(super) struct Revoked {
     pub(super) id: VerifiedId,
-    /// Whether it is the service's own, and not that of a CA above it.
+    /// Whether it is the service's own certificate, and not that of a CA above it.
     is_end_entity: bool,
 }
 
@@ -39,14 +39,15 @@ impl Revoked {
             error!(
                 %serial,
                 %issuer,
-                "this service's own certificate is revoked, so it serves nobody and is not ready; enroll it again with a new token"
+                "this service's own certificate is revoked, so it serves nobody and is not ready; enroll it again \
+                 with a new token"
             );
         } else {
             error!(
                 %serial,
                 %issuer,
-                "the certificate of a CA above this service is revoked, so it serves nobody and is not ready; set up another issuing \
-                 CA, and enroll it again there"
+                "the certificate of a CA above this service is revoked, so it serves nobody and is not ready; set up \
+                 another issuing CA, and enroll it again there"
             );
         }
     }

@@ -1,4 +1,5 @@
-//! A set of serial numbers that is built once and then only asked: small, and as fast with a million entries as with one.
+//! A set of serial numbers that is built once and then only queried. It is small, and a lookup takes the same time with
+//! one entry or a million.
 //!
 //! It never allocates after it was built.
 
@@ -6,37 +7,39 @@ use std::collections::HashSet;
 
 use pki::serial::Serial;
 
-/// One place stays free for so many numbers. With fewer free ones, numbers lie further from their homes; with more, a million of
-/// them takes more than 20 MB.
+/// One slot in this many stays free. With fewer free slots, numbers are stored further from their homes. With more, a
+/// million numbers take more than 20 MB.
 const CROWD: usize = 9;
-/// So many numbers share a word of the filter on average: one in twenty-five or so of those that are not in the set passes it.
+/// How many numbers share a word of the filter on average. About one in twenty-five numbers that are not in the set
+/// passes the filter.
 const SHARE: usize = 8;
-/// As many places are looked at together, without a decision in between that a processor could guess wrong: one or two cache lines.
+/// How many slots are compared at once, without a branch that the processor could mispredict. They fill one or two
+/// cache lines.
 const NEAR: usize = 6;
-/// Odd, so that multiplying by it maps numbers one to one; its high bits depend on all bits of what it multiplies, and numbers
-/// that follow each other end up far apart (it is 2^128 divided by the golden ratio).
+/// 2^128 divided by the golden ratio. It is odd, so multiplying by it maps numbers one to one. The high bits of the
+/// product depend on all bits of the input, so consecutive numbers end up far apart.
 const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// A set of serial numbers.
 ///
-/// Numbers of up to 16 octets, which is all that this system and most others issue, are spread by a multiplication, and lie sorted
-/// in one table. The home of a number is as far up the table as the number itself is on its way from 0 to 2^128; it lies there or,
-/// where higher ones have taken the room, a little below. So one piece of memory says whether it is in the set, and mostly that is
-/// all that has to come from further away than the processor's caches. A place that is free repeats the number below it, so that
-/// the table is sorted throughout.
+/// Numbers of up to 16 bytes, which almost every issuer uses, are spread by a multiplication and stored in one sorted
+/// table. The home of a number is proportional to it: 0 maps to the start of the table, and 2^128 to its end. A number
+/// is stored at its home, or a little below if higher numbers took the room. So one small range of memory decides
+/// whether the number is in the set, and usually only that range is read from beyond the processor's caches. A free
+/// slot repeats the number below it, which keeps the table sorted throughout.
 ///
-/// Most numbers that are asked for are not in the set. A filter says so of most of them out of one octet for each number in the
-/// set, few enough to stay in the processor's caches.
+/// Most queried numbers are not in the set. A filter rejects most of them. It takes one byte for each number in the
+/// set, so it stays in the processor's caches.
 ///
-/// Longer numbers are few or none.
+/// Longer numbers are few or none. They are in a hash set.
 #[derive(Debug)]
 pub(crate) struct SerialSet {
-    /// For each number some bits are set in one word.
+    /// Some bits are set in one word for each number.
     filter: Box<[u64]>,
     table: Box<[u128]>,
-    /// How many homes there are ...
+    /// The number of homes.
     homes: usize,
-    /// ... and the place of the lowest; below it are those that others have crowded out.
+    /// The slot of the lowest home. Below it are the numbers that others crowded out.
     lowest: usize,
     /// How many numbers are in the table.
     count: usize,
@@ -51,7 +54,7 @@ impl SerialSet {
         }
     }
 
-    /// Whether each of its numbers is in one of these sets.
+    /// Whether each of its numbers is in at least one of these sets.
     pub(crate) fn is_within(&self, sets: &[&Self]) -> bool {
         self.outside(sets).next().is_none() && self.long_outside(sets).next().is_none()
     }
@@ -62,7 +65,7 @@ impl SerialSet {
     }
 
     fn outside<'a>(&'a self, sets: &'a [&Self]) -> impl Iterator<Item = u128> {
-        // A place that is free repeats the number below it.
+        // A free slot repeats the number below it.
         let mut below = 0;
         let numbers = self.table.iter().filter(move |number| std::mem::replace(&mut below, **number) != **number);
         numbers.copied().filter(|number| !sets.iter().any(|set| set.contains_spread(*number)))
@@ -91,9 +94,9 @@ impl SerialSet {
     }
 }
 
-/// For the few that many others have crowded out. An issuer could choose numbers that all have one home: the search takes leaps that
-/// double, so that it ends after a number of steps that grows with the logarithm of how many there are, whatever they are; and the
-/// table is little more than twice as long as there are numbers.
+/// Search for the few numbers that many others crowded out. A hostile issuer could choose numbers that all have one
+/// home. So the steps double: the number of steps grows with the logarithm of the number of entries, whatever the
+/// entries are. The table is at most a little over twice as long as there are numbers.
 #[cold]
 fn is_further_below(up_to_home: &[u128], number: u128) -> bool {
     let highest = up_to_home.len() - 1;
@@ -127,14 +130,14 @@ impl FromIterator<Serial> for SerialSet {
 }
 
 impl SerialSet {
-    /// What is in either of two.
+    /// The union of two sets.
     pub(crate) fn union(&self, other: &Self) -> Self {
         let tables = self.table.iter().chain(&other.table);
         let long = self.long.union(&other.long).copied().collect();
         Self::of_spread(tables.copied().filter(|number| *number != 0).collect(), long)
     }
 
-    /// Of numbers that are spread already, in any order.
+    /// Builds a set of numbers that are spread already, in any order.
     fn of_spread(mut table: Vec<u128>, long: HashSet<Serial>) -> Self {
         table.sort_unstable();
         table.dedup();
@@ -145,11 +148,12 @@ impl SerialSet {
             filter[home(*number, words)] |= bits(*number);
         }
         let homes = homes_of(count);
-        // All that are lower than a number have to find room below its home.
+        // All numbers that are lower than a number must find room below its home.
         let crowded_out = table.iter().enumerate().map(|(lower, number)| lower.saturating_sub(home(*number, homes)));
         let lowest = crowded_out.max().unwrap_or(0).max(NEAR - 1);
         table.resize(lowest + homes, 0);
-        // From the highest down, each goes to its home or below the one before: never to where one lies that has not gone yet.
+        // From the highest down, each number moves to its home or below the previous one. It never overwrites a number
+        // that has not moved yet.
         let mut free = table.len();
         for from in (0..count).rev() {
             let number = table[from];
@@ -171,19 +175,19 @@ fn homes_of(count: usize) -> usize {
     count + count / CROWD + 1
 }
 
-/// The home of a spread number among so many.
+/// The home of a spread number, if there are this many homes.
 fn home(number: u128, homes: usize) -> usize {
     let place = (u128::from(high(number)) * homes as u128) >> 64;
     usize::try_from(place).expect("it is less than the number of homes")
 }
 
-/// Up to three bits of a word: out of those bits of a number that do not say which word.
+/// Up to three bits of a word. They are taken from bits of the number that do not select the word.
 fn bits(number: u128) -> u64 {
     let low = high(number);
     [0, 6, 12].into_iter().fold(0, |bits, from| bits | 1 << (low >> from & 63))
 }
 
-/// What decides between all numbers but a few in 2^64.
+/// The high 64 bits. They differ for all but a few in 2^64 pairs of numbers.
 fn high(number: u128) -> u64 {
     u64::try_from(number >> 64).expect("64 bits are left")
 }
@@ -198,16 +202,16 @@ mod tests {
         Serial::from_magnitude(&number.to_be_bytes()).unwrap()
     }
 
-    /// The number that becomes this one when it is spread.
+    /// Inverts the spread.
     fn unspread(number: u128) -> u128 {
-        // Newton's iteration for the inverse modulo 2^128; each step doubles how many low bits are right.
+        // Newton's iteration for the inverse modulo 2^128. Each step doubles the number of correct low bits.
         let inverse =
             (0..7).fold(1_u128, |inverse, _| inverse.wrapping_mul(2_u128.wrapping_sub(SPREAD.wrapping_mul(inverse))));
         number.wrapping_mul(inverse)
     }
 
-    /// Serial numbers as authorities give them, and as one might that means harm: random, one after another, in steps of a power of
-    /// two, with homes at one place of the table, and of all lengths; some of them twice.
+    /// Serial numbers of honest and hostile authorities: random, consecutive, in steps of a power of two, all with one
+    /// home, of all lengths, and some of them twice.
     fn serials() -> impl Strategy<Value = Vec<Serial>> {
         let one_after_another = (any::<u128>(), 0..128_u32, 1..500_usize).prop_map(|(first, step, count)| {
             (0..count as u128).map(|index| first.wrapping_add(index << step)).collect::<Vec<_>>()
@@ -217,7 +221,7 @@ mod tests {
         let numbers = prop_oneof![prop::collection::vec(any::<u128>(), 0..500), one_after_another, of_one_home];
         let of_any_length = prop::collection::vec(prop::collection::vec(any::<u8>(), 1..=20), 0..20);
         (prop::collection::vec(numbers, 0..3), of_any_length).prop_map(|(numbers, of_any_length)| {
-            let of_any_length = of_any_length.iter().filter_map(|octets| Serial::from_magnitude(octets).ok());
+            let of_any_length = of_any_length.iter().filter_map(|bytes| Serial::from_magnitude(bytes).ok());
             let numbers = numbers.concat().into_iter().filter(|number| *number != 0).map(serial);
             let serials: Vec<_> = numbers.chain(of_any_length).collect();
             let again = serials.iter().step_by(7).copied().collect();
@@ -229,13 +233,13 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn has_what_was_put_in_and_nothing_else(serials in serials(), others in serials()) {
+        fn contains_exactly_what_was_inserted(serials in serials(), others in serials()) {
             let set: SerialSet = serials.iter().copied().collect();
             let expected: HashSet<_> = serials.iter().copied().collect();
             prop_assert_eq!(set.len(), expected.len());
             prop_assert!(set.table.is_sorted() && set.table.len() <= 2 * set.count + set.count / CROWD + NEAR);
             let beside = serials.iter().filter_map(|serial| serial.to_u128()).flat_map(|number| {
-                // What lies beside it in the table, and what does among the serial numbers.
+                // Its neighbours in the table, and its neighbours among the serial numbers.
                 let spread = spread(number);
                 [unspread(spread.wrapping_add(1)), unspread(spread.wrapping_sub(1)), number ^ 1, number.wrapping_add(1)]
             });
@@ -249,8 +253,10 @@ mod tests {
         fn is_within_others_where_each_number_is_in_one_of_them(serials in serials(), others in serials()) {
             let (one, two) = serials.split_at(serials.len() / 2);
             let set = |serials: &[Serial]| serials.iter().copied().collect::<SerialSet>();
-            let (set_of_all, one, two, others_too) = (set(&serials), set(one), set(two), set(&[&serials[..], &others].concat()));
-            prop_assert!(set_of_all.is_within(&[&one, &two]) && one.is_within(&[&set_of_all]) && set_of_all.is_within(&[&others_too]));
+            let (set_of_all, one, two) = (set(&serials), set(one), set(two));
+            let others_too = set(&[&serials[..], &others].concat());
+            prop_assert!(set_of_all.is_within(&[&one, &two]) && one.is_within(&[&set_of_all]));
+            prop_assert!(set_of_all.is_within(&[&others_too]));
             let is_within = serials.iter().all(|serial| one.contains(serial));
             prop_assert_eq!(set_of_all.is_within(&[&one]), is_within);
             prop_assert_eq!(set_of_all.is_within(&[]), serials.is_empty());

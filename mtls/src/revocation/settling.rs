@@ -1,13 +1,13 @@
-//! What stands between a list that is in force and on the disk, and its number being confirmed: the connections that it ended have to be
-//! gone, and so have those that ended before it.
+//! Delays the confirmation of a CRL that is in force and on disk until the connections that it ended are gone, and
+//! those that ended before it.
 //!
-//! It never holds up the keeper, which goes on to newer lists; those are confirmed after this one, or in its place.
+//! It never delays the keeper, which goes on to newer CRLs. Those are confirmed after this one, or instead of it.
 
 use tokio::sync::watch;
 
 use super::{LiveSet, Progress};
 
-/// Passes on what the keeper of one list has brought about, once nothing that it ended can send anything any more.
+/// Forwards the progress of one keeper when the connections that it ended can send nothing any more.
 #[derive(Debug)]
 pub(crate) struct Settling {
     live: LiveSet,
@@ -20,15 +20,15 @@ impl Settling {
         Self { live, brought, settled }
     }
 
-    /// Passes on for as long as there is a keeper.
+    /// Runs as long as the keeper exists.
     pub(crate) async fn run(mut self) {
         loop {
             let brought = *self.brought.borrow();
-            // Asked for after the swap: what that has ended is among them.
+            // Read after the swap, so that it includes the connections that the swap ended.
             let gone = self.live.ended_are_gone();
             let passed = tokio::select! {
                 biased;
-                // That a number does not stand for this list any more is passed on at once.
+                // A number that does not stand for this CRL any more is withdrawn at once.
                 withdrawn = self.brought.wait_for(|newer| newer.settled.is_none()) => match withdrawn {
                     Ok(withdrawn) => *withdrawn,
                     Err(_) => return,
@@ -56,7 +56,7 @@ mod tests {
         Progress { settled: number.map(|number| CrlNumber::new(number).unwrap()), ended: 0 }
     }
 
-    /// A connection that was told to end.
+    /// A connection that has to end.
     fn ending(live: &LiveSet) -> Registration {
         let registration = live.watch(Arc::new([]), Timestamp::MIN);
         assert_eq!(live.end_overdue(EndReason::Expired, Timestamp::MAX), 1);
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_number_is_passed_on_when_what_it_ended_is_gone_and_newer_ones_do_not_hold_it_up() {
+    async fn a_number_is_passed_on_when_its_ended_connections_are_gone_and_newer_numbers_do_not_delay_it() {
         let live = LiveSet::new(Vec::new());
         let (brought, bring) = watch::channel(progress(Some(1)));
         let (settle, mut settled) = watch::channel(progress(None));
@@ -76,12 +76,12 @@ mod tests {
 
         let first = ending(&live);
         brought.send_replace(progress(Some(2)));
-        // As the clock stands still, this returns when nobody has anything to do.
+        // The clock is paused, so this returns when no task can make progress.
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let second = ending(&live);
         brought.send_replace(progress(Some(3)));
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-        assert_eq!(*settled.borrow(), progress(Some(1)), "what was ended is not gone");
+        assert_eq!(*settled.borrow(), progress(Some(1)), "an ended connection is not gone");
         drop(first);
         settles(&mut settled, Some(2)).await;
         brought.send_replace(progress(None));

@@ -1,7 +1,6 @@
-//! What the live set answers from: the lists of each issuer, from each place that they are taken from, and which of them may not be
-//! relied on.
+//! The data behind the live set: the CRLs of each issuer, from each source, and which of them may not be relied on.
 //!
-//! It never decides which list takes the place of which.
+//! It never decides which CRL replaces which.
 
 use std::sync::Arc;
 
@@ -14,25 +13,25 @@ use pki::{
 
 use super::{list::IssuerList, serials::SerialSet};
 
-/// Where lists are taken from. Each place has a sequence of numbers of its own: if two places have two lists of one issuer with one
-/// number, what either says counts, and not what was read first.
+/// Where CRLs are fetched from. Each source has its own sequence of CRL numbers. If two sources have different CRLs of
+/// one issuer with the same number, the revocations of both count, in whatever order they were read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Source(pub(crate) usize);
 
-/// The lists of every issuer of which one has arrived, or has been lost.
+/// The CRLs of every issuer for which one has arrived or was lost.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot(Vec<OfIssuer>);
 
 #[derive(Clone, Debug)]
 struct OfIssuer {
     issuer: IssuerId,
-    /// One for each place; hardly ever more than one.
+    /// One for each source. There is rarely more than one.
     slots: Vec<Slot>,
     /// How many certificates they revoke together.
     revoked: usize,
 }
 
-/// What one place has said of one issuer.
+/// The CRL of one issuer from one source.
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     source: Source,
@@ -40,12 +39,12 @@ pub(super) struct Slot {
     pub(super) withheld: Option<Withheld>,
 }
 
-/// Why a list is not relied on: it says less than what was in force before the restart.
+/// Why a CRL is not relied on: it has less than what was in force before the restart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Withheld {
-    /// A list with this number, or a higher one, is relied on.
+    /// A CRL with this number or a higher one is relied on.
     pub(super) settled: CrlNumber,
-    /// What became of the list that was in force.
+    /// What happened to the CRL that was in force.
     pub(super) why: Arc<str>,
 }
 
@@ -54,7 +53,7 @@ pub(super) struct Withheld {
 pub(super) struct Lists<'a>(&'a [Slot]);
 
 impl Snapshot {
-    /// There are as many as a chain has authorities: to compare two or three takes less than to hash one.
+    /// A chain has two or three authorities, and comparing that many is faster than hashing one.
     pub(super) fn of(&self, issuer: &IssuerId) -> Option<Lists<'_>> {
         self.find(issuer).map(|known| Lists(&known.slots))
     }
@@ -68,12 +67,12 @@ impl Snapshot {
         self.find(issuer)?.slots.iter().find(|slot| slot.source == source)
     }
 
-    /// When the lists of each issuer are stale, by a clock with this lead.
+    /// When the CRLs of each issuer become stale, by a clock with this lead.
     pub(super) fn good_until(&self, lead: Lead) -> impl Iterator<Item = Timestamp> {
         self.0.iter().filter_map(move |known| Lists(&known.slots).good_until(lead))
     }
 
-    /// Changes what this place has said of this issuer.
+    /// Changes the slot of this issuer and source.
     pub(super) fn change(&mut self, issuer: &IssuerId, source: Source, change: impl FnOnce(&mut Slot)) {
         let place = self.0.iter().position(|known| known.issuer == *issuer).unwrap_or_else(|| {
             self.0.push(OfIssuer { issuer: issuer.clone(), slots: Vec::new(), revoked: 0 });
@@ -94,28 +93,28 @@ impl Snapshot {
 }
 
 impl<'a> Lists<'a> {
-    /// Whether any place says so.
+    /// Whether any of the CRLs revokes it.
     pub(super) fn revoke(self, certificate: &VerifiedId) -> bool {
         self.lists().any(|list| list.revokes(certificate))
     }
 
-    /// Why one of them is not relied on.
+    /// Why one of them is not relied on. `None` if all are.
     pub(super) fn withheld(self) -> Option<&'a Withheld> {
         self.0.iter().find_map(|slot| slot.withheld.as_ref())
     }
 
-    /// The list that is stale first. All of them have to be fresh: each was given because it may revoke somebody whom the others do
-    /// not, and a list that is not kept current any more does not say whom it would revoke now.
+    /// The CRL that becomes stale first. All of them must be fresh: each was configured because it may revoke
+    /// certificates that the others do not, and a stale CRL lacks recent revocations.
     pub(super) fn stale_first(self) -> Option<&'a IssuerList> {
         self.lists().min_by_key(|list| list.next_update)
     }
 
-    /// When the first of them is stale, by a clock with this lead.
+    /// When the first of them becomes stale, by a clock with this lead.
     pub(super) fn good_until(self, lead: Lead) -> Option<Timestamp> {
         self.lists().map(|list| list.good_until(lead)).min()
     }
 
-    /// When the last of them was issued.
+    /// When the last of them was signed.
     pub(super) fn this_update(self) -> Option<Timestamp> {
         self.lists().map(|list| list.this_update).max()
     }
@@ -124,7 +123,7 @@ impl<'a> Lists<'a> {
         self.0.iter().filter_map(|slot| slot.list.as_deref())
     }
 
-    /// Each certificate once, however many lists have it.
+    /// Counts each certificate once, however many CRLs have it.
     fn count_revoked(self) -> usize {
         let mut lists = self.lists();
         let Some(first) = lists.next() else { return 0 };

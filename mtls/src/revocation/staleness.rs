@@ -1,5 +1,4 @@
-//! Staleness (now > nextUpdate): what a relying party does about it, and the two lines in the log that say when it begins and
-//! when it ends.
+//! Staleness (now > nextUpdate): the policy of a relying party, and the log lines when it begins and ends.
 //!
 //! It never refuses anybody; [`LiveSet::check`] does.
 
@@ -12,25 +11,25 @@ use tracing::{info, warn};
 
 use super::{Freshness, ListInForce, LiveSet};
 
-/// What happens to clients when the CRL that they are judged by is stale. Readiness turns off in any case.
+/// What happens to clients when their CRL is stale. Readiness turns off in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnStaleCrl {
-    /// They are refused: who was revoked since nextUpdate is not known.
+    /// They are refused, because revocations since nextUpdate are unknown.
     #[default]
     Refuse,
-    /// They go on being judged by the stale CRL for so long, and are refused from then on. Whom it revokes is refused throughout;
-    /// who was revoked since is not.
+    /// The stale CRL still decides for this long. After that they are refused. Certificates that it revokes are refused
+    /// throughout; later revocations are unknown.
     Grace(Duration),
 }
 
 impl OnStaleCrl {
-    /// The last second in which clients are judged by a CRL with this nextUpdate.
+    /// The last second in which a CRL with this nextUpdate decides about clients.
     #[must_use]
     pub fn admits_until(self, next_update: Timestamp) -> Timestamp {
         next_update.plus(self.grace())
     }
 
-    /// For how long clients are judged by a stale CRL.
+    /// How long a stale CRL still decides about clients.
     pub(crate) fn grace(self) -> Duration {
         match self {
             Self::Refuse => Duration::ZERO,
@@ -38,7 +37,7 @@ impl OnStaleCrl {
         }
     }
 
-    /// What happens to clients now, if a CRL with this nextUpdate is stale.
+    /// What happens to clients now if a CRL with this nextUpdate is stale. `None` if it is not stale.
     pub(super) fn stale(self, next_update: Timestamp, now: Timestamp) -> Option<Stale> {
         let until = self.admits_until(next_update);
         (now > next_update).then_some(if now > until { Stale::Refused } else { Stale::JudgedUntil(until) })
@@ -50,7 +49,7 @@ impl OnStaleCrl {
 pub enum Stale {
     /// They are refused.
     Refused,
-    /// By grace they are judged by the stale CRL until then.
+    /// The stale CRL decides about them until then.
     JudgedUntil(Timestamp),
 }
 
@@ -63,23 +62,23 @@ impl fmt::Display for Stale {
     }
 }
 
-/// Looks at the age of every list, and logs when one becomes stale and when a current one has taken its place.
+/// Checks the age of every CRL. Logs when one becomes stale, and when it is current again.
 #[derive(Debug)]
 pub(crate) struct StalenessLog {
     live: LiveSet,
     clock: Clock,
     interval: Duration,
-    /// The stale lists that were reported, and since when they are.
+    /// The stale CRLs that were logged, and since when they are stale.
     reported: HashMap<IssuerId, Timestamp>,
 }
 
 impl StalenessLog {
-    /// One that looks this often.
+    /// Checks once an interval.
     pub(crate) fn new(live: LiveSet, clock: Clock, interval: Duration) -> Self {
         Self { live, clock, interval, reported: HashMap::new() }
     }
 
-    /// Looks for ever.
+    /// Never returns.
     pub(crate) async fn run(mut self) {
         loop {
             self.look();
@@ -103,8 +102,8 @@ impl StalenessLog {
                         %number,
                         since = %good_until,
                         %clients,
-                        "CRL stale, so this service is not ready; is its authority running, can the CRL be fetched, is this \
-                         machine's clock right?"
+                        "CRL stale, so this service is not ready; is its authority running, can the CRL be fetched, \
+                         is this machine's clock right?"
                     );
                     self.reported.insert(issuer, good_until);
                 }

@@ -1,6 +1,6 @@
-//! What the live set says: why a peer is not let in, why a service is not ready, what became of a list.
+//! The results of the live set: why a peer is refused, why a service is not ready, what happened to a CRL.
 //!
-//! It never decides any of it.
+//! It never decides any of them.
 
 use std::sync::Arc;
 
@@ -12,10 +12,10 @@ use pki::{
 
 use super::{barriers::Barrier, staleness::Stale};
 
-/// Why a peer is not let in, as far as revocation goes.
+/// Why a peer is refused because of revocation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody is let in at present.
+    /// Nobody is admitted at present.
     #[error("nobody is let in: {0}")]
     Barred(Barrier),
     /// A certificate in its chain is revoked.
@@ -24,13 +24,13 @@ pub enum Refusal {
     /// There is no CRL for the issuer of a certificate in its chain.
     #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
     NoCrl(IssuerId),
-    /// What was in force for the issuer of a certificate in its chain before the restart is lost, and nothing that says as much has
-    /// arrived since.
+    /// The CRL that was in force before the restart, for the issuer of a certificate in its chain, is lost. No CRL that
+    /// is at least as new has arrived since.
     #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
     Withheld {
         /// Whose CRL.
         issuer: IssuerId,
-        /// What became of it.
+        /// What happened to it.
         why: Arc<str>,
     },
     /// The CRL for the issuer of a certificate in its chain is stale, and any grace is over.
@@ -43,25 +43,25 @@ pub enum Refusal {
     },
 }
 
-/// Why a service should not be sent clients, as far as revocation goes.
+/// Why a service should get no clients, as far as revocation is concerned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    /// Nobody is let in at present.
+    /// Nobody is admitted at present.
     #[error("nobody is let in: {0}")]
     Barred(Barrier),
-    /// There is no CRL for an issuer that is trusted.
+    /// There is no CRL for a trusted issuer.
     #[error("there is no CRL of {0}, so nobody with its certificates is let in")]
     NoCrl(IssuerId),
-    /// What was in force for an issuer that is trusted before the restart is lost, and nothing that says as much has
+    /// The CRL that was in force for a trusted issuer before the restart is lost. No CRL that is at least as new has
     /// arrived since.
     #[error("the CRL of {issuer} is not in force, so nobody with its certificates is let in: {why}")]
     Withheld {
         /// Whose CRL.
         issuer: IssuerId,
-        /// What became of it.
+        /// What happened to it.
         why: Arc<str>,
     },
-    /// The CRL of an issuer that is trusted is stale.
+    /// The CRL of a trusted issuer is stale.
     #[error("the CRL of {issuer} is stale since {since}; clients are {clients}")]
     StaleCrl {
         /// Whose CRL.
@@ -73,7 +73,7 @@ pub enum NotReady {
     },
 }
 
-/// What became of a CRL that was believed.
+/// What happened to a valid CRL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Installed {
     /// It is in force now.
@@ -86,20 +86,20 @@ pub enum Installed {
         revoked: usize,
         /// How many open connections that ended.
         ended: usize,
-        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
+        /// The URL of the delta, from the complete CRL (RFC 5280 section 5.2.6).
         delta_url: Option<String>,
     },
-    /// It is believed, and not in force: what was in force before the restart said more, and is lost.
+    /// It is valid, but not in force: a newer CRL was in force before the restart, and is lost.
     Withheld {
         /// Its number.
         number: CrlNumber,
         /// The number that is needed.
         settled: CrlNumber,
-        /// Where the complete CRL says that its delta lies (RFC 5280 section 5.2.6).
+        /// The URL of the delta, from the complete CRL (RFC 5280 section 5.2.6).
         delta_url: Option<String>,
     },
-    /// A delta that moved on to a later base than the one that is here: it is in force together with what deltas before it brought
-    /// (RFC 5280 section 5.2.4). Only with its own complete CRL it can be restored.
+    /// A delta with a later base than the one that is present. It is in force together with what earlier deltas added
+    /// (RFC 5280 section 5.2.4). It can only be restored together with its own complete CRL.
     WithoutItsBase {
         /// Its number.
         number: CrlNumber,
@@ -108,17 +108,17 @@ pub enum Installed {
         /// How many open connections that ended.
         ended: usize,
     },
-    /// It is the one that was in force already.
+    /// It was in force already.
     Unchanged,
 }
 
-/// Why a CRL was not believed; what was in force stays in force.
+/// Why a CRL was refused. What was in force stays in force.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InstallError {
     /// Not a CRL of a trusted issuer.
     #[error(transparent)]
     Verify(#[from] CrlVerifyError),
-    /// A CRL that was in force before is played again (or the authority was restored from an old backup).
+    /// An older CRL was replayed, or the authority was restored from an old backup.
     #[error("CRL number {offered} of {issuer} is lower than {in_force}, which is in force")]
     LowerNumber {
         /// Whose CRL.
@@ -128,7 +128,7 @@ pub enum InstallError {
         /// The number that is in force.
         in_force: CrlNumber,
     },
-    /// Two lists with one number: the authority was restored from an old backup and has counted again.
+    /// Two different CRLs have the same number: the authority was restored from an old backup and reused the number.
     #[error(
         "CRL number {number} of {issuer} is another list than the one with that number that is in force; \
          sign a CRL with a higher number at the authority: ca-daemon crl --resign"
@@ -139,10 +139,10 @@ pub enum InstallError {
         /// The number of both.
         number: CrlNumber,
     },
-    /// It lacks something that is enforced, and the authority has not vouched for that.
+    /// It lacks revocations that are enforced, and the authority has not vouched for that.
     #[error(
-        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the authority does not \
-         say that it knows them; was its database restored from an older copy?"
+        "CRL number {offered} of {issuer} lacks revocations that are enforced here by number {in_force}, and the \
+         authority does not say that it knows them; was its database restored from an older copy?"
     )]
     Lacks {
         /// Whose CRL.
@@ -152,7 +152,7 @@ pub enum InstallError {
         /// The number that is in force.
         in_force: CrlNumber,
     },
-    /// The authority has announced another list with this number.
+    /// The authority has announced another CRL with this number.
     #[error("CRL number {number} of {issuer} is not the list that the authority has announced with that number")]
     NotAnnounced {
         /// Whose CRL.
@@ -160,8 +160,12 @@ pub enum InstallError {
         /// The number of both.
         number: CrlNumber,
     },
-    /// A delta to a complete CRL that is newer than the one in force, or to none; the complete CRL has to be fetched.
-    #[error("the delta of {issuer} is based on CRL number {base}, and that complete CRL, or a later one, is not here")]
+    /// The base of the delta is newer than the complete CRL in force, or there is none in force. The complete CRL has
+    /// to be fetched.
+    #[error(
+        "the delta of {issuer} is based on CRL number {base}, and neither that complete CRL nor a later one is \
+             present"
+    )]
     MissingBase {
         /// Whose delta.
         issuer: IssuerId,
@@ -179,7 +183,7 @@ pub enum InstallError {
         /// Its nextUpdate.
         next_update: Timestamp,
     },
-    /// Its thisUpdate is ahead by more than clocks may differ.
+    /// Its thisUpdate is ahead by more than the permitted clock skew.
     #[error("CRL number {number} is not valid before {this_update}; check this machine's clock and the authority's")]
     NotYetValid {
         /// Its number.
@@ -189,16 +193,16 @@ pub enum InstallError {
     },
 }
 
-/// How current the list of one issuer is.
+/// How current the CRL of one issuer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Freshness {
-    /// Whose list.
+    /// Whose CRL.
     pub issuer: IssuerId,
-    /// The list in force, if one ever arrived and is not withheld.
+    /// The CRL in force, if one has arrived and is not withheld.
     pub list: Option<ListInForce>,
 }
 
-/// A list in force. Where one issuer has several, the one that is stale first.
+/// A CRL in force. If an issuer has several, the one that becomes stale first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListInForce {
     /// Its CRL number.
@@ -207,10 +211,11 @@ pub struct ListInForce {
     pub this_update: Timestamp,
     /// Its nextUpdate.
     pub next_update: Timestamp,
-    /// How many certificates of this issuer are revoked, by all its lists together.
+    /// How many certificates of this issuer are revoked, by all its CRLs together.
     pub revoked: usize,
-    /// When it is stale here: its nextUpdate, or as much earlier as the clock was set back since the list came.
+    /// When it becomes stale here: its nextUpdate, or earlier by as much as the clock was set back since the CRL
+    /// arrived.
     pub good_until: Timestamp,
-    /// Until when clients are judged by it: its nextUpdate, or later where a stale list has some grace. After that they are refused.
+    /// Until when it decides about clients: its nextUpdate plus any grace. After that they are refused.
     pub admits_until: Timestamp,
 }

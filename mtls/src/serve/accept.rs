@@ -1,5 +1,5 @@
-//! Accepts connections: the balancer's PROXY header, the TLS handshake with a client certificate, and the question to the
-//! live set after it.
+//! Accepts connections: the balancer's PROXY header, the TLS handshake with a client certificate, and then the check by
+//! the live set.
 //!
 //! It never decides about revocation itself.
 
@@ -24,7 +24,7 @@ use crate::{
     tls::{client_verifier::LiveClientVerifier, seen::Seen, verified_chain::VerifiedChain},
 };
 
-/// Lets in whoever has a certificate that is not revoked, and nobody else.
+/// Admits clients whose certificate is valid and not revoked, and nobody else.
 #[derive(Clone)]
 pub(crate) struct Acceptor(Arc<Whole>);
 
@@ -33,17 +33,17 @@ struct Whole {
     handshakes: Handshakes,
 }
 
-/// A connection that was let in. It has to end when its registration says so.
+/// An admitted connection. It must end when its registration requires it.
 pub(crate) struct AcceptedConnection {
     pub(crate) stream: Secured,
     pub(crate) peer: Peer,
     pub(crate) registration: Registration,
 }
 
-/// What an acceptor works with.
+/// The configuration of an acceptor.
 pub(crate) struct Parts {
     pub(crate) tls: Arc<ServerConfig>,
-    /// That of `tls`.
+    /// The verifier in `tls`.
     pub(crate) verifier: Arc<LiveClientVerifier>,
     pub(crate) live: LiveSet,
     pub(crate) proxy_from: ProxyFrom,
@@ -51,7 +51,7 @@ pub(crate) struct Parts {
     pub(crate) metrics: Metrics,
 }
 
-/// A connection that was not let in.
+/// A refused connection.
 struct RefusedConnection {
     failed: Failed,
     from: SocketAddr,
@@ -63,7 +63,7 @@ impl Acceptor {
         Self(Arc::new(Whole { parts, handshakes }))
     }
 
-    /// Lets the connection from `connected` in, or logs and counts why not.
+    /// Admits the connection from `connected`, or logs and counts the refusal.
     pub(crate) async fn accept(&self, stream: BoundedStream, connected: SocketAddr) -> Option<AcceptedConnection> {
         match self.admit(stream, connected).await {
             Ok(accepted) => Some(accepted),
@@ -113,7 +113,7 @@ impl Acceptor {
             Failed { reason, why, client: None }
         })?;
         let peer = Peer::new(Arc::clone(&presented), from);
-        // A resumed session skips the verifier, and while a full handshake was under way the set may have changed.
+        // A resumed session skips the verifier. And the set may have changed during a full handshake.
         match peer.admit(&self.parts().live, self.parts().clock.now()) {
             Ok(registration) => {
                 self.parts().metrics.accepted(kind);
@@ -129,7 +129,7 @@ impl Acceptor {
         }
     }
 
-    /// Who has come, and how.
+    /// The handshake's result for logs and metrics, and the peer or the refusal.
     fn presented(&self, stream: &Secured, seen: Seen) -> (Handshake, Result<Arc<VerifiedChain>, Error>) {
         let connection = stream.get_ref().1;
         let kind = match connection.handshake_kind() {
@@ -156,9 +156,10 @@ impl fmt::Debug for Acceptor {
 }
 
 impl RefusedConnection {
-    /// One line: who, why, from where. Somebody who connects and says nothing was not refused anything.
+    /// Logs one line: who, why, from where. A peer that connects and sends nothing was not refused.
     ///
-    /// Names in a stranger's certificate are any text: as strings, not as `Display`, they are written escaped.
+    /// Names in a stranger's certificate can be any text. They are logged as strings, not with `Display`, so that they
+    /// are escaped.
     fn log(&self) {
         let Self { failed: Failed { reason, why, client }, from } = self;
         match client {

@@ -1,6 +1,6 @@
-//! The accept loop of every listener, and the end of its connections.
+//! The accept loop of every listener, and the draining of its connections.
 //!
-//! It never looks at a connection: the caller serves it.
+//! It never reads from a connection: the caller serves it.
 
 use std::{io, net::SocketAddr, time::Duration};
 
@@ -14,10 +14,10 @@ use tracing::{info, warn};
 
 use super::limits;
 
-/// The pause after a connection could not be accepted, as when file descriptors run out.
+/// The pause after an error of `accept`, such as no free file descriptor.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
-/// Hands each connection to `start`, which adds its task to the set, until `shutdown`.
+/// Passes each connection to `start`, which adds its task to the set, until `shutdown`.
 pub(crate) async fn accept_until(
     shutdown: &CancellationToken,
     listener: &TcpListener,
@@ -42,7 +42,7 @@ async fn retry_later(error: &io::Error) {
     sleep(ACCEPT_RETRY).await;
 }
 
-/// Waits until every connection has ended, at most [`limits::DRAIN_TIMEOUT`]; the others are cut off.
+/// Waits until every connection has ended, at most [`limits::DRAIN_TIMEOUT`]. The remaining ones are cut off.
 pub(crate) async fn drain(mut connections: JoinSet<()>) {
     let drained = async { while connections.join_next().await.is_some() {} };
     if timeout(limits::DRAIN_TIMEOUT, drained).await.is_err() {

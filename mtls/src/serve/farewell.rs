@@ -1,7 +1,7 @@
-//! The end of a connection, up to the moment at which nothing of it is left that could leave this machine: after that, a revocation may be
-//! called enforced.
+//! The end of a connection, until nothing of it is left that this machine could still send. Only then may a revocation
+//! be called enforced.
 //!
-//! It never sends anything of an answer to a peer that is not to be served any more.
+//! It never sends a part of an answer to a peer that may not be served any more.
 
 use std::time::Duration;
 
@@ -20,29 +20,29 @@ use crate::{
     },
 };
 
-/// How long a peer that is not to be served any more may take to hear of it and to close its end.
+/// How long a peer that may not be served any more has to receive the end and to close its side.
 const PATIENCE: Duration = Duration::from_millis(10);
-/// How long another peer may take what was answered last, and to close its end.
+/// How long another peer may take to receive the last answer and to close its side.
 const TAKING: Duration = Duration::from_mins(1);
-/// How soon the socket is looked at for the first time after it was closed at this end; it doubles ...
+/// When the socket is first checked after it was closed on this side. The delay doubles.
 const LOOK: Duration = Duration::from_millis(1);
-/// ... up to this.
+/// The upper limit of that delay.
 const MAX_LOOK: Duration = Duration::from_millis(200);
 
-/// Ends the connection of a peer that is not to be served any more, on which this was sent: with GOAWAY on HTTP/2, if that can still be
-/// said.
+/// Ends the connection of a peer that may not be served any more. `sent` is what was sent on it. On HTTP/2 it sends
+/// GOAWAY, if that is still possible.
 pub(crate) async fn farewell(mut stream: TlsStream<Flights<BoundedStream>>, sent: Sent, reason: EndReason) {
     let (_, tls) = stream.get_ref();
-    // Where TLS still has something to send, the peer does not read what is sent to it, and nothing can go past that.
+    // If TLS still has data to send, the peer does not read, and nothing can overtake that data.
     if !tls.wants_write() {
         let _ = timeout(PATIENCE, say(&mut stream, sent, reason)).await;
     }
 }
 
-/// Ends the connection of a peer in good standing, which may take its time for what was answered last, unless it loses that standing
-/// meanwhile: the kernel would send it all the same.
+/// Ends the connection of a peer that may still be served. It may take its time for the last answer, unless its
+/// connection has to end meanwhile: the kernel would still send the rest.
 pub(crate) async fn let_answer_arrive(mut stream: TlsStream<Flights<BoundedStream>>, end: &End) {
-    // Mostly it is the peer that has closed the connection.
+    // Usually the peer has closed the connection.
     if stream.get_ref().0.get_ref().is_over() {
         return;
     }
@@ -61,7 +61,7 @@ pub(crate) async fn let_answer_arrive(mut stream: TlsStream<Flights<BoundedStrea
     }
 }
 
-/// Says it, and waits until the peer has closed its end: a socket that is dropped before may take along what was said.
+/// Sends the end, and waits until the peer has closed its side. Dropping the socket earlier may discard what was sent.
 async fn say(stream: &mut TlsStream<Flights<BoundedStream>>, sent: Sent, reason: EndReason) {
     if sent.is_whole() {
         let _ = stream.write_all(&frames::go_away(reason.as_str())).await;
@@ -69,9 +69,9 @@ async fn say(stream: &mut TlsStream<Flights<BoundedStream>>, sent: Sent, reason:
     if sent.says_its_length() {
         let _ = stream.shutdown().await;
     } else {
-        // Without TLS's own end: an answer that was cut off must not look as if this were all of it (RFC 9112 section 9.8).
+        // Without TLS's close_notify: an answer that was cut off must not look complete (RFC 9112 section 9.8).
         let _ = stream.get_mut().0.shutdown().await;
     }
-    // What comes meanwhile is of no interest, and what is not read would end the socket early.
+    // Received data is discarded, but must be read: closing a socket with unread data resets the connection.
     let _ = copy(&mut stream.get_mut().0, &mut sink()).await;
 }

@@ -1,6 +1,6 @@
-//! The guard around every request of a connection: the peer was let in when the connection opened, and is asked about
-//! again before each request, because a connection may outlive the certificate's standing. Whether the connection has to end is asked
-//! again when the answer is there, and before each piece of its body.
+//! The guard around every request of a connection. The peer was admitted when the connection opened. It is checked
+//! again before each request, because its certificate may have been revoked or have expired. When the answer is ready,
+//! and before each piece of its body, the guard checks again whether the connection has to end.
 //!
 //! It never decides about revocation itself.
 
@@ -81,14 +81,14 @@ impl hyper::service::Service<Request<Incoming>> for Guarded {
     }
 }
 
-/// The answer to a request, unless the connection has to end before it is there.
+/// The answer to a request, unless the connection has to end before it is ready.
 pub(crate) enum GuardedAnswer<F> {
     Inner {
         answer: F,
         rest: Option<Rest>,
         end: End,
     },
-    /// The answer is there, and waits until the rest of the request is.
+    /// The answer is ready, and waits for the rest of the request.
     Reading {
         answer: Option<Response>,
         reading: Option<BoxFuture<'static, ()>>,
@@ -124,7 +124,7 @@ where
                 if let Some(reading) = reading {
                     ready!(reading.poll_unpin(context));
                 }
-                // Whatever the handler has done meanwhile, it may have taken long.
+                // The handler may have taken long.
                 if let Some(reason) = end.reason() {
                     return Poll::Ready(Err(Ended::in_flight(reason)));
                 }
@@ -137,7 +137,7 @@ where
     }
 }
 
-/// A body that stops when the connection has to end. Its length is what it says of itself.
+/// A body that stops when the connection has to end. It keeps the length of the inner body.
 type GuardedBody = Paced<End>;
 
 impl Gate for End {
@@ -146,7 +146,7 @@ impl Gate for End {
     }
 }
 
-/// The connection has to end. On HTTP/2 the stream is reset with the error code in it (RFC 9113 section 7); on HTTP/1.1 the
+/// The connection has to end. On HTTP/2 the stream is reset with this error code (RFC 9113 section 7). On HTTP/1.1 the
 /// connection is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
@@ -169,7 +169,7 @@ impl Ended {
 fn log(peer: &Peer, refusal: &PeerRefusal) {
     let certificate = peer.certificate();
     if matches!(refusal.reason(), Reason::NoFreshCrl | Reason::Barred) {
-        // It concerns everybody and every request, and the log has said so when it began.
+        // It affects every client and every request, and was logged when it began.
         debug!(client = certificate.shown_name(), why = refusal.to_string(), "request refused");
         return;
     }
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
     use crate::revocation::{LiveSet, Registration};
 
-    /// A connection under a live set, and what ends it.
+    /// A registered connection, and a function that ends it.
     fn connection() -> (Registration, impl Fn()) {
         let live = LiveSet::new(Vec::new());
         let registration = live.watch(Arc::new([]), Timestamp::MIN);
@@ -219,20 +219,20 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_ready_too_late_is_none() {
+    fn an_answer_is_dropped_if_the_connection_has_ended_before_it_is_ready() {
         let (registration, end) = connection();
-        // The connection ends while the handler has its thread.
+        // The connection ends while the handler runs.
         let answer = poll_fn(move |_| {
             end();
             Poll::Ready(Ok(Response::new(Body::from("secret"))))
         });
         let answer = GuardedAnswer::Inner { answer, rest: None, end: registration.end() }.now_or_never();
-        let ended = answer.expect("it is ready").expect_err("it is none");
+        let ended = answer.expect("it is ready").expect_err("it was dropped");
         assert_eq!(ended.to_string(), EndReason::Expired.as_str());
     }
 
     #[test]
-    fn a_body_of_known_length_says_its_length_and_stops_as_well() {
+    fn a_body_of_known_length_keeps_its_length_and_stops_as_well() {
         for empty in [false, true] {
             let (registration, end) = connection();
             let body = if empty { Body::empty() } else { Body::from("secret") };

@@ -1,7 +1,7 @@
-//! Shakes hands with strangers, at a service and at the authority: how many do so at once and what they hold is bounded, so is how many
-//! have their certificates looked at, and whoever is refused hears why.
+//! TLS handshakes with strangers, at a service and at the authority. Their number and memory are bounded, and so is the
+//! number of certificates that are verified at once. A refused peer receives an alert.
 //!
-//! It never decides whom to let in; the verifier in the TLS configuration does.
+//! It never decides whom to admit; the verifier in the TLS configuration does.
 
 use std::{
     cell::RefCell,
@@ -47,15 +47,15 @@ use crate::{
     },
 };
 
-/// How long somebody who was refused may take to hear of it ...
+/// How long a refused peer has to receive its alert.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// ... and how many bytes may come meanwhile: requests that were sent before.
+/// How many bytes are read meanwhile, such as requests that were sent early.
 const MOST_LEFT: usize = 1024 * 1024;
 
-/// A connection whose handshake is done.
+/// A connection after its handshake.
 pub(crate) type Secured = TlsStream<Flights<BoundedStream>>;
 
-/// What shakes hands for one listener; clones share the bounds.
+/// Performs the handshakes of one listener. Clones share the limits.
 #[derive(Clone)]
 pub(crate) struct Handshakes {
     tls: Arc<ServerConfig>,
@@ -63,7 +63,7 @@ pub(crate) struct Handshakes {
     unfinished: Unfinished,
 }
 
-/// Why there is no connection.
+/// Why a handshake failed.
 #[derive(Debug)]
 pub(crate) struct Failed {
     pub(crate) reason: Reason,
@@ -76,12 +76,13 @@ impl Handshakes {
         Self { tls, turns: Turns::default(), unfinished: Unfinished::here() }
     }
 
-    /// A place among those who shake hands, to be taken before anything is read.
+    /// Takes a place among the handshakes. Call it before anything is read.
     pub(crate) fn begin(&self) -> HandshakePlace {
         self.unfinished.begin()
     }
 
-    /// Shakes hands until the deadline, and has what the verifier saw looked at where it may take as long as what the verifier did.
+    /// Performs the handshake until the deadline. `look` examines what the verifier saw; it runs under the same limits,
+    /// because it may take as long.
     pub(crate) async fn shake<T>(
         &self,
         stream: BoundedStream,
@@ -104,7 +105,7 @@ impl Handshakes {
                 }
             }
         });
-        // A place of its own in memory, which is free again when the handshake is over.
+        // Boxed, so that its memory is freed when the handshake is over.
         let in_turn = InTurn { work: Box::pin(handshake), turns: PollSemaphore::new(Arc::clone(&self.turns.0)) };
         tokio::select! {
             biased;
@@ -120,8 +121,9 @@ impl fmt::Debug for Handshakes {
     }
 }
 
-/// How many handshakes take a step at once: as many as there are processors. A chain that is not remembered is looked at beside the
-/// threads that serve (`aside`), which are then free for the next step, and without this bound for that of any number of strangers.
+/// How many handshakes compute at once: as many as there are processors. While a new chain is verified (`aside`),
+/// another thread takes over the other work. So without this limit, the chains of any number of strangers would be
+/// verified at once.
 #[derive(Clone)]
 struct Turns(Arc<Semaphore>);
 
@@ -131,7 +133,8 @@ impl Default for Turns {
     }
 }
 
-/// Work whose every step waits for its turn, and gives it back after the step: who waits for a peer keeps nobody from theirs.
+/// Work that takes a turn for each step, and returns it after the step. A handshake that waits for its peer does not
+/// block the others.
 struct InTurn<F> {
     work: Pin<Box<F>>,
     turns: PollSemaphore,
@@ -161,20 +164,21 @@ impl Failed {
         let tls = find::<rustls::Error>(error);
         let reason = match (&seen.refusal, tls) {
             (Some(refusal), _) => refusal.reason(),
-            // The same error as for a signature within TLS itself, and a different thing to know of.
+            // rustls reports the same error for any bad signature. A peer without the private key is a reason of its
+            // own.
             (None, Some(_)) if seen.is_without_key => Reason::NoKey,
             (None, None) => Reason::Disconnected,
             (None, Some(error)) => reason(error),
         };
         let words = || tls.map_or_else(|| error.to_string(), in_words);
         let why = seen.refusal.map(|refusal| refusal.to_string()).or(seen.why).unwrap_or_else(words);
-        // An error may repeat all that is in a certificate.
+        // An error may contain everything that is in a certificate.
         let why = Excerpt(why, excerpt::TEXT).to_string();
         Self { reason, why, client: seen.client }
     }
 }
 
-/// Why the TLS library, or path validation, lets a client not in.
+/// Why the TLS library, or path validation, refuses a client.
 pub(crate) fn reason(error: &rustls::Error) -> Reason {
     match error {
         rustls::Error::NoCertificatesPresented => Reason::NoCertificate,
@@ -190,10 +194,10 @@ pub(crate) fn reason(error: &rustls::Error) -> Reason {
     }
 }
 
-/// Ends a connection whose peer was refused so that the alert arrives: closing a socket that has unread bytes resets the connection, and a
-/// reset discards what the peer has not read yet.
+/// Closes the connection of a refused peer so that the alert arrives. Closing a socket with unread bytes resets the
+/// connection, and a reset discards what the peer has not read yet.
 pub(crate) async fn let_alert_arrive(mut stream: Flights<BoundedStream>) {
-    // It holds its place, and makes room as it did before.
+    // It still counts against the limits, and can still be displaced.
     let place = stream.end_handshake();
     let displaced = place.as_ref().map(HandshakePlace::displaced).unwrap_or_default();
     let drain = async {
@@ -214,17 +218,19 @@ pub(crate) async fn let_alert_arrive(mut stream: Flights<BoundedStream>) {
     }
 }
 
-/// An acceptor for `axum-server` that shakes hands as a service does. Every request carries the [`PeerCertificate`] of its connection.
+/// An acceptor for `axum-server` that performs handshakes as a service does. Every request carries the
+/// [`PeerCertificate`] of its connection.
 #[derive(Clone, Debug)]
 pub struct Tls(Handshakes);
 
-/// The certificate that the peer of a connection has presented, if it has: an extension of each of its requests. The verifier in the TLS
-/// configuration has accepted it, when the handshake was made that the connection, or its session, began with.
+/// The certificate that the peer of a connection has presented. It is an extension of each of the connection's
+/// requests. The verifier in the TLS configuration accepted it in the handshake that began the connection, or that
+/// began the resumed session.
 #[derive(Clone, Debug)]
 pub struct PeerCertificate(pub Option<Arc<CertificateDer<'static>>>);
 
 impl Tls {
-    /// With this configuration.
+    /// An acceptor with this configuration.
     #[must_use]
     pub fn new(tls: Arc<ServerConfig>) -> Self {
         Self(Handshakes::new(tls))
@@ -240,7 +246,7 @@ impl<S: Send + 'static> Accept<BoundedStream, S> for Tls {
         let handshakes = self.0.clone();
         Box::pin(async move {
             let (place, deadline) = (handshakes.begin(), Instant::now() + limits::HANDSHAKE_TIMEOUT);
-            // Of the chain, one certificate is needed; requests should not hold the rest.
+            // Requests need only the peer's own certificate, and should not hold the rest of the chain.
             let own = |stream: &Secured, _| stream.get_ref().1.peer_certificates()?.first().cloned().map(Arc::new);
             let (stream, own) = handshakes.shake(stream, place, deadline, own).await.map_err(io::Error::other)?;
             Ok((stream, Extension(PeerCertificate(own)).layer(service)))

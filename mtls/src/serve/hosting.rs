@@ -1,7 +1,9 @@
-//! Serves a router to whoever comes, known or not: the listeners that are no service's own, such as an authority's and an operator's.
+//! Serves a router to everybody, known or not: the listeners of an authority and of operators.
 //!
-//! It is a loop of its own, and not `axum-server`'s, because strangers are bounded here: a place may have to go to somebody else, a
-//! connection that asks for nothing ends, and each end is said with GOAWAY. It never decides what a peer may do.
+//! It has its own loop instead of `axum-server`'s, because strangers are bounded here: a connection may be displaced by
+//! another, an idle one is ended, and each end sends GOAWAY.
+//!
+//! It never decides what a peer may do.
 
 use std::{
     convert::Infallible,
@@ -44,12 +46,12 @@ use crate::serve::{
     stalls::{Gate, Paced, Patience},
 };
 
-/// How long whoever has a certificate may ask for nothing; a stranger has [`limits::HEADER_TIMEOUT`].
+/// How long a peer with a certificate may be idle. A stranger has [`limits::HEADER_TIMEOUT`].
 const CLIENTS_SILENCE: Duration = Duration::from_mins(5);
-/// How long a peer may take to hear that its connection ends.
+/// How long a peer may take to receive the end of its connection.
 const LEAVING: Duration = Duration::from_secs(2);
 
-/// A stream that may know who is at its other end.
+/// A stream that may have a peer certificate.
 pub trait Known {
     /// The peer's own certificate in DER, if it has presented one.
     fn certificate(&self) -> Option<&[u8]>;
@@ -67,8 +69,8 @@ impl<S> Known for TlsStream<S> {
     }
 }
 
-/// Serves until `shutdown`; then requests in flight have [`limits::DRAIN_TIMEOUT`] to finish. Dropped, it cuts all of them off.
-/// Requests carry the peer's address as [`ConnectInfo`], and whatever the acceptor adds.
+/// Serves until `shutdown`. Then requests in flight have [`limits::DRAIN_TIMEOUT`] to finish. Dropping the future cuts
+/// all of them off. Requests carry the peer's address as [`ConnectInfo`], and the acceptor's extensions.
 pub async fn host<A>(listener: TcpListener, acceptor: A, router: Router, shutdown: CancellationToken) -> io::Result<()>
 where
     A: Accept<BoundedStream, Requests> + Clone + Send + Sync + 'static,
@@ -115,8 +117,8 @@ impl Hosted {
         let accepted = tokio::select! {
             biased;
             () = self.shutdown.cancelled() => return,
-            // Handshakes have bounds of their own, and many more of them fit than strangers' connections: who has come to stay a while is
-            // not to be pushed out by those who have only begun.
+            // Without a slot: handshakes have limits of their own, and many more of them fit than strangers'
+            // connections. Unfinished handshakes must not displace established connections.
             accepted = acceptor.accept(BoundedStream::unslotted(stream), self.requests.clone()) => accepted,
         };
         let (stream, service) = match accepted {
@@ -158,7 +160,7 @@ fn rank(certificate: Option<&[u8]>) -> Rank {
     }
 }
 
-/// Resolves when a shutdown has begun, or the peer has asked for nothing for too long.
+/// Resolves when a shutdown has begun, or the peer was idle for too long.
 async fn time_to_go(mut in_progress: watch::Receiver<usize>, rank: Rank, shutdown: &CancellationToken) {
     let mut patience = limits::HEADER_TIMEOUT;
     let silence = async {
@@ -169,7 +171,7 @@ async fn time_to_go(mut in_progress: watch::Receiver<usize>, rank: Rank, shutdow
             let _ = in_progress.wait_for(|requests| *requests == 0).await;
             match rank {
                 Rank::Stranger => {}
-                // A feed is a request in progress for as long as it is open.
+                // An open feed is a request in progress.
                 Rank::Client | Rank::RelyingParty => patience = CLIENTS_SILENCE,
             }
         }
@@ -180,7 +182,7 @@ async fn time_to_go(mut in_progress: watch::Receiver<usize>, rank: Rank, shutdow
     }
 }
 
-/// Resolves some time after nothing is in progress any more: what a peer does not take then, it never will.
+/// Resolves some time after no request is in progress any more. What the peer has not taken by then, it never will.
 async fn left_behind(mut in_progress: watch::Receiver<usize>) {
     loop {
         let _ = in_progress.wait_for(|requests| *requests == 0).await;
@@ -198,7 +200,7 @@ pub struct Requests {
     in_progress: Arc<watch::Sender<usize>>,
 }
 
-/// A request that is in progress until its answer has left, or was given up.
+/// A request that is in progress until its answer was sent or given up.
 #[derive(Debug)]
 pub struct InProgress(Arc<watch::Sender<usize>>);
 

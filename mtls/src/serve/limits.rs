@@ -1,53 +1,54 @@
-//! Bounds on what one connection may cost, the same for every listener of this system.
+//! Limits for one connection, the same for every listener of this system.
 //!
-//! A silent, slow or greedy peer runs into one of them and is cut off; nobody else notices.
+//! It never enforces them: a silent, slow or greedy peer is cut off by the code that uses a limit, and other peers are
+//! not affected.
 
 use std::time::Duration;
 
 use hyper_util::{rt::TokioTimer, server::conn::auto::Builder};
 
-/// How long a TLS handshake may take, a PROXY header before it included.
+/// Timeout of a TLS handshake, including a PROXY header before it.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request's header may take, the first one on a connection included.
+/// Timeout for a request's header, including the first one on a connection.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request may take altogether.
+/// Timeout of a whole request.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long requests in flight may go on after a shutdown was asked for.
+/// How long requests in flight may continue after a shutdown was requested.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// The largest request body in octets: a CSR has a few hundred.
+/// The largest request body in bytes. A CSR has a few hundred.
 pub const MAX_BODY: usize = 64 * 1024;
 
-/// The most octets of header that one request may have.
+/// The most bytes of header of one request.
 const MAX_HEADER: u32 = 16 * 1024;
-/// The most requests that one HTTP/2 connection of an authenticated peer may have open (RFC 9113 section 5.1.2) ...
+/// The most open requests on one HTTP/2 connection of an authenticated peer (RFC 9113 section 5.1.2).
 const MAX_STREAMS: u32 = 32;
-/// ... and of somebody who may be a stranger.
+/// The same for a peer that may be a stranger.
 const MAX_STREAMS_OF_STRANGERS: u32 = 8;
-/// How many bytes a peer may send on a stream, or on a connection, before somebody reads them: HTTP/2's own default.
+/// How many bytes a peer may send on a stream or a connection before they are read. This is HTTP/2's default.
 const WINDOW: u32 = 65_535;
-/// How many where a whole list is handed over.
+/// The same for a peer that hands over whole CRLs.
 const LARGE_WINDOW: u32 = 1024 * 1024;
-/// How many bytes of an answer HTTP/2 takes before they can leave.
+/// How many bytes of an answer HTTP/2 buffers before they can be sent.
 const SEND_BUFFER: usize = 16 * 1024;
-/// How many streams that a peer has reset are remembered before that counts as an attack.
+/// How many streams that a peer has reset are remembered. More count as an attack.
 const MAX_RESET_STREAMS: usize = 16;
-/// After so long without a frame, the peer is asked whether it is still there ...
+/// After this long without a frame, a PING is sent.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// ... and has so long to answer (RFC 9113 section 6.7).
+/// Timeout for the answer to that PING (RFC 9113 section 6.7).
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Whom a connection may belong to, and what that allows for.
+/// The size of the windows, by the kind of peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Windows {
-    /// Few streams, and small.
+    /// Few streams with small windows, for a stranger.
     Small,
-    /// Of a peer that is known, and asks for much at once.
+    /// For an authenticated peer with many requests at once.
     Many,
-    /// Of a peer that hands over long lists.
+    /// For a peer that hands over long CRLs.
     Large,
 }
 
-/// A builder of HTTP connections with the bounds.
+/// A builder of HTTP connections with these limits.
 pub(crate) fn http_builder<E>(executor: E, windows: Windows) -> Builder<E> {
     let (streams, window) = match windows {
         Windows::Small => (MAX_STREAMS_OF_STRANGERS, WINDOW),

@@ -1,5 +1,5 @@
-//! Serving HTTP over connections that strangers can open: the accept loops, the handshake, what a connection may cost, and the guard that
-//! asks before each request and each piece of an answer whether the client may still be served.
+//! Serves HTTP over connections that strangers can open: accept loops, handshake, limits for each connection, and the
+//! guard. The guard checks before each request and each piece of an answer whether the client may still be served.
 //!
 //! It never decides who is revoked: [`revocation`](crate::revocation) does.
 

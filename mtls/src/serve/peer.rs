@@ -1,4 +1,4 @@
-//! Who is at the other end of a connection, as its verified certificate says.
+//! The peer of a connection, from its verified certificate.
 //!
 //! It never decides whether the peer may do something.
 
@@ -18,7 +18,7 @@ use crate::{
     tls::verified_chain::VerifiedChain,
 };
 
-/// The authenticated client of a connection. Handlers receive it as `Extension<Peer>`; clones are cheap.
+/// The authenticated client of a connection. Handlers receive it as `Extension<Peer>`. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct Peer(Arc<Connected>);
 
@@ -34,20 +34,20 @@ impl Peer {
         Self(Arc::new(Connected { presented, address, kept: OnceLock::new() }))
     }
 
-    /// What the peer's certificate says.
+    /// The peer's certificate.
     #[must_use]
     pub fn certificate(&self) -> &CertificateInfo {
         &self.0.presented.info
     }
 
-    /// The client's address: the balancer's word for it where a balancer is configured.
+    /// The client's address. With a configured balancer, the address from its PROXY header.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.0.address
     }
 
-    /// What a service works out at the first request of a connection and needs for each that follows: a connection keeps one thing,
-    /// of one type. None if it keeps one of another type already.
+    /// Keeps a value that is computed at the first request of a connection and used by the following ones. A connection
+    /// keeps one value. Returns `None` if it already keeps a value of another type.
     pub fn keep<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
         self.0.kept.get_or_init(|| Box::new(make())).downcast_ref()
     }
@@ -57,16 +57,16 @@ impl Peer {
         Arc::clone(&self.0.presented.ids)
     }
 
-    /// Puts a connection of the peer under the live set, if the peer may be served at this moment.
+    /// Registers a connection of the peer with the live set, if the peer may be served now.
     ///
-    /// Under the set first, asked second: whichever revocation the question misses finds the connection.
+    /// It is registered first and checked second: a revocation that the check misses finds the connection.
     pub(crate) fn admit(&self, live: &LiveSet, now: Timestamp) -> Result<Registration, PeerRefusal> {
         let registration = live.watch(self.chain(), self.0.presented.validity.not_after);
         self.check(live, now)?;
         Ok(registration)
     }
 
-    /// Whether the peer may still be served at this moment.
+    /// Whether the peer may still be served now.
     pub(crate) fn check(&self, live: &LiveSet, now: Timestamp) -> Result<(), PeerRefusal> {
         live.check(&self.0.presented.ids, now)?;
         let not_after = self.0.presented.validity.not_after;
@@ -74,7 +74,7 @@ impl Peer {
     }
 }
 
-/// Why a peer that was let in once is not served any more.
+/// Why an admitted peer is not served any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PeerRefusal {
     #[error(transparent)]
@@ -97,9 +97,10 @@ mod tests {
 
     use super::*;
 
-    /// In each round one connection after the other comes in, until a swap refuses the peer: none of them is missed by both.
+    /// In each round, connections are admitted one after another until a swap refuses the peer. No connection is missed
+    /// by both the check and the swap.
     #[test]
-    fn who_comes_in_during_a_swap_is_refused_or_ended() {
+    fn a_peer_that_is_admitted_during_a_swap_is_refused_or_ended() {
         const ROUNDS: u8 = 200;
         let now = Timestamp::from_unix(1_795_510_800);
         let publication = Publication {

@@ -1,7 +1,7 @@
-//! The places of a listener that strangers reach: a bounded number of connections, by the memory and the files that there are. Who has
-//! come last gets in, and of those who are not known the oldest goes for it.
+//! The connections of a listener for strangers: their number is bounded by memory and files. A new connection is
+//! accepted, and the oldest connection of a stranger is displaced for it.
 //!
-//! It never ends a connection itself; its holder does when it is told to.
+//! It never ends a connection itself. The holder of a place ends it when the place is gone.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,28 +16,28 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// What a connection may cost that is known, in bytes of memory ...
+/// What the connection of a known peer may cost, in bytes of memory.
 const COST: u64 = 128 * 1024;
-/// ... and what one may cost that is not.
+/// What a stranger's connection may cost.
 const STRANGERS_COST: u64 = 512 * 1024;
-/// How many places those with one certificate have in any case, as far as there are twice as many: a relying party's instances share one,
-/// and each may come back before its last connection is gone.
+/// How many places one certificate has in any case, if there are at least twice as many. The instances of a relying
+/// party may share a certificate, and each may reconnect before its last connection is gone.
 const OF_A_CERTIFICATE: usize = 64;
-/// How many are looked at for one that is idle.
+/// How many are searched for an idle one.
 const LOOK: usize = 1024;
 
-/// Who is at the other end.
+/// The kind of peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
-    /// Nobody that is known (yet).
+    /// Not known, or not known yet.
     Stranger = 0,
     /// A client with a certificate.
     Client,
-    /// A relying party, whom revocations wait for.
+    /// A relying party, which revocations wait for.
     RelyingParty,
 }
 
-/// The places of one listener; clones are the same.
+/// The places of one listener. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Places(Arc<Shared>);
 
@@ -54,7 +54,7 @@ struct Ranks {
     /// By rank, the oldest first.
     by_rank: [BTreeMap<u64, Holder>; 3],
     by_certificate: HashMap<Fingerprint, BTreeSet<u64>>,
-    /// Whether it was said that somebody had to go; said again only after half of the places were free.
+    /// Whether displacement was logged. It is logged again only after half of the places were free.
     was_full: bool,
 }
 
@@ -66,7 +66,7 @@ struct Holder {
     certificate: Option<Fingerprint>,
 }
 
-/// A place, free again when it is dropped.
+/// A place. It is free again when it is dropped.
 pub(crate) struct Place {
     places: Places,
     id: u64,
@@ -75,11 +75,11 @@ pub(crate) struct Place {
 }
 
 impl Places {
-    /// As many as memory and files allow; a third of the files, as [`Slots`](edge::listen::bounded) have.
+    /// As many as memory and files allow. They take a third of the files, as [`Slots`](edge::listen::bounded) do.
     pub(crate) fn for_listener() -> Self {
         let files = file_limit::current() / 3;
         let places = |cost: u64| usize::try_from(files.min(memory::limit() / cost)).unwrap_or(usize::MAX).max(16);
-        // Where files are few, those who are known have half of them.
+        // If there are few files, known peers have half of them.
         let total = places(COST);
         Self::new(total, places(STRANGERS_COST).min((total / 2).max(1)))
     }
@@ -88,7 +88,7 @@ impl Places {
         Self(Arc::new(Shared { total, strangers, held: Mutex::default() }))
     }
 
-    /// A place for one that has just come. None where all are held by those who have more right to them.
+    /// Takes a place for a new connection. Returns `None` if all places are held by peers of higher rank.
     pub(crate) fn take(&self, in_progress: watch::Receiver<usize>) -> Option<Place> {
         let mut held = self.held();
         let strangers = held.of(Rank::Stranger).len();
@@ -96,8 +96,7 @@ impl Places {
             if !std::mem::replace(&mut held.was_full, true) {
                 warn!(
                     open = held.count(),
-                    strangers,
-                    "too many connections are open: whoever comes takes the place of the oldest that is not known"
+                    strangers, "too many connections are open: each new one displaces the oldest of a stranger"
                 );
             }
             let is_free = held.let_one_go(Rank::Stranger)
@@ -158,7 +157,7 @@ impl Ranks {
         })
     }
 
-    /// The oldest without a request in progress goes, or else the oldest. Whether there is one.
+    /// Displaces the oldest without a request in progress, or else the oldest. Returns whether there was one.
     fn let_one_go(&mut self, rank: Rank) -> bool {
         self.let_an_idle_one_go(rank) || {
             let oldest = self.of(rank).first_key_value().map(|(id, _)| *id);
@@ -166,13 +165,13 @@ impl Ranks {
         }
     }
 
-    /// The oldest without a request in progress goes. Whether there is one.
+    /// Displaces the oldest without a request in progress. Returns whether there was one.
     fn let_an_idle_one_go(&mut self, rank: Rank) -> bool {
         let idle = self.of(rank).iter().take(LOOK).find(|(_, holder)| holder.is_idle()).map(|(id, _)| *id);
         self.let_go(rank, idle)
     }
 
-    /// One of those with this certificate goes, where they hold as many places as they may.
+    /// Displaces one connection of this certificate, if the certificate has as many places as it may have.
     fn make_room_among(&mut self, certificate: Fingerprint, rank: Rank, most: usize) {
         let Some(ids) = self.by_certificate.get(&certificate).filter(|ids| ids.len() >= most) else { return };
         let of_rank = &self.by_rank[rank as usize];
@@ -189,8 +188,8 @@ impl Holder {
 }
 
 impl Place {
-    /// Notes who has come, and with which certificate. Clients never hold more than three quarters of all places, and those with one
-    /// certificate an eighth: the oldest goes for the newest.
+    /// Records the peer's rank and certificate. Clients never hold more than three quarters of all places, and one
+    /// certificate an eighth. The oldest is displaced for the newest.
     pub(crate) fn promote(&mut self, rank: Rank, certificate: Option<Fingerprint>) {
         let (mut held, total) = (self.places.held(), self.places.0.total);
         let Some(holder) = held.remove(self.rank, self.id) else { return };
@@ -205,7 +204,7 @@ impl Place {
         self.rank = rank;
     }
 
-    /// Resolves when somebody else has got the place.
+    /// Resolves when the place was given to another connection.
     pub(crate) async fn gone(&self) {
         self.gone.cancelled().await;
     }
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_idle_stranger_goes_for_who_comes_and_then_the_oldest() {
+    fn a_new_connection_displaces_the_oldest_idle_stranger_and_then_the_oldest() {
         let places = Places::new(10, 3);
         let [busy_one, idle, later] = [1, 0, 1].map(|requests| places.take(busy(requests)).unwrap());
         let fourth = places.take(busy(1)).unwrap();
@@ -250,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn no_stranger_takes_the_place_of_one_that_is_known_and_no_client_that_of_a_relying_party() {
+    fn a_stranger_never_displaces_a_known_peer_nor_a_client_a_relying_party() {
         let places = Places::new(8, 4);
         let come = |rank| {
             let mut place = places.take(busy(0)).unwrap();
@@ -264,7 +263,7 @@ mod tests {
         let strangers: Vec<_> = std::iter::repeat_with(|| places.take(busy(1)).unwrap()).take(20).collect();
         assert!(!clients.iter().chain([&first, &next]).any(is_gone));
         assert_eq!(strangers.iter().filter(|place| !is_gone(place)).count(), 1);
-        // Where only relying parties are left, nobody goes that asks for something.
+        // If only relying parties are left, none with a request in progress is displaced.
         let places = Places::new(2, 1);
         let come = |requests| {
             let mut place = places.take(busy(requests)).unwrap();
@@ -279,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_one_certificate_does_not_get_all_the_places() {
+    fn one_certificate_does_not_get_all_the_places() {
         let places = Places::new(16, 4);
         let come = |certificate: u8, requests| {
             let mut place = places.take(busy(requests)).unwrap();
@@ -288,7 +287,7 @@ mod tests {
         };
         let other = come(1, 1);
         let many: Vec<_> = std::iter::repeat_with(|| come(2, 1)).take(40).collect();
-        assert!(many[..32].iter().all(is_gone) && !many[32..].iter().any(is_gone), "the oldest go");
+        assert!(many[..32].iter().all(is_gone) && !many[32..].iter().any(is_gone), "the oldest are displaced");
         let third = come(3, 1);
         assert!(!is_gone(&other) && !is_gone(&third));
         drop((many, other, third));

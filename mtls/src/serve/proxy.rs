@@ -1,7 +1,7 @@
-//! The PROXY protocol, version 2: how a layer-4 balancer says on whose behalf it connects
-//! (HAProxy's `proxy-protocol.txt`, sections 2.2 and 2.3).
+//! The PROXY protocol, version 2: a layer-4 balancer sends the address of its client (HAProxy's `proxy-protocol.txt`,
+//! sections 2.2 and 2.3).
 //!
-//! It never guesses: from a configured address the header is required, from any other there is none.
+//! It never guesses: the header is required from configured addresses, and not read from any others.
 
 use std::{
     fmt,
@@ -13,38 +13,38 @@ use ipnet::IpNet;
 use ppp::v2::{Addresses, Command, Header};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-/// The fixed part of a header: signature, command, family and the length of what follows.
+/// The fixed part of a header: signature, command, family and the length of the rest.
 const FIXED: usize = 16;
-/// The most that may follow: addresses take 36 octets at most for IP, the rest is for extensions.
+/// The longest variable part in bytes. IP addresses take 36 at most, and the rest is for extensions.
 const MAX_VARIABLE: usize = 1024;
 
-/// Which balancers speak the PROXY protocol to us.
+/// The balancers that send PROXY headers.
 #[derive(Clone, Debug, Default)]
 pub struct ProxyFrom(Arc<[IpNet]>);
 
 /// Why a connection's PROXY header cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyError {
-    /// The connection ended or broke before the header did.
+    /// The connection ended or failed before the header was complete.
     #[error("no PROXY header: {0}")]
     Io(#[from] std::io::Error),
     /// Something else than a version 2 header.
     #[error("not a PROXY protocol version 2 header")]
     Malformed,
-    /// Larger than any real header.
-    #[error("the PROXY header is longer than {MAX_VARIABLE} octets")]
+    /// Longer than any real header.
+    #[error("the PROXY header is longer than {MAX_VARIABLE} bytes")]
     TooLong,
 }
 
 impl ProxyFrom {
-    /// Expects the header from these networks and from nobody else.
+    /// Requires the header from these networks, and reads none from any others.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Self {
         Self(networks.into())
     }
 
-    /// The address of the client of this connection: `connected` itself, unless that is a configured balancer, which then
-    /// says on whose behalf it connects. Reads exactly the header and nothing after it.
+    /// The address of the client of this connection: `connected` itself, or the address in the PROXY header if
+    /// `connected` is a configured balancer. Reads exactly the header and nothing after it.
     pub async fn client_address(
         &self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -62,8 +62,8 @@ impl ProxyFrom {
     }
 }
 
-/// Reads a whole version 2 header: the client's address, or `None` where the balancer speaks for itself (a health check)
-/// or for a client without an IP address.
+/// Parses a whole version 2 header. Returns the client's address, or `None` if the balancer connects for itself (a
+/// health check) or for a client without an IP address.
 pub fn parse(header: &[u8]) -> Result<Option<SocketAddr>, ProxyError> {
     let header = Header::try_from(header).map_err(|_| ProxyError::Malformed)?;
     Ok(match (header.command, header.addresses) {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_configured_balancer_says_who_the_client_is() {
+    async fn a_configured_balancer_sends_the_address_of_the_client() {
         let connected = "127.0.0.1:1234".parse().unwrap();
         let mut stream = [FROM_CLIENT, b"what follows"].concat();
         let mut reader = stream.as_mut_slice() as &[u8];
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn from_anybody_else_nothing_is_read() {
+    async fn nothing_is_read_from_other_addresses() {
         let connected = "192.0.2.1:1234".parse().unwrap();
         let mut reader = FROM_CLIENT;
         assert_eq!(balancer().client_address(&mut reader, connected).await.unwrap(), connected);

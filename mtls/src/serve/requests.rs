@@ -1,7 +1,8 @@
-//! What is done with every request before and after its handler: one that is not HTTP/1.1's gets no further, and of one that is answered
-//! before it was read, the rest is read where that is little. A peer that still sends when its stream is reset may lose the answer.
+//! Steps before and after the handler of every request. An invalid HTTP/1.1 request is refused. If the answer is ready
+//! before the request was read, a short rest of the body is read first: a peer that still sends when its stream is
+//! reset may lose the answer.
 //!
-//! It never knows what a request asks for.
+//! It never interprets what a request is for.
 
 use std::{
     pin::Pin,
@@ -20,12 +21,14 @@ use tokio::time::timeout;
 
 use crate::serve::limits::MAX_BODY;
 
-/// How long the rest of a request may take to arrive before the answer is sent all the same.
+/// How long the rest of a request may take to arrive before the answer is sent anyway.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The longest rest that is read, in bytes: also of a body that is somewhat longer than any may be, so that its sender hears why.
+/// The longest rest that is read, in bytes. It exceeds the largest allowed body, so that the sender of a body that is a
+/// little too long receives the error.
 const LITTLE: usize = 2 * MAX_BODY;
 
-/// The answer to a request over HTTP/1.1 that does not name exactly one host (RFC 9112 section 3.2). HTTP/1.0 has no such header.
+/// The answer to an HTTP/1.1 request that does not name exactly one host (RFC 9112 section 3.2). HTTP/1.0 has no such
+/// header.
 pub(crate) fn refuse_without_host<B>(request: &Request<B>) -> Option<Response> {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let is_right = match request.version() {
@@ -38,7 +41,7 @@ pub(crate) fn refuse_without_host<B>(request: &Request<B>) -> Option<Response> {
     }
     let detail = if hosts == 0 { "an HTTP/1.1 request has to name its host" } else { "a request names one host" };
     let mut answer = problem(StatusCode::BAD_REQUEST, "host-invalid", "Host invalid", detail);
-    // Who writes such requests is not understood, and the next one may begin anywhere.
+    // The request may be malformed in other ways, so the start of the next one is uncertain.
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Some(answer)
 }
@@ -58,15 +61,16 @@ pub(crate) fn problem(status: StatusCode, kind: &str, title: &str, detail: &str)
     response
 }
 
-/// What of a request's body is not read yet.
+/// The part of a request's body that is not read yet.
 #[derive(Debug)]
 pub(crate) struct Rest(Arc<Mutex<Incoming>>);
 
 /// The body as a handler reads it.
 struct SharedBody(Arc<Mutex<Incoming>>);
 
-/// The request for its handler, and of a body over HTTP/2 what that leaves. Over HTTP/1.1 hyper closes the connection after the answer,
-/// and a peer that asked with `Expect: 100-continue` is not told to go on.
+/// Returns the request for its handler and, over HTTP/2, access to what the handler leaves of its body. Over HTTP/1.1
+/// hyper closes the connection after the answer, and a peer with `Expect: 100-continue` must not be asked to send the
+/// body.
 pub(crate) fn keep_rest(request: Request<Incoming>) -> (Request<Body>, Option<Rest>) {
     let announced = request.body().size_hint().exact();
     let is_little = announced.is_none_or(|length| length <= LITTLE as u64);
@@ -83,7 +87,8 @@ pub(crate) fn keep_rest(request: Request<Incoming>) -> (Request<Body>, Option<Re
 }
 
 impl Rest {
-    /// Reads what is left, if it is little and comes soon; nothing if the handler still reads, as it does when it answers meanwhile.
+    /// Reads the rest, if it is short and arrives soon. Reads nothing while the handler itself still reads, as it does
+    /// if it answers while it reads.
     pub(crate) async fn read(self) {
         let Some(body) = Arc::into_inner(self.0) else { return };
         let mut body = body.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +105,7 @@ impl Rest {
         let _ = timeout(PATIENCE, reading).await;
     }
 
-    /// Whether there is nothing left.
+    /// Whether the body is read completely.
     pub(crate) fn is_over(&self) -> bool {
         lock(&self.0).is_end_stream()
     }

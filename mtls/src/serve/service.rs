@@ -1,7 +1,9 @@
 //! Serves a router to authenticated clients, and ends the connections of those who are revoked.
 //!
-//! It is a loop of its own, and not `axum-server`'s, for one reason: ending one connection properly (HTTP/2 GOAWAY, then the
-//! socket) takes hold of that connection, and `axum-server` lets go only of all at once. It never decides who is revoked.
+//! It has its own loop instead of `axum-server`'s, because ending one connection properly (HTTP/2 GOAWAY, then the
+//! socket) needs access to that connection. `axum-server` can only end all of them at once.
+//!
+//! It never decides who is revoked.
 
 use std::{
     future::poll_fn,
@@ -36,19 +38,19 @@ use crate::serve::{
     stalls::Patience,
 };
 
-/// How long who has come before a shutdown may take for a handshake, and then for its first request: in TLS 1.3 a client may have
-/// sent that before the server is done with the handshake, and it would be lost.
+/// How long a connection that was opened before a shutdown may take for its handshake, and then for its first request.
+/// In TLS 1.3 a client may send that request before the server has finished the handshake, and it would be lost.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a silent peer may take to hear that its connection ends.
+/// How long a silent peer may take to receive the end of its connection.
 const LEAVING: Duration = Duration::from_secs(1);
-/// The most connections that are taken out of the listener's queue when it is closed.
+/// The most connections that are taken from the listener's queue when it is closed.
 const MAX_QUEUE: usize = 4096;
 
-/// Serves until `shutdown`; then no new connection is accepted, every open one gets its GOAWAY, and requests in flight
-/// have [`limits::DRAIN_TIMEOUT`] to finish. Dropped, it cuts all of them off.
+/// Serves until `shutdown`. Then no new connection is accepted, every open one receives GOAWAY, and requests in flight
+/// have [`limits::DRAIN_TIMEOUT`] to finish. Dropping the future cuts all of them off.
 pub(crate) async fn serve(listener: TcpListener, acceptor: Acceptor, router: Router, shutdown: CancellationToken) {
-    // A task, as its connections are: what a program's first thread awaits runs on that thread, which would be woken for each
-    // connection that comes or ends, and would wake another to serve it.
+    // Runs as a task, like its connections. A future that the main thread blocks on runs on that thread. Each new or
+    // closed connection would wake that thread, and it would wake another one to serve the connection.
     let mut serving = JoinSet::new();
     serving.spawn(serve_here(listener, acceptor, router, shutdown));
     if let Some(Err(ended)) = serving.join_next().await
@@ -83,7 +85,7 @@ async fn serve_here(listener: TcpListener, acceptor: Acceptor, router: Router, s
     drain(connections).await;
 }
 
-/// Closes the listener. Who has connected by then comes along: the kernel would reset those connections.
+/// Closes the listener. Returns the connections in its queue, because the kernel would reset them.
 fn queue(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     let Ok(listener) = listener.into_std() else { return Vec::new() };
     let accept = || {
@@ -94,21 +96,21 @@ fn queue(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
     std::iter::from_fn(accept).take(MAX_QUEUE).collect()
 }
 
-/// Resolves when a shutdown has begun, and whoever has come before had time enough for what is next: a handshake, or to take the last
-/// answer.
+/// Resolves some time after a shutdown has begun. The time is enough for the next step of an earlier connection: its
+/// handshake, or receiving the last answer.
 async fn late(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     sleep(ARRIVAL_TIMEOUT).await;
 }
 
-/// Resolves when a shutdown has begun and the connection has had its first request, or time enough for it.
+/// Resolves when a shutdown has begun, and the connection has had its first request or time enough for it.
 async fn time_to_go(shutdown: &CancellationToken, asked: &CancellationToken) {
     shutdown.cancelled().await;
     let _ = timeout(ARRIVAL_TIMEOUT, asked.cancelled()).await;
 }
 
-/// Serves one connection to its end, which is the peer's choice unless it may not be served any more, asks for nothing, or the server
-/// shuts down.
+/// Serves one connection to its end. The peer ends it, unless it may not be served any more, sends no request, or the
+/// server shuts down.
 async fn serve_connection(
     accepted: AcceptedConnection,
     acceptor: Acceptor,
@@ -128,7 +130,7 @@ async fn serve_connection(
         tokio::pin!(connection);
         let is_silent = silence(&asked, limits::HEADER_TIMEOUT);
         tokio::pin!(is_silent);
-        // What a silent peer does not hear then, it never will.
+        // A silent peer that has not received GOAWAY by then never will.
         let left_alone = silence(&asked, limits::HEADER_TIMEOUT + LEAVING);
         tokio::pin!(left_alone);
         let time_to_go = time_to_go(shutdown, &asked);
@@ -151,24 +153,24 @@ async fn serve_connection(
                 () = poll_fn(|context| poll_connection(connection.as_mut(), &self_waking, &cork, context)) => break,
             }
         }
-        // What HTTP would have said is dropped with it, and so is every request that waits.
+        // Dropping the connection here drops all waiting requests, and what HTTP would have sent.
     }
     let (stream, sent) = cork.into_stream().expect("the other end was dropped with the connection");
     match end.reason() {
         Some(reason) => farewell(stream, sent, reason).await,
         None if asked.is_cancelled() => tokio::select! {
             () = let_answer_arrive(stream, &end) => {}
-            // A peer that keeps its end open must not hold up a shutdown.
+            // A peer that keeps its end open must not delay a shutdown.
             () = late(shutdown) => {}
         },
         // Nothing was answered.
         None => drop(stream),
     }
-    // Last: whoever waits for the end of the connection waits for its socket.
+    // Last: dropping the registration reports that the connection's socket is gone.
     drop(registration);
 }
 
-/// One look at a connection, and whatever that brings to say leaves together.
+/// Polls a connection once. Everything that this poll writes is sent together.
 fn poll_connection<C: Future, S: AsyncWrite + Unpin>(
     connection: Pin<&mut C>,
     self_waking: &SelfWaking,
@@ -184,7 +186,7 @@ fn poll_connection<C: Future, S: AsyncWrite + Unpin>(
     }
 }
 
-/// Resolves when a connection has been open for so long without a request; never if there was one.
+/// Resolves when a connection has been open for this long without a request. Never resolves if there was one.
 async fn silence(asked: &CancellationToken, patience: Duration) {
     if timeout(patience, asked.cancelled()).await.is_ok() {
         std::future::pending::<()>().await;

@@ -1,7 +1,8 @@
-//! Answers that nobody reads: over HTTP/2 a peer may keep a stream's window shut for ever, and TCP sees a lively connection. A stream
-//! whose answer waits for its peer too long ends, and of those that wait there are only so many.
+//! Limits for answers that the peer does not read. Over HTTP/2 a peer may keep a stream's window closed for ever, while
+//! TCP sees a live connection. A stream whose answer waits too long for its peer is ended, and the number of waiting
+//! streams is bounded.
 //!
-//! It never ends a stream that waits for whoever makes the answer, as a feed does.
+//! It never ends a stream that waits for its handler, as a feed does.
 
 use std::{
     cell::Cell,
@@ -20,33 +21,34 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Bytes;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a stream may wait for its peer without any progress: as long as a connection may. Who reads slowly often does so by starts.
+/// How long a stream may wait for its peer without progress: as long as a connection may. Slow readers often read in
+/// bursts.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// How many streams of one connection may wait for their peer.
 const MOST_OF_A_CONNECTION: usize = 16;
-/// What a stream that waits costs, with what it holds of its answer, in bytes ...
+/// What a waiting stream costs, including the buffered part of its answer, in bytes.
 const COST: u64 = 16 * 1024;
-/// ... and which part of the memory all of them may take.
+/// The fraction of memory (1/8) that all of them may take.
 const PART: u64 = 8;
-/// The most bytes of an answer that are handed to HTTP at once: they stay there until the peer takes them.
+/// The most bytes of an answer that are passed to HTTP at once. They stay there until the peer takes them.
 const PIECE: usize = 8 * 1024;
 
 thread_local! {
-    /// What the body that was asked last, in the poll of a stream that is under way, had to say.
+    /// The result of the last body that was polled during the current poll of a stream.
     static STEP: Cell<Step> = const { Cell::new(Step::None) };
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Nobody asked one.
+    /// No body was polled.
     None,
-    /// It gave something: the peer has to take that first.
+    /// It returned data, which the peer has to take first.
     Gave,
-    /// It has nothing yet, or no more.
+    /// It has no data yet, or no more.
     Waits,
 }
 
-/// How many streams of a listener may wait for their peers; clones count together.
+/// How many streams of a listener may wait for their peers. Clones share the count.
 #[derive(Clone, Debug)]
 pub(crate) struct Patience {
     waiting: Arc<AtomicUsize>,
@@ -60,13 +62,13 @@ impl Patience {
         Self { waiting: Arc::default(), most }
     }
 
-    /// That of one connection.
+    /// The limit for one connection.
     pub(crate) fn of_connection(&self) -> OfConnection {
         OfConnection { here: Arc::default(), listener: self.clone() }
     }
 }
 
-/// How many streams of one connection may wait; clones count together.
+/// How many streams of one connection may wait. Clones share the count.
 #[derive(Clone, Debug)]
 pub(crate) struct OfConnection {
     here: Arc<AtomicUsize>,
@@ -74,9 +76,9 @@ pub(crate) struct OfConnection {
 }
 
 impl OfConnection {
-    /// None if too many wait already.
+    /// Counts one more waiting stream. Returns `None` if too many wait already.
     fn wait(&self) -> Option<WaitingStream> {
-        // Made first: it takes back what was counted however this ends.
+        // Created first: dropping it takes the counts back on every path.
         let waiting = WaitingStream(self.clone());
         let here = self.here.fetch_add(1, Ordering::Relaxed);
         let everywhere = self.listener.waiting.fetch_add(1, Ordering::Relaxed);
@@ -84,7 +86,7 @@ impl OfConnection {
     }
 }
 
-/// One that waits.
+/// One waiting stream.
 struct WaitingStream(OfConnection);
 
 impl Drop for WaitingStream {
@@ -94,7 +96,8 @@ impl Drop for WaitingStream {
     }
 }
 
-/// A stream with its answer. Where that waits too long for the peer, or too many do, it is ready: HTTP/2 resets a stream that is dropped.
+/// A stream with its answer. If the answer waits too long for the peer, or too many do, the future completes: HTTP/2
+/// resets a stream that is dropped.
 pub(crate) struct Watched<F> {
     stream: Pin<Box<F>>,
     connection: OfConnection,
@@ -134,17 +137,17 @@ impl<F: Future<Output = ()>> Future for Watched<F> {
     }
 }
 
-/// What the body of an answer asks before each piece leaves; it is dropped with the body.
+/// The check before each piece of an answer's body is sent. It is dropped with the body.
 pub trait Gate {
     /// An error ends the answer there.
     fn pass(&self) -> Result<(), axum::BoxError>;
 }
 
-/// The body of an answer, which is handed to HTTP in pieces, and whose stream is watched.
+/// The body of an answer. It is passed to HTTP in pieces, and its stream is watched.
 #[derive(Debug)]
 pub struct Paced<G> {
     body: Body,
-    /// What the body has given and HTTP has not got yet.
+    /// Data of the inner body that HTTP has not received yet.
     rest: Bytes,
     gate: G,
 }
@@ -180,7 +183,7 @@ impl<G: Gate + Unpin> http_body::Body for Paced<G> {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let piece = ready!(self.poll_piece(context));
-        // Asked last: a body may take its time, too.
+        // Checked last: polling the body may take time, too.
         Poll::Ready(match self.gate.pass() {
             Ok(()) => piece,
             Err(error) => Some(Err(error)),
@@ -193,7 +196,7 @@ impl<G: Gate + Unpin> http_body::Body for Paced<G> {
 
     fn size_hint(&self) -> SizeHint {
         let (mut hint, rest) = (self.body.size_hint(), self.rest.len() as u64);
-        // The upper one first, as the lower one may never be above it.
+        // The upper bound first, because it must never be below the lower one.
         if let Some(upper) = hint.upper() {
             hint.set_upper(upper + rest);
         }
@@ -218,7 +221,7 @@ mod tests {
         }
     }
 
-    /// A stream whose body is asked once in each poll, and which then waits.
+    /// A stream that polls its body once in each poll, and then waits.
     fn stream(mut body: Paced<Open>) -> impl Future<Output = ()> {
         poll_fn(move |context| {
             let _ = Pin::new(&mut body).poll_frame(context);
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_nobody_takes_ends_and_one_that_is_not_there_yet_does_not() {
+    async fn an_answer_that_the_peer_does_not_take_ends_and_one_that_is_not_ready_does_not() {
         let began = Instant::now();
         Watched::new(poll_once(stream(Paced::new(Body::from("answer"), Open))), connection(1)).await;
         assert_eq!(began.elapsed(), PATIENCE);
@@ -240,7 +243,7 @@ mod tests {
         assert!(tokio::time::timeout(PATIENCE * 100, feed).await.is_err());
     }
 
-    /// Polls it the first time only: afterwards the peer has taken nothing, and nobody asks the body.
+    /// Polls it the first time only. Afterwards the peer takes nothing, so nothing polls the body.
     fn poll_once(stream: impl Future<Output = ()>) -> impl Future<Output = ()> {
         let mut stream = Some(Box::pin(stream));
         poll_fn(move |context| match stream.take() {
@@ -250,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_so_many_wait_and_those_that_have_ended_make_room() {
+    async fn waiting_streams_are_bounded_and_ended_ones_make_room() {
         let connection = connection(2);
         let watch = || Watched::new(poll_once(stream(Paced::new(Body::from("answer"), Open))), connection.clone());
         let mut first: Vec<_> = std::iter::repeat_with(watch).take(2).collect();
@@ -261,14 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn a_large_answer_is_handed_over_in_pieces_and_keeps_its_length() {
+    fn a_large_answer_is_sent_in_pieces_and_keeps_its_length() {
         let mut body = Paced::new(Body::from(vec![7; 2 * PIECE + 1]), Open);
         let mut context = Context::from_waker(std::task::Waker::noop());
         let mut lengths = Vec::new();
         while !body.is_end_stream() {
             let left = body.size_hint().exact().unwrap();
             let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut context) else {
-                panic!("it is there")
+                panic!("the body is ready")
             };
             let length = frame.into_data().unwrap().len();
             assert_eq!(body.size_hint().exact(), Some(left - length as u64));

@@ -1,7 +1,7 @@
-//! The handshakes that are under way in this process, and the memory that strangers may hold with them: where a new one needs room, the
-//! oldest one goes.
+//! The unfinished handshakes of this process, and the memory that strangers may hold with them. If a new one needs
+//! room, the oldest one is displaced.
 //!
-//! It never ends a connection itself: whoever shakes hands does when it is told.
+//! It never ends a connection itself. The handshake ends when it is displaced.
 
 use std::{
     collections::BTreeMap,
@@ -12,25 +12,25 @@ use edge::listen::file_limit;
 use edge::memory;
 use tokio_util::sync::CancellationToken;
 
-/// The share of this process's memory that handshakes may hold.
+/// The fraction of this process's memory (1/4) that handshakes may hold.
 const SHARE: u64 = 4;
 /// What a handshake takes before its peer has sent anything, in bytes: a task, the state of TLS, the socket.
 const EACH: u64 = 24 * 1024;
-/// The share of the files that this process may open: half of what a listener has slots for, so that there is always one for whoever
-/// comes next.
+/// The fraction (1/6) of the files that this process may open. It is half of a listener's slots, so a new connection
+/// always gets one.
 const SHARE_OF_FILES: u64 = 6;
 
-/// Handshakes that are under way; clones share them.
+/// Unfinished handshakes. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Unfinished(Arc<Mutex<Queue>>);
 
 #[derive(Debug)]
 struct Queue {
-    /// In bytes.
+    /// The limit in bytes.
     most: u64,
     held: u64,
     next: u64,
-    /// By when they began.
+    /// In the order in which they began.
     places: BTreeMap<u64, HeldByHandshake>,
 }
 
@@ -40,7 +40,7 @@ struct HeldByHandshake {
     displaced: CancellationToken,
 }
 
-/// The place of one handshake, until it is dropped.
+/// The place of one handshake. Dropping it ends the handshake's count.
 #[derive(Debug)]
 pub(crate) struct HandshakePlace {
     of: Unfinished,
@@ -49,7 +49,7 @@ pub(crate) struct HandshakePlace {
 }
 
 impl Unfinished {
-    /// Those of this process, whichever listener they have come to: it has one memory.
+    /// Shared by all listeners of this process, because it has one memory.
     pub(crate) fn here() -> Self {
         static HERE: OnceLock<Unfinished> = OnceLock::new();
         let most = || (memory::limit() / SHARE).min((file_limit::current() / SHARE_OF_FILES).saturating_mul(EACH));
@@ -60,7 +60,7 @@ impl Unfinished {
         Self(Arc::new(Mutex::new(Queue { most, held: 0, next: 0, places: BTreeMap::new() })))
     }
 
-    /// A place for one more.
+    /// Adds a handshake.
     pub(crate) fn begin(&self) -> HandshakePlace {
         let displaced = CancellationToken::new();
         let mut queue = self.lock();
@@ -72,13 +72,14 @@ impl Unfinished {
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing in here can panic half-way.
+        // No code panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Queue {
-    /// Counts what this one holds more. Who was displaced is not counted any more: its end is a matter of moments.
+    /// Counts bytes that this handshake holds in addition. A displaced one is not counted any more, because it ends
+    /// within moments.
     fn hold(&mut self, number: u64, bytes: u64) {
         let Some(held) = self.places.get_mut(&number) else { return };
         held.bytes += bytes;
@@ -94,12 +95,12 @@ impl Queue {
 }
 
 impl HandshakePlace {
-    /// Counts what the peer has sent.
+    /// Counts bytes from the peer.
     pub(crate) fn received(&self, bytes: usize) {
         self.of.lock().hold(self.number, bytes as u64);
     }
 
-    /// Cancelled when the handshake has to go.
+    /// Cancelled when the handshake is displaced.
     pub(crate) fn displaced(&self) -> CancellationToken {
         self.displaced.clone()
     }
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_goes_where_a_new_one_or_what_was_sent_needs_the_room() {
+    fn the_oldest_is_displaced_if_a_new_handshake_or_received_bytes_need_room() {
         let unfinished = Unfinished::new(4 * EACH);
         let mut places: Vec<_> = (0..4).map(|_| unfinished.begin()).collect();
         let displaced =
@@ -128,12 +129,12 @@ mod tests {
         places.push(unfinished.begin());
         assert_eq!(displaced(&places), [true, false, false, false, false]);
         places[3].received(usize::try_from(EACH).unwrap());
-        assert_eq!(displaced(&places), [true, true, false, false, false], "what was sent counts");
+        assert_eq!(displaced(&places), [true, true, false, false, false], "received bytes count");
         places.remove(2);
         places.push(unfinished.begin());
-        assert_eq!(displaced(&places), [true, true, false, false, false], "who is done holds nothing");
+        assert_eq!(displaced(&places), [true, true, false, false, false], "a finished handshake holds nothing");
         places[4].received(usize::try_from(8 * EACH).unwrap());
-        assert_eq!(displaced(&places), [true, true, true, true, false], "the oldest may be the newest");
+        assert_eq!(displaced(&places), [true, true, true, true, false], "the oldest may also be the newest");
         places.clear();
         let queue = unfinished.lock();
         assert_eq!((queue.held, queue.places.len()), (0, 0));

@@ -1,7 +1,7 @@
-//! The standing of the authority itself, which is asked over connections to itself: it can say nothing wrong, as what it says is
-//! signed, but a stolen certificate of it must not collect tokens, nor keep revocations away.
+//! The standing of the authority itself, checked over connections to the authority. Its CRLs are signed, so it cannot
+//! forge them. But an impostor with a stolen certificate must not collect tokens, nor hold back revocations.
 //!
-//! It never refuses an authority of which nothing is known yet where that brings the lists.
+//! It never refuses an authority whose status is still unknown if the connection fetches the CRLs.
 
 use std::{
     path::Path,
@@ -32,12 +32,12 @@ use crate::{
     },
 };
 
-/// The authority at the other end of a connection, and the live set that is asked about it; clones share both.
+/// The authority at the other end of a connection, and the live set that decides about it. Clones share both.
 #[derive(Clone, Debug)]
 pub(crate) struct AuthorityStanding {
     live: LiveSet,
     clock: Clock,
-    /// What it presented last.
+    /// The chain that it presented last.
     chain: Arc<Mutex<Arc<[VerifiedId]>>>,
 }
 
@@ -46,7 +46,7 @@ impl AuthorityStanding {
         Self { live, clock, chain: Arc::new(Mutex::new(Arc::default())) }
     }
 
-    /// Whether the authority that was talked to last is revoked by now.
+    /// Whether the authority at the last connection is revoked now.
     pub(crate) fn check(&self) -> Result<(), ServerRefusal> {
         let chain = Arc::clone(&self.lock());
         match judge(&self.live, &chain, self.clock.now()) {
@@ -56,45 +56,45 @@ impl AuthorityStanding {
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<[VerifiedId]>> {
-        // Nothing in here can panic half-way.
+        // No code panics while it holds the lock.
         self.chain.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Judge for AuthorityStanding {
-    /// Passes where there is no list yet, or a stale one: nothing else would bring it.
+    /// Accepts the authority if there is no CRL yet, or only a stale one: the CRL is fetched over this connection.
     fn judge(&self, chain: &VerifiedChain) -> Result<(), Error> {
         *self.lock() = Arc::clone(&chain.ids);
         self.check().map_err(refused)
     }
 }
 
-/// Why an authority that is met for the first time is not believed.
+/// Why an authority is refused at the first contact.
 #[derive(Debug, thiserror::Error)]
 pub enum FirstContactError {
-    /// Its lists are not to be had, or not to be believed.
+    /// Its CRLs cannot be fetched, or are refused.
     #[error(transparent)]
     Lists(#[from] RefreshError),
-    /// They say that it is revoked, or nothing of it.
+    /// They revoke it, or do not cover it.
     #[error(transparent)]
     Refused(#[from] ServerRefusal),
-    /// Its chain is not one that lists can be asked for.
+    /// Its chain has no CRLs that could be fetched.
     #[error(transparent)]
     Chain(#[from] ChainError),
 }
 
-/// Whose lists a machine keeps, from earlier runs and for later ones.
+/// The CRLs that this machine has stored in earlier runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum KeptLists<'a> {
-    /// A client's in this directory, which are those that servers are judged by.
+    /// A client's directory, with the CRLs that cover servers.
     OfClient(&'a Path),
-    /// A service's in this directory, which are the complete ones; they say more, and nobody else writes them.
+    /// A service's directory, with the complete CRLs. They are only read here.
     OfService(&'a Path),
 }
 
-/// Fetches the lists that cover the authority at the other end of this connection over this same connection, and judges it by them:
-/// they are signed by the chain that leads to its root, which is known. Whoever is at the other end may have older lists that are still
-/// current, so what was known here before counts as well.
+/// Fetches the CRLs that cover the authority over the connection to that authority, and checks the authority by them.
+/// They are signed by the chain that leads to its root, which is known. An impostor may send older CRLs that are still
+/// current, so the CRLs that were stored here before count as well.
 pub(crate) async fn first_contact(
     contact: &mut Contact,
     root: Fingerprint,
@@ -133,7 +133,7 @@ pub(crate) async fn first_contact(
         refreshed = refreshed.and(asked);
     }
     match judge(&live, &presented.ids, clock.now()) {
-        // Whatever could not be asked besides: it is known.
+        // It is known to be revoked, whatever could not be fetched.
         Err(revoked @ ServerRefusal::Revoked(_)) => Err(revoked.into()),
         judged => {
             refreshed?;
@@ -142,8 +142,8 @@ pub(crate) async fn first_contact(
     }
 }
 
-/// What a service that ran with this directory knew of these authorities' certificates. The lists may be stale by now: who is revoked
-/// stays revoked.
+/// The stored revocations of a service that ran with this directory. The CRLs may be stale by now, but a revocation is
+/// permanent.
 fn complete_lists(issuers: &[ChainIssuer], directory: &Path) -> LiveSet {
     let live = LiveSet::new(issuers.iter().map(|issuer| issuer.signs.clone()).collect());
     for issuer in issuers {

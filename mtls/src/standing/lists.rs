@@ -1,7 +1,8 @@
-//! The lists that a client judges servers by: that of the root, and the one of its issuing CA that covers servers only. Fetched from
-//! the authority that the client enrolled with, or from where its certificates say; kept on disk for the next start.
+//! The CRLs by which a client checks servers: that of the root, and the list of servers of its issuing CA. They are
+//! fetched from the authority that the client enrolled with, or from the distribution points, and stored on disk for
+//! the next start.
 //!
-//! It never fetches a list of clients from our authority, however many are revoked.
+//! It never fetches a CRL of clients from our authority, however many are revoked.
 
 use std::{
     path::{Path, PathBuf},
@@ -35,22 +36,22 @@ use crate::{
     },
 };
 
-/// How long it may take to connect, and for how long nothing may be acknowledged.
+/// Timeout to connect, and for unacknowledged data.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long it may take to ask for all lists at the start, where those that are kept would do ...
+/// Time limit for fetching all CRLs at the start, if the stored ones are current.
 const WITH_CURRENT: Duration = Duration::from_secs(1);
-/// ... and where they would not, or the client runs already.
+/// The time limit if they are not, or if the client is running already.
 const WITHOUT_CURRENT: Duration = Duration::from_secs(30);
 
-/// An authority, and which of its lists says what about servers.
+/// An authority, and which of its CRLs covers servers.
 pub(super) struct Scoped {
     pub(super) signs: CrlIssuer,
     /// Its distribution point.
     point: String,
 }
 
-/// What covers the servers beneath these authorities. The nearest one has signed them; where it publishes a list that covers servers
-/// only, that one, and otherwise its complete list. Above it, CAs are all that is revoked.
+/// The CRLs that cover the servers below these authorities. The nearest authority has signed the servers: its list of
+/// servers, if it publishes one, otherwise its complete CRL. The authorities above sign only CAs.
 pub(super) fn scoped(issuers: Vec<ChainIssuer>) -> Result<Vec<Scoped>, ChainError> {
     let scope = |(place, ChainIssuer { signs, subject }): (usize, ChainIssuer)| {
         let point = complete_point(&subject)?;
@@ -67,39 +68,39 @@ fn complete_point(subject: &CertificateInfo) -> Result<String, ChainError> {
     point.ok_or_else(|| ChainError::NoCrlLocation(subject.display_name()))
 }
 
-/// A list could not be had; what is in force stays in force.
+/// A CRL could not be fetched. The one in force stays in force.
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
-    /// Whoever has it does not answer.
+    /// The host does not answer.
     #[error("{url} cannot be fetched: {cause}")]
     Fetch {
-        /// Where it is.
+        /// The URL.
         url: String,
         /// What happened.
         cause: String,
     },
-    /// What came is not believed.
-    #[error("what {url} gives is not believed: {source}")]
+    /// The received CRL is refused.
+    #[error("the CRL from {url} is refused: {source}")]
     Install {
-        /// Where it is.
+        /// The URL.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         source: InstallError,
     },
-    /// Whoever has it is the authority itself, and revoked.
-    #[error("{url} is not asked any more: {source}")]
+    /// The host is the authority itself, and is revoked.
+    #[error("nothing more is fetched from {url}: {source}")]
     Authority {
-        /// Where it is.
+        /// The URL.
         url: String,
-        /// What the lists say.
+        /// The reason, from the CRLs.
         source: ServerRefusal,
     },
     /// It took too long.
-    #[error("the lists of who is revoked could not be fetched within {} s", .0.as_secs())]
+    #[error("the CRLs could not be fetched within {} s", .0.as_secs())]
     Slow(Duration),
 }
 
-/// The lists of a client; whoever holds them asks for them, or lets them be kept current.
+/// The CRLs of a client. The owner refreshes them, or runs [`Self::keep_current`].
 #[derive(Debug)]
 pub struct Lists {
     standing: ServerStanding,
@@ -129,15 +130,15 @@ impl Lists {
         Self { interval, ..self }
     }
 
-    /// Asks for every list once: for a second at most where those that are kept are current, as then they would do.
+    /// Fetches every CRL once. If the stored ones are current, it takes at most a second, because they would be enough.
     pub async fn refresh(&mut self) -> Result<(), RefreshError> {
         self.ask(if self.standing.is_current() { WITH_CURRENT } else { WITHOUT_CURRENT }).await
     }
 
-    /// Asks for every list once an interval, for ever, and ends connections when the lists are not current any more.
+    /// Fetches every CRL once an interval, and ends connections when the CRLs are not current any more. Never returns.
     pub async fn keep_current(self) {
         let standing = self.standing.clone();
-        // However seldom is asked, and however long an answer takes.
+        // In parallel, so that a long interval or a slow answer does not delay the end of connections.
         tokio::join!(self.keep_asking(), standing.watch_age());
     }
 
@@ -147,17 +148,17 @@ impl Lists {
             sleep(self.interval).await;
             match self.ask(WITHOUT_CURRENT).await {
                 Ok(()) => complained = false,
-                // One line when it begins, not one for each attempt.
+                // Logs one line when it begins to fail, not one for each attempt.
                 Err(error) if !std::mem::replace(&mut complained, true) => {
-                    warn!(error = error_chain(&error), "which servers are revoked could not be asked");
+                    warn!(error = error_chain(&error), "the CRLs of servers cannot be fetched");
                 }
                 Err(_) => {}
             }
         }
     }
 
-    /// One connection for all lists that lie on one host. A list that cannot be had, or does not come, says nothing of the next one: each
-    /// has its share of the time that is left, and the first error is told when all were asked for.
+    /// Fetches all CRLs. CRLs of one host share a connection. A CRL that fails or is slow must not affect the next one:
+    /// each has its share of the remaining time. Returns the first error when all were tried.
     async fn ask(&mut self, patience: Duration) -> Result<(), RefreshError> {
         let Self { standing, authority, connector, all, .. } = self;
         let deadline = Instant::now() + patience;
@@ -171,7 +172,7 @@ impl Lists {
                 Ok(open) => contact = Some(open),
                 Err(error) => asked = asked.and(Err(error)),
             }
-            // What the authority has just said may be of itself; then nothing more is asked of whoever that is.
+            // The fetched CRL may revoke the authority itself. Then nothing more is fetched from it.
             let itself = authority.check();
             itself.map_err(|source| RefreshError::Authority { url: list.uri.to_string(), source })?;
         }
@@ -179,19 +180,19 @@ impl Lists {
     }
 }
 
-/// One list: where it comes from and where it is kept.
+/// One CRL: where it is fetched from, and where it is stored.
 #[derive(Debug)]
 pub(super) struct List {
     live: LiveSet,
     uri: Uri,
-    /// Where it is kept, if it is.
+    /// Where it is stored. `None` if it is not.
     file: Option<PathBuf>,
-    /// What was brought last, in the words of who brought it.
+    /// The entity tag of the last one that was fetched.
     entity_tag: Option<HeaderValue>,
 }
 
 impl List {
-    /// At its distribution point.
+    /// From its distribution point.
     pub(super) fn new(live: &LiveSet, issuer: &Scoped, directory: Option<&Path>) -> Result<Self, ChainError> {
         let uri = issuer.point.parse().map_err(|_| ChainError::NoCrlLocation(issuer.signs.id().to_string()))?;
         let name = format!("{}.crl", Fingerprint::of(issuer.point.as_bytes()).short());
@@ -199,7 +200,7 @@ impl List {
         Ok(Self { live: live.only(&issuer.signs), uri, file, entity_tag: None })
     }
 
-    /// At the authority's own address, if that is known and it is one of the authority's lists.
+    /// From the authority's own address, if that is configured and it is one of the authority's CRLs.
     pub(super) fn at_authority(self, authority: Option<&Url>) -> Self {
         let path = [ROOT_CRL_PATH, ISSUING_CRL_PATH, SERVERS_CRL_PATH];
         let path = path.into_iter().find(|path| self.uri.path().ends_with(path));
@@ -208,7 +209,7 @@ impl List {
         Self { uri: uri.unwrap_or_else(|| self.uri.clone()), ..self }
     }
 
-    /// What was in force when a client last ran, if that can be believed.
+    /// Puts in force what was in force when a client last ran, if it is valid.
     pub(super) fn restored(self) -> Self {
         if let Some(file) = &self.file {
             restore(&self.live, file);
@@ -216,7 +217,7 @@ impl List {
         self
     }
 
-    /// Asks for it over this connection, if that is to its host, and over another one otherwise.
+    /// Fetches it over this connection if that is to its host, and otherwise over a new one.
     async fn refresh_over(
         &mut self,
         open: Option<(Uri, Contact)>,
@@ -232,7 +233,7 @@ impl List {
         Ok((self.uri.clone(), contact))
     }
 
-    /// Asks for it, if it is another one than that in force.
+    /// Fetches it, if it differs from the one in force.
     pub(super) async fn refresh(&mut self, contact: &mut Contact, now: Timestamp) -> Result<(), RefreshError> {
         let request = conditional(self.uri.clone(), self.entity_tag.as_ref(), Full::default());
         let mut request = request.map_err(|error| self.unfetched(&error))?;
@@ -240,7 +241,7 @@ impl List {
             && let Some(since) = self.this_update()
             && let Ok(since) = HeaderValue::from_str(&httpdate::fmt_http_date(since))
         {
-            // The list that was restored: our authority says of each when it was issued.
+            // For the restored CRL: our authority sends the time of issue as Last-Modified.
             request.headers_mut().insert(header::IF_MODIFIED_SINCE, since);
         }
         let response = contact.send(request).await.map_err(|error| self.unfetched(&error))?;
@@ -254,13 +255,13 @@ impl List {
         Ok(())
     }
 
-    /// A signature over a long list, and writing it, do not belong on an async thread.
+    /// Verifying a long CRL and writing it must not block an async thread.
     async fn install(&self, list: Vec<u8>, now: Timestamp) -> Result<(), RefreshError> {
         let (live, file, url) = (self.live.clone(), self.file.clone(), self.uri.to_string());
         let install = move || {
             let der =
                 der_of(list).map_err(|error| RefreshError::Fetch { url: url.clone(), cause: error.to_string() })?;
-            // Another process may have kept a newer one meanwhile.
+            // Another process may have stored a newer one meanwhile.
             if let Some(file) = &file {
                 restore(&live, file);
             }
@@ -289,9 +290,9 @@ impl List {
 
 fn restore(live: &LiveSet, file: &Path) {
     match files::read(file).map(|der| live.restore(&der)) {
-        // What could not be kept is in force all the same.
+        // A lower number is no error: a newer CRL may be in force that could not be written.
         Ok(Ok(_) | Err(InstallError::LowerNumber { .. })) => {}
-        Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is not believed"),
+        Ok(Err(error)) => warn!(%error, file = %file.display(), "the stored CRL is refused"),
         Err(error) if !error.is_missing() => warn!(%error, "the stored CRL cannot be read"),
         Err(_) => {}
     }

@@ -1,7 +1,7 @@
-//! Whether the servers that a client talks to are revoked: a live set of the client's own, its lists, and the connections that end
-//! when one of them revokes their server.
+//! Whether the servers that a client connects to are revoked: a live set of the client's own, its CRLs, and the
+//! connections that end when their server is revoked.
 //!
-//! It never judges a list, and never decides who is revoked; [`LiveSet`] does.
+//! It never judges a CRL, and never decides who is revoked; [`LiveSet`] does.
 
 mod authority;
 mod lists;
@@ -47,38 +47,38 @@ use crate::{
     },
 };
 
-/// How often it is looked whose time is over.
+/// How often expiry is checked.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What happens to a server of which no current CRL says anything. One that is revoked is refused in any case.
+/// What happens to a server that no current CRL covers. A revoked one is refused in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMissingCrl {
-    /// It is refused: whether it was revoked is not known.
+    /// It is refused, because it may have been revoked.
     #[default]
     Refuse,
-    /// It is talked to all the same, for where no CRL can be fetched: a server that was revoked then still passes.
+    /// It is accepted. This is for places where no CRL can be fetched. A revoked server is then accepted as well.
     Accept,
 }
 
-/// What may be chosen about a client.
+/// The options of a client.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The HTTPS address of the authority that the client enrolled with, if it is known: the lists are fetched there. Otherwise they
-    /// are fetched where the certificates say.
+    /// The HTTPS address of the authority that the client enrolled with, if it is known. CRLs are fetched there, and
+    /// otherwise from the distribution points.
     pub authority: Option<Url>,
-    /// Where the last good lists are kept; made if it is not there.
+    /// Where the last good CRLs are stored. The directory is created if it does not exist.
     pub crl_directory: PathBuf,
-    /// How often the lists are asked for while the client runs.
+    /// How often the CRLs are fetched while the client runs.
     pub crl_refresh: Duration,
-    /// What happens to a server of which no current list says anything.
+    /// What happens to a server that no current CRL covers.
     pub on_missing_crl: OnMissingCrl,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Clock,
 }
 
 impl Options {
-    /// What most clients want: lists from where the certificates say, asked for every ten seconds and kept in this directory; a server
-    /// of which nothing is known is refused.
+    /// The defaults: CRLs from the distribution points, fetched every ten seconds and stored in this directory. A
+    /// server that no current CRL covers is refused.
     #[must_use]
     pub fn new(crl_directory: PathBuf) -> Self {
         Self {
@@ -91,26 +91,27 @@ impl Options {
     }
 }
 
-/// Why a server is not talked to, or not any more.
+/// Why a server is refused, or its connection ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerRefusal {
     /// Its certificate, or that of a CA above it, is revoked.
     #[error("the server is revoked: {0}")]
     Revoked(Refusal),
-    /// No current list says whether it is revoked.
+    /// No current CRL covers it, so it may be revoked.
     #[error("whether the server is revoked is not known: {0}")]
     Unknown(Refusal),
 }
 
 impl ServerRefusal {
-    /// The refusal that an error is about, if it is one: of a handshake, or of a connection that has ended.
+    /// The refusal in an error's chain, if there is one. The error may be of a handshake, or of a connection that has
+    /// ended.
     #[must_use]
     pub fn find<'a>(error: &'a (dyn error::Error + 'static)) -> Option<&'a Self> {
         find(error).or_else(|| refusal(error)?.downcast_ref())
     }
 }
 
-/// The standing of servers, as one client knows it; clones share it.
+/// The status of servers for one client. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ServerStanding(Arc<Parts>);
 
@@ -119,15 +120,15 @@ struct Parts {
     live: LiveSet,
     on_missing_crl: OnMissingCrl,
     clock: Clock,
-    /// Those of the verifier, too.
+    /// Shared with the verifier.
     paths: Arc<VerifiedChains>,
-    /// Ends the open connections when the lists are not current any more.
+    /// Cancelled to end the open connections when the CRLs are not current any more.
     lapse: Mutex<CancellationToken>,
 }
 
 impl ServerStanding {
-    /// For a client with this identity: its own chain says which authorities there are. The lists that were in force when a client
-    /// last ran with this directory are in force again on return, if they can be believed.
+    /// The standing for a client with this identity, whose chain determines the authorities. The CRLs that were in
+    /// force when a client last ran with this directory are in force on return, if they are valid.
     pub fn new(
         identity: &Identity,
         root: &CertificateDer<'static>,
@@ -145,27 +146,27 @@ impl ServerStanding {
         Ok((standing, lists.every(crl_refresh)))
     }
 
-    /// A client that presents `identity`, trusts servers beneath the root of this standing, and asks about each of them in the handshake.
-    /// TLS sessions are forgotten when somebody is revoked. Connections that stay open need [`Self::connector`] as well, and so do those
-    /// that resume a session.
+    /// A client that presents `identity`, trusts servers below this standing's root, and checks each of them in the
+    /// handshake. TLS sessions are dropped when a server may have been revoked. Connections that stay open, or resume a
+    /// session, need [`Self::connector`] as well.
     pub fn tls(&self, identity: &Identity) -> Result<ClientConfig, IdentityError> {
         let mut tls = connecting::judging(identity, &self.0.clock, Arc::clone(&self.0.paths), Arc::new(self.clone()))?;
         tls.resumption = Resumption::store(Arc::new(ClientSessions::new(self.0.live.clone())));
         Ok(tls)
     }
 
-    /// Makes the connections of this connector end when their server is revoked, and asks about those that resume a session.
+    /// Makes this connector's connections end when their server is revoked, and checks the servers of resumed sessions.
     pub fn connector<C>(&self, connector: C) -> WatchedConnector<C> {
         WatchedConnector::new(connector, self.clone())
     }
 
-    /// Whether every list is here and current.
+    /// Whether every CRL is present and current.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.0.live.ready(self.now()).is_ok()
     }
 
-    /// What is revoked at this moment, as far as servers and CAs go.
+    /// The live set, which covers servers and CAs.
     #[must_use]
     pub fn live_set(&self) -> &LiveSet {
         &self.0.live
@@ -183,8 +184,8 @@ impl ServerStanding {
         }
     }
 
-    /// Puts a connection under the standing, if its server may be talked to. Under it first and asked second, so that whichever
-    /// revocation the question misses finds the connection.
+    /// Registers a connection, if its server is accepted. It is registered first and checked second: a revocation that
+    /// the check misses finds the connection.
     fn watch(&self, chain: &[CertificateDer<'static>]) -> Result<Watch, Error> {
         let presented = self.0.paths.of_earlier(chain)?;
         let lapse = self.lapse().child_token();
@@ -192,11 +193,12 @@ impl ServerStanding {
         let registration = self.0.live.watch(Arc::clone(&ids), not_after);
         let watch = Watch::new(self.clone(), ids, registration, lapse);
         self.check(&presented.ids).map_err(refused)?;
-        // Nor did anybody ask that of a session that was resumed.
+        // For a resumed session, nothing has checked this yet.
         if self.now() > not_after { Err(CertificateError::Expired.into()) } else { Ok(watch) }
     }
 
-    /// Ends open connections soon after their server's chain has expired, or the lists are not current any more; for ever.
+    /// Ends open connections soon after their server's chain has expired, or the CRLs are not current any more. Never
+    /// returns.
     async fn watch_age(&self) {
         loop {
             sleep(LOOK).await;
@@ -205,7 +207,7 @@ impl ServerStanding {
         }
     }
 
-    /// Ends every open connection if the lists are not current any more: then nothing is known of any server.
+    /// Ends every open connection if the CRLs are not current any more, because then no server's status is known.
     fn end_if_lapsed(&self) {
         if self.0.on_missing_crl == OnMissingCrl::Refuse && !self.is_current() {
             std::mem::take(&mut *self.lapse()).cancel();
@@ -213,7 +215,7 @@ impl ServerStanding {
     }
 
     fn lapse(&self) -> MutexGuard<'_, CancellationToken> {
-        // Nothing in here can panic half-way.
+        // No code panics while it holds the lock.
         self.0.lapse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -229,8 +231,7 @@ impl Judge for ServerStanding {
     }
 }
 
-/// What a live set says of a server with these certificates. Each is asked about by itself: where nothing is known of one of them,
-/// another one may be revoked all the same.
+/// Checks each certificate separately. If the status of one is unknown, another may still be known to be revoked.
 fn judge(live: &LiveSet, chain: &[VerifiedId], now: Timestamp) -> Result<(), ServerRefusal> {
     let mut judged = Ok(());
     for certificate in chain.chunks(1) {

@@ -1,4 +1,5 @@
-//! A client's TLS sessions, forgotten whenever somebody may have been revoked: a resumed session skips the verifier.
+//! A client's TLS sessions. They are dropped whenever a server may have been revoked, because a resumed session skips
+//! the verifier.
 //!
 //! It never decides who is revoked.
 
@@ -12,7 +13,7 @@ use rustls_pki_types::ServerName;
 
 use crate::revocation::LiveSet;
 
-/// So many at most, eight of a server. Each has the chain in it that was presented, which the verifier has bounded.
+/// The most sessions, eight for each server. Each contains the presented chain, whose size the verifier has bounded.
 const SESSIONS: usize = 256;
 
 /// The sessions since the last revocation.
@@ -29,7 +30,7 @@ impl ClientSessions {
     }
 
     fn current(&self) -> Arc<ClientSessionMemoryCache> {
-        // Nothing in here can panic half-way, so a poisoned lock protects a whole cache all the same.
+        // No code panics while it holds the lock, so a poisoned lock still protects a consistent cache.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let revocations = self.live.revocations();
         if kept.0 != revocations {

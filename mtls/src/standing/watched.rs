@@ -1,5 +1,5 @@
-//! A connector whose connections end when their server is revoked or its certificate expires, and which asks about a server after each handshake: a resumed
-//! session skips the verifier, and during a full one the lists may have changed.
+//! A connector whose connections end when their server is revoked or its certificate expires. It also checks a server
+//! after each handshake: a resumed session skips the verifier, and the CRLs may have changed during a full handshake.
 //!
 //! It never connects by itself.
 
@@ -25,7 +25,7 @@ use tower::Service;
 use super::{ServerRefusal, ServerStanding};
 use crate::revocation::{EndReason, Refusal, Registration};
 
-/// A connector over which servers are asked about; made by [`ServerStanding::connector`].
+/// A connector that checks servers. [`ServerStanding::connector`] makes it.
 #[derive(Clone, Debug)]
 pub struct WatchedConnector<C> {
     connector: C,
@@ -58,8 +58,8 @@ where
             let stream = connecting.await.map_err(Into::into)?;
             let chain = match &stream {
                 MaybeHttpsStream::Https(tls) => tls.inner().get_ref().1.peer_certificates().unwrap_or_default(),
-                // There is no certificate to ask about.
-                MaybeHttpsStream::Http(_) => return Err("a server without TLS cannot be asked about".into()),
+                // There is no certificate to check.
+                MaybeHttpsStream::Http(_) => return Err("a server without TLS has no certificate to check".into()),
             };
             let watch = standing.watch(chain)?;
             Ok(WatchedStream { stream, watch })
@@ -67,11 +67,11 @@ where
     }
 }
 
-/// A connection's place under the standing of its server.
+/// A connection that is registered with the standing.
 pub(super) struct Watch {
     standing: ServerStanding,
     chain: Arc<[VerifiedId]>,
-    /// For as long as the connection is open.
+    /// Held for as long as the connection is open.
     registration: Registration,
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     has_ended: bool,
@@ -94,7 +94,7 @@ impl Watch {
         Self { standing, chain, registration, end, has_ended: false }
     }
 
-    /// An error once the connection has to end.
+    /// Returns an error once the connection has to end.
     fn poll(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.has_ended = self.has_ended || self.end.as_mut().poll(context).is_ready();
         if !self.has_ended {
@@ -105,20 +105,20 @@ impl Watch {
         }
         Err(match self.registration.end().reason() {
             Some(EndReason::Expired) => io::Error::other(rustls::Error::from(CertificateError::Expired)),
-            // A newer list may have come since it lapsed; the connection ends all the same.
+            // A newer CRL may have arrived since the CRLs lapsed. The connection ends anyway.
             _ => io::Error::other(ServerRefusal::Unknown(Refusal::NoCrl(self.chain[0].issuer.clone()))),
         })
     }
 }
 
-/// A connection that ends when its server is revoked: reading from it and writing to it fail with a [`ServerRefusal`].
+/// A connection that ends when its server is revoked: reads and writes fail with a [`ServerRefusal`].
 pub struct WatchedStream<S> {
     stream: S,
     watch: Watch,
 }
 
 impl<S> WatchedStream<S> {
-    /// What it goes over.
+    /// The underlying stream.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }

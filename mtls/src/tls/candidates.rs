@@ -1,7 +1,7 @@
-//! Which of the certificates that a peer presents can be on a path to a trust anchor at all: the others are left out before a path is
-//! built. webpki tries every order of them, and reads each again at each step.
+//! Selects the presented certificates that can be on a path to a trust anchor. The others are dropped before a path is
+//! built, because webpki tries every order of them and parses each again at each step.
 //!
-//! It never says that a path is valid: when, for what and for which names is webpki's to ask.
+//! It never decides that a path is valid. webpki checks times, usages and names.
 
 use std::borrow::Cow;
 
@@ -10,14 +10,14 @@ use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use webpki::{Cert, EndEntityCert};
 
-/// The most certificates that may stand above a peer's own: as many as webpki lets a path have.
+/// The most certificates above a peer's own: the longest path that webpki accepts.
 pub(crate) const MOST_ABOVE: usize = 6;
-/// The most bytes that they may have together.
+/// The most bytes of these together.
 pub(crate) const MOST_BYTES_ABOVE: usize = 12 * 1024;
-/// The most bytes of a peer's own: what a server's has that bears a hundred names of the greatest length.
+/// The most bytes of a peer's own certificate. It is enough for a server with a hundred names of the greatest length.
 pub(crate) const MOST_BYTES: usize = 32 * 1024;
 
-/// More than any path of ours has.
+/// The chain is larger than any of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Excess {
     #[error("{0} certificates were presented above the peer's own; at most {MOST_ABOVE} are looked at")]
@@ -29,7 +29,7 @@ pub(crate) enum Excess {
 }
 
 impl Excess {
-    /// Nothing of a chain is read before this.
+    /// Checks the size of a chain. It comes before anything is parsed.
     pub(crate) fn check(end_entity: &CertificateDer<'_>, above: &[CertificateDer<'_>]) -> Result<(), Self> {
         if above.len() > MOST_ABOVE {
             return Err(Self::Certificates(above.len()));
@@ -46,7 +46,7 @@ impl Excess {
 #[derive(Debug)]
 pub(crate) struct Anchors(Vec<Issuer>);
 
-/// Whoever may have signed something: the contents of its name, and its `SubjectPublicKeyInfo`.
+/// A possible issuer: the contents of its name, and its `SubjectPublicKeyInfo`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Issuer {
     name: Vec<u8>,
@@ -74,7 +74,8 @@ impl Anchors {
         Self(roots.roots.iter().map(anchor).collect())
     }
 
-    /// Those of the certificates above a peer's own that may be on a path from it to one of these. None where there can be no path.
+    /// The certificates above a peer's own that may be on a path from it to one of these anchors. `None` if there can
+    /// be no path.
     pub(crate) fn candidates<'a>(
         &self,
         end_entity: &Cert<'_>,
@@ -84,12 +85,12 @@ impl Anchors {
         let mut rest: Vec<Candidate<'a>> = Vec::new();
         for der in above {
             let Ok(certificate) = EndEntityCert::try_from(der) else { continue };
-            // What is here twice, or trusted anyway, makes more paths and no better ones.
+            // A duplicate, or a certificate that is a trust anchor, adds paths but no better ones.
             if !rest.iter().any(|other| other.der == der) && !self.0.contains(&Issuer::of(&certificate)) {
                 rest.push(Candidate { certificate, der });
             }
         }
-        // By name, from the peer's own certificate up.
+        // By name, from the peer's own certificate upwards.
         let mut found: Vec<Candidate<'a>> = Vec::new();
         loop {
             let (named, others): (Vec<_>, Vec<_>) =
@@ -105,7 +106,8 @@ impl Anchors {
         if !self.0.iter().any(|anchor| wanted.contains(&&*anchor.name)) {
             return None;
         }
-        // One of each name makes one path, in which webpki checks each signature once. Of several, strangers could make many paths.
+        // One certificate of each name makes one path, in which webpki checks each signature once. With several of one
+        // name, strangers could make many paths.
         let is_ambiguous = |it: &Candidate<'_>| {
             found.iter().filter(|other| other.certificate.subject() == it.certificate.subject()).count() > 1
         };
@@ -113,8 +115,8 @@ impl Anchors {
         Some(found.into_iter().map(|candidate| candidate.der.clone()).collect())
     }
 
-    /// Those that lead to an anchor by their signatures. From the anchors down: so a stranger's certificate, which nobody has signed that
-    /// is known by then, makes nobody else's count.
+    /// The certificates that lead to an anchor by their signatures. The search starts at the anchors, so a stranger's
+    /// certificate is never used as an issuer unless a known issuer has signed it.
     fn signed<'a>(&self, mut rest: Vec<Candidate<'a>>) -> Vec<Candidate<'a>> {
         let mut found: Vec<Candidate<'a>> = Vec::new();
         let mut issuers = Cow::Borrowed(&*self.0);
@@ -127,7 +129,7 @@ impl Anchors {
             if signed.is_empty() {
                 return found;
             }
-            // Who was asked once is not asked again.
+            // Each issuer is tried once.
             issuers = signed.iter().map(|candidate| Issuer::of(&candidate.certificate)).collect();
             found.extend(signed);
         }
@@ -168,7 +170,8 @@ mod tests {
         root.new_issuing(&subject(name), key, serial, now(), nowhere()).unwrap()
     }
 
-    /// How many of these are left for a certificate that the last of them has signed by its name; none where there is no path.
+    /// How many of these are left for a certificate whose issuer name is that of the last of them. `None` if there is
+    /// no path.
     fn left(
         trusted: &[&CertificateAuthority],
         of: &CertificateAuthority,
@@ -187,28 +190,28 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_on_a_path_is_left_out() {
+    fn certificates_that_cannot_be_on_a_path_are_dropped() {
         let (ours, namesake, other) = (root("Fleet"), root("Fleet"), root("Elsewhere"));
         let [good, again] = [beneath(&ours, "Fleet"), beneath(&ours, "Fleet")];
         let [false_one, elsewhere] = [beneath(&namesake, "Fleet"), beneath(&other, "Elsewhere")];
         let left = |of: &CertificateAuthority, above: &[&CertificateAuthority]| left(&[&ours], of, above);
         assert_eq!(left(&good, &[&good]), Some(1));
-        assert_eq!(left(&good, &[&ours, &good, &elsewhere, &other]), Some(1), "trusted anyway; of another name");
-        assert_eq!(left(&good, &[&good, &good, &good]), Some(1), "the same again");
+        assert_eq!(left(&good, &[&ours, &good, &elsewhere, &other]), Some(1), "a trust anchor, and another name");
+        assert_eq!(left(&good, &[&good, &good, &good]), Some(1), "duplicates");
         assert_eq!(
             left(&good, &[&false_one, &again, &good, &false_one]),
             Some(2),
-            "two of the name were signed by ours"
+            "our CA has signed two of that name"
         );
-        assert_eq!(left(&good, &[]), None, "the one that has signed it is lacking");
-        assert_eq!(left(&ours, &[]), Some(0), "signed by a root of ours itself");
+        assert_eq!(left(&good, &[]), None, "its issuer is missing");
+        assert_eq!(left(&ours, &[]), Some(0), "signed by our root itself");
         assert_eq!(left(&elsewhere, &[&elsewhere, &other]), None);
-        // Of one name each, so they make one path, whose signatures are for webpki to check.
+        // One certificate of each name, so they make one path. webpki checks its signatures.
         assert_eq!(left(&false_one, &[&false_one]), Some(1));
     }
 
     #[test]
-    fn more_than_any_path_has_is_too_much() {
+    fn a_chain_that_is_larger_than_any_path_is_refused() {
         let certificate = |bytes| CertificateDer::from(vec![0; bytes]);
         let check = |own, above: &[usize]| {
             Excess::check(&certificate(own), &above.iter().map(|bytes| certificate(*bytes)).collect::<Vec<_>>())

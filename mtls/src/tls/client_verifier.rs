@@ -1,7 +1,7 @@
 //! The verifier of client certificates: path validation, once for each chain, and then the live set.
 //!
-//! It never decides about revocation itself, and it sees full handshakes only: a resumed session skips every verifier, which is
-//! why the acceptor asks the live set again after each handshake.
+//! It never decides about revocation itself. It sees full handshakes only: a resumed session skips every verifier, so
+//! the acceptor checks the live set again after each handshake.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) struct LiveClientVerifier {
     paths: VerifiedChains,
     live: LiveSet,
     clock: Clock,
-    /// What the roots do not let in, in words.
+    /// Constraints of the root certificates that refuse clients, in words.
     constraints: Vec<String>,
 }
 
@@ -48,25 +48,25 @@ impl LiveClientVerifier {
         }
     }
 
-    /// One that names what in this root's certificate keeps a client out.
+    /// Adds the constraints of this root's certificate to the reasons for a refusal.
     pub(crate) fn naming_constraints(mut self, root: &CertificateDer<'_>) -> Self {
         self.constraints.extend(constraints(root, true));
         self
     }
 
-    /// What may have kept this chain out that path validation here does not know.
+    /// The constraints that may have refused this chain. Path validation does not report them.
     fn constraints(&self, chain: Chain<'_>, error: &Error) -> Option<String> {
         let above = || aside(|| chain.above.iter().flat_map(|above| constraints(above, false)).collect::<Vec<_>>());
         let found = match error {
             error if is_refusal::<webpki::Error>(error) => [&*self.constraints, &above()].concat(),
-            // A CA that says for what it certifies.
+            // A CA with an extended key usage.
             Error::InvalidCertificate(CertificateError::InvalidPurpose) => above(),
             _ => return None,
         };
         (!found.is_empty()).then(|| Excerpt(found.join("; "), excerpt::TEXT).to_string())
     }
 
-    /// The path of a session that was resumed, as [`VerifiedChains::of_earlier`] has it.
+    /// The path of a resumed session, as in [`VerifiedChains::of_earlier`].
     pub(crate) fn path_of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<VerifiedChain>, Error> {
         self.paths.of_earlier(chain)
     }
@@ -96,10 +96,10 @@ impl LiveClientVerifier {
     }
 }
 
-/// What in an authority's certificate keeps clients beneath it from being let in, in words.
+/// The constraints of an authority's certificate that refuse the clients below it, in words.
 pub(crate) fn constraints(authority: &CertificateDer<'_>, is_root: bool) -> Vec<String> {
     let name = CertificateInfo::from_der(authority).map(|info| info.shown_name()).unwrap_or_default();
-    let said = |constraint: Unusable| format!("the certificate of {name:?} has {constraint} beneath it is let in");
+    let said = |constraint: Unusable| format!("the certificate of {name:?} has {constraint} below it is let in");
     unusable(authority, is_root).into_iter().map(said).collect()
 }
 
@@ -107,7 +107,7 @@ impl Refusal {
     fn as_certificate_error(&self) -> CertificateError {
         match self {
             Self::Revoked(_) => CertificateError::Revoked,
-            // The client has done nothing wrong and its CA is not unknown: `access_denied` (RFC 8446 section 6.2).
+            // The client's certificate is valid and its CA is known: `access_denied` (RFC 8446 section 6.2).
             Self::Barred(_) | Self::NoCrl(_) | Self::Withheld { .. } | Self::StaleCrl { .. } => {
                 CertificateError::ApplicationVerificationFailure
             }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::tls::seen::SEEN;
 
-    /// Somebody else's certificate is public: to present it beside one's own does not make one look like them.
+    /// Another client's certificate is public. Presenting it beside one's own must not attribute the connection to it.
     #[tokio::test]
     async fn a_connection_is_tallied_under_the_certificates_of_its_path_only() {
         let now = Timestamp::from_unix(1_795_510_800);
@@ -187,7 +187,7 @@ mod tests {
 
         let seconds = u64::try_from(now.unix()).unwrap();
         let at = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        // The second time the path is remembered, and then it is that of a session.
+        // The first time validates the path. The second time it is remembered, as for a session.
         for _ in 0..2 {
             let seen = SEEN.scope(RefCell::default(), async {
                 verifier.check(&alice, std::slice::from_ref(&bob), at).unwrap();
@@ -198,7 +198,7 @@ mod tests {
             let of_alice = VerifiedId { issuer: IssuerId::of(root.info()), serial: Serial::from_random([2; 16]) };
             assert_eq!(live.tally(), ([(of_alice, 1)].into(), 1));
         }
-        // And where it is not: then the path is validated again.
+        // If the path is not remembered, it is validated again.
         let forgetful = LiveClientVerifier::new(roots, live.clone(), Clock::manual(now));
         for verifier in [&verifier, &forgetful] {
             let earlier = verifier.path_of_earlier(&[alice.clone(), bob.clone()]).unwrap();

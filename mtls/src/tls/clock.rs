@@ -1,4 +1,4 @@
-//! The process's clock, in the form in which rustls asks it.
+//! The process's clock, as a time source for rustls.
 //!
 //! It never reads the operating system's clock itself.
 
@@ -13,7 +13,7 @@ use rustls_pki_types::UnixTime;
 pub struct TlsClock(Clock);
 
 impl TlsClock {
-    /// Tells the same time as this clock.
+    /// Uses this clock.
     #[must_use]
     pub fn new(clock: &Clock) -> Self {
         Self(clock.clone())

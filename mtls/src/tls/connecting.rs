@@ -1,4 +1,4 @@
-//! The client's side of TLS: whom it trusts, and as whom it appears.
+//! The client's side of TLS: which servers it trusts, and which identity it presents.
 //!
 //! It never sends anything.
 
@@ -29,10 +29,11 @@ use super::{
 };
 use crate::errors::refused;
 
-/// A client that trusts servers beneath `root` and presents `identity`. What it has verified of a server once is remembered by it and by its
-/// clones: make one, and clone it for each connection.
+/// A client that trusts servers below `root` and presents `identity`. It remembers verified chains, and shares them
+/// with its clones. So make one, and clone it for each connection.
 ///
-/// It does not ask whether a server is revoked: [`ServerStanding::tls`](crate::standing::ServerStanding::tls) makes one that does. A root that is not valid now is an error.
+/// It does not check whether a server is revoked: [`ServerStanding::tls`](crate::standing::ServerStanding::tls) makes
+/// one that does. A root that is not valid now is an error.
 pub fn mutual_tls(
     identity: &Identity,
     root: &CertificateDer<'static>,
@@ -44,7 +45,7 @@ pub fn mutual_tls(
     presenting(identity, KnownRoots::new(Arc::new(roots), clock.clone()), clock)
 }
 
-/// One that trusts whom these chains trust, and asks the judge about every server.
+/// A client with the trust anchors of these chains, which checks every server with the judge.
 pub(crate) fn judging(
     identity: &Identity,
     clock: &Clock,
@@ -54,14 +55,16 @@ pub(crate) fn judging(
     presenting(identity, KnownRoots::judged(chains, judge), clock)
 }
 
-/// A client for the first contact with an authority: it knows nothing of it but its root's fingerprint, and presents nobody.
+/// A client for the first contact with an authority. It has only the fingerprint of the authority's root, and presents
+/// no certificate.
 ///
-/// Whether the authority is revoked has to be asked afterwards.
+/// Whether the authority is revoked has to be checked afterwards.
 pub fn pinned(root: Fingerprint, clock: &Clock) -> Result<ClientConfig, Error> {
     Ok(verifying(PinnedRoot { root, judge: None }, clock)?.with_no_client_auth())
 }
 
-/// A client that fetches lists from the authority: it presents nobody, and refuses an authority that is known to be revoked.
+/// A client that fetches CRLs from the authority. It presents no certificate, and refuses an authority that is known to
+/// be revoked.
 pub(crate) fn to_list(root: Fingerprint, clock: &Clock, judge: Arc<dyn Judge>) -> Result<ClientConfig, Error> {
     let tls = verifying(PinnedRoot { root, judge: Some(judge) }, clock)?;
     Ok(asking_each_time(tls.with_no_client_auth()))
@@ -101,27 +104,27 @@ fn verifying(
         .with_custom_certificate_verifier(Arc::new(Verifier::new(check))))
 }
 
-/// A resumed session would skip the question.
+/// A resumed session would skip the check.
 fn asking_each_time(mut tls: ClientConfig) -> ClientConfig {
     tls.resumption = Resumption::disabled();
     tls
 }
 
-/// The server is not the authority that was expected. Nothing was sent to it.
+/// The server is not the expected authority. Nothing was sent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotTheAuthority {
-    /// Its chain does not end in the root that was expected.
+    /// Its chain does not end in the expected root.
     #[error("the server does not present the root certificate with the SHA-256 fingerprint {expected}")]
     OtherRoot {
-        /// The fingerprint of the root that was expected.
+        /// The fingerprint of the expected root.
         expected: Fingerprint,
     },
-    /// It is some server of the authority's fleet.
+    /// It is another server of the authority's fleet.
     #[error("the server's certificate is of the right root, but not the authority's own")]
     OtherServer,
 }
 
-/// Presents one certificate, whatever issuers the server hints at: the server says clearly why it refuses.
+/// Presents one certificate, whatever issuers the server accepts. The server then refuses it with a clear reason.
 #[derive(Debug)]
 struct OneIdentity(Arc<CertifiedKey>);
 
@@ -135,8 +138,8 @@ impl ResolvesClientCert for OneIdentity {
     }
 }
 
-/// Takes the root with the expected fingerprint out of the presented chain, verifies that chain against it as usual, and
-/// then demands that the server is the authority itself, and not known to be revoked.
+/// Finds the root with the expected fingerprint in the presented chain, and verifies that chain against it as usual.
+/// Then it requires that the server is the authority itself, and not known to be revoked.
 #[derive(Debug)]
 struct PinnedRoot {
     root: Fingerprint,
@@ -156,7 +159,7 @@ impl CheckServer for PinnedRoot {
         roots.add(root.clone().into_owned())?;
         let verified = PathValidator::of_servers(Arc::new(roots))
             .validate(end_entity, intermediates, now, |_| true)
-            // A chain to another root is another authority, whatever it carries along.
+            // A chain to another root is another authority, even if it contains the expected root.
             .map_err(|error| match error {
                 Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
                     other_root()
@@ -164,7 +167,7 @@ impl CheckServer for PinnedRoot {
                 error => error,
             })?;
         verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-        // The root vouches for every server of the fleet; a token is for the authority alone.
+        // The root certifies every server of the fleet, but a token is for the authority only.
         match CertificateInfo::from_der(end_entity) {
             Ok(info) if info.is_of_authority() => {}
             _ => return Err(refused(NotTheAuthority::OtherServer)),

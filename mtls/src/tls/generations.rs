@@ -1,29 +1,29 @@
-//! A bounded map that forgets what was not asked for lately.
+//! A bounded map that drops entries that were not used lately.
 //!
-//! It knows nothing of what it keeps.
+//! It never interprets what it stores.
 
 use std::{borrow::Borrow, collections::HashMap, hash::Hash, mem};
 
-/// What was put in or asked for lately, and what was before that: the older half goes when the newer one is full. That takes no list of
-/// who came when, and the same time with any number of entries.
+/// Two halves: entries that were inserted or used lately, and older ones. When the young half is full, the old half is
+/// dropped. That needs no list in order of use, and takes the same time with any number of entries.
 #[derive(Debug)]
 pub(crate) struct Generations<K, V> {
     bound: usize,
     /// What an entry counts for: one, or its bytes.
     weigh: fn(&V) -> usize,
-    /// All that was put into the young half.
+    /// The weight of everything that was inserted into the young half.
     weight: usize,
     young: HashMap<K, V>,
     old: HashMap<K, V>,
 }
 
 impl<K: Eq + Hash, V> Generations<K, V> {
-    /// Keeps at least the `bound` entries that were put in or asked for last, and at most twice as many altogether.
+    /// Keeps at least the `bound` entries that were inserted or used last, and at most twice as many.
     pub(crate) fn new(bound: usize) -> Self {
         Self::weighing(bound, |_| 1)
     }
 
-    /// Keeps no more than twice the `bound` altogether, of what is weighed.
+    /// Keeps entries with a weight of at most twice the `bound`.
     pub(crate) fn weighing(bound: usize, weigh: fn(&V) -> usize) -> Self {
         Self { bound, weigh, weight: 0, young: HashMap::new(), old: HashMap::new() }
     }
@@ -46,7 +46,7 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     {
         let young = self.young.remove(key);
         self.weight -= young.as_ref().map_or(0, self.weigh);
-        // What was put in twice must not come back.
+        // Also from the old half, so that an entry that was inserted twice does not come back.
         let old = self.old.remove(key);
         young.or(old)
     }
@@ -68,11 +68,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_asked_for_is_kept_and_no_more_than_twice_the_bound_altogether() {
+    fn used_entries_are_kept_and_at_most_twice_the_bound() {
         let mut generations = Generations::new(10);
         for number in 0..100 {
             generations.insert(number, number);
-            assert_eq!(generations.recall(&0), Some(0), "it is asked for all the time");
+            assert_eq!(generations.recall(&0), Some(0), "it is used all the time");
             assert!(generations.young.len() + generations.old.len() <= 20);
         }
         assert_eq!((generations.recall(&1), generations.recall(&99)), (None, Some(99)));
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_weighed_is_bounded_by_its_weight() {
+    fn weighed_entries_are_bounded_by_their_weight() {
         let mut generations = Generations::weighing(100, Vec::len);
         let weigh = |half: &HashMap<usize, Vec<u8>>| half.values().map(Vec::len).sum::<usize>();
         for number in 0..100 {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_put_in_twice_is_taken_once() {
+    fn an_entry_that_was_inserted_twice_is_removed_once() {
         let mut generations = Generations::new(1);
         for (key, value) in [(1, "first"), (2, "other"), (1, "second")] {
             generations.insert(key, value);

@@ -1,7 +1,7 @@
-//! A process's own certificate chain and private key: read from its files, checked to belong together, and
-//! replaced while connections are being accepted.
+//! A process's own certificate chain and private key: loaded from its files, checked to belong together, and
+//! replaceable while connections are accepted.
 //!
-//! It never decides whether to trust anybody else.
+//! It never decides whether to trust a peer.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 use crate::revocation::LiveSet;
 
-/// A certificate, those above it up to but without the root, and the key to the first.
+/// A certificate, the ones above it without the root, and the key of the first.
 #[derive(Debug)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
@@ -36,10 +36,10 @@ pub struct Identity {
     info: CertificateInfo,
 }
 
-/// Why there is no usable identity.
+/// Why an identity cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
-    /// What says where the authority is does not.
+    /// The file with the authority's address is damaged.
     #[error(
         "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; without the file, \
          there is no feed, and no revocation waits for this service", .0.display()
@@ -56,7 +56,7 @@ pub enum IdentityError {
         /// What is missing in it.
         source: PemError,
     },
-    /// The key file is no private key.
+    /// The key file has no private key.
     #[error("{path}: {source}")]
     Key {
         /// Which file.
@@ -64,10 +64,10 @@ pub enum IdentityError {
         /// What is wrong with it.
         source: KeyError,
     },
-    /// The certificate cannot be read.
+    /// The certificate cannot be parsed.
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] CertificateError),
-    /// The certificate is there and something that belongs to it is not.
+    /// The certificate exists, but a file that belongs to it does not.
     #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(), chain.display())]
     Lost {
         /// Which file.
@@ -80,10 +80,10 @@ pub enum IdentityError {
         "the private key does not belong to the certificate of {0}; put the matching pair in place or enroll again"
     )]
     Mismatch(String),
-    /// The certificate that issued another is neither in the chain nor the root.
+    /// The issuer of a certificate is neither in the chain nor the root.
     #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
     MissingIssuer(String),
-    /// It vouches for nobody any more, or not yet. The TLS library takes a trust anchor without a look at its dates.
+    /// The root is not valid now. The TLS library does not check the dates of a trust anchor.
     #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
         validity.not_before, validity.not_after)]
     RootNotValid {
@@ -92,13 +92,13 @@ pub enum IdentityError {
         /// Its validity.
         validity: Validity,
     },
-    /// The TLS library does not take it.
+    /// The TLS library refuses it.
     #[error("the identity cannot be used for TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
 
 impl Identity {
-    /// Puts a chain (end entity first) and its key together, if they belong together.
+    /// Combines a chain (end entity first) and its key, if they belong together.
     pub fn new(chain: Vec<CertificateDer<'static>>, key: KeyPair) -> Result<Self, IdentityError> {
         let first = chain.first().ok_or(CertificateError::NotACertificate)?;
         let info = CertificateInfo::from_der(first)?;
@@ -108,7 +108,7 @@ impl Identity {
         Ok(Self { chain, key, info })
     }
 
-    /// Reads a PEM chain and a PEM key that nobody else can read.
+    /// Loads a PEM chain, and a PEM key that others cannot read.
     pub fn load(chain: &Path, key: &Path) -> Result<Self, IdentityError> {
         let text = files::read(chain)?;
         let certificates = pem::read_chain(&text)
@@ -116,25 +116,25 @@ impl Identity {
         Self::new(certificates, load_key(key)?)
     }
 
-    /// End entity first.
+    /// The chain, the end entity first.
     #[must_use]
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
 
-    /// What the end-entity certificate says.
+    /// The end-entity certificate.
     #[must_use]
     pub fn info(&self) -> &CertificateInfo {
         &self.info
     }
 
-    /// The certificates from this identity's own to the root, each of which has signed the one before it. The chain may have others in it,
+    /// The certificates from this identity's own to the root, each signed by the next. The chain may contain others,
     /// such as a cross-certificate.
     pub fn path_to(&self, root: &CertificateDer<'_>) -> Result<Vec<CertificateInfo>, IdentityError> {
         path_of(&self.chain, root)
     }
 
-    /// In the form that rustls presents.
+    /// As rustls presents it.
     pub fn certified_key(&self) -> Result<CertifiedKey, IdentityError> {
         let key = crate::tls::provider::provider()
             .key_provider
@@ -143,7 +143,7 @@ impl Identity {
     }
 }
 
-/// That a root is valid at this time.
+/// Checks that a root is valid at this time.
 pub(crate) fn check_root(root: &CertificateDer<'_>, now: Timestamp) -> Result<(), IdentityError> {
     let root = CertificateInfo::from_der(root)?;
     if root.validity.contains(now) {
@@ -152,7 +152,7 @@ pub(crate) fn check_root(root: &CertificateDer<'_>, now: Timestamp) -> Result<()
     Err(IdentityError::RootNotValid { name: root.display_name(), validity: root.validity })
 }
 
-/// The certificates from the first one of a chain to the root, as [`Identity::path_to`] has them.
+/// The certificates from the first one of a chain to the root, as in [`Identity::path_to`].
 pub(crate) fn path_of(
     chain: &[CertificateDer<'static>],
     root: &CertificateDer<'_>,
@@ -166,7 +166,7 @@ pub(crate) fn path_of(
     }
 }
 
-/// A certificate and those above it up to the root, each of which has signed the one before it; none if they do not lead there.
+/// A certificate and those above it up to the root, each signed by the next. `None` if they do not lead to the root.
 fn path(
     certificate: &CertificateDer<'_>,
     above: &[&CertificateDer<'_>],
@@ -188,7 +188,7 @@ fn path(
     Ok(None)
 }
 
-/// Reads a PEM private key that nobody else can read.
+/// Loads a PEM private key that others cannot read.
 pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
     const MARK: &[u8] = b"PRIVATE KEY";
     let is_key = |octets: &[u8]| octets.windows(MARK.len()).any(|part| part == MARK);
@@ -220,7 +220,7 @@ impl Presented {
     }
 }
 
-/// What judges the identity of a relying party.
+/// The live set that checks a relying party's own identity.
 #[derive(Clone, Debug)]
 struct Judged {
     live: LiveSet,
@@ -246,7 +246,8 @@ impl ServerIdentity {
         Ok(Self { presented, judged: None, replacements: Arc::default() })
     }
 
-    /// The same for a relying party beneath this root: while a certificate on the way there is revoked, it lets nobody in.
+    /// The same for a relying party below this root. While a certificate on the path to the root is revoked, nobody is
+    /// admitted.
     pub(crate) fn under(
         identity: &Identity,
         root: &CertificateDer<'static>,

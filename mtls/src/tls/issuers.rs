@@ -8,19 +8,19 @@ use rustls_pki_types::CertificateDer;
 use super::identity::{IdentityError, path_of};
 use crate::revocation::Location;
 
-/// Why the authorities above a certificate cannot be asked about revocation.
+/// Why revocation cannot be checked for the authorities above a certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// The identity is not usable.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A certificate of the chain does not say where its CRL is.
+    /// A certificate of the chain has no CRL distribution point.
     #[error("the certificate of {0} names no http:// CRL distribution point, so its revocation could not be noticed")]
     NoCrlLocation(String),
     /// A certificate above it may not sign CRLs.
     #[error("{0} may not sign CRLs, so no revocation of its certificates could be believed")]
     NotACrlIssuer(String),
-    /// The TLS library does not take the root.
+    /// The TLS library refuses the root.
     #[error("the root certificate cannot be used: {0}")]
     Root(#[from] rustls::Error),
 }
@@ -28,7 +28,7 @@ pub enum ChainError {
 /// An authority in a chain.
 pub(crate) struct ChainIssuer {
     pub(crate) signs: CrlIssuer,
-    /// The certificate that it signed, which names the authority's distribution point.
+    /// The certificate that it signed, which contains the authority's distribution point.
     pub(crate) subject: CertificateInfo,
 }
 
@@ -40,7 +40,7 @@ impl ChainIssuer {
     }
 
     pub(crate) fn distribution_point(&self) -> Result<Location, ChainError> {
-        // A service's own certificate names the list that covers servers as well; its clients are judged by the one of everything.
+        // A service's own certificate also names the list of servers. Its clients need the complete CRL.
         let uri = self.subject.complete_crl_url().and_then(|url| url.parse().ok());
         uri.map(Location::Url).ok_or_else(|| ChainError::NoCrlLocation(self.subject.display_name()))
     }

@@ -1,6 +1,8 @@
-//! TLS 1.3 with certificates at both ends: this process's identity, the verifiers of peers' chains, and the sessions that may be resumed.
+//! TLS 1.3 with certificates at both ends: this process's identity, the verifiers of peers' chains, and resumable
+//! sessions.
 //!
-//! It never decides that a certificate is revoked: [`revocation`](crate::revocation) does. It never opens or accepts a connection.
+//! It never decides that a certificate is revoked: [`revocation`](crate::revocation) does. It never opens or accepts a
+//! connection.
 
 pub(crate) mod aside;
 pub(crate) mod candidates;

@@ -1,7 +1,7 @@
-//! What a verifier saw in the handshake that a task drives. rustls's errors say why a certificate was refused, not whose it was, and each
-//! of them stands for one alert; a log line needs more.
+//! What a verifier saw in the current task's handshake. rustls's errors only contain enough for one alert: why a
+//! certificate was refused, but not which one. A log line needs more.
 //!
-//! Nothing depends on it: outside of an acceptor nobody collects it.
+//! It never affects a decision. Outside of an acceptor it is not collected.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -17,18 +17,18 @@ tokio::task_local! {
 /// What a verifier saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// The certificate of whoever asks, verified or not.
+    /// The client's certificate, verified or not.
     pub(crate) client: Option<Arc<CertificateInfo>>,
-    /// What is on its verified path, if it has one and may come in.
+    /// The verified path, if there is one and the client may be admitted.
     pub(crate) presented: Option<Arc<VerifiedChain>>,
     pub(crate) refusal: Option<Refusal>,
-    /// Why there is no path, where the error says less.
+    /// Why there is no path, if the error has less.
     pub(crate) why: Option<String>,
-    /// The certificate is good, and whoever presents it did not sign the handshake with its key.
+    /// The certificate is valid, but the peer did not sign the handshake with its key.
     pub(crate) is_without_key: bool,
 }
 
-/// Writes something down, if somebody collects it.
+/// Records something, if the current task collects it.
 pub(crate) fn note(change: impl FnOnce(&mut Seen)) {
     let _ = SEEN.try_with(|seen| change(&mut seen.borrow_mut()));
 }

@@ -1,6 +1,6 @@
-//! What a client asks of a server's chain: that it leads to a trusted root, found once for each chain, and what a judge says of it.
+//! A client's verification of a server's chain: a path to a trusted root, found once for each chain, and then a judge.
 //!
-//! It never takes its own word for it that a server is not revoked: who has lists gives it a [`Judge`].
+//! It never decides whether a server is revoked. A client with CRLs passes a [`Judge`].
 
 use std::{fmt, sync::Arc};
 
@@ -15,14 +15,14 @@ use super::{
     verifier::CheckServer,
 };
 
-/// Says whether a server with a verified chain may be talked to.
+/// Decides whether the client may connect to a server with a verified chain.
 pub(crate) trait Judge: fmt::Debug + Send + Sync {
     /// The error is the one that ends the handshake.
     fn judge(&self, chain: &VerifiedChain) -> Result<(), Error>;
 }
 
-/// Accepts servers whose certificate chains to a trusted root, bears the name that was asked for, is for servers, is valid now, and where
-/// there is a judge, passes it.
+/// Accepts servers whose certificate chains to a trusted root, has the expected name, is for servers, and is valid now.
+/// If there is a judge, it must accept the chain as well.
 #[derive(Debug)]
 pub(crate) struct KnownRoots {
     chains: Arc<VerifiedChains>,
@@ -30,12 +30,12 @@ pub(crate) struct KnownRoots {
 }
 
 impl KnownRoots {
-    /// Without a judge: whether a server is revoked is not asked.
+    /// Without a judge: revocation is not checked.
     pub(crate) fn new(roots: Arc<RootCertStore>, clock: Clock) -> Self {
         Self { chains: Arc::new(VerifiedChains::new(PathValidator::of_servers(roots), clock)), judge: None }
     }
 
-    /// Trusts whom these chains trust, and asks the judge.
+    /// With the trust anchors of these chains, and the judge.
     pub(crate) fn judged(chains: Arc<VerifiedChains>, judge: Arc<dyn Judge>) -> Self {
         Self { chains, judge: Some(judge) }
     }

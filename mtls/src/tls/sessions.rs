@@ -15,14 +15,16 @@ use crate::{
     tls::{generations::Generations, identity::ServerIdentity},
 };
 
-/// How many bytes of sessions are kept, and at most twice as many: those of four thousand clients, of less than two kilobytes each.
+/// How many bytes of sessions are kept. It may be up to twice as many. That is four thousand clients, with less than
+/// two kilobytes each.
 const BYTES: usize = 8 * 1024 * 1024;
-/// The longest session that is kept, in bytes. A session has the whole chain in it that was presented, also what is on no path.
+/// The longest session that is kept, in bytes. A session contains the whole presented chain, including certificates
+/// outside of the path.
 const LONGEST: usize = 8 * 1024;
-/// What it takes to keep one, besides.
+/// The memory of an entry besides its session, in bytes.
 const OVERHEAD: usize = 128;
 
-/// The sessions since the last revocation. rustls's own store looks through all of them to take one out.
+/// The sessions since the last revocation. rustls's own store searches all of them to remove one.
 #[derive(Debug)]
 pub(crate) struct Sessions {
     live: LiveSet,
@@ -46,7 +48,7 @@ impl Sessions {
     }
 
     fn with_current<T>(&self, act: impl FnOnce(&mut Generations<Vec<u8>, Vec<u8>>) -> T) -> T {
-        // Nothing in here can panic half-way, so a poisoned lock protects whole maps all the same.
+        // No code panics while it holds the lock, so a poisoned lock still protects consistent maps.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let since = (self.live.revocations(), *self.replacements.borrow());
         if kept.since != since {
@@ -61,7 +63,7 @@ fn new_sessions() -> Generations<Vec<u8>, Vec<u8>> {
 }
 
 impl StoresServerSessions for Sessions {
-    /// Of a session that is not kept, no ticket is sent.
+    /// If a session is not kept, no ticket is sent.
     fn put(&self, key: Vec<u8>, mut value: Vec<u8>) -> bool {
         if value.len() > LONGEST {
             return false;
@@ -71,7 +73,7 @@ impl StoresServerSessions for Sessions {
         true
     }
 
-    /// TLS 1.3 takes a session out to resume it once (RFC 8446 appendix C.4), and never asks for one that stays.
+    /// TLS 1.3 removes a session to resume it once (RFC 8446 appendix C.4), and never looks one up without removing it.
     fn get(&self, _: &[u8]) -> Option<Vec<u8>> {
         None
     }

@@ -1,7 +1,8 @@
-//! Path validation (RFC 5280 section 6), by webpki: which of the certificates that a peer presents lead from its own to a trust anchor,
-//! and whose key verified each of them.
+//! Path validation (RFC 5280 section 6) by webpki. It finds the presented certificates that lead from a peer's own to a
+//! trust anchor, and the key that verified each of them. rustls's own verifiers have the same result, but do not return
+//! the path.
 //!
-//! It never decides about revocation. rustls's own verifiers come to the same end, and do not say which path they took.
+//! It never decides about revocation.
 
 use std::{cell::Cell, sync::Arc};
 
@@ -34,7 +35,7 @@ pub struct PathValidator {
     usage: Usage,
 }
 
-/// Who peers have certificates for.
+/// What a peer's certificate must be for.
 #[derive(Clone, Copy, Debug)]
 enum Usage {
     Client,
@@ -43,7 +44,8 @@ enum Usage {
     Any,
 }
 
-/// A certificate on the path has a key that may not sign what it has signed (RFC 5280 section 4.2.1.3), which webpki does not ask.
+/// A key on the path signed something that its key usage does not allow (RFC 5280 section 4.2.1.3). webpki does not
+/// check that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum Misuse {
     #[error("the peer's certificate has a key usage without digitalSignature, so its key may not sign a handshake")]
@@ -55,19 +57,19 @@ enum Misuse {
 }
 
 impl PathValidator {
-    /// For clients' certificates beneath these roots.
+    /// For clients' certificates below these roots.
     #[must_use]
     pub fn of_clients(roots: Arc<RootCertStore>) -> Self {
         Self::new(roots, Usage::Client)
     }
 
-    /// For servers' certificates beneath these roots.
+    /// For servers' certificates below these roots.
     #[must_use]
     pub fn of_servers(roots: Arc<RootCertStore>) -> Self {
         Self::new(roots, Usage::Server)
     }
 
-    /// For both beneath these roots.
+    /// For both below these roots.
     #[must_use]
     pub fn of_members(roots: Arc<RootCertStore>) -> Self {
         Self::new(roots, Usage::Any)
@@ -79,8 +81,8 @@ impl PathValidator {
         Self { roots, anchors, algorithms, usage }
     }
 
-    /// Accepts a client's certificate, at a server, that the CA with this key has signed, and that leads to a root over a path that is valid
-    /// now. `issuer` is the SHA-256 of the CA's `SubjectPublicKeyInfo`.
+    /// Verifies a client's certificate for a server. The CA with this key must have signed it, and it must lead to a
+    /// root over a path that is valid now. `issuer` is the SHA-256 of the CA's `SubjectPublicKeyInfo`.
     pub fn verify_issued_by(
         &self,
         issuer: &[u8; 32],
@@ -95,8 +97,8 @@ impl PathValidator {
         }
     }
 
-    /// What the certificates of a path say that is valid now. There may be several, as where a CA has been certified by an old root and
-    /// by a new one: then it is one that `is_good`.
+    /// The certificates of a path that is valid now. There may be several paths, such as for a CA that an old root and
+    /// a new one have certified. Then it is one that `is_good` accepts.
     pub(crate) fn validate(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -116,13 +118,13 @@ impl PathValidator {
         is_good: impl Fn(&VerifiedChain) -> bool,
     ) -> Result<VerifiedChain, Error> {
         let certificate = EndEntityCert::try_from(end_entity).map_err(tls_error)?;
-        // Whoever signs the handshake need not have the key.
+        // With such a key, a signature can be made without the private key.
         if is_of_small_order(&certificate.subject_public_key_info()) {
             return Err(refused(Weakness::SmallOrder));
         }
         let above = self.anchors.candidates(&certificate, intermediates).ok_or(CertificateError::UnknownIssuer)?;
         let (accepted, misused) = (Cell::new(None), Cell::new(None));
-        // What webpki is told of a path that is not good is not what becomes of it: it looks for another.
+        // webpki tries another path after any error, so the reason is recorded here and not returned through it.
         let judge = |path: &VerifiedPath<'_>| match read(path) {
             Ok(Ok(presented)) if is_good(&presented) => {
                 accepted.set(Some(presented));
@@ -168,17 +170,17 @@ impl ExtendedKeyUsageValidator for Usage {
     }
 }
 
-/// An error as it is told to a client: with the alert that says most, and the rest in the log.
+/// Records the reason for the log, and returns the error with the most specific alert for the client.
 pub(crate) fn told(error: Error, end_entity: &CertificateDer<'_>) -> Error {
     let is_excess = is_refusal::<Excess>(&error);
-    // What is larger than any of ours is not read.
+    // A chain that is larger than any of ours is not parsed.
     let client = (!is_excess).then(|| aside(|| CertificateInfo::from_der(end_entity).ok())).flatten();
     let is_misuse = is_refusal::<Misuse>(&error);
     note(|seen| (seen.client, seen.why) = (client.map(Arc::new), Some(in_words(&error))));
     if is_misuse { CertificateError::InvalidPurpose.into() } else { error }
 }
 
-/// What the certificates on a path say, unless one was used for what its key is not for.
+/// Reads the certificates on a path. Refuses one whose key was used against its key usage.
 fn read(path: &VerifiedPath<'_>) -> Result<Result<VerifiedChain, Misuse>, pki::certificate::CertificateError> {
     let own = CertificateInfo::from_der(&path.end_entity().der())?;
     let above = path.intermediate_certificates().map(|above| CertificateInfo::from_der(&above.der()));
@@ -195,7 +197,7 @@ fn read(path: &VerifiedPath<'_>) -> Result<Result<VerifiedChain, Misuse>, pki::c
     VerifiedChain::on_path(certificates, anchor).map(Ok)
 }
 
-/// The error as rustls's own verifiers have it, which decides about the alert.
+/// The error that rustls's own verifiers would return. It decides about the alert.
 fn tls_error(error: webpki::Error) -> Error {
     use webpki::Error as Path;
     match error {
@@ -203,8 +205,8 @@ fn tls_error(error: webpki::Error) -> Error {
         Path::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
         Path::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         Path::InvalidCertValidity => CertificateError::Expired,
-        // Who bears the name of a CA of ours and has another key is another CA, also where that key is of another kind. For rustls it is
-        // an error in cryptography, with the alert that says the same of a peer without its key.
+        // A CA with the name of a trusted one and another key is another CA, also if the key is of another kind. rustls
+        // treats that as a cryptographic error, and its alert would be that of a peer without its private key.
         Path::UnknownIssuer
         | Path::InvalidSignatureForPublicKey
         | Path::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => CertificateError::UnknownIssuer,

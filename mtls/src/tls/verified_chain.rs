@@ -1,4 +1,4 @@
-//! The chain of certificates that a peer is judged by: those on one verified path to a trust anchor.
+//! A verified path from a peer's certificate to a trust anchor. Decisions about a peer use only this.
 //!
 //! It never verifies a path itself; [`validation`](super::validation) does.
 
@@ -9,21 +9,21 @@ use pki::{
     time::Validity,
 };
 
-/// What the certificates on a verified path say, from a peer's own to the one below the trust anchor. What else the peer presented counts
-/// for nothing.
+/// The certificates on a verified path, from a peer's own to the one below the trust anchor. Other presented
+/// certificates are not included.
 #[derive(Debug)]
 pub(crate) struct VerifiedChain {
-    /// Of the peer's own certificate.
+    /// The peer's own certificate.
     pub(crate) info: Arc<CertificateInfo>,
-    /// Each of them, the peer's own first. The trust anchor is not among them: nobody above it could revoke it, and who trusts it no more
-    /// takes it out of the configuration.
+    /// The certificates' identities, the peer's own first. The trust anchor is not included: no CRL can revoke it, and
+    /// distrust means removing it from the configuration.
     pub(crate) ids: Arc<[VerifiedId]>,
     /// When all of them are valid.
     pub(crate) validity: Validity,
 }
 
 impl VerifiedChain {
-    /// A path, the peer's own certificate first, each signed by the next and the last by the anchor.
+    /// A path with the peer's own certificate first. Each is signed by the next, and the last by the anchor.
     pub(crate) fn on_path(certificates: Vec<CertificateInfo>, anchor: IssuerId) -> Result<Self, CertificateError> {
         let issuers = certificates.iter().skip(1).map(IssuerId::of).chain([anchor]);
         let ids = certificates.iter().zip(issuers).map(|(info, issuer)| VerifiedId { issuer, serial: info.id.serial });

@@ -1,8 +1,8 @@
-//! The certification paths of the chains that peers present: found once and remembered, so that a peer that comes back costs neither
-//! two signatures nor the reading of its certificates again.
+//! The certification paths of presented chains, found once and remembered. A returning peer costs neither two
+//! signatures nor parsing its certificates again.
 //!
-//! It never says that a peer may come in: whether the chain is valid at this moment is asked each time, so is the live set where
-//! there is one, and the proof that the peer holds the key is never skipped.
+//! It never decides that a peer may be admitted. The validity at this moment is checked each time, and so is the live
+//! set, if there is one. The proof that the peer has the key is never skipped.
 
 use std::{
     iter,
@@ -18,13 +18,13 @@ use crate::tls::{
     clock::unix_time, generations::Generations, validation::PathValidator, verified_chain::VerifiedChain,
 };
 
-/// How many chains are remembered, and at most twice as many, of about a kilobyte each.
+/// How many chains are remembered. It may be up to twice as many, with about a kilobyte each.
 const CHAINS: usize = 4096;
-/// The longest chain that is remembered, in octets: one that is longer is verified each time.
-const OCTETS: usize = 8 * 1024;
+/// The longest chain that is remembered, in bytes. A longer one is verified each time.
+const MOST_BYTES: usize = 8 * 1024;
 
-/// Verified chains, and what verifies them; what a path's validity depends on besides their octets is the time, and the trust anchor,
-/// which a validator has one of.
+/// Verified chains, and what verifies them. A path's validity depends only on the bytes of the chain, the time and the
+/// trust anchors. A validator's anchors never change.
 #[derive(Debug)]
 pub(crate) struct VerifiedChains {
     validator: PathValidator,
@@ -37,43 +37,43 @@ pub(crate) struct VerifiedChains {
 pub(crate) struct Chain<'a> {
     pub(crate) end_entity: &'a CertificateDer<'a>,
     pub(crate) above: &'a [CertificateDer<'a>],
-    /// The name that is expected of a server.
+    /// The expected name of a server.
     pub(crate) name: Option<&'a ServerName<'a>>,
 }
 
-/// Why nobody comes in with a chain.
+/// Why a chain is refused.
 #[derive(Debug)]
 pub(crate) enum NoPath<R> {
     /// None of its paths is valid now.
     Invalid(Error),
-    /// This one is, and was refused, as was every other.
+    /// This path is valid, but it was refused, as were all others.
     Refused { presented: Arc<VerifiedChain>, why: R },
 }
 
-/// SHA-256 over every octet of a chain and where each of its certificates ends.
+/// SHA-256 over every byte of a chain and the ends of its certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct ChainDigest([u8; 32]);
 
 impl ChainDigest {
-    /// None of a chain that is too long to be remembered.
+    /// `None` if the chain is too long to be remembered.
     fn of<'a, 'b: 'a>(chain: impl Iterator<Item = &'a CertificateDer<'b>>) -> Option<Self> {
         let mut digest = Context::new(&SHA256);
-        let mut octets = 0;
+        let mut bytes = 0;
         for certificate in chain {
-            octets += certificate.len();
+            bytes += certificate.len();
             digest.update(&certificate.len().to_be_bytes());
             digest.update(certificate);
         }
-        let digest = digest.finish().as_ref().try_into().expect("SHA-256 has 32 octets");
-        (octets <= OCTETS).then_some(Self(digest))
+        let digest = digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes");
+        (bytes <= MOST_BYTES).then_some(Self(digest))
     }
 
-    /// That of the same chain under the name that a client expects of it, which is a part of what is verified.
+    /// The digest of the same chain with the server name that a client expects, because the name is verified as well.
     fn under(self, name: &ServerName<'_>) -> Self {
         let mut digest = Context::new(&SHA256);
         digest.update(&self.0);
         digest.update(name.to_str().as_bytes());
-        Self(digest.finish().as_ref().try_into().expect("SHA-256 has 32 octets"))
+        Self(digest.finish().as_ref().try_into().expect("SHA-256 has 32 bytes"))
     }
 }
 
@@ -82,7 +82,7 @@ impl VerifiedChains {
         Self { validator, clock, known: Mutex::new(Generations::new(CHAINS)) }
     }
 
-    /// The path of a chain, validated now or earlier, that `check` does not refuse.
+    /// A path of the chain that `check` accepts, validated now or earlier.
     pub(crate) fn find<R>(
         &self,
         chain: Chain<'_>,
@@ -91,14 +91,14 @@ impl VerifiedChains {
     ) -> Result<Arc<VerifiedChain>, NoPath<R>> {
         let digest = ChainDigest::of(iter::once(chain.end_entity).chain(chain.above));
         let key = digest.map(|digest| chain.name.map_or(digest, |name| digest.under(name)));
-        // Everything that the validation came to was said by the same bytes under the same name, but for the time.
+        // The result of the validation depends only on these bytes, this name and the time.
         let known = key.and_then(|key| self.recall(&key)).filter(|known| known.validity.contains(self.clock.now()));
         let known = match known {
             Some(known) => known,
             None => self.validate(chain, digest, now, |_| true).map_err(NoPath::Invalid)?,
         };
         let Err(why) = check(&known) else { return Ok(known) };
-        // What is refused may be a cross-certificate that there is no need of.
+        // The refused path may contain a cross-certificate, and another path may do without it.
         if chain.above.len() >= known.ids.len()
             && let Ok(other) = self.validate(chain, digest, now, |presented| check(presented).is_ok())
         {
@@ -107,8 +107,8 @@ impl VerifiedChains {
         Err(NoPath::Refused { presented: known, why })
     }
 
-    /// The path of a session that was resumed: its first handshake was a full one, and mostly its path is remembered. Whether it is valid
-    /// still, and revoked by now, is for the caller to ask.
+    /// The path of a resumed session. Its first handshake was a full one, so its path is usually remembered. The caller
+    /// must check whether it is still valid and not revoked.
     pub(crate) fn of_earlier(&self, chain: &[CertificateDer<'_>]) -> Result<Arc<VerifiedChain>, Error> {
         let digest = ChainDigest::of(chain.iter());
         if let Some(presented) = digest.and_then(|digest| self.recall(&digest)) {
@@ -119,7 +119,7 @@ impl VerifiedChains {
         self.validate(Chain { end_entity, above, name: None }, digest, now, |_| true)
     }
 
-    /// Nothing else fills the memory.
+    /// Validates a chain, and remembers only valid ones.
     fn validate(
         &self,
         Chain { end_entity, above, name }: Chain<'_>,
@@ -133,7 +133,7 @@ impl VerifiedChains {
         }
         if let Some(digest) = digest {
             let mut known = self.lock();
-            // Without the name for the sessions that are resumed, which are known by it already.
+            // Also without the name, for resumed sessions: their name was verified already.
             for key in iter::once(digest).chain(name.map(|name| digest.under(name))) {
                 known.insert(key, Arc::clone(&presented));
             }
@@ -146,7 +146,7 @@ impl VerifiedChains {
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations<ChainDigest, Arc<VerifiedChain>>> {
-        // Nothing in here can panic half-way, so a poisoned lock protects whole maps all the same.
+        // No code panics while it holds the lock, so a poisoned lock still protects consistent maps.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -156,18 +156,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_is_its_certificates_and_where_they_end() {
-        let certificate = |octets: &'static [u8]| CertificateDer::from(octets);
+    fn a_digest_covers_the_certificates_and_where_they_end() {
+        let certificate = |bytes: &'static [u8]| CertificateDer::from(bytes);
         let digest = |chain: &[CertificateDer<'_>]| ChainDigest::of(chain.iter());
         let chain = [certificate(b"ab"), certificate(b"c")];
         assert!(digest(&chain).is_some() && digest(&chain) == digest(&chain.clone()));
         assert_ne!(digest(&chain), digest(&[certificate(b"a"), certificate(b"bc")]));
         assert_ne!(digest(&chain), digest(&chain[..1]));
-        assert!(digest(&[CertificateDer::from(vec![0; OCTETS + 1])]).is_none());
+        assert!(digest(&[CertificateDer::from(vec![0; MOST_BYTES + 1])]).is_none());
     }
 
     #[test]
-    fn a_chain_under_another_name_is_something_else() {
+    fn a_chain_with_another_name_has_another_digest() {
         let chain = [CertificateDer::from(&b"ab"[..])];
         let under = |name: &'static str| ChainDigest::of(chain.iter()).unwrap().under(&name.try_into().unwrap());
         assert_eq!(under("service.fleet"), under("service.fleet"));

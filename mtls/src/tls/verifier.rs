@@ -1,7 +1,7 @@
-//! The verifier of this library, for both sides of a handshake: what is particular to one side is a [`CheckClient`] or a [`CheckServer`],
-//! and the signatures of every peer are verified here.
+//! The verifier of this library, for both sides of a handshake. What differs between the sides is a [`CheckClient`] or
+//! a [`CheckServer`]. The signatures of every peer are verified here.
 //!
-//! It never decides whose chain is good.
+//! It never decides whether a chain is valid.
 
 use std::{fmt, ops::Deref, sync::Arc};
 
@@ -15,10 +15,10 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{provider::provider, seen::note, verified_chains::Chain};
 
-/// Decides whether a client's chain is good.
+/// Decides whether a client's chain is accepted.
 pub trait CheckClient: fmt::Debug + Send + Sync {
-    /// Returns if the client may come in with this certificate and those that it presented with it. An error names the alert that the
-    /// client gets.
+    /// Returns `Ok` if the client may be admitted with this certificate and those presented above it. An error contains
+    /// the alert for the client.
     fn check(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -54,13 +54,13 @@ impl<C: CheckClient> CheckClient for Arc<C> {
     }
 }
 
-/// Decides whether a server's chain is good.
+/// Decides whether a server's chain is accepted.
 pub(crate) trait CheckServer: fmt::Debug + Send + Sync {
-    /// Returns if a client may talk to the server that presents this chain under this name.
+    /// Returns `Ok` if a client may use the server that presents this chain under this name.
     fn check(&self, chain: Chain<'_>, name: &ServerName<'_>, now: UnixTime) -> Result<(), Error>;
 }
 
-/// Verifies peers for rustls: their chains as `C` says, and that they hold the key of their certificate.
+/// Verifies peers for rustls: their chains by `C`, and that they have the key of their certificate.
 #[derive(Debug)]
 pub struct Verifier<C> {
     check: C,
@@ -68,7 +68,7 @@ pub struct Verifier<C> {
 }
 
 impl<C> Verifier<C> {
-    /// One that asks `check` about each chain.
+    /// A verifier that passes each chain to `check`.
     pub fn new(check: C) -> Self {
         Self { check, algorithms: provider().signature_verification_algorithms }
     }
@@ -83,7 +83,7 @@ impl<C> Verifier<C> {
             .inspect_err(|_| note(|seen| seen.is_without_key = true))
     }
 
-    /// Only for rustls's traits: TLS 1.2 is not spoken.
+    /// Required by rustls's traits. TLS 1.2 is never negotiated.
     fn tls12_signature(
         &self,
         message: &[u8],

@@ -1,4 +1,4 @@
-//! An authority with both its levels, built with `pki`, which signs whatever a test needs.
+//! A test authority with both levels, made with `pki`. It signs whatever a test needs.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -23,27 +23,27 @@ use testkit::signed;
 
 use super::{DAY, start};
 
-/// No other authority of this process gives the same numbers.
+/// Unique serial numbers across all authorities of this process.
 static SERIALS: AtomicU64 = AtomicU64::new(1);
 
 pub(crate) struct Authority {
     pub(crate) root: CertificateAuthority,
     pub(crate) issuing: CertificateAuthority,
-    /// Copies: what signs does not give its key back.
+    /// Copies of the keys, because the signer does not return its key.
     pub(crate) root_key: KeyPair,
     pub(crate) issuing_key: KeyPair,
     /// When it signs.
     now: Timestamp,
 }
 
-/// What an authority is founded with.
+/// The parameters of an authority.
 #[derive(Clone, Copy)]
 pub(crate) struct Founding<'a> {
     pub(crate) name: &'a str,
-    /// Its certificates say that its CRLs are `/root.crl` and `/issuing.crl` there; and those of its servers `/servers.crl` as well,
-    /// if this ends in `/crl`.
+    /// The URL that is the base of its CRLs: `/root.crl` and `/issuing.crl`. If it ends in `/crl`, servers'
+    /// certificates name `/servers.crl` as well.
     pub(crate) base: &'a str,
-    /// Whether its CRL says that deltas to it are at `/issuing-delta.crl`.
+    /// Whether its CRL names deltas at `/issuing-delta.crl`.
     pub(crate) has_delta: bool,
     /// When it signs everything.
     pub(crate) now: Timestamp,
@@ -51,12 +51,12 @@ pub(crate) struct Founding<'a> {
 
 impl Default for Founding<'_> {
     fn default() -> Self {
-        // Nobody answers there.
+        // Nothing listens there.
         Self { name: "Fleet", base: "http://127.0.0.1:1/crl", has_delta: false, now: start() }
     }
 }
 
-/// A certificate with the one above it, and the key to it.
+/// A certificate with the one above it, and its key.
 pub(crate) struct Issued {
     pub(crate) chain: Vec<CertificateDer<'static>>,
     pub(crate) key: KeyPair,
@@ -64,7 +64,7 @@ pub(crate) struct Issued {
 }
 
 impl Authority {
-    /// An authority whose CRLs would lie at an address where nobody answers.
+    /// An authority with CRL URLs at which nothing listens.
     pub(crate) fn new() -> Self {
         Self::found(Founding::default())
     }
@@ -82,7 +82,7 @@ impl Authority {
             servers_crl_url: servers_crl_url(&format!("{base}/{file}.crl")),
             delta_crl_url: (has_delta && file == "issuing").then(|| format!("{base}/{file}-delta.crl")),
         };
-        // Long ago, so that it could have signed what has expired by now.
+        // Long ago, so that certificates may have expired by now.
         let founded = now.minus(DAY * 100);
         let (root_key, issuing_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
         let root =
@@ -93,7 +93,7 @@ impl Authority {
         Self { root, issuing, root_key, issuing_key, now }
     }
 
-    /// A client's certificate, good for 30 days.
+    /// A client's certificate, valid for 30 days.
     pub(crate) fn client(&self, name: &str) -> Issued {
         self.client_from(name, self.now, DAY * 30)
     }
@@ -111,12 +111,12 @@ impl Authority {
         self.sign(Profile::Server, name, hosts, self.now, DAY * 60)
     }
 
-    /// One that is good for so long.
+    /// A server's certificate that is valid for this long.
     pub(crate) fn server_of(&self, name: &str, lifetime: Duration) -> Issued {
         self.sign(Profile::Server, name, Host::local(), self.now, lifetime)
     }
 
-    /// What the authority itself presents.
+    /// The authority's own server certificate.
     pub(crate) fn own(&self) -> Issued {
         let key = KeyPair::generate().unwrap();
         let public_key = PublicKey::from_spki(&key.spki()).unwrap();
@@ -143,12 +143,12 @@ impl Authority {
         Issued { chain: vec![issued.der, self.issuing.certificate().clone()], key, info: issued.info }
     }
 
-    /// The issuing CA's CRL, good for a day.
+    /// The issuing CA's CRL, valid for a day.
     pub(crate) fn crl(&self, number: i64, revoked: &[&Issued]) -> Vec<u8> {
         self.crl_between(number, self.now, self.now.plus(DAY), revoked)
     }
 
-    /// A delta to the issuing CA's CRL number `base`, good for a day.
+    /// A delta to the issuing CA's CRL number `base`, valid for a day.
     pub(crate) fn delta(&self, number: i64, base: i64, revoked: &[&Issued]) -> Vec<u8> {
         self.delta_between(number, base, self.now, self.now.plus(DAY), revoked)
     }
@@ -182,7 +182,7 @@ impl Authority {
         sign_crl(&self.issuing, number, this_update, next_update, &serials)
     }
 
-    /// The issuing CA's CRL that covers servers only, good for a day.
+    /// The issuing CA's list of servers, valid for a day.
     pub(crate) fn servers_crl(&self, number: i64, revoked: &[&Issued]) -> Vec<u8> {
         self.servers_crl_between(number, self.now, self.now.plus(DAY), revoked)
     }
@@ -199,7 +199,7 @@ impl Authority {
         self.issuing.sign_servers_crl(&draft).unwrap()
     }
 
-    /// The root's CRL, good for 30 days.
+    /// The root's CRL, valid for 30 days.
     pub(crate) fn root_crl(&self, number: i64, revoked: &[Serial]) -> Vec<u8> {
         self.root_crl_between(number, self.now, self.now.plus(DAY * 30), revoked)
     }
@@ -218,19 +218,19 @@ impl Authority {
         Fingerprint::of(self.root.certificate())
     }
 
-    /// The issuing CA as it is known on a verified path.
+    /// The issuing CA's identity on a verified path.
     pub(crate) fn issuing_id(&self) -> VerifiedId {
         VerifiedId { issuer: IssuerId::of(self.root.info()), serial: self.issuing.info().id.serial }
     }
 
-    /// Both of its levels, as whoever believes their CRLs knows them.
+    /// Both levels as issuers of CRLs.
     pub(crate) fn crl_issuers(&self) -> Vec<CrlIssuer> {
         [&self.issuing, &self.root].map(|authority| CrlIssuer::from_certificate(authority.info()).unwrap()).into()
     }
 }
 
-/// What an authority signed, signed again by it after a change to its fields: version, algorithm, issuer, thisUpdate, nextUpdate,
-/// entries (if there are any) and extensions.
+/// Changes the fields of a signed CRL or certificate, and signs it again. The fields of a CRL are: version, algorithm,
+/// issuer, thisUpdate, nextUpdate, entries (if there are any) and extensions.
 pub(crate) fn altered(authority: &Authority, crl: &[u8], change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Vec<u8> {
     let mut fields = elements(contents(elements(contents(crl))[0]));
     let mut fields: Vec<_> = fields.drain(..).map(<[u8]>::to_vec).collect();
@@ -238,11 +238,11 @@ pub(crate) fn altered(authority: &Authority, crl: &[u8], change: impl FnOnce(&mu
     signed::sign(&signed::element(signed::SEQUENCE, &fields.concat()), &authority.issuing_key)
 }
 
-/// The certificate of the issuing CA, signed again by the root with the same key and name and this notAfter.
+/// The issuing CA's certificate with this notAfter, signed again by the root with the same key and name.
 pub(crate) fn issuing_until(authority: &Authority, not_after: Timestamp) -> CertificateDer<'static> {
     let mut fields = elements(contents(elements(contents(authority.issuing.certificate()))[0]));
     let mut fields: Vec<_> = fields.drain(..).map(<[u8]>::to_vec).collect();
-    // Version, serial number, algorithm and issuer come before it (RFC 5280 section 4.1).
+    // Version, serial number, algorithm and issuer precede it (RFC 5280 section 4.1).
     let validity = elements(contents(&fields[4]));
     let digits: String = not_after.to_rfc3339().chars().filter(char::is_ascii_digit).collect();
     let not_after = signed::element(0x17, format!("{}Z", &digits[2..]).as_bytes());
@@ -250,7 +250,7 @@ pub(crate) fn issuing_until(authority: &Authority, not_after: Timestamp) -> Cert
     signed::sign(&signed::element(signed::SEQUENCE, &fields.concat()), &authority.root_key).into()
 }
 
-/// Puts an extension of id-ce (2.5.29) in front of those that are there; `list` is `[0] Extensions` or an entry.
+/// Inserts an extension of id-ce (2.5.29) before the others. `list` is `[0] Extensions` or an entry.
 pub(crate) fn extension(id: u8, critical: bool, value: &[u8]) -> Vec<u8> {
     let critical: &[u8] = if critical { &[0x01, 0x01, 0xff] } else { &[] };
     let identifier = [0x06, 0x03, 0x55, 0x1d, id];
@@ -283,7 +283,7 @@ fn contents(element: &[u8]) -> &[u8] {
     }
 }
 
-/// The DER elements that follow each other.
+/// The consecutive DER elements.
 fn elements(mut octets: &[u8]) -> Vec<&[u8]> {
     let mut elements = Vec::new();
     while !octets.is_empty() {
@@ -297,13 +297,13 @@ fn elements(mut octets: &[u8]) -> Vec<&[u8]> {
 }
 
 impl Issued {
-    /// As the authority itself presents its chain: the root comes along.
+    /// With the root appended, as the authority itself presents its chain.
     pub(crate) fn with_root(mut self, authority: &Authority) -> Self {
         self.chain.push(authority.root.certificate().clone());
         self
     }
 
-    /// As it is known on a verified path.
+    /// Its identity on a verified path.
     pub(crate) fn id(&self) -> VerifiedId {
         let issuer = IssuerId::of(&CertificateInfo::from_der(&self.chain[1]).unwrap());
         VerifiedId { issuer, serial: self.info.id.serial }

@@ -1,4 +1,4 @@
-//! Clients: what they present, and the connections that they open.
+//! Test clients: their certificates and connections.
 
 use std::{io, net::SocketAddr, sync::Arc};
 
@@ -23,7 +23,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::{Authority, Issued};
 
-/// A client; what it has learned for resuming sessions stays with it.
+/// A client. Clones share its sessions.
 #[derive(Clone)]
 pub(crate) struct Client {
     tls: Arc<ClientConfig>,
@@ -55,12 +55,12 @@ pub(crate) struct Answer {
 }
 
 impl Client {
-    /// A client as `mtls` makes one.
+    /// A client as `mtls` makes it.
     pub(crate) fn new(authority: &Authority, issued: &Issued, http: Http, clock: &Clock) -> Self {
         Self::with(mutual_tls(&issued.identity(), authority.root.certificate(), clock).unwrap(), http)
     }
 
-    /// A client that presents these certificates and signs with this key, whether they belong together or not.
+    /// A client that presents these certificates and signs with this key, whether they match or not.
     pub(crate) fn presenting(
         authority: &Authority,
         chain: Vec<CertificateDer<'static>>,
@@ -72,7 +72,7 @@ impl Client {
         Self::with(tls, Http::One)
     }
 
-    /// A client that presents nobody.
+    /// A client without a certificate.
     pub(crate) fn anonymous(authority: &Authority, clock: &Clock) -> Self {
         Self::with(trusting(authority, clock).with_no_client_auth(), Http::One)
     }
@@ -85,7 +85,7 @@ impl Client {
         Self { tls: Arc::new(tls) }
     }
 
-    /// Over a connection that is there already.
+    /// A handshake over an existing connection.
     pub(crate) async fn shake_hands(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         TlsConnector::from(Arc::clone(&self.tls)).connect(ServerName::try_from("localhost").unwrap(), stream).await
     }
@@ -102,7 +102,7 @@ impl Client {
         self.try_open_over(stream).await.unwrap()
     }
 
-    /// The same, where the service may refuse it.
+    /// Opens a connection that the service may refuse.
     pub(crate) async fn try_open(&self, address: SocketAddr) -> io::Result<Connection> {
         self.try_open_over(TcpStream::connect(address).await?).await
     }
@@ -131,11 +131,11 @@ impl Client {
         self.open(address).await.get().await.unwrap()
     }
 
-    /// Sends a request over a new connection that must not be answered; what ended the connection instead.
+    /// Sends a request over a new connection, which the service must refuse. Returns how the connection ended.
     pub(crate) async fn refused(&self, address: SocketAddr) -> Refusal {
         match TcpStream::connect(address).await {
             Ok(stream) => self.refused_over(stream).await,
-            Err(error) => panic!("nobody listens: {error}"),
+            Err(error) => panic!("nothing listens: {error}"),
         }
     }
 
@@ -144,7 +144,7 @@ impl Client {
         let exchange = async {
             let mut stream = self.shake_hands(stream).await?;
             kind = stream.get_ref().1.handshake_kind();
-            // The refusal may be under way already, and then it is what the read finds.
+            // The refusal may have arrived already. Then the read returns it.
             let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
             stream.read_to_end(&mut answer).await?;
             io::Result::Ok(())
@@ -158,7 +158,7 @@ impl Client {
 /// A connection that ended without an answer.
 #[derive(Debug)]
 pub(crate) struct Refusal {
-    /// The handshake, as far as the client knows: the server judges it later (RFC 8446 section 4.4).
+    /// The kind of handshake, as the client sees it: the server decides about the client later (RFC 8446 section 4.4).
     pub(crate) kind: Option<HandshakeKind>,
     end: io::Result<()>,
 }
@@ -179,7 +179,7 @@ impl Connection {
         self.get_with(HeaderMap::new()).await
     }
 
-    /// A request whose answer is read by the caller.
+    /// A request whose answer the caller reads.
     pub(crate) async fn start(&mut self, path: &str) -> Result<Incoming, hyper::Error> {
         Ok(self.send(path, HeaderMap::new()).await?.into_body())
     }

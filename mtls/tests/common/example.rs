@@ -1,4 +1,4 @@
-//! The example of the library's documentation, running, and what it finds on its disk.
+//! The example of the library's documentation as a running program, and its directory.
 
 use std::{
     env,
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 use super::{Authority, feed::FeedServer};
 
-/// The running example; it ends when this is dropped.
+/// The running example. Dropping this ends it.
 pub(crate) struct Example {
     pub(crate) address: SocketAddr,
     log: Arc<Mutex<String>>,
@@ -28,7 +28,7 @@ pub(crate) struct Example {
 struct Process(Child);
 
 impl Example {
-    /// The example in a directory, put behind this command line: a program that becomes another.
+    /// Starts the example in a directory, with this command line in front: a program that executes another one.
     pub(crate) fn start(directory: &Path, prefix: &[&str]) -> Self {
         let program = program();
         let words = prefix.iter().map(OsStr::new).chain([program.as_ref(), directory.as_ref(), "127.0.0.1:0".as_ref()]);
@@ -41,7 +41,7 @@ impl Example {
         let mut lines = BufReader::new(process.0.stderr.take().unwrap()).lines();
         thread::spawn({
             let log = Arc::clone(&log);
-            // Ends with the program.
+            // The thread ends with the program.
             move || {
                 while let Some(Ok(line)) = lines.next() {
                     if let Some((_, address)) = line.split_once("listening address=") {
@@ -72,7 +72,7 @@ impl Drop for Process {
     }
 }
 
-/// Cargo builds examples together with tests, but not where it is told which tests to run.
+/// Cargo builds examples together with all tests, but not with selected ones.
 fn program() -> PathBuf {
     let test = env::current_exe().unwrap();
     let program = test.ancestors().nth(2).unwrap().join("examples/service");
@@ -82,7 +82,7 @@ fn program() -> PathBuf {
     program
 }
 
-/// What an enrollment leaves behind.
+/// Writes the result of an enrollment.
 pub(crate) fn enrolled(authority: &Authority, feed: Option<&FeedServer>) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let write = |name, contents: &str, access| {
@@ -98,7 +98,7 @@ pub(crate) fn enrolled(authority: &Authority, feed: Option<&FeedServer>) -> Temp
     directory
 }
 
-/// The CRLs that are kept in a directory. What is being written becomes one only when it is whole.
+/// The CRLs that are stored in a directory. Temporary files are not included.
 pub(crate) fn crl_files(directory: &Path) -> Vec<PathBuf> {
     let paths = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "crl")).collect()

@@ -1,4 +1,4 @@
-//! What answers at an authority's address: its feed, on which the test says what exists, and confirmations, which it keeps.
+//! A fake authority: its feed, on which the test announces CRLs, and the confirmations that it receives.
 
 use std::{
     collections::HashMap,
@@ -41,19 +41,19 @@ pub(crate) struct FeedServer {
 
 #[derive(Default)]
 struct Heard {
-    /// Who opened the feed, and whose place it took.
+    /// Which instance opened the feed, and which ones it replaced.
     feeds: Vec<(InstanceId, Vec<InstanceId>)>,
     confirmations: Vec<Value>,
     goodbyes: Vec<InstanceId>,
-    /// With numbers that are confirmed unknown, how lists that are handed over are refused.
+    /// If set, confirmed numbers are unknown, and handed over CRLs are refused with this status.
     refuses: Option<StatusCode>,
-    /// Whether nobody hears that a goodbye has arrived.
+    /// Whether goodbyes are received but not answered.
     loses_goodbyes: bool,
-    /// Whether there is no feed to be had.
+    /// Whether the feed refuses connections.
     is_closed: bool,
-    /// What is served beside the feed, by path.
+    /// CRLs that are served beside the feed, by path.
     lists: HashMap<String, Vec<u8>>,
-    /// The number from which on lists contain what was asked about.
+    /// The first number whose CRLs contain the queried ones.
     vouched: Option<CrlNumber>,
     questions: Vec<KnownQuestion>,
     handed_over: Vec<String>,
@@ -86,7 +86,7 @@ impl FeedServer {
         format!("https://localhost:{}", self.address.port()).parse().unwrap()
     }
 
-    /// Says on every feed, present and future, that these CRLs exist. Where they lie beside the feed, nobody knows.
+    /// Announces these CRLs on every present and future feed. Their paths do not exist beside the feed.
     pub(crate) fn announce(&self, crls: &[(&str, i64)]) {
         let current = |number| Current {
             number,
@@ -97,7 +97,7 @@ impl FeedServer {
         self.said.send_replace(line(&FeedEvent { crls: crls.collect(), ..FeedEvent::default() }));
     }
 
-    /// Says that this complete CRL exists, with everything that there is to say about it.
+    /// Announces this complete CRL with all its fields.
     pub(crate) fn announce_list(&self, url: &str, number: i64, der: &[u8]) {
         let number = CrlNumber::new(number).unwrap();
         let size = Some(u64::try_from(der.len()).unwrap());
@@ -107,7 +107,7 @@ impl FeedServer {
         self.said.send_replace(line(&FeedEvent { crls, ..FeedEvent::default() }));
     }
 
-    /// Serves a complete CRL where it was announced to lie, or takes it away from there.
+    /// Serves a complete CRL at its announced path, or removes it.
     pub(crate) fn serve_list(&self, number: i64, der: Option<Vec<u8>>) {
         let path = path_of(CrlNumber::new(number).unwrap());
         let lists = &mut self.heard.lock().unwrap().lists;
@@ -117,65 +117,65 @@ impl FeedServer {
         }
     }
 
-    /// No feed is to be had until it is opened again; those that are open go on.
+    /// Refuses new feeds until it is opened again. Open ones continue.
     pub(crate) fn close(&self, is_closed: bool) {
         self.heard.lock().unwrap().is_closed = is_closed;
     }
 
-    /// What is confirmed is unknown from now on, and what is handed over is refused like this.
+    /// From now on, confirmed numbers are unknown, and handed over CRLs are refused with this status.
     pub(crate) fn know_nothing(&self, refusal: StatusCode) {
         self.heard.lock().unwrap().refuses = Some(refusal);
     }
 
-    /// Goodbyes arrive, and those who say them do not hear of it.
+    /// Goodbyes are received, but not answered.
     pub(crate) fn lose_goodbyes(&self) {
         self.heard.lock().unwrap().loses_goodbyes = true;
     }
 
-    /// Ends the feeds that are open.
+    /// Ends the open feeds.
     pub(crate) fn hang_up(&self) {
         self.said.send_replace(String::new());
     }
 
-    /// From which number on lists contain what was revoked, as far as it is asked; nothing is known at first.
+    /// The first number whose CRLs contain the queried ones. `None` means that nothing is known, as at first.
     pub(crate) fn vouch_from(&self, number: Option<i64>) {
         self.heard.lock().unwrap().vouched = number.and_then(CrlNumber::new);
     }
 
-    /// The numbers that were asked about, question by question.
+    /// The numbers of each query.
     pub(crate) fn questions(&self, url: &str) -> Vec<Vec<i64>> {
         let heard = self.heard.lock().unwrap();
         let numbers = heard.questions.iter().filter_map(|question| question.crls.get(url));
         numbers.map(|numbers| numbers.iter().map(|number| number.get()).collect()).collect()
     }
 
-    /// What was handed over, PEM.
+    /// The handed over CRLs in PEM.
     pub(crate) fn handed_over(&self) -> Vec<String> {
         self.heard.lock().unwrap().handed_over.clone()
     }
 
-    /// How many feeds were asked for, and how often something was confirmed.
+    /// How many feeds were requested, and how many confirmations were received.
     pub(crate) fn requests(&self) -> (usize, usize) {
         let heard = self.heard.lock().unwrap();
         (heard.feeds.len(), heard.confirmations.len())
     }
 
-    /// Who opened the feed last, and whose place it took.
+    /// Which instance opened the feed last, and which ones it replaced.
     pub(crate) fn opened_last(&self) -> Option<(InstanceId, Vec<InstanceId>)> {
         self.heard.lock().unwrap().feeds.last().cloned()
     }
 
-    /// Who said goodbye.
+    /// Which instances signed off.
     pub(crate) fn goodbyes(&self) -> Vec<InstanceId> {
         self.heard.lock().unwrap().goodbyes.clone()
     }
 
-    /// The number that was confirmed last for this CRL, if the last confirmation speaks of it.
+    /// The number of this CRL in the last confirmation, if it contains the CRL.
     pub(crate) fn confirmed_last(&self, crl: &str) -> Option<i64> {
         self.heard.lock().unwrap().confirmations.last().and_then(|last| last["crls"][crl].as_i64())
     }
 
-    /// What a field of the last confirmation says, if there was one.
+    /// A field of the last confirmation, if there was one.
     pub(crate) fn said_last(&self, field: &str) -> Option<Value> {
         self.heard.lock().unwrap().confirmations.last().map(|last| last[field].clone())
     }
@@ -201,7 +201,7 @@ fn line(event: &FeedEvent) -> String {
     serde_json::to_string(event).unwrap() + "\n"
 }
 
-/// What was said last at once, and then whatever is said, until that is nothing.
+/// Sends the current state at once, and then every change, until the state is `None`.
 async fn feed(State((hear, heard)): State<Shared>, headers: HeaderMap) -> Response {
     {
         let mut heard = heard.lock().unwrap();

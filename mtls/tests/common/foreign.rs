@@ -1,4 +1,4 @@
-//! A CA that is not ours: OpenSSL's own, run as its users do.
+//! A foreign CA, run with the `openssl` program as its users do.
 
 use std::{fs, path::PathBuf, process::Command};
 
@@ -52,13 +52,13 @@ authorityKeyIdentifier = keyid
 /// The name of every root.
 const ROOT: &str = "/CN=Foreign Root";
 
-/// One CA with what `openssl ca` keeps, in a directory.
+/// A CA with the directory of `openssl ca`.
 pub(crate) struct ForeignCa {
     directory: TempDir,
     is_root: bool,
 }
 
-/// The kind of key that it signs with, as `openssl genpkey` is told.
+/// The kind of its key, as options of `openssl genpkey`.
 pub(crate) type Key = &'static [&'static str];
 
 pub(crate) const P256: Key = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
@@ -70,7 +70,7 @@ impl ForeignCa {
         Self::root_with("authority", key)
     }
 
-    /// A root by which no client is let in that has a URI for a name.
+    /// A root whose name constraints exclude every client with a URI name.
     pub(crate) fn constrained_root() -> Self {
         Self::root_with("constrained", P256)
     }
@@ -82,12 +82,12 @@ impl ForeignCa {
         Self { is_root: true, ..ca }
     }
 
-    /// A CA whose certificate this one signs, as `issuing`. Another one beneath the same root has the same name and another key.
+    /// A CA that this one certifies, as `issuing`. Another one below the same root has the same name and another key.
     pub(crate) fn beneath(&self, key: Key) -> Self {
         self.beneath_as("/CN=Foreign Issuing CA", key)
     }
 
-    /// A CA beneath this one that has its name.
+    /// A CA below this one, with the same name.
     pub(crate) fn namesake_beneath(&self, key: Key) -> Self {
         self.beneath_as(ROOT, key)
     }
@@ -99,7 +99,7 @@ impl ForeignCa {
         ca
     }
 
-    /// Another certificate for a CA that has one already, with its name and its key.
+    /// Another certificate for an existing CA, with the same name and key.
     pub(crate) fn cross_certify(&self, other: &Self) -> CertificateDer<'static> {
         if other.is_root {
             other.openssl(&["req", "-new", "-config", "ca.cnf", "-subj", ROOT, "-key", "ca.key", "-out", "ca.csr"]);
@@ -114,7 +114,7 @@ impl ForeignCa {
         fs::read_to_string(self.path(&format!("{name}.pem"))).unwrap()
     }
 
-    /// The same CA as it is now, for it to be restored.
+    /// A copy of this CA, to be restored later.
     pub(crate) fn backup(&self) -> Self {
         let directory = tempfile::tempdir().unwrap();
         for file in fs::read_dir(self.directory.path()).unwrap() {
@@ -138,7 +138,7 @@ impl ForeignCa {
         self.certificates("ca.pem").swap_remove(0)
     }
 
-    /// A key and a certificate of this CA, and this CA's own where that is not the root.
+    /// A key and a certificate of this CA. The chain includes this CA's certificate if it is not the root.
     pub(crate) fn issue(&self, name: &str, extensions: &str) -> Identity {
         let (key, csr) = (format!("{name}.key"), format!("{name}.csr"));
         self.openssl(&[&["genpkey", "-out", &key, "-algorithm"], P256].concat());
@@ -149,7 +149,7 @@ impl ForeignCa {
         self.presenting(name, above.as_slice())
     }
 
-    /// A client's certificate for the public key in this PEM text, whoever has the private one.
+    /// A client's certificate for the public key in this PEM text.
     pub(crate) fn certify_key(&self, name: &str, public_key: &str) -> CertificateDer<'static> {
         fs::write(self.path("public.pem"), public_key).unwrap();
         drop(self.issue(name, "client"));
@@ -161,13 +161,13 @@ impl ForeignCa {
         self.certificates(&certificate).swap_remove(0)
     }
 
-    /// What was issued under this name, presented with these certificates above it.
+    /// The certificate with this name, presented with these certificates above it.
     pub(crate) fn presenting(&self, name: &str, above: &[CertificateDer<'static>]) -> Identity {
         let chain = [&self.certificates(&format!("{name}.pem")), above].concat();
         Identity::new(chain, load_key(&self.path(&format!("{name}.key"))).unwrap()).unwrap()
     }
 
-    /// `NAME.pem` out of `NAME.csr`.
+    /// Makes `NAME.pem` from `NAME.csr`.
     fn sign(&self, name: &str, extensions: &str) {
         let (csr, certificate) = (format!("{name}.csr"), format!("{name}.pem"));
         let sign = ["ca", "-batch", "-notext", "-config", "ca.cnf", "-extensions", extensions, "-in", &csr];
@@ -178,7 +178,7 @@ impl ForeignCa {
         self.openssl(&["ca", "-config", "ca.cnf", "-revoke", &format!("{name}.pem")]);
     }
 
-    /// The next CRL, in PEM as `openssl ca` writes it.
+    /// The next CRL, in the PEM format of `openssl ca`.
     pub(crate) fn crl(&self) -> Vec<u8> {
         self.openssl(&["ca", "-config", "ca.cnf", "-gencrl", "-out", "list.pem"]);
         fs::read(self.path("list.pem")).unwrap()

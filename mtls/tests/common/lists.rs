@@ -1,4 +1,4 @@
-//! What an authority gives over its own listener: the root's list and the one that covers servers only, as the test wants them.
+//! A fake listener of an authority: it serves the root's CRL and the list of servers, as the test sets them.
 
 use std::{
     net::SocketAddr,
@@ -21,7 +21,7 @@ use url::Url;
 
 use super::{Authority, Issued, listen, tls::Tls};
 
-/// The lists; clones share them.
+/// The CRLs. Clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Lists(Arc<Mutex<Given>>);
 
@@ -29,14 +29,14 @@ pub(crate) struct Lists(Arc<Mutex<Given>>);
 pub(crate) struct Given {
     pub(crate) root: Option<Vec<u8>>,
     pub(crate) servers: Option<Vec<u8>>,
-    /// Whoever asks for the list of servers waits in vain.
+    /// Requests for the list of servers are never answered.
     pub(crate) servers_never_come: bool,
-    /// What was asked for, and how it was answered.
+    /// Requests and the status of their answers.
     pub(crate) asked: Vec<(String, StatusCode)>,
 }
 
 impl Lists {
-    /// The first lists of this authority: nobody is revoked.
+    /// The first CRLs of this authority, without entries.
     pub(crate) fn of(authority: &Authority) -> Self {
         let lists = Self::default();
         lists.give(|given| {
@@ -50,7 +50,7 @@ impl Lists {
         change(&mut self.0.lock().unwrap());
     }
 
-    /// What was asked for since the last time, and how it was answered.
+    /// Requests since the last call, and the status of their answers.
     pub(crate) fn asked(&self) -> Vec<(String, u16)> {
         let asked = std::mem::take(&mut self.0.lock().unwrap().asked);
         asked.into_iter().map(|(path, status)| (path, status.as_u16())).collect()
@@ -109,7 +109,7 @@ impl ListServer {
         format!("https://{}", self.address).parse().unwrap()
     }
 
-    /// It answers nobody any more.
+    /// Stops answering.
     pub(crate) fn goes_down(&self) {
         self.handle.shutdown();
     }

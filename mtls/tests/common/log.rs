@@ -1,4 +1,4 @@
-//! What is logged while a test runs.
+//! Captures the log while a test runs.
 
 use std::{
     cell::RefCell,
@@ -12,16 +12,17 @@ thread_local! {
     static TEXT: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
-/// Every log line of `mtls` on this thread, on which a `#[tokio::test]` runs all of its tasks.
+/// Every log line of `mtls` on this thread. A `#[tokio::test]` runs all of its tasks on one thread.
 pub(crate) struct Log(());
 
-/// Writes into the log of the thread, if a test reads it.
+/// Writes to the log of the thread, if a test captures it.
 struct Writer;
 
 impl Log {
     pub(crate) fn capture() -> Self {
         static SUBSCRIBED: Once = Once::new();
-        // One for the whole process: a subscriber of each thread loses lines whose first use is on another thread.
+        // One subscriber for the whole process: a subscriber for each thread loses lines whose first use is on another
+        // thread.
         SUBSCRIBED.call_once(|| {
             let filter = EnvFilter::new("mtls=debug");
             tracing_subscriber::fmt().with_ansi(false).with_env_filter(filter).with_writer(|| Writer).init();
@@ -31,10 +32,10 @@ impl Log {
     }
 
     /// The lines that contain all of these texts.
-    #[expect(clippy::unused_self, reason = "nothing is kept before `capture` was called")]
+    #[expect(clippy::unused_self, reason = "nothing is captured before `capture` was called")]
     pub(crate) fn lines(&self, texts: &[&str]) -> Vec<String> {
-        let octets = TEXT.with_borrow(Clone::clone).unwrap_or_default();
-        let text = String::from_utf8_lossy(&octets);
+        let bytes = TEXT.with_borrow(Clone::clone).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         text.lines().filter(|line| texts.iter().all(|text| line.contains(text))).map(str::to_owned).collect()
     }
 
@@ -44,9 +45,9 @@ impl Log {
 }
 
 impl Write for Writer {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        TEXT.with_borrow_mut(|text| text.as_mut().map(|text| text.extend_from_slice(octets)));
-        Ok(octets.len())
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        TEXT.with_borrow_mut(|text| text.as_mut().map(|text| text.extend_from_slice(bytes)));
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! What the tests share: an authority, a service that relies on it, clients, the service's log, and waiting for something to
-//! become true.
+//! Shared by the tests: an authority, a service that relies on it, clients, the service's log, and waiting for a
+//! condition.
 
 pub(crate) mod authority;
 mod client;
@@ -27,15 +27,15 @@ pub(crate) use self::{
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-/// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
+/// Timeout for anything that happens without further action. It is generous, because machines are busy.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// When every test begins.
+/// The time at which every test begins.
 pub(crate) fn start() -> Timestamp {
     testkit::authority::now()
 }
 
-/// Waits until something holds; a test that waits longer than any machine takes has failed.
+/// Waits until a condition holds. Fails after a timeout.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -45,7 +45,7 @@ pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) -> impl Future
 async fn wait(what: String, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        assert!(Instant::now() < deadline, "did not come about: {what}");
+        assert!(Instant::now() < deadline, "did not happen: {what}");
         sleep(Duration::from_millis(2)).await;
     }
 }

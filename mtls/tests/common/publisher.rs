@@ -1,4 +1,4 @@
-//! Where CRLs are published: a plain HTTP server that answers as the test wants it to.
+//! A plain HTTP server that publishes CRLs as the test sets them.
 
 use std::{
     io,
@@ -32,7 +32,7 @@ pub(crate) struct Published {
     pub(crate) issuing: Vec<u8>,
     pub(crate) delta: Option<Vec<u8>>,
     pub(crate) mode: Mode,
-    /// Answers for the issuing CA's CRL.
+    /// Answers to requests for the issuing CA's CRL.
     whole: usize,
     not_modified: usize,
     other: usize,
@@ -45,9 +45,9 @@ pub(crate) enum Mode {
     Unavailable,
     /// The body breaks off.
     Broken,
-    /// Only the issuing CA's complete CRL is not to be had.
+    /// Only the issuing CA's complete CRL cannot be fetched.
     WithoutComplete,
-    /// Only its delta is not to be had.
+    /// Only its delta cannot be fetched.
     WithoutDelta,
 }
 
@@ -96,7 +96,7 @@ impl Publisher {
         change(&mut self.published.lock().unwrap());
     }
 
-    /// How often the issuing CA's CRL was sent whole, was said to be unchanged, or was not to be had.
+    /// How often the issuing CA's CRL was sent, was unchanged, or could not be fetched.
     pub(crate) fn answers(&self) -> (usize, usize, usize) {
         let published = self.published.lock().unwrap();
         (published.whole, published.not_modified, published.other)

@@ -1,4 +1,5 @@
-//! A client that speaks HTTP/2 frame by frame (RFC 9113 section 4.1): what it is sent is seen as it is.
+//! A client that reads and writes single HTTP/2 frames (RFC 9113 section 4.1), so that a test sees exactly what is
+//! sent.
 
 use std::net::SocketAddr;
 
@@ -28,7 +29,7 @@ pub(crate) struct Frame {
 }
 
 impl RawHttp2 {
-    /// A connection on which so much of a body may come before more is allowed.
+    /// Opens a connection with windows of this size.
     pub(crate) async fn open(client: &Client, address: SocketAddr, window: u32) -> Self {
         let mut stream = client.connect(address).await.unwrap();
         stream.write_all(PREFACE).await.unwrap();
@@ -37,10 +38,11 @@ impl RawHttp2 {
         connection
     }
 
-    /// Asks for a path, and waits until its header is there.
+    /// Requests a path, and waits for the header of the answer.
     pub(crate) async fn start(&mut self, stream: u32, path: &str) {
         let length = u8::try_from(path.len()).unwrap();
-        // GET, https, and a literal path (RFC 7541 section 6): indexed fields 2 and 7, field 4 with a value, field 1 with another.
+        // GET, https, and a literal path (RFC 7541 section 6): indexed fields 2 and 7, field 4 with a value, field 1
+        // with another.
         let fields = [&[0x82, 0x87, 0x04, length], path.as_bytes(), &[0x01, 9], b"localhost"].concat();
         self.send(HEADERS, WHOLE_REQUEST, stream, &fields).await.unwrap();
         while self.next().await.expect("an answer begins").kind != HEADERS {}
@@ -51,7 +53,7 @@ impl RawHttp2 {
         self.stream.flush().await
     }
 
-    /// The next frame but for an acknowledgement; none when the connection is over.
+    /// The next frame other than an acknowledgement. `None` when the connection is over.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         loop {
             let mut header = [0; 9];
@@ -66,12 +68,12 @@ impl RawHttp2 {
         }
     }
 
-    /// Whether the connection has ended with TLS's own end, after everything else was read.
+    /// Whether the connection has ended with `close_notify` after all data was read.
     pub(crate) async fn has_ended_properly(&mut self) -> bool {
         matches!(self.stream.read(&mut [0]).await, Ok(0))
     }
 
-    /// What comes until the connection is over.
+    /// All frames until the connection is over.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -82,7 +84,7 @@ impl RawHttp2 {
 }
 
 impl Frame {
-    /// Why the connection ends, if that is what a GOAWAY without an error says, and says of every stream that it may have been processed.
+    /// The reason in a GOAWAY without an error. It must state that every stream may have been processed.
     pub(crate) fn farewell(&self) -> Option<&str> {
         let (last_stream, rest) = self.payload.split_first_chunk()?;
         let (error, why) = rest.split_first_chunk()?;

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Authority, start};
 
-/// What a service is put into. By default nobody speaks the PROXY protocol, and no CRL is fetched.
+/// The environment of a service. By default no address may send the PROXY protocol, and no CRL is fetched.
 #[derive(Clone)]
 pub(crate) struct Surroundings {
     pub(crate) clock: Clock,
@@ -52,7 +52,7 @@ pub(crate) struct Service {
     pub(crate) gate: Arc<Gate>,
     shutdown: CancellationToken,
     serving: JoinHandle<()>,
-    // Removed when the service goes.
+    // Removed when the service is dropped.
     _crl_directory: Arc<TempDir>,
 }
 
@@ -91,7 +91,7 @@ impl Service {
         service
     }
 
-    /// A service without any CRL but those that lie in its directory.
+    /// A service without any CRL except those in its directory.
     pub(crate) async fn start_in(authority: &Authority, surroundings: Surroundings) -> Self {
         let identity = authority.server("service0").identity();
         let options = surroundings.options();
@@ -134,17 +134,17 @@ impl Service {
         }
     }
 
-    /// Starts what keeps its CRLs current; once.
+    /// Starts the tasks that keep its CRLs current. Call it once.
     pub(crate) fn keep_current(&mut self) -> JoinSet<()> {
         self.upkeep.take().expect("it is started once").start()
     }
 
-    /// Asks it to end, which it does in its own time.
+    /// Requests a shutdown, without waiting for it.
     pub(crate) fn shut_down(&self) {
         self.shutdown.cancel();
     }
 
-    /// Lets one answer of `/held` come to its end.
+    /// Lets one answer of `/held` end.
     pub(crate) fn release(&self) {
         self.held.notify_one();
     }
@@ -177,7 +177,7 @@ impl Service {
         self.metric(&format!("requests_refused_total{{reason=\"{reason}\"}}"))
     }
 
-    /// Handshakes that let a client in: `Full` or `Resumed`.
+    /// Handshakes that admitted a client: `Full` or `Resumed`.
     pub(crate) fn accepted(&self, kind: &str) -> u64 {
         self.metric(&format!("tls_handshakes_total{{kind=\"{kind}\"}}"))
     }
@@ -186,12 +186,13 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.shutdown.cancel();
-        // A thread that waits would keep a test that fails from ending.
+        // A blocked thread would prevent a failing test from ending.
         self.gate.open();
     }
 }
 
-/// What a relying party keeps of a complete CRL that it had in force: the list of this issuer from this distribution point, and its number.
+/// Stores a complete CRL as a relying party does after it was in force: the CRL of this issuer from this distribution
+/// point, and its number.
 pub(crate) fn keep_crl(directory: &Path, url: &str, issuer: &CertificateInfo, number: i64, crl: &[u8]) {
     let name = Fingerprint::of(url.as_bytes()).short();
     let key: Vec<_> = issuer.spki_sha256.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -201,10 +202,10 @@ pub(crate) fn keep_crl(directory: &Path, url: &str, issuer: &CertificateInfo, nu
     fs::write(directory.join(format!("{name}.settled")), format!("{settled} {check}\n")).unwrap();
 }
 
-/// The length of an answer whose length is known.
+/// The length of an answer of known length.
 pub(crate) const LARGE: usize = 32 * 1024 * 1024;
 
-/// Keeps a thread waiting.
+/// Blocks threads until it is opened.
 #[derive(Default)]
 pub(crate) struct Gate {
     state: Mutex<(usize, bool)>,
@@ -212,7 +213,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// How many threads came to it.
+    /// How many threads it has blocked.
     pub(crate) fn came(&self) -> usize {
         self.state.lock().unwrap().0
     }
@@ -229,7 +230,7 @@ impl Gate {
     }
 }
 
-/// An answer for which a thread has to wait, as a handler should not let it.
+/// An answer that blocks its thread, which a handler should not do.
 async fn blocks(Extension(gate): Extension<Arc<Gate>>) -> &'static str {
     gate.wait();
     "at last"
@@ -240,7 +241,7 @@ async fn who(version: Version, Extension(peer): Extension<Peer>) -> String {
     format!("{version:?} {} {}", peer.certificate().display_name(), peer.address())
 }
 
-/// An answer that goes on until somebody ends it.
+/// An answer that never ends by itself.
 async fn endless() -> Body {
     Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>())
 }

@@ -1,4 +1,4 @@
-//! A TLS server that asks nobody for a certificate, for what plays the authority.
+//! A TLS server without client certificates, for the fake authority.
 
 use std::sync::Arc;
 

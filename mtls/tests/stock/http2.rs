@@ -16,21 +16,23 @@ use tokio_rustls::client::TlsStream;
 use super::{Both, STREAMS};
 use crate::common::{Client, Http, PATIENCE};
 
-/// The stream of the last request: an answer, or a refusal of it alone, says that the connection goes on.
+/// The stream of the last request. An answer to it, or a refusal of this stream only, shows that the connection
+/// continues.
 const LAST: u32 = 1001;
 
-/// What a client does.
+/// What the client does.
 enum Step {
     /// Sends bytes as they are.
     Raw(Vec<u8>),
-    /// Waits until the header of an answer on this stream is there.
+    /// Waits for the header of an answer on this stream.
     Answered(u32),
 }
 
-/// What a client notices of it.
+/// What the client receives.
 #[derive(Debug, PartialEq, Eq)]
 enum Reaction {
-    /// A stream ends with this error. Not with `NO_ERROR`: that may follow an answer that came before the request was whole.
+    /// A stream ends with this error. `NO_ERROR` is not recorded, because it may follow an answer that came before the
+    /// request was complete.
     Reset(u32, u32),
     /// The connection ends with this error.
     GoAway(u32),
@@ -59,7 +61,7 @@ fn endless() -> Vec<u8> {
     [&[0x82, 0x87][..], &field(":path", "/endless"), &field(":authority", "localhost")].concat()
 }
 
-/// A whole request.
+/// A complete request.
 fn get(stream: u32) -> Step {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &request())
 }
@@ -69,12 +71,12 @@ fn header(fields: &[Vec<u8>]) -> Step {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields.concat())
 }
 
-/// A request whose body is still to come, and whose answer never ends.
+/// An incomplete request whose answer never ends.
 fn open(stream: u32) -> [Step; 2] {
     [frame(HEADERS, END_HEADERS, stream, &endless()), Step::Answered(stream)]
 }
 
-/// A request that is whole, and whose answer never ends.
+/// A complete request whose answer never ends.
 fn half_closed(stream: u32) -> [Step; 2] {
     [frame(HEADERS, END_HEADERS | END_STREAM, stream, &endless()), Step::Answered(stream)]
 }
@@ -188,7 +190,10 @@ fn of_frames() -> Vec<Case> {
         ),
         ("6.7 PING on a stream", vec![frame(PING, 0, 1, b"whatever")]),
         ("6.7 PING of another length", vec![frame(PING, 0, 0, b"short")]),
-        ("6.7 PING that nobody asked for", after([frame(PING, ACK, 0, b"whatever")], [get(1), Step::Answered(1)])),
+        (
+            "6.7 PING acknowledgement without a PING",
+            after([frame(PING, ACK, 0, b"whatever")], [get(1), Step::Answered(1)]),
+        ),
         ("6.8 GOAWAY on a stream", vec![frame(GOAWAY, 0, 1, &[0; 8])]),
         ("6.9 WINDOW_UPDATE of 0", vec![update(0, 0)]),
         ("6.9 WINDOW_UPDATE of 0 on a stream", after(open(1), [update(1, 0)])),
@@ -236,9 +241,9 @@ fn of_requests() -> Vec<Case> {
     vec![
         ("8.1 HEADERS again that end nothing", after(open(1), [frame(HEADERS, END_HEADERS, 1, &field("x-end", "1"))])),
         ("8.1 trailers with a pseudo-header", after(open(1), [frame(HEADERS, END_HEADERS | END_STREAM, 1, &[0x82])])),
-        ("8.1.1 less body than was said", of_length("5", b"test")),
-        ("8.1.1 more body than was said", of_length("1", b"test")),
-        ("8.1.1 no body where one was said", with("content-length", "4")),
+        ("8.1.1 less body than announced", of_length("5", b"test")),
+        ("8.1.1 more body than announced", of_length("1", b"test")),
+        ("8.1.1 no body although announced", with("content-length", "4")),
         ("8.2.1 a name in upper case", with("X-TEST", "ok")),
         ("8.2.1 a name with a space", with("x test", "ok")),
         ("8.2.1 a value with a line's end", with("x-test", "a\r\nb")),
@@ -291,7 +296,7 @@ fn of_requests() -> Vec<Case> {
     ]
 }
 
-/// So many KiB of header, in fields of one KiB.
+/// A header of this many KiB, in fields of one KiB.
 fn padding(kilobytes: usize) -> Vec<u8> {
     // The length of the value is 1000: 127 and 873 more (RFC 7541 section 5.1).
     let one = [&[0, 6][..], b"x-long", &[0x7f, 0xe9, 0x06], &[b'x'; 1000]].concat();
@@ -307,7 +312,7 @@ async fn react(client: &Client, address: SocketAddr, preface: &[u8], steps: &[St
         match step {
             Step::Raw(bytes) => sending.extend(bytes),
             Step::Answered(number) => {
-                // Whoever is refused may be so before all is sent.
+                // The service may refuse before everything is sent.
                 let _ = stream.write_all(&sending).await;
                 sending.clear();
                 read(&mut stream, *number, &mut reactions).await;
@@ -322,7 +327,7 @@ async fn react(client: &Client, address: SocketAddr, preface: &[u8], steps: &[St
     reactions
 }
 
-/// Reads what comes until this stream is answered or reset, or all is over.
+/// Reads until this stream is answered or reset, or the connection is over.
 async fn read(stream: &mut TlsStream<TcpStream>, awaited: u32, reactions: &mut Vec<Reaction>) {
     while reactions.last() != Some(&Reaction::Closed) {
         let (mut header, mut payload) = ([0; 9], Vec::new());
@@ -331,7 +336,7 @@ async fn read(stream: &mut TlsStream<TcpStream>, awaited: u32, reactions: &mut V
             payload.resize(u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize, 0);
             stream.read_exact(&mut payload).await
         };
-        if timeout(PATIENCE, frame).await.expect("something comes").is_err() {
+        if timeout(PATIENCE, frame).await.expect("a frame or the end arrives").is_err() {
             return reactions.push(Reaction::Closed);
         }
         let number = |at: usize| u32::from_be_bytes(payload[at..at + 4].try_into().unwrap());
@@ -352,7 +357,7 @@ async fn read(stream: &mut TlsStream<TcpStream>, awaited: u32, reactions: &mut V
 }
 
 #[tokio::test]
-async fn broken_http_2_has_the_consequences_that_it_has_with_stock_hyper() {
+async fn broken_http_2_has_the_same_consequences_as_with_stock_hyper() {
     let both = Both::start().await;
     let issued = both.authority.client("client_1");
     let client = Client::new(&both.authority, &issued, Http::Two, &both.service.clock);

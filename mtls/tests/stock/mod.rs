@@ -1,5 +1,5 @@
-//! Broken HTTP/2 and TLS, sent to a service of ours and to one that is made of stock rustls and hyper: both have to react alike. What we
-//! do to connections must not bend the protocols. The cases follow the sections of RFC 9113 and RFC 8446.
+//! Sends broken HTTP/2 and TLS to our service and to one made of stock rustls and hyper. Both must react alike, because
+//! our changes to connections must not violate the protocols. The cases follow the sections of RFC 9113 and RFC 8446.
 
 mod http2;
 mod tls;
@@ -23,10 +23,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::common::{Authority, Service, start};
 
-/// The number of streams that a service of ours allows.
+/// The number of streams that our service allows.
 const STREAMS: u32 = 32;
 
-/// A service of ours and the stock one, of the same authority.
+/// Our service and the stock one, with the same authority.
 struct Both {
     authority: Authority,
     service: Service,
@@ -42,7 +42,7 @@ impl Both {
     }
 }
 
-/// What rustls and hyper do by themselves, until the test ends.
+/// Starts stock rustls and hyper, until the test ends.
 async fn start_stock(authority: &Authority) -> SocketAddr {
     let mut roots = RootCertStore::empty();
     roots.add(authority.root.certificate().clone()).unwrap();
@@ -55,7 +55,7 @@ async fn start_stock(authority: &Authority) -> SocketAddr {
         .with_single_cert(identity.chain.clone(), PrivateKeyDer::Pkcs8(identity.key.to_pkcs8()))
         .unwrap();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // The tests' authority lives at a time of its own.
+    // The tests' authority has a clock of its own.
     tls.time_provider = Arc::new(mtls::tls::TlsClock::new(&Clock::manual(start())));
     let (acceptor, listener) = (TlsAcceptor::from(Arc::new(tls)), TcpListener::bind("127.0.0.1:0").await.unwrap());
     let address = listener.local_addr().unwrap();

@@ -1,6 +1,6 @@
-//! The commands, one file each, but for `revoke`, which is a room of its own.
+//! The commands, one file each. `revoke` has a module of its own.
 //!
-//! They never read the system's clock: the context has one.
+//! They never read the system's clock; the context has a clock.
 
 pub(in crate::cli) mod crl;
 pub(in crate::cli) mod examples;

@@ -1,7 +1,7 @@
-//! The feed: one HTTP/2 stream to the authority on which it says that a CRL exists, and the confirmation that goes back once it is
-//! enforced and on the disk.
+//! The feed: one HTTP/2 stream on which the authority announces CRLs, and the confirmation that is sent once a CRL is
+//! enforced and on disk.
 //!
-//! Nothing is believed for having come this way: an announcement only says what to fetch, and that is signed.
+//! It never trusts an announcement. It only says what to fetch, and a CRL is signed.
 
 mod questions;
 
@@ -39,53 +39,53 @@ use crate::{
     standing::{AuthorityStanding, ServerRefusal},
 };
 
-/// A feed that is silent for so long is dead; the authority speaks at least every [`FEED_HEARTBEAT`].
+/// A feed without data for this long is dead. The authority sends at least every [`FEED_HEARTBEAT`].
 const SILENCE: Duration = Duration::from_secs(FEED_HEARTBEAT.as_secs() * 2);
 /// How long a confirmation may take.
 const CONFIRM_TIMEOUT: Duration = Duration::from_secs(5);
-/// The wait before the first attempt to connect again, on average; it doubles with each failure ...
+/// The average pause before the first reconnect. It doubles with each failure.
 const BACKOFF: Duration = Duration::from_millis(100);
-/// ... up to this, where the authority answers and the feed cannot be had, ...
+/// The upper limit of the pause if the authority answers but the feed cannot be opened.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// ... and up to this while nobody is there, which costs nobody anything.
+/// The upper limit of the pause while the authority does not answer, because then an attempt costs it nothing.
 const MAX_BACKOFF_UNREACHABLE: Duration = Duration::from_secs(1);
-/// The wait once a poll has reached the authority again, on average: others have, too, at the same moment.
+/// The average pause once a poll has reached the authority again, because other instances notice at the same time.
 const BACKOFF_RECOVERED: Duration = Duration::from_millis(500);
-/// How long a list that revokes the authority may take to be settled and confirmed, before nothing more is said to it.
+/// How long a CRL that revokes the authority may take to be confirmed. After that, nothing more is sent.
 const LAST_WORD: Duration = Duration::from_secs(10);
-/// How long it may take to hand CRLs over: they may be long.
+/// Timeout for handing over CRLs, which may be long.
 const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(30);
-/// The media type of what is said.
+/// The media type of messages.
 const JSON: &str = "application/json";
-/// The longest line that is read.
+/// The longest line that is read, in bytes.
 const MAX_LINE: usize = 64 * 1024;
-/// The longest refusal that is read.
+/// The longest refusal that is read, in bytes.
 const MAX_REFUSAL: usize = 16 * 1024;
-/// How long a goodbye may take, the opening of a feed for it included.
+/// Timeout of a goodbye, including the opening of a feed for it.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A list that the feed speaks of: its distribution point, and the ends of its keeper's channels.
+/// A CRL that the feed announces: its distribution point, and the ends of its keeper's channels.
 #[derive(Debug)]
 pub(crate) struct FeedList {
     pub(crate) url: String,
-    /// Whose lists lie there, if that is known beforehand.
+    /// The issuer of its CRLs, if that is known beforehand.
     pub(crate) issuer: Option<IssuerId>,
     pub(crate) announce: watch::Sender<Option<Current>>,
     pub(crate) progress: watch::Receiver<Progress>,
-    /// Where what is in force is kept.
+    /// Where the CRL in force is stored.
     pub(crate) files: ListFiles,
 }
 
 impl FeedList {
-    /// Whether a list is in force that is not settled yet.
+    /// Whether a CRL is in force that is not settled yet.
     fn is_behind(&self, in_force: &[Freshness]) -> bool {
         let of = in_force.iter().find(|list| Some(&list.issuer) == self.issuer.as_ref());
         let number = of.and_then(|freshness| freshness.list).map(|list| list.number);
         number > self.progress.borrow().settled
     }
 
-    /// Tells the keeper. Whether there is a higher number than was ever announced in this run: that is remembered, also while the
-    /// feed is not open.
+    /// Notifies the keeper. Returns whether the number is higher than any that was announced in this run. That is
+    /// remembered also while the feed is not open.
     fn hear(&self, current: &Current) -> bool {
         self.announce.send_if_modified(|known| {
             let (before, now) = (known.as_ref().map(|known| known.number), Some(current.number));
@@ -97,16 +97,16 @@ impl FeedList {
     }
 }
 
-/// The relying party's end of the feed.
+/// The relying party's side of the feed.
 #[derive(Debug)]
 pub(crate) struct FeedClient {
     connector: Connector,
     client: AuthorityClient,
     authority: Url,
     opened: watch::Sender<Option<Opening>>,
-    /// What keepers want to know of the authority.
+    /// Queries of keepers to the authority.
     questions: mpsc::Receiver<Question>,
-    /// What the lists in force say of the authority itself.
+    /// Whether the authority itself is revoked, by the CRLs in force.
     standing: AuthorityStanding,
     lists: Vec<FeedList>,
     /// Changes when a poll reaches the authority after an outage.
@@ -124,20 +124,20 @@ pub(crate) struct FeedClient {
     renewal_orders: watch::Sender<Option<u64>>,
     leaving: CancellationToken,
     has_left: watch::Sender<bool>,
-    /// Whether this connection has seen the CRLs handed over.
+    /// Whether the CRLs were handed over on this connection.
     has_handed_over: bool,
-    /// When a keeper's question last had the CRLs handed over.
+    /// When the CRLs were last handed over because of a keeper's query.
     handed_over: Option<Instant>,
 }
 
-/// What ends a feed for good.
+/// What ends a feed permanently.
 #[derive(Debug)]
 pub(crate) struct Goodbye {
     leaving: CancellationToken,
     has_left: watch::Receiver<bool>,
 }
 
-/// Why the feed broke off; it is opened again.
+/// Why the feed was interrupted. It is opened again.
 #[derive(Debug, thiserror::Error)]
 enum FeedError {
     #[error("{0}")]
@@ -147,7 +147,7 @@ enum FeedError {
     #[error("the authority refuses ({status}): {detail}")]
     Refused {
         status: StatusCode,
-        /// Why, as it says.
+        /// The authority's reason.
         detail: String,
     },
     #[error("nothing was heard for {} s", SILENCE.as_secs())]
@@ -164,7 +164,7 @@ enum FeedError {
     Revoked(#[from] ServerRefusal),
 }
 
-/// What whole lines of the feed said.
+/// The content of the complete lines that were received.
 #[derive(Debug, Default)]
 struct FeedLines {
     /// Whether there is a number that was not announced before.
@@ -210,7 +210,7 @@ impl FeedClient {
         }
     }
 
-    /// The same, which says here whether it is open.
+    /// The same, with the metric of open feeds.
     pub(crate) fn counted(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
     }
@@ -225,7 +225,7 @@ impl FeedClient {
         Goodbye { leaving: self.leaving.clone(), has_left: self.has_left.subscribe() }
     }
 
-    /// Keeps the feed open until a goodbye is wanted, says it, and never ends.
+    /// Keeps the feed open until a goodbye is requested, and sends it. Never returns.
     pub(crate) async fn run(mut self) {
         let leaving = self.leaving.clone();
         let watching = self.instance.clone().watch();
@@ -233,7 +233,7 @@ impl FeedClient {
             () = self.stay() => {}
             () = watching => {}
         }
-        // Not in the feed: what it said goodbye on would have ended before it.
+        // Not within the feed, because the goodbye needs its connection.
         if leaving.is_cancelled() && !*self.has_left.borrow() {
             let _ = timeout(GOODBYE_TIMEOUT, self.come_back_to_leave()).await;
         }
@@ -242,7 +242,7 @@ impl FeedClient {
         std::future::pending::<()>().await;
     }
 
-    /// Keeps the feed open until a goodbye is wanted. While it is not, the keepers' own intervals are what brings news.
+    /// Keeps the feed open until a goodbye is requested. While it is not open, the keepers poll at their own intervals.
     async fn stay(&mut self) {
         let mut complained = false;
         let mut openings = 0;
@@ -279,12 +279,12 @@ impl FeedClient {
             if matches!(error, FeedError::Leaving) {
                 return;
             }
-            // One line when it begins, not one for each attempt.
+            // Logs one line when it begins, not one for each attempt.
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
             }
             if matches!(error, FeedError::Revoked(_)) {
-                // Its connection is not to be used again. It may have another certificate by now.
+                // A new connection, because a certificate may have changed since the last one.
                 self.client = revocation::client_over(self.connector.clone());
             }
             tokio::select! {
@@ -311,7 +311,7 @@ impl FeedClient {
         Ok(response.into_body())
     }
 
-    /// Says on the open feed that this relying party admits nobody any more.
+    /// Reports on the open feed that this relying party admits nobody any more.
     async fn leave(&mut self) {
         if !self.instance.leave().await {
             return;
@@ -329,7 +329,7 @@ impl FeedClient {
         self.has_left.send_replace(true);
     }
 
-    /// Opens the feed once more, if it ever was, to say goodbye on it.
+    /// Opens the feed once more, if it was ever open, to send a goodbye on it.
     async fn come_back_to_leave(&mut self) {
         if self.instance.is_registered()
             && let Ok(_body) = self.open().await
@@ -353,10 +353,11 @@ impl FeedClient {
                 confirmed = Some(settled);
                 self.before = None;
             }
-            // The lists come over this stream, so it is opened before they are here, and judged by them as soon as they are. That the
-            // one is enforced which revokes the authority is the last that is said: whoever revoked it waits for that.
+            // The feed is opened before the CRLs are present, because they are fetched over its connection. The
+            // authority is checked by them as soon as they are in force. The last message confirms the CRL that revokes
+            // the authority, because its revocation waits for that.
             if let Err(refusal) = self.standing.check() {
-                // It is in force, and may be on its way to the disk.
+                // It is in force, and may not be on disk yet.
                 if timeout(LAST_WORD, self.settled()).await.is_ok() {
                     let settled: Vec<_> = self.lists.iter().map(|list| *list.progress.borrow()).collect();
                     if confirmed.as_ref() != Some(&settled) {
@@ -370,7 +371,7 @@ impl FeedClient {
             let heard = tokio::select! {
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
                     Ok(()) => continue,
-                    // The keepers have ended, and so is this to: the authority has nothing to do with it.
+                    // The keepers have ended, so this task will end too. The authority is not the cause.
                     Err(_) => std::future::pending().await,
                 },
                 Some(question) = self.questions.recv() => Err(question),
@@ -403,20 +404,20 @@ impl FeedClient {
                         }
                         roll_answered = Some(id);
                     }
-                    // A heartbeat is answered with what is enforced, be it the newest or not: the authority says of each relying
-                    // party when it was last heard of. News is answered when it is enforced.
+                    // A heartbeat is answered with the enforced numbers, even if they are not the newest, so that the
+                    // authority has a time of last contact. News is answered when it is enforced.
                     if !heard.is_news {
                         confirmed = None;
                     }
                 }
             }
         }
-        // While the stream is open: nobody else is believed to be this instance.
+        // While the stream is open: it is what identifies this instance.
         self.leave().await;
         FeedError::Leaving
     }
 
-    /// Takes the whole lines out of what came in.
+    /// Takes the complete lines out of the received data.
     fn announce(&self, received: &mut Vec<u8>) -> Result<FeedLines, FeedError> {
         let mut heard = FeedLines::default();
         while let Some(end) = received.iter().position(|octet| *octet == b'\n') {
@@ -460,10 +461,10 @@ impl FeedClient {
         let lead = self.instance.confirming(admits_until);
         match self.post(CONFIRM_PATH, JSON, word.clone(), CONFIRM_TIMEOUT).await {
             Err(error) if error.is_conflict() && !self.has_handed_over => {
-                // Once in a connection: whoever does not believe it then will not believe it later.
+                // Once for each connection: a CRL that was refused will be refused again.
                 self.has_handed_over = true;
                 match self.hand_over().await {
-                    // It would not take them in another connection either.
+                    // It would be refused on another connection as well.
                     Err(
                         error @ FeedError::Refused {
                             status: StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE,
@@ -495,12 +496,12 @@ impl FeedClient {
         }
     }
 
-    /// Says who is connected.
+    /// Reports which certificates are connected.
     async fn answer_roll_call(&self, id: u64) -> Result<(), FeedError> {
         let (tally, open_connections) = self.live.tally();
         let omitted = tally.len().saturating_sub(ROLL_CALL_CERTIFICATES);
         let mut connections: BTreeMap<String, BTreeMap<_, u64>> = BTreeMap::new();
-        // The keys of one name are one issuer to who reads it: what is named there is a certificate of the authority that asks.
+        // The roll call has issuers by name only, so all keys of one name are reported as one issuer.
         for (certificate, count) in tally.into_iter().take(ROLL_CALL_CERTIFICATES) {
             let of_issuer = connections.entry(certificate.issuer.name.to_string()).or_default();
             *of_issuer.entry(certificate.serial).or_default() += count;
@@ -511,13 +512,14 @@ impl FeedClient {
         self.post(ROLL_CALL_PATH, JSON, answer, CONFIRM_TIMEOUT).await
     }
 
-    /// The authority does not know the numbers that were confirmed: it was restored from an older copy, and has forgotten what was
-    /// revoked since. It gets the lists back that it had signed, as they are on the disk.
+    /// Hands over the CRLs on disk. The authority does not have the confirmed numbers, because it was restored from an
+    /// older copy and has lost the revocations since.
     async fn hand_over(&self) -> Result<(), FeedError> {
         warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
         let files: Vec<_> =
             self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
-        // The authority takes all of them, or none: what is damaged, or of another authority, would keep the others away.
+        // The authority accepts all of them or none. A damaged CRL, or one of another authority, would prevent the
+        // others.
         let live = self.live.clone();
         let read = move || {
             let lists = files.iter().filter_map(|file| files::read(file).ok());
@@ -557,7 +559,7 @@ impl FeedClient {
     }
 }
 
-/// A header that does not show in logs. Secrets are written as ASCII.
+/// A header that is not logged. Secrets are ASCII.
 fn insert_secret(headers: &mut HeaderMap, name: &'static str, secret: &str) {
     if let Ok(mut value) = HeaderValue::from_str(secret) {
         value.set_sensitive(true);
@@ -566,13 +568,13 @@ fn insert_secret(headers: &mut HeaderMap, name: &'static str, secret: &str) {
 }
 
 impl FeedError {
-    /// Whether the authority does not know what was confirmed.
+    /// Whether the authority does not have the confirmed numbers.
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: StatusCode::CONFLICT, .. })
     }
 }
 
-/// Why something was refused, as the authority says it.
+/// The reason for a refusal.
 async fn refusal(response: http::Response<Incoming>) -> FeedError {
     let status = response.status();
     let body = timeout(CONFIRM_TIMEOUT, Limited::new(response.into_body(), MAX_REFUSAL).collect()).await;
@@ -581,10 +583,10 @@ async fn refusal(response: http::Response<Incoming>) -> FeedError {
     FeedError::Refused { status, detail }
 }
 
-/// Whether nobody was there to talk to; otherwise somebody was, and has ended the conversation.
+/// Whether the authority was not reached. Otherwise it has ended the connection.
 fn is_silence(error: &(dyn Error + 'static)) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, InvalidData, UnexpectedEof};
-    // The TLS library's errors come wrapped in another.
+    // The TLS library's errors are wrapped in an I/O error.
     let mut io = find::<io::Error>(error);
     while let Some(inner) = io.and_then(io::Error::get_ref).and_then(|inner| inner.downcast_ref()) {
         io = Some(inner);
@@ -596,11 +598,11 @@ fn is_silence(error: &(dyn Error + 'static)) -> bool {
 }
 
 impl Goodbye {
-    /// Has the goodbye said, and waits until it has arrived or cannot.
+    /// Requests the goodbye, and waits until it was sent or failed.
     pub(crate) async fn say(&self) {
         self.leaving.cancel();
         let mut has_left = self.has_left.clone();
-        // It is gone with its tasks, if they were dropped.
+        // The sender is gone with its tasks, if they were dropped.
         let _ = timeout(GOODBYE_TIMEOUT + CONFIRM_TIMEOUT, has_left.wait_for(|has_left| *has_left)).await;
     }
 }
@@ -623,7 +625,7 @@ mod tests {
     use super::*;
     use edge::clock::Clock;
 
-    /// A feed to an address where nobody listens, what tells it that a poll has arrived, and its directory.
+    /// A feed to an address at which nothing listens, a sender that reports polls, and its directory.
     fn to_nobody() -> (FeedClient, watch::Sender<u64>, TempDir) {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let tls = ClientConfig::builder_with_provider(crate::tls::provider::provider())
@@ -641,7 +643,7 @@ mod tests {
         (feed, recovered, directory)
     }
 
-    /// A thousand relying parties that lose their authority in the same instant do not come back in the same instant.
+    /// A thousand relying parties that lose their authority at the same time must not reconnect at the same time.
     #[tokio::test(start_paused = true)]
     async fn every_pause_between_two_attempts_is_drawn() {
         for (drawn, permille) in [(0, 500), (u32::MAX, 1500)] {
@@ -651,7 +653,7 @@ mod tests {
             feed.backoff = Backoff::new(BACKOFF, move || {
                 count += 1;
                 if count == 7 {
-                    // In the middle of the seventh pause; the draw after this one is for what is waited instead of it.
+                    // In the middle of the seventh pause. The next draw is for the pause that replaces it.
                     recovered.send_modify(|recoveries| *recoveries += 1);
                 }
                 let _ = sender.send(Instant::now());
@@ -659,7 +661,7 @@ mod tests {
             });
             let running = tokio::spawn(feed.run());
             let mut failures = Vec::new();
-            // Time passes by itself once nothing else is to be done.
+            // The paused clock advances when no task can make progress.
             let all = async {
                 while failures.len() < 10 {
                     sleep(Duration::from_millis(1)).await;
@@ -671,7 +673,7 @@ mod tests {
             let pauses = failures.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis());
             let expected = [100, 200, 400, 800, 1000, 1000, 0, 500, 100].map(|average| average * permille / 1000);
             for (pause, expected) in pauses.zip(expected) {
-                // Timers are as fine as a millisecond.
+                // Timers have a resolution of a millisecond.
                 assert!(
                     (expected..expected + 10).contains(&pause),
                     "{pause} ms in place of {expected} ms, {failures:?}"
@@ -680,7 +682,7 @@ mod tests {
         }
     }
 
-    /// What it draws from is the operating system's generator: four equal draws would be a wonder.
+    /// It draws from the operating system's generator. Four equal draws are practically impossible.
     #[tokio::test]
     async fn no_two_relying_parties_draw_the_same() {
         let mut pauses: Vec<_> = (0..4).map(|_| to_nobody().0.backoff.pause(MAX_BACKOFF)).collect();

@@ -1,4 +1,4 @@
-//! Keepers' questions, asked of the authority over the open feed.
+//! Sends the keepers' queries to the authority while the feed is open.
 //!
 //! It never decides what is in force.
 
@@ -13,15 +13,16 @@ use tracing::debug;
 use super::{CONFIRM_TIMEOUT, FeedClient, FeedError, JSON};
 use crate::revocation::Question;
 
-/// The longest answer to a question.
+/// The longest answer to a query, in bytes.
 const MAX_ANSWER: usize = 4 * 1024;
-/// The pause between two times that the same lists are handed over because the authority does not know their numbers.
+/// The pause before the same CRLs are handed over again because the authority does not have their numbers.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(10);
 
 impl FeedClient {
-    /// Asks the authority for a keeper. What it does not know it gets back, on the disk's word; the keeper will ask again.
+    /// Sends a keeper's query. If the authority does not have the numbers, it receives the CRLs from disk, and the
+    /// keeper will query again.
     pub(super) async fn answer_keeper(&mut self, question: Question) -> Result<(), FeedError> {
-        // It waited for a feed that was not open, and has given up.
+        // The keeper gave up while the feed was not open.
         if question.answer.is_closed() {
             return Ok(());
         }
@@ -33,7 +34,7 @@ impl FeedClient {
         if known.is_some() && from.is_none() && is_due {
             self.handed_over = Some(Instant::now());
             match self.hand_over().await {
-                // What the authority does not take now it may take later; the list in force stays.
+                // The authority may accept them later. The CRL in force does not change.
                 Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not taken the CRLs"),
                 handed_over => return handed_over,
             }
@@ -41,7 +42,7 @@ impl FeedClient {
         Ok(())
     }
 
-    /// None if the authority does not answer such questions now.
+    /// `None` if the authority cannot answer such queries now.
     async fn ask_known(&self, question: &KnownQuestion) -> Result<Option<KnownAnswer>, FeedError> {
         let body = serde_json::to_vec(question).map_err(|error| FeedError::Line(error.to_string()))?;
         let response = self.send(Method::POST, KNOWN_PATH, JSON, body.into()).await?;

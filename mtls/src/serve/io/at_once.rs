@@ -1,7 +1,7 @@
-//! Requests are answered where their connection is: what is ready when it is first asked costs no task of its own and no second
-//! look at the connection, and goes out with the next write.
+//! Answers requests on the task of their connection. A request that is ready at its first poll needs no task of its own
+//! and no second poll of the connection, and its answer is sent with the next write.
 //!
-//! It never holds a connection up for a request that waits for something: that one becomes a task.
+//! It never delays a connection for a request that waits: that one becomes a task.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -19,7 +19,8 @@ use hyper::rt::Executor;
 use super::IS_ON;
 use crate::serve::stalls::{OfConnection, Watched};
 
-/// Runs a stream of a connection until it first waits, and the rest of it as a task. One whose answer nobody takes ends.
+/// Polls a stream of a connection once, and runs the rest of it as a task if it waits. A stream whose answer is not
+/// taken ends.
 #[derive(Clone, Debug)]
 pub(crate) struct AtOnce(OfConnection);
 
@@ -39,9 +40,9 @@ where
             tokio::spawn(future);
             return;
         }
-        // Nobody has to be woken: the task asks again before it waits.
+        // Nothing has to be woken: the task polls again before it waits.
         let mut context = Context::from_waker(Waker::noop());
-        // A request that panics ends its stream and no other, as it would in a task.
+        // A request that panics ends its own stream only, as it would in a task.
         let first = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut context)));
         if matches!(first, Ok(Poll::Pending)) {
             tokio::spawn(future);
@@ -49,8 +50,8 @@ where
     }
 }
 
-/// Polls a future again, instead of having the task queued and another thread woken, when it has woken itself: an answer that is
-/// made inside of its connection wakes that connection.
+/// Polls a future again when it has woken itself. Otherwise the task would be queued and another thread woken. An
+/// answer that is made within its connection wakes that connection.
 #[derive(Debug)]
 pub(crate) struct SelfWaking {
     inside: Arc<Inside>,
@@ -63,14 +64,14 @@ struct Inside {
     task: AtomicWaker,
 }
 
-/// Nobody polls, and nobody has woken the task since.
+/// No poll is under way, and there was no wake since the last one.
 const IDLE: u8 = 0;
-/// A poll is under way, and nobody has woken the task since it began.
+/// A poll is under way, and there was no wake since it began.
 const POLLING: u8 = 1;
-/// Woken: the poll that is under way will see it, or else the task was told.
+/// Woken: the poll under way will notice, or else the task was woken.
 const WOKEN: u8 = 2;
 
-/// How often one poll of the task polls the future: a future that always wakes itself must leave the thread to others, too.
+/// How many times one poll of the task polls the future. A future that always wakes itself must not keep the thread.
 const TURNS: usize = 3;
 
 impl SelfWaking {
@@ -79,7 +80,7 @@ impl SelfWaking {
         Self { waker: Waker::from(Arc::clone(&inside)), inside }
     }
 
-    /// Polls the future in the place of whoever has this context; always the same future.
+    /// Polls the future for the task with this context. It must always be the same future.
     pub(crate) fn poll<F: Future>(&self, mut future: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
         if !IS_ON {
             return future.poll(context);
@@ -134,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wakes_itself_is_polled_again_and_the_task_is_not_told() {
+    fn a_future_that_wakes_itself_is_polled_again_without_waking_the_task() {
         let told = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&told));
         let mut polls = 0;
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn who_always_wakes_itself_leaves_the_thread_to_others() {
+    fn a_future_that_always_wakes_itself_does_not_keep_the_thread() {
         let told = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&told));
         let mut future = pin!(poll_fn(|context| {
@@ -164,9 +165,9 @@ mod tests {
         }
     }
 
-    /// Another thread wakes at any moment, in the middle of a poll, too; a wake that was lost would hang here.
+    /// Another thread wakes the future at any moment, also during a poll. A lost wake would make this test hang.
     #[tokio::test]
-    async fn a_wake_from_elsewhere_is_never_lost() {
+    async fn a_wake_from_another_thread_is_never_lost() {
         for _ in 0..2_000 {
             let (woken, polled) = (Arc::new(AtomicBool::new(false)), SelfWaking::new());
             let mut waking = None;
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_panics_or_waits_is_no_harm_to_who_runs_it() {
+    async fn a_request_that_panics_or_waits_does_not_affect_the_connection() {
         let (send, received) = tokio::sync::oneshot::channel::<()>();
         let (done, is_done) = tokio::sync::oneshot::channel();
         let here = AtOnce::new(Patience::for_listener().of_connection());

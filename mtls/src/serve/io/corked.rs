@@ -1,7 +1,7 @@
-//! A stream that holds back what is written to it until somebody lets it go: the answers that one look at a connection brings
-//! leave in one TLS record and one system call, and not in one each. Once the connection has to end, it lets go of nothing.
+//! A stream that holds back what is written to it until it is released. The answers of one poll of a connection then
+//! leave in one TLS record and one system call. Once the connection has to end, nothing is released.
 //!
-//! It never decides when to let go; whoever polls the connection does so after each poll, before it waits.
+//! It never decides when to release. The code that polls the connection does so after each poll, before it waits.
 
 use std::{
     io::{self, IoSlice},
@@ -17,14 +17,14 @@ use crate::{
     serve::io::{IS_ON, frames::Sent, held::Held},
 };
 
-/// The room that stays with a connection between answers, in octets.
+/// The buffer that a connection keeps between answers, in bytes.
 const KEPT: usize = 2 * 1024;
 
-/// The stream's end that is read and written. Its flush is a promise that [`Cork::poll_release`] keeps.
+/// The end that is read and written. Its flush does nothing: [`Cork::poll_release`] flushes.
 #[derive(Debug)]
 pub(crate) struct Corked<S>(Arc<Mutex<Inner<S>>>);
 
-/// The end that lets go what was written.
+/// The end that releases what was written.
 #[derive(Debug)]
 pub(crate) struct Cork<S>(Arc<Mutex<Inner<S>>>);
 
@@ -32,15 +32,15 @@ pub(crate) struct Cork<S>(Arc<Mutex<Inner<S>>>);
 struct Inner<S> {
     stream: S,
     held: Held,
-    /// What the stream has taken.
+    /// What was sent over the stream.
     sent: Sent,
     end: End,
-    /// Whether the stream may hold something of its own back.
+    /// Whether the stream may still hold data that was not flushed.
     unflushed: bool,
 }
 
-/// What was written to the stream before leaves at the latest when the cork is released for the first time. From the moment at which
-/// the connection has to end, nothing is let go any more.
+/// Corks a stream. Data that was written to the stream before is sent with the first release at the latest. Once the
+/// connection has to end, nothing is released any more.
 pub(crate) fn corked<S>(stream: S, end: End) -> (Corked<S>, Cork<S>) {
     let inner = Inner { stream, held: Held::default(), sent: Sent::default(), end, unflushed: true };
     let inner = Arc::new(Mutex::new(inner));
@@ -48,7 +48,7 @@ pub(crate) fn corked<S>(stream: S, end: End) -> (Corked<S>, Cork<S>) {
 }
 
 impl<S> Cork<S> {
-    /// The stream, and what it has taken; what is held back is dropped. None while the other end is there.
+    /// Returns the stream, and what was sent over it. Held data is dropped. `None` while the other end exists.
     pub(crate) fn into_stream(self) -> Option<(S, Sent)> {
         let inner = Arc::into_inner(self.0)?.into_inner().unwrap_or_else(PoisonError::into_inner);
         Some((inner.stream, inner.sent))
@@ -78,11 +78,11 @@ impl<S: AsyncWrite + Unpin> Inner<S> {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, reason.as_str())));
         }
         *unflushed |= !held.is_empty();
-        // A connection that is open and silent should not cost what its largest answer did.
+        // An idle connection should not keep the memory of its largest answer.
         held.poll_write_to(stream, KEPT, context, |bytes| sent.pass(bytes))
     }
 
-    /// Takes as much of it as there is room for, at least something.
+    /// Takes as much of it as there is room for, at least one byte.
     fn poll_hold(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.held.is_full() {
             ready!(self.poll_write_held(context))?;
@@ -98,8 +98,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Corked<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        lock(&self.0).poll_hold(context, &[IoSlice::new(octets)])
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).poll_hold(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -125,7 +125,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
     }
 }
 
-/// Both ends belong to one task: nobody ever waits for the other.
+/// Both ends belong to one task, so the lock is never contended.
 fn lock<S>(inner: &Mutex<Inner<S>>) -> MutexGuard<'_, Inner<S>> {
     inner.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -140,20 +140,20 @@ mod tests {
     use crate::serve::io::held;
 
     #[tokio::test]
-    async fn what_is_written_leaves_when_it_is_let_go_and_in_order() {
+    async fn written_data_is_sent_in_order_when_it_is_released() {
         let (near, mut far) = duplex(1024);
         let (mut corked, cork) = corked(near, End::default());
         for part in ["one ", "two ", "three"] {
             corked.write_all(part.as_bytes()).await.unwrap();
             corked.flush().await.unwrap();
         }
-        let mut octets = [0; 64];
-        let mut read = ReadBuf::new(&mut octets);
+        let mut bytes = [0; 64];
+        let mut read = ReadBuf::new(&mut bytes);
         let nothing = poll_fn(|context| Poll::Ready(Pin::new(&mut far).poll_read(context, &mut read))).await;
         assert!(nothing.is_pending());
         poll_fn(|context| cork.poll_release(context)).await.unwrap();
-        let count = far.read(&mut octets).await.unwrap();
-        assert_eq!(&octets[..count], b"one two three");
+        let count = far.read(&mut bytes).await.unwrap();
+        assert_eq!(&bytes[..count], b"one two three");
         corked.write_all(b"the end").await.unwrap();
         corked.shutdown().await.unwrap();
         drop((corked, cork));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_more_is_held_than_a_record_and_nothing_is_lost_when_the_other_end_is_slow() {
+    async fn at_most_one_record_is_held_and_nothing_is_lost_with_a_slow_peer() {
         let (near, mut far) = duplex(1000);
         let (mut corked, cork) = corked(near, End::default());
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();

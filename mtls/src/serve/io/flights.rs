@@ -1,7 +1,7 @@
-//! A stream that sends each flight of a TLS handshake as one, and the server's last one together with what is said first after
-//! it: that is a system call and a packet less for every connection.
+//! A stream that sends each flight of a TLS handshake as one write, and the server's last flight together with the
+//! first data after it. That saves a system call and a packet for every connection.
 //!
-//! It never knows what is in a flight; that one is complete shows by the handshake waiting for the peer.
+//! It never parses a flight. A flight is complete when the handshake waits for the peer.
 
 use std::{
     io::{self, IoSlice},
@@ -19,21 +19,21 @@ use crate::serve::{
     unfinished::HandshakePlace,
 };
 
-/// A stream over which a handshake is made, and then everything else.
+/// A stream for a handshake and everything after it.
 #[derive(Debug)]
 pub struct Flights<S> {
     stream: S,
     phase: Phase,
     held: Held,
-    /// Of the handshake, until it is over.
+    /// The place of the handshake, until it is over.
     place: Option<HandshakePlace>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// What is written is held back until the peer has to answer it. To flush is no reason to let it go.
+    /// Written data is held back until the peer has to answer it. A flush does not release it.
     Handshake,
-    /// What is held back from the handshake leaves with the next write or flush.
+    /// What the handshake held back is sent with the next write or flush.
     Traffic,
 }
 
@@ -46,7 +46,8 @@ impl<S> Flights<S> {
         &self.stream
     }
 
-    /// To be called when the handshake is done, by whoever writes or flushes afterwards. Gives its place back, the first time.
+    /// Call this when the handshake is done, and write or flush afterwards. Returns the place of the handshake, the
+    /// first time.
     pub(crate) fn end_handshake(&mut self) -> Option<HandshakePlace> {
         self.phase = Phase::Traffic;
         self.place.take()
@@ -55,12 +56,12 @@ impl<S> Flights<S> {
 
 impl<S: AsyncWrite + Unpin> Flights<S> {
     fn poll_write_held(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // In traffic, nothing more is held back.
+        // After the handshake, nothing more is held back.
         let keep = if self.phase == Phase::Traffic { 0 } else { held::BOUND };
         self.held.poll_write_to(&mut self.stream, keep, context, |_| ())
     }
 
-    /// Takes as much of it as there is room for, at least something.
+    /// Takes as much of it as there is room for, at least one byte.
     fn poll_hold(&mut self, context: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if self.held.is_full() {
             ready!(self.poll_write_held(context))?;
@@ -84,8 +85,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Flights<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Flights<S> {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(context, &[IoSlice::new(octets)])
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -100,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Flights<S> {
                 let taken = ready!(self.poll_hold(context, slices))?;
                 match self.poll_write_held(context) {
                     Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                    // What the stream does not take at once leaves with the next write or flush.
+                    // What the stream does not take now is sent with the next write or flush.
                     Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(taken)),
                 }
             }
@@ -134,10 +135,10 @@ mod tests {
     use super::*;
     use crate::serve::unfinished::Unfinished;
 
-    /// What a peer has received by now.
+    /// What the peer has received so far.
     async fn received(far: &mut DuplexStream) -> String {
-        let mut octets = [0; 1024];
-        let mut into = ReadBuf::new(&mut octets);
+        let mut bytes = [0; 1024];
+        let mut into = ReadBuf::new(&mut bytes);
         poll_fn(|context| Poll::Ready(Pin::new(&mut *far).poll_read(context, &mut into).is_ready())).await;
         String::from_utf8(into.filled().to_vec()).unwrap()
     }
@@ -150,14 +151,14 @@ mod tests {
     }
 
     async fn wait_for_the_peer(near: &mut Flights<DuplexStream>) {
-        let mut octets = [0; 8];
-        let mut into = ReadBuf::new(&mut octets);
+        let mut bytes = [0; 8];
+        let mut into = ReadBuf::new(&mut bytes);
         let read = poll_fn(|context| Poll::Ready(Pin::new(&mut *near).poll_read(context, &mut into))).await;
         assert!(read.is_pending());
     }
 
     #[tokio::test]
-    async fn a_flight_leaves_when_the_peer_has_to_answer_it_and_the_last_one_with_what_is_said_next() {
+    async fn a_flight_is_sent_when_the_peer_has_to_answer_it_and_the_last_one_with_the_next_write() {
         let (near, mut far) = duplex(1024);
         let mut near = Flights::new(near, Unfinished::here().begin());
         say(&mut near, &["hello, ", "certificate, ", "finished"]).await;
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_back_is_not_lost_when_nothing_follows_or_all_is_over() {
+    async fn held_data_is_not_lost_if_nothing_follows_or_the_stream_is_closed() {
         let (near, mut far) = duplex(1024);
         let mut near = Flights::new(near, Unfinished::here().begin());
         say(&mut near, &["ticket"]).await;
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nothing_is_lost_when_the_peer_is_slow_or_a_flight_is_long() {
+    async fn nothing_is_lost_if_the_peer_is_slow_or_a_flight_is_long() {
         let (near, mut far) = duplex(1000);
         let sent: Vec<u8> = (0..100_000_u32).map(|number| number.to_le_bytes()[0]).collect();
         let expected = [&sent[..], &sent].concat();

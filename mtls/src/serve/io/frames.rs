@@ -1,9 +1,8 @@
-//! Where in a sequence of HTTP/2 frames (RFC 9113 section 4.1) what was sent so far has come to, so that one more frame can be put
-//! behind it.
+//! Follows the HTTP/2 frames (RFC 9113 section 4.1) that were sent, to know whether one more frame can be appended.
 //!
-//! It never looks into a frame.
+//! It never reads the payload of a frame.
 
-/// A frame's header: three bytes of length, type, flags and four of stream.
+/// A frame's header: three bytes of length, type, flags and four bytes of stream.
 const HEADER: usize = 9;
 /// The first frame of a connection is of this type (RFC 9113 section 3.4).
 const SETTINGS: u8 = 4;
@@ -15,26 +14,26 @@ pub(crate) enum Sent {
     /// Nothing yet.
     #[default]
     Nothing,
-    /// Frames, and of the last one this is missing.
+    /// Frames. The last one lacks this.
     Frames(Missing),
-    /// Something that is not HTTP/2.
+    /// Something other than HTTP/2.
     Other,
 }
 
-/// What is missing of a frame.
+/// What a frame still lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// So many bytes of its payload; with zero, the frame is whole.
+    /// This many bytes of its payload. With zero, the frame is complete.
     Payload(usize),
-    /// So many bytes of its header are there, which say this of its length.
+    /// The rest of its header. `there` bytes of it were sent, with this part of its length.
     Header { there: usize, length: usize },
 }
 
 impl Sent {
-    /// Goes on with what was sent next.
+    /// Continues with the next sent bytes.
     pub(crate) fn pass(&mut self, mut bytes: &[u8]) {
         if *self == Self::Nothing && !bytes.is_empty() {
-            // Whoever writes HTTP/2 writes its first frame in one piece.
+            // HTTP/2 implementations write the first frame in one piece.
             let is_http2 = bytes.get(3) == Some(&SETTINGS);
             *self = if is_http2 { Self::Frames(Missing::Payload(0)) } else { Self::Other };
         }
@@ -65,19 +64,20 @@ impl Sent {
         }
     }
 
-    /// Whether nobody takes a part of it for the whole: a frame says how long it is, and a stream when it ends.
+    /// Whether the peer can detect that it was cut off: a frame has a length, and a stream has an end flag.
     pub(crate) fn says_its_length(self) -> bool {
         !matches!(self, Self::Other)
     }
 
-    /// Whether it is HTTP/2 and ends with a frame.
+    /// Whether it is HTTP/2 and ends with a complete frame.
     pub(crate) fn is_whole(self) -> bool {
         self == Self::Frames(Missing::Payload(0))
     }
 }
 
-/// A GOAWAY frame without an error (RFC 9113 section 6.8), with words for whoever debugs the peer. It says of no stream that it was
-/// not processed: which were is not known here, and a request must not be repeated by mistake.
+/// A GOAWAY frame without an error (RFC 9113 section 6.8), with debug data for the developer of the peer. Its last
+/// stream is the highest possible one. Which streams were processed is not known here, and the peer must not repeat a
+/// request by mistake.
 pub(crate) fn go_away(why: &str) -> Vec<u8> {
     let why = why.as_bytes();
     let length = u32::try_from(8 + why.len()).expect("a few words").to_be_bytes();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_frame_is_known_however_it_was_cut() {
+    fn the_end_of_a_frame_is_found_however_the_writes_were_cut() {
         let mut cut = Sent::default();
         cut.pass(&frame(SETTINGS, 6)[..12]);
         assert!(!cut.is_whole() && cut.says_its_length());
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_http_2_never_ends_with_a_frame() {
+    fn data_that_is_not_http_2_never_ends_with_a_frame() {
         let mut sent = Sent::default();
         assert!(!sent.is_whole() && sent.says_its_length());
         sent.pass(b"");

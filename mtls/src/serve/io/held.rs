@@ -1,6 +1,6 @@
-//! Octets that are held back on their way into a stream.
+//! Bytes that are held back on their way into a stream.
 //!
-//! It never decides when they leave; whoever holds them does.
+//! It never decides when they are sent; its owner does.
 
 use std::{
     io::{self, IoSlice},
@@ -10,23 +10,23 @@ use std::{
 
 use tokio::io::AsyncWrite;
 
-/// How much is held back at most, in octets: the most that one TLS record takes (RFC 8446 section 5.1).
+/// The most bytes that are held back: the plaintext limit of one TLS record (RFC 8446 section 5.1).
 pub(crate) const BOUND: usize = 16 * 1024;
 
-/// What was written and has not left yet.
+/// Data that was written and not sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct Held {
-    octets: Vec<u8>,
-    /// How much of it is written already.
+    bytes: Vec<u8>,
+    /// How much of it is sent already.
     written: usize,
 }
 
 impl Held {
     pub(crate) fn is_empty(&self) -> bool {
-        self.octets.is_empty()
+        self.bytes.is_empty()
     }
 
-    /// Writes all of it, and says what was taken each time. Of the room that it took, no more than `keep` octets stay reserved.
+    /// Writes all of it, and reports each part that was taken. Afterwards the buffer keeps at most `keep` bytes.
     pub(crate) fn poll_write_to<S: AsyncWrite + Unpin>(
         &mut self,
         stream: &mut S,
@@ -34,8 +34,8 @@ impl Held {
         context: &mut Context<'_>,
         mut taken: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
-        while self.written < self.octets.len() {
-            let rest = &self.octets[self.written..];
+        while self.written < self.bytes.len() {
+            let rest = &self.bytes[self.written..];
             match ready!(Pin::new(&mut *stream).poll_write(context, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => {
@@ -45,29 +45,29 @@ impl Held {
             }
         }
         self.written = 0;
-        self.octets.clear();
-        self.octets.shrink_to(keep);
+        self.bytes.clear();
+        self.bytes.shrink_to(keep);
         Poll::Ready(Ok(()))
     }
 
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
-        self.octets.capacity()
+        self.bytes.capacity()
     }
 
-    /// Whether as much is held as may be.
+    /// Whether the buffer is full.
     pub(crate) fn is_full(&self) -> bool {
-        self.octets.len() >= BOUND
+        self.bytes.len() >= BOUND
     }
 
-    /// Takes as much of this as there is room for; how much that is.
+    /// Takes as much of this as there is room for. Returns how many bytes.
     pub(crate) fn take(&mut self, slices: &[IoSlice<'_>]) -> usize {
-        let before = self.octets.len();
-        self.octets.reserve(slices.iter().map(|slice| slice.len()).sum::<usize>().min(BOUND - before));
+        let before = self.bytes.len();
+        self.bytes.reserve(slices.iter().map(|slice| slice.len()).sum::<usize>().min(BOUND - before));
         for slice in slices {
-            let room = BOUND - self.octets.len();
-            self.octets.extend_from_slice(&slice[..slice.len().min(room)]);
+            let room = BOUND - self.bytes.len();
+            self.bytes.extend_from_slice(&slice[..slice.len().min(room)]);
         }
-        self.octets.len() - before
+        self.bytes.len() - before
     }
 }

@@ -1,10 +1,10 @@
-//! How bytes leave: requests that are answered without a task of their own, and writes that leave together. It is here for speed only: a
-//! reader who wants to know who is served can skip this room. [`IS_ON`] turns it off, for comparing.
+//! How bytes are sent: requests that are answered without a task of their own, and writes that are sent together. This
+//! module exists only for speed, so it can be skipped by a reader who wants to know who is served. [`IS_ON`] turns it
+//! off, for comparison. One part is more than speed: [`flights`] counts the bytes that a handshake has received.
 //!
-//! It never decides who is served. What is held back here is dropped when the connection has to end. One thing is more than speed:
-//! [`flights`] counts the bytes that a handshake has received.
+//! It never decides who is served. Data that is held back here is dropped when the connection has to end.
 
-/// Off, each request is a task, and what HTTP or TLS flushes leaves at once. Tests of this room need it on.
+/// If off, each request is a task, and each flush of HTTP or TLS is sent at once. The tests of this module need it on.
 pub(crate) const IS_ON: bool = true;
 
 pub(crate) mod at_once;
