@@ -60,7 +60,7 @@ impl Fixture {
             FoundingRandomness { root_serial: [1; 16], issuing_serial: [2; 16], bootstrap_secret: [3; 32] };
         found(&directory, plan(), randomness, now()).await.unwrap();
         let authority = Arc::new(Authority::open(&directory).await.unwrap());
-        Self { authority, bootstrap: Secret::from_octets([3; 32]), directory, _parent: parent }
+        Self { authority, bootstrap: Secret::from_bytes([3; 32]), directory, _parent: parent }
     }
 
     /// Another process's view of the authority, with this limit for signing the complete CRL at once.
@@ -94,7 +94,7 @@ impl Fixture {
     }
 
     async fn token(&self, grant: Grant, uses: u32) -> Secret {
-        let secret = Secret::from_octets([9; 32]);
+        let secret = Secret::from_bytes([9; 32]);
         let order = TokenOrder { grant, lifetime: Duration::from_hours(1), uses: uses.try_into().unwrap() };
         let (_, record) = self.authority.new_token(order, secret.clone(), now());
         self.authority.create_token(&record).await.unwrap();
@@ -254,7 +254,7 @@ async fn a_revoked_certificate_is_not_handed_out_again() {
 async fn tokens_end() {
     let fixture = Fixture::new().await;
     let csr = request(&key(), "client_1", Vec::new());
-    let unknown = Secret::from_octets([7; 32]);
+    let unknown = Secret::from_bytes([7; 32]);
     assert_eq!(reason(fixture.enroll(&unknown, &csr, 10, now()).await), "token-unknown");
     let secret = fixture.single_use_token().await;
     let late = now().plus(Duration::from_secs(3601));

@@ -106,7 +106,7 @@ impl Running {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Ok(Peer { sender, secret: Secret::from_octets(edge::random::octets()), predecessors: Vec::new() })
+        Ok(Peer { sender, secret: Secret::from_bytes(edge::random::octets()), predecessors: Vec::new() })
     }
 
     async fn connect(&self, identity: &Identity, fixture: &Fixture) -> Peer {
@@ -578,7 +578,7 @@ async fn many_who_reconnect_at_once_are_all_told() {
     let daemon = Running::start(&fixture).await;
     let mut feeds = Vec::new();
     let one = service(&fixture, "service0", 30).await;
-    let secret = Secret::from_octets([7; 32]);
+    let secret = Secret::from_bytes([7; 32]);
     for _ in 0..200 {
         let mut peer = Peer { secret: secret.clone(), ..daemon.connect(&one, &fixture).await };
         let feed = peer.feed().await.unwrap();

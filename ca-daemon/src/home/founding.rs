@@ -171,7 +171,7 @@ async fn write_all(
         lifetime: BOOTSTRAP_LIFETIME,
         uses: BOOTSTRAP_USES,
     };
-    let (token, bootstrap) = new_token(&settings, order, Secret::from_octets(randomness.bootstrap_secret), now);
+    let (token, bootstrap) = new_token(&settings, order, Secret::from_bytes(randomness.bootstrap_secret), now);
     let text = zeroize::Zeroizing::new(format!("{}\n", *token.encode()));
     files::write(&staging.bootstrap_token(), text.as_bytes(), Access::Private)?;
 

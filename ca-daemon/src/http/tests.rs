@@ -154,7 +154,7 @@ async fn problems_are_documents() {
     };
     let json = "content-type: application/json\r\n";
     let bearer = format!("authorization: Bearer {}\r\n{json}", served.fixture.bootstrap.to_bearer().as_str());
-    let other = pki::token::Secret::from_octets([8; 32]);
+    let other = pki::token::Secret::from_bytes([8; 32]);
     let unknown = format!("authorization: Bearer {}\r\n{json}", other.to_bearer().as_str());
     let untyped = bearer.replace(json, "");
     let large = "x".repeat(limits::MAX_BODY + 1);
@@ -192,7 +192,7 @@ async fn relying_parties_are_named_to_operators_only() {
     let member = crate::feed::Member {
         name: "secret-service".to_owned(),
         serial: served.fixture.issue("secret-service", 20).await,
-        instance: pki::instance::InstanceId::of(&pki::token::Secret::from_octets([1; 32])),
+        instance: pki::instance::InstanceId::of(&pki::token::Secret::from_bytes([1; 32])),
         address: "192.0.2.1".to_owned(),
         not_after: now().plus(Duration::from_hours(24)),
     };

@@ -170,7 +170,7 @@ async fn ensure_token(
         lifetime: grant.lifetime,
         uses: NonZeroU32::MIN,
     };
-    let (mut token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);
+    let (mut token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
     if let Some(url) = &grant.url {
         token.url.clone_from(url);
     }
@@ -227,7 +227,7 @@ mod tests {
         assert_ne!(token, expired);
 
         // As after a crash: in the file, but not in the database.
-        let unknown = Token { secret: Secret::from_octets([9; 32]), ..token };
+        let unknown = Token { secret: Secret::from_bytes([9; 32]), ..token };
         files::write(&service.file, unknown.encode().as_bytes(), files::Access::Private).unwrap();
         ensure_token(authority, &service, &grant(), later).await.unwrap();
         assert_ne!(token_of(&service), unknown);

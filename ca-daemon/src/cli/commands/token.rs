@@ -126,7 +126,7 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     }
     let now = context.clock.now();
     let order = TokenOrder { grant: grant(&create), lifetime: create.ttl.0, uses: create.uses };
-    let (token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);
+    let (token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
     let text = token.encode();
     let mut created = Created { token: Some(text.to_string()), listed: listed(&record, now) };
     if let Target::File(file) = &create.out {
@@ -259,7 +259,7 @@ mod tests {
     fn new_token(fixture: &Fixture, secret: u8) -> (Token, TokenRecord) {
         let grant = Grant { profile: ProfileGrant::Client, names: NamePattern::any(), hosts: Vec::new() };
         let order = TokenOrder { grant, lifetime: Duration::from_hours(1), uses: NonZeroU32::MIN };
-        fixture.authority.new_token(order, Secret::from_octets([secret; 32]), now())
+        fixture.authority.new_token(order, Secret::from_bytes([secret; 32]), now())
     }
 
     #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_confirmation_needs_a_feed_and_counts_for_one_instance() {
     assert_eq!(thief.goodbye().await, StatusCode::FORBIDDEN);
     let mut refused = 0;
     for octet in 0..40 {
-        thief.secret = Secret::from_octets([octet; 32]);
+        thief.secret = Secret::from_bytes([octet; 32]);
         match thief.feed().await {
             Ok(feed) => {
                 assert_eq!(thief.confirm(number, 0).await, StatusCode::NO_CONTENT);
@@ -118,7 +118,7 @@ async fn a_confirmation_needs_a_feed_and_counts_for_one_instance() {
         let request = request.body(Full::from(body.as_bytes().to_vec())).unwrap();
         assert_eq!(honest.sender.send_request(request).await.unwrap().status(), StatusCode::BAD_REQUEST, "{path}");
     }
-    honest.predecessors = (0..20).map(|octet| Secret::from_octets([octet; 32])).collect();
+    honest.predecessors = (0..20).map(|octet| Secret::from_bytes([octet; 32])).collect();
     assert_eq!(honest.feed().await.err().map(|(status, _)| status), Some(StatusCode::BAD_REQUEST));
     daemon.stop().await;
 }
@@ -450,7 +450,7 @@ async fn a_crashed_instance_comes_back_at_the_limit() {
 async fn a_silent_instance_is_expected_while_an_earlier_crl_may_be_valid() {
     let fixture = Fixture::new().await;
     let one = service(&fixture, "service0", 30).await;
-    let secret = Secret::from_octets([1; 32]);
+    let secret = Secret::from_bytes([1; 32]);
     let (record, _) = super::restored::known(&one, 1);
     let until = now().minus(Duration::from_hours(48));
     let record = RelyingParty { admits_until: Some(until), instance: InstanceId::of(&secret), ..record };

@@ -11,7 +11,7 @@ use crate::issuer::CrlKind;
 
 /// An instance that is in the database, and its secret.
 pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
-    let secret = Secret::from_octets([octet; 32]);
+    let secret = Secret::from_bytes([octet; 32]);
     let record = RelyingParty {
         name: identity.info().display_name(),
         serial: identity.info().id.serial,

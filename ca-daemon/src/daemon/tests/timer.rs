@@ -64,7 +64,7 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     let daemon = Running::start_with(authority, &fixture, hours(9), pace).await;
     let readiness = daemon.readiness().await;
     assert!(readiness.starts_with("HTTP/1.1 200") && readiness.contains(said), "{readiness}");
-    let mut peer = Peer { secret: Secret::from_octets([1; 32]), ..daemon.connect(&service, &fixture).await };
+    let mut peer = Peer { secret: Secret::from_bytes([1; 32]), ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1));
     for heartbeat in 0..2 {

@@ -288,7 +288,7 @@ pub(super) fn token(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
         u32::try_from(row.try_get::<i64, _>(column)?).map_err(|error| StoreError::damaged(column, &error))
     };
     Ok(TokenRecord {
-        hash: SecretHash::from_octets(octets(row, "secret_sha256")?),
+        hash: SecretHash::from_bytes(octets(row, "secret_sha256")?),
         grant: from_json(row, "granted")?,
         created_at: time(row, "created_at")?,
         expires_at: time(row, "expires_at")?,

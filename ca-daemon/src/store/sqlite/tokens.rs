@@ -158,7 +158,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, token: &TokenRecord) 
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(token.id().as_str())
-    .bind(token.hash.as_octets().as_slice())
+    .bind(token.hash.as_bytes().as_slice())
     .bind(records::to_json(&token.grant))
     .bind(token.created_at.unix())
     .bind(token.expires_at.unix())
