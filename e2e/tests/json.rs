@@ -131,6 +131,15 @@ impl Ways<'_> {
         self.printed.output(heading, &output)
     }
 
+    /// Renewals, by a client that is there and by order.
+    fn renew(&mut self, client: &str) {
+        let _ = self.client("api-client renew", &["renew", "--dir", client]);
+        let _ = self.client("api-client renew", &["renew", "--dir", client, "--force"]);
+        let _ = self.ca("ca-daemon show", &["show", client]);
+        let _ = self.ca("ca-daemon renew", &["renew", "--all"]);
+        let _ = self.ca("ca-daemon renewals", &["renewals"]);
+    }
+
     /// Another authority that is started by this command and gets ready.
     fn ready(&mut self, heading: &'static str, command: &str, directory: &str) {
         let process = Process::start(binary("ca-daemon"), &self.fleet.directory().join("other.log"), |started| {
@@ -239,12 +248,8 @@ fn every_field_is_documented_and_every_documented_field_is_printed() {
 
     // Certificates and lists.
     let _ = ways.ca("ca-daemon issue", &["issue", "web.fleet"]);
-    let _ = ways.client("api-client renew", &["renew", "--dir", "client_2"]);
-    let _ = ways.client("api-client renew", &["renew", "--dir", "client_2", "--force"]);
-    let _ = ways.ca("ca-daemon show", &["show", "client_2"]);
+    ways.renew("client_2");
     let _ = ways.ca("ca-daemon show", &["show", "client_1"]);
-    let _ = ways.ca("ca-daemon renew", &["renew", "--all"]);
-    let _ = ways.ca("ca-daemon renewals", &["renewals"]);
     let _ = ways.ca("ca-daemon crl", &["crl"]);
     let _ = ways.ca("ca-daemon crl", &["crl", "--out", "issuing.crl"]);
     let _ = ways.ca("ca-daemon crl --import", &["crl", "--import", "issuing.crl"]);

@@ -272,7 +272,7 @@ impl<'a> VerifiedList<'a> {
         })
     }
 
-    /// All entries, in the order of the CRL. An unknown reason becomes [`RevocationReason::Unspecified`].
+    /// All entries, in the order of the CRL. An unknown reason becomes [`Unspecified`](crate::crl::RevocationReason::Unspecified).
     pub fn entries(&self) -> impl Iterator<Item = RevokedEntry> + use<'a> {
         let mut rest = Reader::new(self.entries);
         std::iter::from_fn(move || {
