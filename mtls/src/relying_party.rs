@@ -293,10 +293,7 @@ impl RelyingParty {
             }
         };
         if timeout(LAST_CONNECTION, gone).await.is_err() {
-            warn!(
-                connections = self.live.open_connections(),
-                "connections are left, so the authority is not told goodbye"
-            );
+            warn!(connections = self.live.open_connections(), "connections are still open, so no goodbye is sent");
             return;
         }
         goodbye.say().await;

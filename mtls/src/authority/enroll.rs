@@ -319,13 +319,14 @@ pub enum EnrollError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Another process is enrolling here.
-    #[error("another enrollment is at work in {}; wait for its end", .0.display())]
+    #[error("another enrollment is running in {}; wait until it ends", .0.display())]
     Underway(PathBuf),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The pending key of an interrupted attempt is damaged.
-    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again", path.display())]
+    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again",
+        path.display())]
     PendingKey {
         /// Its file.
         path: PathBuf,
@@ -362,7 +363,7 @@ pub enum EnrollError {
     },
     /// The server at the token's address is the authority, but its certificate or one above it is revoked.
     #[error(
-        "{url} cannot be trusted: {source}. The token was not sent. Somebody else may have the key of that certificate; \
+        "{url} cannot be trusted: {source}. The token was not sent. An attacker may have the key of that certificate; \
          ask whoever runs the authority"
     )]
     Revoked {
@@ -373,7 +374,8 @@ pub enum EnrollError {
     },
     /// Whether the authority's own certificate is revoked is unknown.
     #[error(
-        "whether {url} can be trusted is not known, as it gives no current list of the servers that are revoked: {source}. \
+        "whether {url} can be trusted is not known, because it sends no current CRL about its own certificate: \
+         {source}. \
          The token was not sent. Check this machine's clock and the authority's, and its log"
     )]
     UnknownStanding {

@@ -196,7 +196,7 @@ impl Instance {
             let file = self.0.file.clone();
             let removed = spawn_blocking(move || files::remove(&file)).await.expect("removing a file does not panic");
             if let Err(error) = removed {
-                warn!(%error, "the secret of a run that is over stays on the disk; it is of no use to anybody");
+                warn!(%error, "the secret of an ended run stays on disk; it is not valid any more");
             }
         }
     }
@@ -262,7 +262,7 @@ impl Instance {
 }
 
 fn complain(error: &FileError) {
-    warn!(%error, "what the authority knows of this run cannot be kept for the next one, which will not be able to take its place");
+    warn!(%error, "the state of this run cannot be stored, so the next run will not be able to replace it");
 }
 
 /// Reads the runs in the file. An unreadable file replaces no run and permits no client.
@@ -271,7 +271,7 @@ fn read(file: &Path) -> Vec<Run> {
         Ok(text) => text,
         Err(FileError::Missing(_)) => return Vec::new(),
         Err(error) => {
-            warn!(%error, "the runs before this one cannot be replaced; the authority expects them until they are forgotten");
+            warn!(%error, "earlier runs cannot be replaced; the authority expects them until they are forgotten");
             return Vec::new();
         }
     };
@@ -282,7 +282,7 @@ fn read(file: &Path) -> Vec<Run> {
     };
     let runs: Vec<_> = text.lines().filter_map(run).collect();
     if runs.len() < text.lines().count() {
-        warn!(file = %file.display(), "damaged: not every run before this one can be replaced");
+        warn!(file = %file.display(), "damaged: not all earlier runs can be replaced");
     }
     runs
 }

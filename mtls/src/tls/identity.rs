@@ -37,8 +37,8 @@ pub struct Identity {
 pub enum IdentityError {
     /// The file with the authority's address is damaged.
     #[error(
-        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; without the file, \
-         there is no feed, and no revocation waits for this service", .0.display()
+        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; \
+         without the file, there is no feed, and no revocation waits for this service", .0.display()
     )]
     Authority(PathBuf),
     /// A file cannot be read.
@@ -64,7 +64,8 @@ pub enum IdentityError {
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] CertificateError),
     /// The certificate exists, but a file that belongs to it does not.
-    #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(), chain.display())]
+    #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(),
+        chain.display())]
     Lost {
         /// Which file.
         path: PathBuf,
@@ -80,7 +81,8 @@ pub enum IdentityError {
     #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
     MissingIssuer(String),
     /// The root is not valid now. The TLS library does not check the dates of a trust anchor.
-    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
+    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or \
+             enroll again",
         validity.not_before, validity.not_after)]
     RootNotValid {
         /// The root's name.

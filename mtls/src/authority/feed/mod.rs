@@ -143,9 +143,9 @@ enum FeedError {
         /// The authority's reason.
         detail: String,
     },
-    #[error("nothing was heard for {} s", SILENCE.as_secs())]
+    #[error("no data for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("the authority said something that is no announcement: {0}")]
+    #[error("the authority sent a line that is not an announcement: {0}")]
     Line(String),
     #[error("the authority ended it")]
     Ended,
@@ -215,7 +215,7 @@ impl FeedClient {
             () = self.stay() => {}
             () = watching => {}
         }
-        // Not within the feed, because the goodbye needs its connection.
+        // The feed ended before the goodbye could be sent on it.
         if leaving.is_cancelled() && !*self.has_left.borrow() {
             let _ = timeout(GOODBYE_TIMEOUT, self.come_back_to_leave()).await;
         }
@@ -295,8 +295,8 @@ impl FeedClient {
             Ok(()) => info!(authority = %self.authority, "said goodbye to the authority"),
             Err(error) => warn!(
                 %error, authority = %self.authority,
-                "the authority may not have heard the goodbye; then it expects this relying party until the next one is started in its \
-                 directory"
+                "the authority may not have received the goodbye; then it expects this relying party until the next \
+                 one is started in its directory"
             ),
         }
         self.instance.left(said.is_ok()).await;
@@ -403,7 +403,7 @@ impl FeedClient {
             }
         }
         if received.len() > MAX_LINE {
-            return Err(FeedError::Line("a line without an end".to_owned()));
+            return Err(FeedError::Line("a line that is too long".to_owned()));
         }
         Ok(heard)
     }
@@ -438,7 +438,7 @@ impl FeedClient {
                             ..
                         },
                     ) => {
-                        warn!(%error, authority = %self.authority, "the authority does not take the CRLs back");
+                        warn!(%error, authority = %self.authority, "the authority refuses a handover of CRLs");
                     }
                     handed_over => handed_over?,
                 }
@@ -482,7 +482,7 @@ impl FeedClient {
     /// Hands over the CRLs on disk. The authority does not have the confirmed numbers, because it was restored from an
     /// older copy and has lost the revocations since.
     async fn hand_over(&self) -> Result<(), FeedError> {
-        warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
+        warn!(authority = %self.authority, "the authority does not have the CRLs in force, so they are handed over");
         let files: Vec<_> =
             self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
         // The authority accepts all of them or none. A damaged CRL, or one of another authority, would prevent the
