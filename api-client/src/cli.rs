@@ -14,6 +14,7 @@ use crate::{
     enroll::{self, EnrollArguments, Misuse},
     examples,
     output::{Exit, Print},
+    renew::{self, RenewArguments},
     request::{self, RequestArguments},
     status,
 };
@@ -23,7 +24,7 @@ use crate::{
 #[command(
     name = "api-client",
     version,
-    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nExamples:\n  api-client enroll --name client_1\n  api-client request -n 50\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: warn)"
+    after_help = "Exit codes:\n  0  done\n  1  something broke\n  2  bad usage\n  3  at least one request failed\n  4  the authority denied the enrollment or the renewal, or there is an identity already\n  130  stopped by Ctrl-C; the summary is of what was sent so far\n\nExamples:\n  api-client enroll --name client_1\n  api-client request -n 50\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: warn)"
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -39,6 +40,9 @@ enum Command {
     /// Make a key and get a certificate for it
     #[command(after_help = examples::ENROLL)]
     Enroll(EnrollArguments),
+    /// Renew the certificate if it is time: its successor has the same names and another key, and no token is needed
+    #[command(after_help = examples::RENEW)]
+    Renew(RenewArguments),
     /// Send requests and say how they went
     #[command(after_help = examples::REQUEST)]
     Request(RequestArguments),
@@ -73,6 +77,7 @@ impl Arguments {
                 let proposal = arguments.proposal().map_err(misused)?;
                 enroll::run(&arguments, &proposal, print).await
             }
+            Command::Renew(arguments) => renew::run(&arguments, print).await,
             Command::Request(arguments) => request::run(&arguments, print).await,
             Command::Status { dir } => status::run(&dir, print),
             Command::Completions { shell } => {

@@ -8,6 +8,11 @@ Examples:
   api-client enroll --name client_1 --token-file client.token --dir client_1
   api-client enroll --server --host db.fleet --host 10.0.0.5 --dir /etc/postgresql/tls";
 
+pub(crate) const RENEW: &str = "\
+Examples:
+  api-client renew
+  api-client renew --server --dir /etc/postgresql/tls --force";
+
 pub(crate) const REQUEST: &str = "\
 Examples:
   api-client request -n 50

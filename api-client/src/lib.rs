@@ -13,6 +13,7 @@ mod enroll;
 mod examples;
 mod loadgen;
 mod outcome;
+mod renew;
 mod repeat;
 mod request;
 mod status;

@@ -20,7 +20,7 @@ use pki::{
 
 /// A service behind the balancer: answers GET /hello with who its client is, to clients whose certificate is not revoked.
 ///
-/// At its first start it enrolls itself with a token; afterwards it uses the certificate on disk.
+/// At its first start it enrolls itself with a token; afterwards it uses the certificate on disk, and renews it in time.
 #[derive(Debug, Parser)]
 #[command(
     name = "api-server",
@@ -140,8 +140,9 @@ impl Arguments {
     #[must_use]
     pub fn into_config(self) -> Config {
         let directory = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
+        let files = IdentityFiles::new(&directory, Profile::Server);
         Config {
-            files: IdentityFiles::new(&directory, Profile::Server),
+            files: files.clone(),
             tokens: TokenSources {
                 text: self.token,
                 file: self.token_file,
@@ -156,6 +157,7 @@ impl Arguments {
                 crl_refresh: self.crl_refresh,
                 on_stale_crl: self.on_stale_crl,
                 proxy_from: ProxyFrom::new(self.proxy_protocol_from),
+                renew: Some(files),
                 ..Options::new(directory.join("crl"))
             },
             name: self.name,

@@ -25,6 +25,8 @@ use prometheus_client::{
 };
 use tower::{Layer, Service};
 
+use crate::operations::OwnCertificate;
+
 /// From 100 microseconds to 1.6 seconds, in doublings.
 fn request_durations() -> Histogram {
     Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_1, 2.0, 15))
@@ -61,15 +63,18 @@ struct Counted {
     crl_seconds_to_refusal: Family<CrlLabels, Gauge>,
     crl_entries: Family<CrlLabels, Gauge>,
     open_connections: Gauge,
+    certificate_ends: Family<CertificateLabels, Gauge>,
+    own: OwnCertificate,
     live: LiveSet,
     clock: Clock,
 }
 
 impl Metrics {
-    /// Of a service with these counters of its connections, and certificates that end then.
+    /// Of a service with these counters of its connections, its own certificate, and those above it with their ends.
     pub(crate) fn new(
         connections: &mtls::metrics::Metrics,
-        certificates: &[(String, Timestamp)],
+        own: OwnCertificate,
+        above: &[(String, Timestamp)],
         live: LiveSet,
         clock: Clock,
         has_feed: bool,
@@ -82,6 +87,8 @@ impl Metrics {
             crl_seconds_to_refusal: Family::default(),
             crl_entries: Family::default(),
             open_connections: Gauge::default(),
+            certificate_ends: Family::default(),
+            own,
             live,
             clock,
         };
@@ -95,14 +102,14 @@ impl Metrics {
                 "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
                 feed,
             );
-            let not_after = Family::<CertificateLabels, Gauge>::default();
-            for (certificate, end) in certificates {
-                not_after.get_or_create(&CertificateLabels { certificate: certificate.clone() }).set(end.unix());
+            for (certificate, end) in above {
+                let labels = CertificateLabels { certificate: certificate.clone() };
+                counted.certificate_ends.get_or_create(&labels).set(end.unix());
             }
             registry.register(
                 "certificate_not_after_seconds",
                 "When a certificate ends, in Unix time: the service's own, and those above it by their names",
-                not_after,
+                counted.certificate_ends.clone(),
             );
         });
         Self(Arc::new(counted))
@@ -111,6 +118,8 @@ impl Metrics {
     /// The body of a scrape and its Content-Type, for a request with these headers.
     pub(crate) fn encode(&self, headers: &HeaderMap) -> (HeaderValue, String) {
         let now = self.0.clock.now();
+        let own = CertificateLabels { certificate: "own".to_owned() };
+        self.0.certificate_ends.get_or_create(&own).set(self.0.own.not_after().unix());
         self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
         for freshness in self.0.live.freshness() {
             let labels = CrlLabels { issuer: freshness.issuer.name.to_string(), key: freshness.issuer.short_key() };

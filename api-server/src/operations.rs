@@ -16,7 +16,7 @@ use axum::{
     routing::get,
 };
 use edge::clock::Clock;
-use mtls::{metrics::Renderings, revocation::LiveSet};
+use mtls::{metrics::Renderings, revocation::LiveSet, tls::ServerIdentity};
 use pki::time::Timestamp;
 
 use crate::metrics::Metrics;
@@ -28,9 +28,27 @@ pub(crate) struct Operations {
     pub(crate) clock: Clock,
     pub(crate) metrics: Metrics,
     pub(crate) renderings: Renderings,
-    /// The end of the service's own certificate.
-    pub(crate) not_after: Timestamp,
+    /// What the service presents.
+    pub(crate) own: OwnCertificate,
     pub(crate) draining: Arc<AtomicBool>,
+}
+
+/// The certificate that the service presents, which is another one after a renewal.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnCertificate {
+    Presented(ServerIdentity),
+    #[cfg(test)]
+    Until(Timestamp),
+}
+
+impl OwnCertificate {
+    pub(crate) fn not_after(&self) -> Timestamp {
+        match self {
+            Self::Presented(identity) => identity.validity().not_after,
+            #[cfg(test)]
+            Self::Until(end) => *end,
+        }
+    }
 }
 
 /// The routes for operators.
@@ -49,8 +67,9 @@ async fn readyz(State(operations): State<Operations>) -> Response {
     if operations.draining.load(Ordering::Relaxed) {
         return not_ready("shutting down".to_owned());
     }
-    if now > operations.not_after {
-        return not_ready(format!("the service's own certificate expired at {}", operations.not_after));
+    let not_after = operations.own.not_after();
+    if now > not_after {
+        return not_ready(format!("the service's own certificate expired at {not_after}"));
     }
     match operations.live.ready(now) {
         Ok(()) => "ready\n".into_response(),
@@ -99,9 +118,23 @@ mod tests {
         let live = live.on_stale_crl(OnStaleCrl::Grace(HOUR));
         live.install(&root.sign_crl(&draft).unwrap(), now).unwrap();
         let clock = Clock::manual(now);
-        let metrics = Metrics::new(&mtls::metrics::Metrics::default(), &[], live.clone(), clock.clone(), true);
+        let metrics = Metrics::new(
+            &mtls::metrics::Metrics::default(),
+            OwnCertificate::Until(Timestamp::MAX),
+            &[],
+            live.clone(),
+            clock.clone(),
+            true,
+        );
         let renderings = Renderings::default();
-        Operations { live, clock, metrics, renderings, not_after: Timestamp::MAX, draining: Arc::default() }
+        Operations {
+            live,
+            clock,
+            metrics,
+            renderings,
+            own: OwnCertificate::Until(Timestamp::MAX),
+            draining: Arc::default(),
+        }
     }
 
     async fn ask(operations: &Operations) -> (u16, String) {

@@ -40,7 +40,7 @@ use crate::{
     config::Config,
     hello,
     metrics::{Metrics, TimeRequests},
-    operations::{self, Operations},
+    operations::{self, Operations, OwnCertificate},
 };
 
 /// How long a service that starts waits for its authority ...
@@ -57,8 +57,7 @@ pub struct Server {
     addresses: (SocketAddr, SocketAddr),
     relying_party: RelyingParty,
     upkeep: Upkeep,
-    not_after: Timestamp,
-    /// What they are called in metrics, and when they end: the service's own, and those above it.
+    /// Those above the service's own: by what name they are in metrics, and when they end.
     certificates: Vec<(String, Timestamp)>,
     drain_delay: Duration,
     clock: Clock,
@@ -124,7 +123,6 @@ impl Server {
         let lock = if has_feed { None } else { Some(lock(&config.options.crl_directory)?) };
         let options = Options { feed: authority, ..config.options };
         let (relying_party, upkeep) = RelyingParty::new(&identity, &root, options)?;
-        let not_after = identity.info().validity.not_after;
         let certificates = ends(&identity.path_to(&root)?);
         let addresses = (address, operations_address);
         let Config { name, drain_delay, .. } = config;
@@ -135,7 +133,6 @@ impl Server {
             addresses,
             relying_party,
             upkeep,
-            not_after,
             certificates,
             drain_delay,
             clock,
@@ -167,8 +164,10 @@ impl Server {
     /// goodbye, and it returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let live = self.relying_party.live_set().clone();
+        let own = OwnCertificate::Presented(self.relying_party.identity().clone());
         let metrics = Metrics::new(
             self.relying_party.metrics(),
+            own.clone(),
             &self.certificates,
             live.clone(),
             self.clock.clone(),
@@ -186,7 +185,7 @@ impl Server {
             clock: self.clock,
             metrics,
             renderings: Renderings::default(),
-            not_after: self.not_after,
+            own,
             draining: Arc::clone(&draining),
         };
         // It is never shut down, but cut off last.
@@ -217,10 +216,9 @@ impl Server {
     }
 }
 
-/// The service's own certificate and those above it, by what they are called in metrics, with their ends.
+/// The certificates above the service's own, by name, with their ends.
 fn ends(path: &[CertificateInfo]) -> Vec<(String, Timestamp)> {
-    let name = |place: usize, info: &CertificateInfo| if place == 0 { "own".to_owned() } else { info.display_name() };
-    path.iter().enumerate().map(|(place, info)| (name(place, info), info.validity.not_after)).collect()
+    path.iter().skip(1).map(|info| (info.display_name(), info.validity.not_after)).collect()
 }
 
 /// What is on disk, or what a token gets.

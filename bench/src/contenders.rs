@@ -47,7 +47,7 @@ pub(crate) struct Contender {
     pub(crate) process: Process,
     /// From its start until it let a client in, in seconds.
     pub(crate) start: f64,
-    /// In octets, of all of its processes, when it had done so.
+    /// In bytes, of all of its processes, when it had done so.
     pub(crate) memory: f64,
     /// The most that the process which loads the CRLs held until then.
     pub(crate) peak: f64,

@@ -30,7 +30,7 @@ fn own_processor_time(pid: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis((ticks(11)? + ticks(12)?) * 10))
 }
 
-/// What a process and its children hold in memory now, in octets; pages that they share count once.
+/// What a process and its children hold in memory now, in bytes; pages that they share count once.
 pub(crate) fn proportional(pid: u32) -> anyhow::Result<f64> {
     family(pid)?
         .into_iter()
@@ -43,12 +43,12 @@ pub(crate) fn proportional(pid: u32) -> anyhow::Result<f64> {
         .sum()
 }
 
-/// What a process holds in memory now, in octets.
+/// What a process holds in memory now, in bytes.
 pub(crate) fn resident(pid: u32) -> anyhow::Result<f64> {
     status(pid, "VmRSS:")
 }
 
-/// The most that a process ever held in memory, in octets.
+/// The most that a process ever held in memory, in bytes.
 pub(crate) fn peak(pid: u32) -> anyhow::Result<f64> {
     status(pid, "VmHWM:")
 }

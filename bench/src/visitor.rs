@@ -88,9 +88,9 @@ impl Visitor {
         let mut stream = connect(&self.http1, address).await?;
         // In TLS 1.3 the service's judgement arrives with the first answer.
         stream.write_all(b"GET /healthy HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n").await?;
-        let mut octets = [0; 1024];
-        let read = stream.read(&mut octets).await?;
-        Ok(String::from_utf8_lossy(&octets[..read]).lines().next().unwrap_or_default().to_owned())
+        let mut bytes = [0; 1024];
+        let read = stream.read(&mut bytes).await?;
+        Ok(String::from_utf8_lossy(&bytes[..read]).lines().next().unwrap_or_default().to_owned())
     }
 }
 

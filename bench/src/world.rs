@@ -100,7 +100,7 @@ fn token(fleet: &Fleet, file: &str, grant: &[&str]) -> anyhow::Result<PathBuf> {
 /// tables, constraints and triggers, in the order in which the authority writes them; what it makes of them (the CRL, the sums)
 /// is its own. The certificates' contents are left out, as nothing reads those of revoked ones here.
 fn fill(database: &Path, revoked: u64) -> anyhow::Result<()> {
-    // Serials as `pki::serial` makes them: 16 octets, the first between 0x40 and 0x7f, the rest random.
+    // Serials as `pki::serial` makes them: 16 bytes, the first between 0x40 and 0x7f, the rest random.
     let sql = format!(
         "PRAGMA synchronous = OFF; PRAGMA cache_size = -1000000; BEGIN IMMEDIATE;
          WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < {revoked})
@@ -116,6 +116,6 @@ fn fill(database: &Path, revoked: u64) -> anyhow::Result<()> {
     let output = run(Command::new("sqlite3").arg(database).arg(sql));
     ensure!(output.status.success(), "the database could not be filled: {}", output.stderr);
     let filled: u64 = output.stdout.lines().last().context("no count")?.trim().parse()?;
-    ensure!(filled == revoked, "{filled} of {revoked} rows have a serial number of 16 octets");
+    ensure!(filled == revoked, "{filled} of {revoked} rows have a serial number of 16 bytes");
     Ok(())
 }

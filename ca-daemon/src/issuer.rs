@@ -1,6 +1,6 @@
-//! The two authorities of one installation, the kinds of their CRLs, and the paths at which both are served.
+//! The two authorities of one installation, the kinds of their CRLs, and the paths where both are served.
 //!
-//! It never knows the host: an authority's settings do.
+//! It never contains the host, which is in an authority's settings.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl Issuer {
         }
     }
 
-    /// How `ca-daemon crl` is told of which one: by nothing, or by this option.
+    /// The option of `ca-daemon crl` that selects it; empty for the default.
     pub(crate) fn option(self) -> &'static str {
         match self {
             Self::Root => " --root",
@@ -35,7 +35,7 @@ impl Issuer {
         }
     }
 
-    /// Where its CRL is served.
+    /// The path of its CRL.
     pub(crate) fn crl_path(self) -> &'static str {
         match self {
             Self::Root => ROOT_CRL_PATH,
@@ -43,7 +43,7 @@ impl Issuer {
         }
     }
 
-    /// Where its delta CRL is served. The root has none: what it revokes are CAs, few enough to list in full.
+    /// The path of its delta CRL. The root has none: it revokes only CAs, which are few.
     pub(crate) fn delta_path(self) -> Option<&'static str> {
         match self {
             Self::Root => None,
@@ -51,7 +51,7 @@ impl Issuer {
         }
     }
 
-    /// Where its CRL is served that covers servers only. What the root revokes are CAs.
+    /// The path of its list of servers. The root has none: it revokes only CAs.
     pub(crate) fn servers_path(self) -> Option<&'static str> {
         match self {
             Self::Root => None,
@@ -59,7 +59,7 @@ impl Issuer {
         }
     }
 
-    /// Where its certificate is served.
+    /// The path of its certificate.
     pub(crate) fn certificate_path(self) -> &'static str {
         match self {
             Self::Root => "/ca/root.crt",
@@ -74,13 +74,13 @@ impl fmt::Display for Issuer {
     }
 }
 
-/// What a CRL of an issuer lists.
+/// What a CRL covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CrlKind {
     /// Everything that is revoked.
     Complete,
-    /// What was added since a complete one (RFC 5280 section 5.2.4).
+    /// What was added since a base CRL (RFC 5280 section 5.2.4).
     Delta,
-    /// Which servers are revoked (RFC 5280 section 5.2.5).
+    /// Revoked server certificates only (RFC 5280 section 5.2.5).
     Servers,
 }

@@ -1,6 +1,6 @@
 //! The certificate authority: it enrolls, issues, revokes and publishes, over HTTP and from the command line.
 //!
-//! It never decides for a relying party whether a client is revoked: that one does, with `mtls`.
+//! It never decides for a relying party whether a client is revoked. Relying parties do that, with `mtls`.
 
 mod authority;
 pub mod cli;

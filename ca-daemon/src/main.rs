@@ -1,6 +1,6 @@
 //! The `ca-daemon` program.
 //!
-//! It never does more than start what the library holds.
+//! It never does more than start the library.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
-//! What the daemon counts and measures.
+//! The daemon's metrics.
 //!
-//! What other processes change as well (certificates, revocations, CRLs) is read from the database at each scrape and
-//! never counted here.
+//! It never counts what other processes change, too (certificates, revocations, CRLs): that is read from the database
+//! at each scrape.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
     store::{CrlHead, RelyingParty, Tallies},
 };
 
-/// Seconds. A commit on a fast disk is in the first, a request that waits for a busy database in the last.
+/// In seconds. A commit on a fast disk is in the first bucket, a request that waits for a busy database in the last.
 const BUCKETS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 type Labels<const N: usize> = [(&'static str, String); N];
@@ -49,13 +49,13 @@ pub(crate) struct Metrics {
     failed_writes: Counter,
 }
 
-/// What is read for a scrape.
+/// The values that are read for a scrape.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) tallies: Tallies,
     pub(crate) crls: [CrlHead; 2],
     pub(crate) parties: Vec<RelyingParty>,
-    /// Of each of them, in the same order.
+    /// The lag of each of them, in the same order.
     pub(crate) lags: Vec<u64>,
     pub(crate) failed_writes: u64,
 }
@@ -70,7 +70,7 @@ impl MetricConstructor<Histogram> for Buckets {
 }
 
 impl Metrics {
-    /// Of a daemon whose feed measures how long confirmations take.
+    /// `confirmations` is the feed's measurement of how long confirmations take.
     pub(crate) fn new(confirmations: Histogram) -> Self {
         let mut metrics = Self {
             registry: Registry::default(),
@@ -94,7 +94,7 @@ impl Metrics {
             metrics.register(registry);
             registry.register(
                 "confirmation_seconds",
-                "Time from the commit of a CRL until an instance confirmed that it enforces it, of the newest CRL at that moment",
+                "Time from the commit of a CRL until an instance confirmed it, if it was the newest CRL then",
                 confirmations,
             );
         });
@@ -129,12 +129,13 @@ impl Metrics {
         );
         registry.register(
             "relying_party_claims",
-            "Instances of relying parties that say they enforce a CRL number which was never given",
+            "Instances of relying parties that claim to enforce a CRL number that was never used",
             self.claims.clone(),
         );
         registry.register(
             "relying_party_lag_crls",
-            "CRLs that came after the one that a relying party enforces, by relying party: of its instances, the one that is furthest behind",
+            "CRLs published after the one that a relying party enforces, by relying party: the most of any of its \
+             instances",
             self.lag.clone(),
         );
         registry.register(
@@ -144,27 +145,27 @@ impl Metrics {
         );
         registry.register(
             "relying_party_last_seen_seconds",
-            "When a relying party was last heard, in Unix time: of its instances, the one that is silent for longest",
+            "When a relying party last sent a message, in Unix time: of its instance that has been silent for longest",
             self.last_seen.clone(),
         );
         registry.register(
             "certificate_not_after_seconds",
-            "When a certificate ends, in Unix time: of the root, of the issuing CA, and the one that the daemon presents",
+            "When a certificate ends, in Unix time: of the root, of the issuing CA, and of the daemon",
             self.not_after.clone(),
         );
         registry.register(
             "database_writes_failed",
-            "Writes that failed for want of space or because of the disk, since the start",
+            "Writes that failed because the disk is full or broken, since the start",
             self.failed_writes.clone(),
         );
     }
 
-    /// The daemon presents a certificate that ends then.
+    /// Sets when the daemon's own certificate ends.
     pub(crate) fn presents(&self, not_after: Timestamp) {
         self.ends("own", not_after);
     }
 
-    /// The certificate of an authority ends then.
+    /// Sets when the certificate of an issuer ends.
     pub(crate) fn issuer_ends(&self, issuer: Issuer, not_after: Timestamp) {
         self.ends(issuer.as_str(), not_after);
     }
@@ -173,12 +174,12 @@ impl Metrics {
         self.not_after.get_or_create(&[("certificate", certificate.to_owned())]).set(not_after.unix());
     }
 
-    /// An enrollment was denied.
+    /// Counts a denied enrollment.
     pub(crate) fn denied(&self, reason: &'static str) {
         self.denied.get_or_create(&[("reason", reason.to_owned())]).inc();
     }
 
-    /// A request was answered.
+    /// Counts a request that was answered.
     pub(crate) fn answered(&self, route: &str, status: StatusCode, took: Duration) {
         let labels = [("route", route.to_owned()), ("status", status.as_str().to_owned())];
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
@@ -202,7 +203,7 @@ impl Metrics {
         self.registered.set(count(parties.len()));
         self.connected.set(count(parties.iter().filter(|party| party.connected_since.is_some()).count()));
         self.claims.set(count(parties.iter().filter(|party| party.claims.is_some()).count()));
-        // Those that were forgotten are not to be shown for ever.
+        // Removes relying parties that were forgotten.
         self.lag.clear();
         self.connected_instances.clear();
         self.last_seen.clear();
@@ -213,7 +214,7 @@ impl Metrics {
             known.set(known.get().max(lag));
             self.connected_instances.get_or_create(&name).inc_by(i64::from(party.connected_since.is_some()));
             let earliest = self.last_seen.get_or_create(&name);
-            // Zero is one that was just made.
+            // Zero is the value of a gauge that was just created.
             let before = if earliest.get() == 0 { i64::MAX } else { earliest.get() };
             earliest.set(before.min(party.last_seen.unix()));
         }

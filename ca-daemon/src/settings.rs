@@ -1,6 +1,6 @@
-//! What an authority is founded with and keeps for life: who it is, where it is reached, where it publishes.
+//! The settings that an authority is founded with: its name, its addresses, and where it publishes.
 //!
-//! It never holds a key, and it never changes after the founding.
+//! They never contain a key, and never change after the founding.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use url::Url;
 
 use crate::issuer::Issuer;
 
-/// How long a CRL of the root lives: it covers issuing CAs only, and its key may lie in a safe.
+/// How long a CRL of the root is valid: it covers issuing CAs only, and the root's key may be offline.
 const ROOT_CRL_LIFETIME: Duration = Duration::from_hours(24 * 365);
 
-/// What an authority was founded with.
+/// The settings of an authority.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) organization: Organization,
@@ -30,7 +30,7 @@ pub(crate) struct Settings {
     pub(crate) hosts: Vec<Host>,
     /// From thisUpdate to nextUpdate of the issuing CA's CRLs.
     pub(crate) crl_lifetime: Duration,
-    /// The root that all this belongs to.
+    /// The fingerprint of the root.
     pub(crate) root: Fingerprint,
 }
 
@@ -48,8 +48,8 @@ impl Settings {
         }
     }
 
-    /// The common name of the authority's own server certificate: the host that clients connect to, where that is a
-    /// name at all (an IPv6 address is not).
+    /// The common name of the authority's own server certificate: the host that clients connect to, if it is a valid
+    /// name (an IPv6 address is not).
     pub(crate) fn server_name(&self) -> CommonName {
         let host = self.url.host_str().and_then(|host| host.parse().ok());
         host.unwrap_or_else(|| "ca-daemon".parse().expect("letters and a hyphen are a name"))

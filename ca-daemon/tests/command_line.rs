@@ -124,7 +124,7 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
 
 /// What is revoked is on the disk whatever stands where the daemon's socket should.
 #[test]
-fn a_daemon_that_cannot_be_reached_keeps_nobody_from_revoking() {
+fn an_unreachable_daemon_does_not_prevent_a_revocation() {
     let directory = founded();
     let directory = directory.path();
     let _daemon = Daemon::start(directory);

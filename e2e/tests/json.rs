@@ -239,7 +239,12 @@ fn every_field_is_documented_and_every_documented_field_is_printed() {
 
     // Certificates and lists.
     let _ = ways.ca("ca-daemon issue", &["issue", "web.fleet"]);
+    let _ = ways.client("api-client renew", &["renew", "--dir", "client_2"]);
+    let _ = ways.client("api-client renew", &["renew", "--dir", "client_2", "--force"]);
+    let _ = ways.ca("ca-daemon show", &["show", "client_2"]);
     let _ = ways.ca("ca-daemon show", &["show", "client_1"]);
+    let _ = ways.ca("ca-daemon renew", &["renew", "--all"]);
+    let _ = ways.ca("ca-daemon renewals", &["renewals"]);
     let _ = ways.ca("ca-daemon crl", &["crl"]);
     let _ = ways.ca("ca-daemon crl", &["crl", "--out", "issuing.crl"]);
     let _ = ways.ca("ca-daemon crl --import", &["crl", "--import", "issuing.crl"]);

@@ -194,7 +194,7 @@ fn unknown_token(fleet: &Fleet) -> String {
     use pki::token::{Secret, Token};
     let text = fs::read_to_string(fleet.ca_directory().join("bootstrap.token")).expect("init made it");
     let token: Token = text.parse().expect("a token");
-    Token { secret: Secret::from_octets([7; 32]), ..token }.encode().to_string()
+    Token { secret: Secret::from_bytes([7; 32]), ..token }.encode().to_string()
 }
 
 #[test]

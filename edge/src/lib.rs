@@ -7,6 +7,7 @@
 
 pub mod clock;
 pub mod errors;
+pub mod file_set;
 pub mod files;
 pub mod listen;
 pub mod log;

@@ -1,4 +1,4 @@
-//! Any octets are a certificate or refused; and the live set is asked about the very certificate that rustls judges.
+//! Any bytes are a certificate or refused; and the live set is asked about the very certificate that rustls judges.
 
 use pki::{
     certificate::{CertificateId, CertificateInfo},

@@ -1,4 +1,4 @@
-//! Any octets are a CRL or refused; what is believed was signed, and another parser reads the same serials in it.
+//! Any bytes are a CRL or refused; what is believed was signed, and another parser reads the same serials in it.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,4 @@
-//! Any octets are a request or refused; what is issued for one has the names that policy approved and no power.
+//! Any bytes are a request or refused; what is issued for one has the names that policy approved and no power.
 
 use std::sync::LazyLock;
 
@@ -37,7 +37,7 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
 });
 
 /// `data` twice: as a request, and as the subject and attributes of one that is signed as it should be
-/// (one octet with the subject's length, the subject, the attributes).
+/// (one byte with the subject's length, the subject, the attributes).
 pub(crate) fn check(data: &[u8]) {
     check_request(data);
     if let Some((length, rest)) = data.split_first()

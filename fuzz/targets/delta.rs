@@ -1,4 +1,4 @@
-//! Any octets are a delta CRL or refused; what is believed was signed, adds to an earlier number, revokes the serials that
+//! Any bytes are a delta CRL or refused; what is believed was signed, adds to an earlier number, revokes the serials that
 //! another parser reads in it, and takes no revocation back.
 
 use std::sync::LazyLock;

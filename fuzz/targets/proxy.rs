@@ -1,4 +1,4 @@
-//! Any octets are a PROXY header or refused; what follows the header is left alone, and the address is the one in it.
+//! Any bytes are a PROXY header or refused; what follows the header is left alone, and the address is the one in it.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -40,11 +40,11 @@ fn by_hand(header: &[u8]) -> Option<SocketAddr> {
     let port = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     match (header[12], header[13] >> 4) {
         (PROXY, 1) => {
-            let source: [u8; 4] = header[16..20].try_into().expect("four octets");
+            let source: [u8; 4] = header[16..20].try_into().expect("four bytes");
             Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::from(source)), port(24)))
         }
         (PROXY, 2) => {
-            let source: [u8; 16] = header[16..32].try_into().expect("sixteen octets");
+            let source: [u8; 16] = header[16..32].try_into().expect("sixteen bytes");
             Some(SocketAddr::new(IpAddr::V6(Ipv6Addr::from(source)), port(48)))
         }
         _ => None,

@@ -29,8 +29,10 @@ use url::Url;
 
 use crate::{
     authority::{
+        IdentityFiles, Renewer,
         feed::{FeedClient, FeedList, Goodbye},
         instance::{Instance, InstanceError},
+        renewing::Renewing,
     },
     metrics::Metrics,
     revocation::{
@@ -78,13 +80,15 @@ pub struct Options {
     pub on_stale_crl: OnStaleCrl,
     /// The balancers that send PROXY headers.
     pub proxy_from: ProxyFrom,
+    /// The files of its identity, if it is to renew its own certificate in time: those that it was loaded from.
+    pub renew: Option<IdentityFiles>,
     /// What time it is.
     pub clock: Clock,
 }
 
 impl Options {
     /// What most services want: CRLs from where the certificates say, asked for every second and kept in this directory; no feed and no
-    /// balancer; a stale CRL refuses everybody.
+    /// balancer; a stale CRL refuses everybody; and somebody else renews the certificate.
     #[must_use]
     pub fn new(crl_directory: PathBuf) -> Self {
         Self {
@@ -94,6 +98,7 @@ impl Options {
             crl_refresh: Duration::from_secs(1),
             on_stale_crl: OnStaleCrl::Refuse,
             proxy_from: ProxyFrom::default(),
+            renew: None,
             clock: Clock::system(),
         }
     }
@@ -132,6 +137,7 @@ pub struct Upkeep {
     staleness: StalenessLog,
     deadlines: Deadlines,
     feed: Option<FeedClient>,
+    renewing: Option<Renewing>,
     is_kept: Arc<AtomicBool>,
 }
 
@@ -166,7 +172,7 @@ impl RelyingParty {
         root: &CertificateDer<'static>,
         options: Options,
     ) -> Result<(Self, Upkeep), RelyingPartyError> {
-        let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, clock } = options;
+        let Options { crls, feed, crl_directory, crl_refresh, on_stale_crl, proxy_from, renew, clock } = options;
         check_root(root, clock.now())?;
         warn_of_unusable(identity, root);
         let issuers = issuers(identity.chain(), root)?;
@@ -190,8 +196,9 @@ impl RelyingParty {
             // Without CRLs, nothing would be announced.
             Some(authority) if !locations.is_empty() => {
                 let standing = AuthorityStanding::new(live.clone(), clock.clone());
-                let tls =
-                    connecting::to_authority(identity, Fingerprint::of(root), &clock, Arc::new(standing.clone()))?;
+                let presented = Arc::new(server_identity.clone());
+                let judge = Arc::new(standing.clone());
+                let tls = connecting::to_authority(presented, Fingerprint::of(root), &clock, judge)?;
                 let instance = Instance::begin(&crl_directory, live.clone(), clock.clone())?;
                 let (link, end) = revocation::link(&authority, tls);
                 Some((link, (end, standing, instance)))
@@ -226,7 +233,9 @@ impl RelyingParty {
             keepers.push(Keeper::restore(live, origin, files, crl_refresh, clock.clone(), channels));
         }
         let feed = feed.map(|(end, standing, instance)| {
-            FeedClient::new(end, standing, announced, recoveries, live.clone(), instance).counted(metrics.clone())
+            let replacements = server_identity.replacements();
+            FeedClient::new(end, standing, announced, recoveries, live.clone(), instance, replacements)
+                .counted(metrics.clone())
         });
 
         let mut roots = RootCertStore::empty();
@@ -243,10 +252,15 @@ impl RelyingParty {
         });
         let interval = crl_refresh.min(STALENESS_INTERVAL);
         let staleness = StalenessLog::new(live.clone(), clock.clone(), interval);
+        let renewing = renew.map(|files| {
+            let renewer = Renewer::new(files, live.clone(), clock.clone());
+            let orders = feed.as_ref().map(FeedClient::renewal_orders);
+            Renewing::new(renewer, server_identity.clone(), clock.clone(), orders, metrics.clone())
+        });
         let deadlines = Deadlines::new(live.clone(), clock, interval);
         let goodbye = feed.as_ref().map(FeedClient::goodbye);
         let is_kept = Arc::<AtomicBool>::default();
-        let upkeep = Upkeep { keepers, settling, staleness, deadlines, feed, is_kept: Arc::clone(&is_kept) };
+        let upkeep = Upkeep { keepers, settling, staleness, deadlines, feed, renewing, is_kept: Arc::clone(&is_kept) };
         Ok((Self { live, acceptor, identity: server_identity, metrics, goodbye, is_kept }, upkeep))
     }
 
@@ -304,7 +318,7 @@ impl Upkeep {
     /// Starts to keep the CRLs current and the feed open, and to end expired connections. Dropping the set stops that.
     /// None of the tasks ends by itself.
     pub fn start(self) -> JoinSet<()> {
-        let Self { keepers, settling, staleness, deadlines, feed, is_kept } = self;
+        let Self { keepers, settling, staleness, deadlines, feed, renewing, is_kept } = self;
         is_kept.store(true, Ordering::Relaxed);
         let mut tasks: JoinSet<_> = keepers.into_iter().map(Keeper::run).collect();
         for settling in settling {
@@ -314,6 +328,9 @@ impl Upkeep {
         tasks.spawn(deadlines.run());
         if let Some(feed) = feed {
             tasks.spawn(feed.run());
+        }
+        if let Some(renewing) = renewing {
+            tasks.spawn(renewing.run());
         }
         tasks
     }
@@ -326,12 +343,13 @@ fn server_config(
     live: &LiveSet,
     clock: &Clock,
 ) -> Result<ServerConfig, RelyingPartyError> {
+    let sessions = Sessions::new(live.clone(), &identity);
     let mut config =
         ServerConfig::builder_with_details(crate::tls::provider::provider(), Arc::new(TlsClock::new(clock)))
             .with_protocol_versions(&[&TLS13])?
             .with_client_cert_verifier(Arc::new(Verifier::new(verifier)))
             .with_cert_resolver(Arc::new(identity));
-    config.session_storage = Arc::new(Sessions::new(live.clone()));
+    config.session_storage = Arc::new(sessions);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     // For one more connection. A resumed session gets the next one.
     config.send_tls13_tickets = 1;

@@ -105,8 +105,8 @@ const OF_COMPLETE: &[Attack] = &[
 ];
 
 const OF_DELTAS: &[Attack] = &[
-    ("a complete CRL in its place", |signer, n| signer.authority.crl(n + 1, &[]), "a delta to one was expected"),
-    ("takes a revocation back", with_removal, "takes back the revocation"),
+    ("a complete CRL in its place", |signer, n| signer.authority.crl(n + 1, &[]), "a delta CRL was expected"),
+    ("takes a revocation back", with_removal, "removes the entry"),
 ];
 
 /// `issuingDistributionPoint` with `indirectCRL`, and with `onlyContainsUserCerts` (RFC 5280 section 5.2.5).

@@ -93,7 +93,7 @@ impl Server {
 
     fn token(&self, root: Fingerprint) -> Token {
         let url = format!("https://{}", self.address).parse().unwrap();
-        Token { url, root, secret: Secret::from_octets(SECRET) }
+        Token { url, root, secret: Secret::from_bytes(SECRET) }
     }
 
     fn received(&self) -> Vec<Received> {
@@ -126,7 +126,7 @@ fn certificate(authority: &Arc<Authority>) -> Reply {
 }
 
 fn answer(chain: &[CertificateDer<'_>], root: &CertificateDer<'_>) -> Response {
-    Json(EnrollResponse { chain: pem::chain(chain), root: pem::certificate(root) }).into_response()
+    Json(EnrollResponse { chain: pem::chain(chain), root: pem::certificate(root), renewal: None }).into_response()
 }
 
 fn denied(status: StatusCode, detail: &'static str) -> Reply {
@@ -191,7 +191,7 @@ async fn a_token_becomes_a_certificate_for_a_key_that_never_left() {
 
     let received = server.received();
     assert_eq!(received.len(), 1);
-    assert_eq!(received[0].bearer, format!("Bearer {}", *Secret::from_octets(SECRET).to_bearer()));
+    assert_eq!(received[0].bearer, format!("Bearer {}", *Secret::from_bytes(SECRET).to_bearer()));
     let key = mtls::tls::load_key(machine.files.key()).unwrap();
     assert_eq!(received[0].public_key.spki(), key.spki());
     let loaded = machine.files.load().unwrap().unwrap();
@@ -268,7 +268,7 @@ async fn the_secret_is_sent_to_the_authority_only() {
         }
         assert!(error.to_string().contains("The token was not sent"), "{who}: {error}");
         assert_eq!(machine.names(), ["client.key.pending"], "{who}");
-        assert!(!error.to_string().contains(Secret::from_octets(SECRET).to_bearer().as_str()));
+        assert!(!error.to_string().contains(Secret::from_bytes(SECRET).to_bearer().as_str()));
     }
     let server = Server::of(&authority, vec![certificate(&authority)]).await;
     let error = Machine::new().enroll(&server.token(other.fingerprint())).await.unwrap_err();
@@ -380,7 +380,7 @@ async fn enrollment_with_an_absent_or_expired_authority_fails() {
     let authority = Arc::new(Authority::new());
     let address = listen().local_addr().unwrap();
     let url = format!("https://{address}").parse().unwrap();
-    let token = Token { url, root: authority.fingerprint(), secret: Secret::from_octets(SECRET) };
+    let token = Token { url, root: authority.fingerprint(), secret: Secret::from_bytes(SECRET) };
     let error = Machine::new().enroll(&token).await.unwrap_err();
     assert!(
         error.to_string().contains("ca-daemon serve") && error.to_string().contains(&address.to_string()),
@@ -559,7 +559,7 @@ fn a_token_is_found_in_each_of_its_places() {
     let directory = tempfile::tempdir().unwrap();
     let token = |octet| {
         let url = "https://localhost:8440".parse().unwrap();
-        Token { url, root: Fingerprint([1; 32]), secret: Secret::from_octets([octet; 32]) }
+        Token { url, root: Fingerprint([1; 32]), secret: Secret::from_bytes([octet; 32]) }
     };
     let write = |path: &Path, octet| files::write(path, token(octet).encode().as_bytes(), Access::Private).unwrap();
     let ca = directory.path().join("ca");

@@ -1,9 +1,9 @@
-//! What complete CRLs of 0, 100,000 and 1,000,000 entries cost: time and peak memory to build and sign one, to verify it
-//! and to walk it. `cargo run --release -p pki --example crl_cost`; each line is a process of its own, because peaks
-//! only rise. Linux: memory is read from `/proc/self/status`.
+//! Measures complete CRLs of 0, 100,000 and 1,000,000 entries: time and peak memory of building and signing, time of
+//! verifying and scanning. Run `cargo run --release -p pki --example crl_cost`. Each line is measured in a process of
+//! its own, because a process's peak only rises. Linux only: memory is read from `/proc/self/status`.
 
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
-#![expect(clippy::unwrap_used, reason = "a measurement that fails has nobody to tell but a person")]
+#![expect(clippy::unwrap_used, reason = "a failed measurement may panic")]
 
 use std::{env, fs, hint::black_box, process::Command, time::Duration, time::Instant};
 
@@ -53,7 +53,7 @@ fn measure(source: &str, count: u64, reasons: &str) {
     );
 }
 
-/// Builds and signs once, as a process does that has just started: time, and peak memory of the whole process.
+/// Builds and signs a CRL once, in a new process. Returns its DER, the time and the peak memory of the process.
 fn build(authority: &CertificateAuthority, revoked: impl RevokedEntries) -> (Vec<u8>, Duration, f64) {
     let this_update = Timestamp::from_unix(1_795_510_800);
     let next_update = this_update.plus(Duration::from_hours(24));
@@ -71,7 +71,7 @@ fn best<T>(mut run: impl FnMut() -> T) -> (T, Duration) {
     timed.min_by_key(|(_, took)| *took).unwrap()
 }
 
-/// The highest resident size of this process so far, in MiB.
+/// The process's peak resident size so far, in MiB.
 fn peak() -> f64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -79,13 +79,13 @@ fn peak() -> f64 {
 }
 
 fn entry(n: u64, reason: RevocationReason) -> RevokedEntry {
-    // Spread as random serials are, without randomness.
+    // Spreads the numbers like random serial numbers, but reproducibly.
     let spread = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut octets = [0; 16];
-    octets[..8].copy_from_slice(&spread.to_be_bytes());
-    octets[8..].copy_from_slice(&n.to_be_bytes());
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&spread.to_be_bytes());
+    bytes[8..].copy_from_slice(&n.to_be_bytes());
     let revoked_at = Timestamp::from_unix(1_795_000_000 + i64::try_from(n / 3).unwrap());
-    RevokedEntry { serial: Serial::from_random(octets), revoked_at, reason }
+    RevokedEntry { serial: Serial::from_random(bytes), revoked_at, reason }
 }
 
 fn authority() -> CertificateAuthority {
@@ -101,8 +101,8 @@ fn authority() -> CertificateAuthority {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "printed with one digit after the point")]
-fn mebibytes(octets: usize) -> f64 {
-    octets as f64 / f64::from(1 << 20)
+fn mebibytes(bytes: usize) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -1,6 +1,6 @@
-//! What a certificate says, read out of its DER.
+//! Reads the fields of a certificate from its DER.
 //!
-//! It never judges whether a certificate is trusted; that takes a verifier with a trust anchor and a time.
+//! It never decides whether a certificate is trusted. That needs a verifier with a trust anchor and a time.
 
 mod constraints;
 mod distinguished_name;
@@ -30,14 +30,14 @@ use crate::{
 /// A certificate's identity: a serial number is unique for its issuer only (RFC 5280 section 4.1.2.2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CertificateId {
-    /// Who signed it.
+    /// The issuer's distinguished name.
     pub issuer: DistinguishedName,
-    /// The number it was given.
+    /// The serial number.
     pub serial: Serial,
 }
 
 impl CertificateId {
-    /// Reads issuer and serial number out of a DER certificate, and nothing else: it is asked in every handshake.
+    /// Reads only issuer and serial number from a DER certificate, because every handshake does it.
     pub fn from_der(certificate: &[u8]) -> Result<Self, CertificateError> {
         let fields = || {
             let mut body = Reader::new(certificate).sequence()?.sequence()?;
@@ -51,8 +51,8 @@ impl CertificateId {
     }
 }
 
-/// Who signs: a name and a key. A CA that was re-keyed under its name is another issuer, and so is one CA beneath another of the same
-/// name; each signs CRLs of its own. Clones share one copy of the name.
+/// An issuer: its name and its key. The name alone is not enough: a CA that was re-keyed keeps its name, and a CA may
+/// have the name of the CA above it. Each key signs CRLs of its own. Clones share one copy of the name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IssuerId {
     /// SHA-256 of its `SubjectPublicKeyInfo`.
@@ -62,19 +62,21 @@ pub struct IssuerId {
 }
 
 impl IssuerId {
-    /// The authority that this certificate certifies.
+    /// The authority that this certificate is for.
     #[must_use]
     pub fn of(certificate: &CertificateInfo) -> Self {
         Self { spki_sha256: certificate.spki_sha256, name: certificate.subject.clone() }
     }
 
-    /// The first 8 bytes of the key's digest in hexadecimal: enough to tell keys of one name apart, not to trust one.
+    /// The first 8 bytes of the key's digest in hexadecimal. It distinguishes keys of the same name; it is too short to
+    /// identify a key securely.
     #[must_use]
     pub fn short_key(&self) -> String {
         short_hex(&self.spki_sha256)
     }
 
-    /// That of a trust anchor whose name and `SubjectPublicKeyInfo` are given as their contents, as webpki keeps them.
+    /// The authority of a trust anchor. `name` and `spki` are the contents without their outer SEQUENCE, as webpki
+    /// stores them.
     #[must_use]
     pub fn of_anchor(name: &[u8], spki: &[u8]) -> Self {
         let whole = |contents| der::encode(der::SEQUENCE, contents);
@@ -88,13 +90,13 @@ impl fmt::Display for IssuerId {
     }
 }
 
-/// A certificate on a verified path: what it is once it is known whose key verified it. What a certificate says of its issuer is a name
-/// only ([`CertificateId`]).
+/// A certificate on a verified path. The issuer is the one whose key verified the signature; a certificate itself has
+/// only its issuer's name ([`CertificateId`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VerifiedId {
-    /// Whose key verified its signature.
+    /// The authority whose key verified the signature.
     pub issuer: IssuerId,
-    /// The number that it was given.
+    /// The serial number.
     pub serial: Serial,
 }
 
@@ -109,7 +111,7 @@ impl Fingerprint {
         Self(sha256(certificate))
     }
 
-    /// The first 8 octets in hexadecimal: enough to tell files apart, not to trust anything.
+    /// The first 8 bytes in hexadecimal. It distinguishes files; it is too short to identify a certificate securely.
     #[must_use]
     pub fn short(&self) -> String {
         short_hex(&self.0)
@@ -118,8 +120,8 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, octet) in self.0.iter().enumerate() {
-            write!(f, "{}{octet:02X}", if index == 0 { "" } else { ":" })?;
+        for (index, byte) in self.0.iter().enumerate() {
+            write!(f, "{}{byte:02X}", if index == 0 { "" } else { ":" })?;
         }
         Ok(())
     }
@@ -131,10 +133,10 @@ impl Serialize for Fingerprint {
     }
 }
 
-/// What a certificate says of itself.
+/// The fields of a certificate.
 #[derive(Clone, Debug)]
 pub struct CertificateInfo {
-    /// Whose certificate it is.
+    /// The subject's distinguished name.
     pub subject: DistinguishedName,
     /// Issuer and serial number.
     pub id: CertificateId,
@@ -159,10 +161,10 @@ pub struct CertificateInfo {
     pub may_sign: MaySign,
 }
 
-/// What a certificate's key may sign: all of it, if the certificate does not say (RFC 5280 section 4.2.1.3).
+/// The key usages of a certificate. All are `true` if the extension is absent (RFC 5280 section 4.2.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaySign {
-    /// Handshakes and other passing things (`digitalSignature`).
+    /// Handshakes and other short-lived data (`digitalSignature`).
     pub handshakes: bool,
     /// Certificates (`keyCertSign`).
     pub certificates: bool,
@@ -206,7 +208,7 @@ impl CertificateInfo {
         let subject = DistinguishedName::from_der(certificate.subject().as_raw());
         let issuer = DistinguishedName::from_der(certificate.issuer().as_raw());
         let serial = match Serial::from_der_integer(certificate.raw_serial()) {
-            // Many roots were made with it. Nobody asks for a root's number, and no list can revoke it.
+            // Many old roots have serial number zero. It is accepted because no CRL lists a root.
             Err(SerialError::NotPositive) if certificate.raw_serial() == [0] && subject == issuer => {
                 Serial::OF_OLD_ROOTS
             }
@@ -234,8 +236,8 @@ impl CertificateInfo {
         })
     }
 
-    /// Whether this authority has signed that certificate, by its name and by its key. That is not yet a path: what the authority may
-    /// sign, and when, is not asked.
+    /// Whether this authority signed the certificate, by name and by key. This is not path validation: it checks
+    /// neither validity nor what the authority may sign.
     #[must_use]
     pub fn has_signed(&self, certificate: &[u8]) -> bool {
         CertificateId::from_der(certificate).is_ok_and(|id| id.issuer.is_same(&self.subject))
@@ -248,41 +250,41 @@ impl CertificateInfo {
         self.spki == key.subject_public_key_info()
     }
 
-    /// Where the CRL lies that lists everything that its issuer has revoked: the first of its `http://` distribution points, but for
-    /// that of a list that covers servers only.
+    /// The URL of the CRL with everything that the issuer has revoked: the first `http://` distribution point that is
+    /// not the list of servers.
     #[must_use]
     pub fn complete_crl_url(&self) -> Option<&str> {
         let is_partial = |url: &String| self.crl_urls.iter().any(|of| servers_crl_url(of).as_ref() == Some(url));
         self.crl_urls.iter().find(|url| !is_partial(url)).map(String::as_str)
     }
 
-    /// Whether it is the server certificate of an authority itself, by the URI that policy grants nobody else. That is
-    /// worth only as much as the chain to a trusted root.
+    /// Whether this is an authority's own server certificate. It has the URI that policy grants to nobody else. The
+    /// chain to a trusted root has to be verified as well.
     #[must_use]
     pub fn is_of_authority(&self) -> bool {
         self.profile == Some(Profile::Server) && self.names.iter().any(|name| TrustDomain::is_authority_uri(name))
     }
 
-    /// The common name, or the whole subject where there is none, in the length in which a stranger's is shown.
+    /// The common name, or the whole subject if there is none, cut to the length that is shown of a name.
     #[must_use]
     pub fn shown_name(&self) -> String {
         Excerpt(self.display_name(), excerpt::NAME).to_string()
     }
 
-    /// The common name, or the whole subject where there is none: what a person is shown, with what cannot be seen escaped.
+    /// The common name, or the whole subject if there is none, with invisible characters escaped.
     #[must_use]
     pub fn display_name(&self) -> String {
         self.common_name.as_ref().map_or_else(|| self.subject.to_string(), |name| Visible(name).to_string())
     }
 }
 
-/// The `SubjectPublicKeyInfo` of a trust anchor that is given as its contents, as webpki keeps it.
+/// Encodes the contents of a trust anchor's `SubjectPublicKeyInfo`, as webpki stores them, as DER.
 #[must_use]
 pub fn spki_of_anchor(contents: &[u8]) -> Vec<u8> {
     der::encode(der::SEQUENCE, contents)
 }
 
-/// Whether the key in this `SubjectPublicKeyInfo` has signed that certificate. What it may sign is not asked.
+/// Whether the key in this `SubjectPublicKeyInfo` signed the certificate. It does not check what the key may sign.
 #[must_use]
 pub fn has_signed(spki: &[u8], certificate: &[u8]) -> bool {
     signature::verify(certificate, spki).is_ok()
@@ -302,15 +304,15 @@ fn subject_alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
 fn name_text(name: &GeneralName<'_>) -> Option<String> {
     match name {
         GeneralName::DNSName(text) | GeneralName::URI(text) | GeneralName::RFC822Name(text) => Some((*text).to_owned()),
-        GeneralName::IPAddress(octets) => address(octets).map(|address| address.to_string()),
+        GeneralName::IPAddress(bytes) => address(bytes).map(|address| address.to_string()),
         _ => None,
     }
 }
 
 /// An `iPAddress` of a certificate (RFC 5280 section 4.2.1.6).
-pub(crate) fn address(octets: &[u8]) -> Option<IpAddr> {
-    let v4 = || <[u8; 4]>::try_from(octets).map(IpAddr::from);
-    v4().or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    v4().or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
 fn profile(certificate: &X509Certificate<'_>) -> Option<Profile> {

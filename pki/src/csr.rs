@@ -1,7 +1,7 @@
-//! Certificate signing requests (PKCS #10, RFC 2986): made by whoever enrolls, read by the authority.
+//! Certificate signing requests (PKCS #10, RFC 2986). The enrolling program makes them; the authority reads them.
 //!
-//! Out of a stranger's request only the public key, the proof of its possession and the proposed names are
-//! taken. Requested usages, constraints and validity are not even read: the profile decides those.
+//! It takes only the public key, the proof of possession and the proposed names from a request, because anyone can send
+//! one. It never reads requested usages, constraints or validity: the profile decides those.
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 use rustls_pki_types::CertificateSigningRequestDer;
@@ -15,17 +15,17 @@ use crate::{
     signature::{self, SignatureError},
 };
 
-// The contents of the OBJECT IDENTIFIERs of the attributes that carry requested extensions, and of the extension that is read.
+// Contents of the OBJECT IDENTIFIERs of the attributes with requested extensions, and of the extension that is read.
 /// id-pkcs9-extensionRequest 1.2.840.113549.1.9.14 (RFC 2985 section 5.4.2)
 const EXTENSION_REQUEST: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x09, 0x0e];
-/// `szOID_CERT_EXTENSIONS` 1.3.6.1.4.1.311.2.1.14, the same thing in requests of older Windows
+/// `szOID_CERT_EXTENSIONS` 1.3.6.1.4.1.311.2.1.14, the same attribute in requests of older Windows versions
 const MICROSOFT_EXTENSION_REQUEST: &[u8] = &[0x2b, 0x06, 0x01, 0x04, 0x01, 0x82, 0x37, 0x02, 0x01, 0x0e];
 /// id-ce-subjectAltName 2.5.29.17
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// A request whose sender has shown that it holds the private key.
+/// A request whose sender has proved that it has the private key.
 ///
-/// The names are proposals, not yet checked against any rule.
+/// The names are proposals; policy has not checked them.
 #[derive(Clone, Debug)]
 pub struct CertificateRequest {
     pub(crate) public_key: PublicKey,
@@ -34,35 +34,36 @@ pub struct CertificateRequest {
     pub(crate) hosts: Vec<String>,
 }
 
-/// Why a request cannot be accepted.
+/// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CsrError {
     /// Not PKCS #10 DER.
     #[error("the certificate signing request is not a PKCS #10 request in DER")]
     NotARequest,
-    /// A name in it is not text.
+    /// A name is not text.
     #[error("the certificate signing request carries a name that is not text")]
     UnreadableName,
-    /// Its alternative names are not where they belong, or cannot be read. Whoever wrote them expects them in the certificate.
+    /// The requested alternative names are misplaced or unreadable. Ignoring them would issue a certificate without
+    /// them.
     #[error("the certificate signing request's alternative names cannot be read: {0}")]
     Names(&'static str),
-    /// The key is of a kind or size that is not certified.
+    /// The key's kind or size is not certified.
     #[error("the certificate signing request cannot be accepted: {0}")]
     Key(#[from] PublicKeyError),
-    /// The request is not signed by the key that it carries (RFC 2986 section 4.2).
+    /// The signature is not by the key in the request (RFC 2986 section 4.2).
     #[error("the certificate signing request does not prove possession of its key: {0}")]
     NotProven(#[from] SignatureError),
 }
 
 impl CertificateRequest {
-    /// Reads a request and checks the proof of possession.
+    /// Reads a request and verifies the proof of possession.
     pub fn from_der(der: &[u8]) -> Result<Self, CsrError> {
         let (rest, request) = X509CertificationRequest::from_der(der).map_err(|_| CsrError::NotARequest)?;
         if !rest.is_empty() {
             return Err(CsrError::NotARequest);
         }
         let info = &request.certification_request_info;
-        // The key's size first: its message is clearer than that of the signature check.
+        // The key is checked first, because its error is clearer than that of the signature check.
         let public_key = PublicKey::from_spki(info.subject_pki.raw)?;
         let signed = signature::verify(der, info.subject_pki.raw)?;
         let text = |attribute: &x509_parser::x509::AttributeTypeAndValue<'_>| {
@@ -76,14 +77,15 @@ impl CertificateRequest {
         })
     }
 
-    /// The key to be certified.
+    /// The public key.
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         &self.public_key
     }
 }
 
-/// Whether it takes long to judge the key in this request, some ten milliseconds: one of RSA, whose modulus is asked whether it is prime.
+/// Whether checking the key in this request takes long (some ten milliseconds). Only an RSA key does: its modulus is
+/// tested for primality.
 #[must_use]
 pub fn takes_long(der: &[u8]) -> bool {
     X509CertificationRequest::from_der(der).is_ok_and(|(_, request)| {
@@ -94,8 +96,9 @@ pub fn takes_long(der: &[u8]) -> bool {
     })
 }
 
-/// The DNS names and addresses among the requested alternative names in a `CertificationRequestInfo`; URIs and mail addresses are not ours
-/// to grant. Nothing that might be a host is passed over: a certificate without it would look like what was asked for.
+/// The DNS names and addresses among the requested alternative names in a `CertificationRequestInfo`. URIs and mail
+/// addresses are skipped, because policy never grants them. An unreadable host is an error: a certificate without it
+/// would look complete.
 fn requested_hosts(info: &[u8]) -> Result<Vec<String>, CsrError> {
     let mut names = None;
     let Some(extensions) = requested_extensions(info)? else { return Ok(Vec::new()) };
@@ -114,7 +117,7 @@ fn requested_hosts(info: &[u8]) -> Result<Vec<String>, CsrError> {
     names.map_or(Ok(Vec::new()), hosts)
 }
 
-/// The contents of the one list of requested extensions.
+/// The contents of the only list of requested extensions.
 fn requested_extensions(info: &[u8]) -> Result<Option<&[u8]>, CsrError> {
     let unreadable = |_: DerError| CsrError::Names("the request's attributes are not a list of attributes");
     let attributes = || {
@@ -159,7 +162,7 @@ fn hosts(names: &[u8]) -> Result<Vec<String>, CsrError> {
                 hosts.push(std::str::from_utf8(name.contents).map_err(|_| CsrError::UnreadableName)?.to_owned());
             }
             IP_ADDRESS => hosts.push(address(name.contents).ok_or(CsrError::UnreadableName)?.to_string()),
-            // Other names, mail addresses, X.400 addresses, directory names, EDI party names, URIs, registered identifiers.
+            // otherName, rfc822Name, x400Address, directoryName, ediPartyName, URI, registeredID.
             0xa0 | 0x81 | 0xa3 | 0xa4 | 0xa5 | 0x86 | 0x88 => {}
             _ => return Err(CsrError::Names("one is of no known kind")),
         }
@@ -167,24 +170,24 @@ fn hosts(names: &[u8]) -> Result<Vec<String>, CsrError> {
     Ok(hosts)
 }
 
-/// What a request proposes.
+/// The names that a request proposes.
 #[derive(Clone, Debug)]
 pub struct Proposal {
     /// The subject's common name.
     pub common_name: CommonName,
     /// The subject's organization.
     pub organization: Option<Organization>,
-    /// The hosts a server is reached by; empty for a client.
+    /// The hosts of a server; empty for a client.
     pub hosts: Vec<Host>,
 }
 
-/// A proposal could not be put into a request.
+/// The proposal cannot be encoded as a request.
 #[derive(Debug, thiserror::Error)]
 #[error("no certificate signing request could be made: {0}")]
 pub struct ProposalError(#[from] rcgen::Error);
 
 impl Proposal {
-    /// The request, signed with the key that is to be certified.
+    /// Makes the request and signs it with the key that is to be certified.
     pub fn sign(&self, key: &KeyPair) -> Result<CertificateSigningRequestDer<'static>, ProposalError> {
         let mut params = CertificateParams::default();
         params.distinguished_name = distinguished_name(&self.common_name, self.organization.as_ref());

@@ -1,8 +1,8 @@
 //! The distinguished encoding rules (X.690), as far as CRLs and signed structures need them.
 //!
-//! The reader borrows and never allocates, so that walking a list of a million entries costs what reading its
-//! octets costs. Nothing here interprets values. It is by hand because no library both reads a million entries without allocating and
-//! says where in the input each of them is.
+//! It never interprets values. It never allocates when reading, so scanning a list of a million entries costs no more
+//! than reading its bytes. It is written by hand because no library reads entries without allocating and also reports
+//! their positions in the input.
 
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
@@ -19,17 +19,17 @@ pub(crate) const BMP_STRING: u8 = 0x1e;
 pub(crate) const SEQUENCE: u8 = 0x30;
 pub(crate) const SET: u8 = 0x31;
 
-/// Constructed, context-specific tag `number` (below 31).
+/// Tag of a constructed, context-specific element with this number (below 31).
 pub(crate) const fn context(number: u8) -> u8 {
     0xa0 | number
 }
 
-/// The octets are not the DER that was expected.
+/// The bytes are not the expected DER.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not DER: {0}")]
 pub struct DerError(&'static str);
 
-/// One element: its tag, its contents and the octets of both with the length between them.
+/// One element: its tag, its contents, and its complete encoding.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
@@ -37,15 +37,15 @@ pub(crate) struct Element<'a> {
     pub(crate) encoded: &'a [u8],
 }
 
-/// Reads one element after the other.
+/// Reads elements in sequence.
 #[derive(Clone, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(octets: &'a [u8]) -> Self {
-        Self { rest: octets }
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         self.rest.first().copied()
     }
 
-    /// The next element, whatever it is.
+    /// The next element, of any type.
     #[inline]
     pub(crate) fn any(&mut self) -> Result<Element<'a>, DerError> {
         let (&tag, after_tag) = self.rest.split_first().ok_or(DerError("it ends early"))?;
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         Ok(Element { tag, contents, encoded })
     }
 
-    /// The contents of the next element, which must have this tag.
+    /// The contents of the next element. Fails unless it has this tag.
     #[inline]
     pub(crate) fn expect(&mut self, tag: u8) -> Result<&'a [u8], DerError> {
         let element = self.any()?;
@@ -84,34 +84,34 @@ impl<'a> Reader<'a> {
         if self.peek() == Some(tag) { self.expect(tag).map(Some) } else { Ok(None) }
     }
 
-    /// The contents of the next element, which must be a SEQUENCE.
+    /// The contents of the next element. Fails unless it is a SEQUENCE.
     pub(crate) fn sequence_contents(&mut self) -> Result<&'a [u8], DerError> {
         self.expect(SEQUENCE)
     }
 
-    /// A reader of the contents of the next element, which must be a SEQUENCE.
+    /// A reader of the contents of the next element. Fails unless it is a SEQUENCE.
     pub(crate) fn sequence(&mut self) -> Result<Self, DerError> {
         self.sequence_contents().map(Self::new)
     }
 
-    /// The octets of a BIT STRING that has no unused bits.
+    /// The bytes of a BIT STRING without unused bits.
     pub(crate) fn bit_string(&mut self) -> Result<&'a [u8], DerError> {
         match self.expect(BIT_STRING)?.split_first() {
-            Some((0, octets)) => Ok(octets),
-            _ => Err(DerError("a bit string that is not whole octets")),
+            Some((0, bytes)) => Ok(bytes),
+            _ => Err(DerError("a bit string with unused bits")),
         }
     }
 
-    /// Nothing may be left.
+    /// Fails if there are bytes left.
     pub(crate) fn finish(self) -> Result<(), DerError> {
-        if self.rest.is_empty() { Ok(()) } else { Err(DerError("octets are left over at the end")) }
+        if self.rest.is_empty() { Ok(()) } else { Err(DerError("there are bytes after the end")) }
     }
 }
 
-/// A definite length in its shortest form (X.690 section 10.1), and what follows it.
+/// Reads a definite length in its shortest form (X.690 section 10.1). Returns it and the bytes that follow.
 #[inline]
-fn read_length(octets: &[u8]) -> Result<(usize, &[u8]), DerError> {
-    let (&first, rest) = octets.split_first().ok_or(DerError("it ends early"))?;
+fn read_length(bytes: &[u8]) -> Result<(usize, &[u8]), DerError> {
+    let (&first, rest) = bytes.split_first().ok_or(DerError("it ends early"))?;
     if first < 0x80 {
         return Ok((usize::from(first), rest));
     }
@@ -127,7 +127,7 @@ fn read_length(octets: &[u8]) -> Result<(usize, &[u8]), DerError> {
     Ok((length, rest))
 }
 
-/// One element with these contents.
+/// Encodes one element with these contents.
 pub(crate) fn encode(tag: u8, contents: &[u8]) -> Vec<u8> {
     let mut encoded = Vec::with_capacity(encoded_len(contents.len()));
     push_header(&mut encoded, tag, contents.len());
@@ -135,27 +135,27 @@ pub(crate) fn encode(tag: u8, contents: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// The octets of an element with this many octets of contents.
+/// The encoded size of an element with this many bytes of contents.
 pub(crate) fn encoded_len(contents: usize) -> usize {
-    1 + length_octets(contents) + contents
+    1 + length_bytes(contents) + contents
 }
 
-/// Writes the tag and the length of an element whose contents follow.
+/// Writes the tag and length of an element. Its contents have to follow.
 pub(crate) fn push_header(encoded: &mut Vec<u8>, tag: u8, contents: usize) {
     encoded.push(tag);
     let digits = contents.to_be_bytes();
-    match length_octets(contents) {
+    match length_bytes(contents) {
         1 => encoded.extend_from_slice(&digits[digits.len() - 1..]),
-        octets => {
-            let digits = &digits[digits.len() - (octets - 1)..];
-            encoded.push(0x80 | u8::try_from(digits.len()).expect("a usize has few octets"));
+        bytes => {
+            let digits = &digits[digits.len() - (bytes - 1)..];
+            encoded.push(0x80 | u8::try_from(digits.len()).expect("a usize has few bytes"));
             encoded.extend_from_slice(digits);
         }
     }
 }
 
-/// How many octets it takes to write this length (X.690 section 8.1.3, its shortest form).
-fn length_octets(length: usize) -> usize {
+/// The number of bytes that encode this length in its shortest form (X.690 section 8.1.3).
+fn length_bytes(length: usize) -> usize {
     if length < 0x80 { 1 } else { 1 + (usize::BITS - length.leading_zeros()).div_ceil(8) as usize }
 }
 
@@ -178,16 +178,16 @@ mod tests {
 
     #[test]
     fn refuses_what_is_ber_or_cut_short() {
-        let refuses = |octets: &[u8]| Reader::new(octets).any().is_err();
+        let refuses = |bytes: &[u8]| Reader::new(bytes).any().is_err();
         assert!(refuses(&[]) && refuses(&[0x30]) && refuses(&[0x30, 0x02, 0x00]));
         assert!(refuses(&[0x30, 0x80, 0x00, 0x00]), "indefinite length");
         assert!(refuses(&[0x04, 0x81, 0x01, 0x00]), "long form where the short form fits");
-        assert!(refuses(&[0x04, 0x85, 0, 0, 0, 0, 1, 0]), "more than four length octets");
+        assert!(refuses(&[0x04, 0x85, 0, 0, 0, 0, 1, 0]), "more than four length bytes");
         assert!(refuses(&[0x1f, 0x81, 0x00, 0x00]), "high tag number");
     }
 
     #[test]
-    fn lengths_take_as_few_octets_as_they_can() {
+    fn lengths_are_encoded_in_the_shortest_form() {
         for (length, expected) in [
             (0, &[0x30, 0][..]),
             (0x7f, &[0x30, 0x7f]),
@@ -206,7 +206,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_again(tag in 0u8..31, contents in prop::collection::vec(any::<u8>(), 0..1000)) {
+        fn encoding_round_trips(tag in 0u8..31, contents in prop::collection::vec(any::<u8>(), 0..1000)) {
             let encoded = encode(tag, &contents);
             let element = Reader::new(&encoded).any().unwrap();
             prop_assert_eq!((element.tag, element.contents, element.encoded), (tag, &contents[..], &encoded[..]));
@@ -214,13 +214,13 @@ mod tests {
         }
 
         #[test]
-        fn any_octets_are_read_or_refused(octets in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut reader = Reader::new(&octets);
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut reader = Reader::new(&bytes);
             let mut read = 0;
             while let Ok(element) = reader.any() {
                 read += element.encoded.len();
             }
-            prop_assert!(read <= octets.len());
+            prop_assert!(read <= bytes.len());
         }
     }
 }

@@ -1,11 +1,11 @@
-//! SHA-256, as fingerprints of certificates, keys and lists use it.
+//! SHA-256 of certificates, keys and CRLs.
 //!
-//! It never decides what a digest proves.
+//! It never decides what a matching digest proves.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-pub(crate) fn sha256(octets: &[u8]) -> [u8; 32] {
-    digest(&SHA256, octets).as_ref().try_into().expect("SHA-256 has 32 octets")
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
+    digest(&SHA256, bytes).as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// The first 8 bytes of a digest in hexadecimal.

@@ -1,16 +1,16 @@
-//! Cuts what somebody else has written before it is shown: in a log, in an error, on a screen. A name in a certificate may have 60 KB, and
-//! many times that once each of its characters is escaped.
+//! Limits the length of text from a peer before it is shown in a log, an error or on a screen. A name in a certificate
+//! may have 60 KB, and several times that when its characters are escaped.
 //!
-//! It never decides how characters are written.
+//! It never escapes characters.
 
 use std::fmt::{self, Display, Write};
 
-/// The most bytes of one name that are shown.
+/// The limit for one name, in bytes.
 pub const NAME: usize = 200;
-/// The most bytes that are shown of what several parts were put together to, as errors are.
+/// The limit for a text that is assembled from several parts, such as an error, in bytes.
 pub const TEXT: usize = 1000;
 
-/// A text, and the most bytes of it that are shown: the rest is counted.
+/// A text and its limit in bytes. The number of bytes cut off is appended.
 #[derive(Clone, Copy, Debug)]
 pub struct Excerpt<T>(pub T, pub usize);
 
@@ -31,7 +31,7 @@ struct Cut<'a, 'b> {
 
 impl Write for Cut<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Once something is lost, so is all that follows.
+        // After the first cut, everything else is cut too.
         let most = if self.lost > 0 { 0 } else { self.left };
         let taken = text.floor_char_boundary(most.min(text.len()));
         self.left -= taken;
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_longer_is_cut_between_characters_and_counted() {
+    fn long_text_is_cut_between_characters_and_the_rest_is_counted() {
         assert_eq!(Excerpt("short", 5).to_string(), "short");
         assert_eq!(Excerpt("longer", 5).to_string(), "longe... (1 bytes more)");
         assert_eq!(Excerpt("Zoë", 3).to_string(), "Zo... (2 bytes more)");

@@ -1,4 +1,5 @@
-//! Who a relying party is among those with its certificate or name: one run of it, known by a secret that it draws at its start.
+//! Identifies one run of a relying party by a secret that it draws when it starts. Several instances may share a
+//! certificate or a name.
 //!
 //! It never draws randomness and never stores anything.
 
@@ -14,24 +15,24 @@ use crate::token::Secret;
 #[serde(try_from = "String", into = "String")]
 pub struct InstanceId([u8; 16]);
 
-/// The text is no instance id.
+/// The text is not an instance id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an instance id is 32 hexadecimal digits, as `ca-daemon relying-parties --json` prints it")]
 pub struct InstanceIdError;
 
 impl InstanceId {
-    /// How many digits tell instances apart for people.
+    /// The number of digits that are shown in lists.
     const SHORT: usize = 8;
 
-    /// Whose secret this is.
+    /// The id that belongs to this secret.
     #[must_use]
     pub fn of(secret: &Secret) -> Self {
         let hash = secret.hash();
-        let (id, _) = hash.as_octets().split_first_chunk().expect("SHA-256 has 32 bytes");
+        let (id, _) = hash.as_bytes().split_first_chunk().expect("SHA-256 has 32 bytes");
         Self(*id)
     }
 
-    /// Its first digits, as lists show it to people.
+    /// Its first digits, as shown in lists.
     #[must_use]
     pub fn short(&self) -> String {
         let mut id = self.to_string();
@@ -71,7 +72,7 @@ impl From<InstanceId> for String {
     }
 }
 
-/// Several secrets in one header, as [`read_secrets`] reads them.
+/// Joins several secrets into one header value. [`read_secrets`] reads it.
 #[must_use]
 pub fn write_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Zeroizing<String> {
     let texts: Vec<_> = secrets.into_iter().map(Secret::to_bearer).collect();
@@ -79,7 +80,7 @@ pub fn write_secrets<'a>(secrets: impl IntoIterator<Item = &'a Secret>) -> Zeroi
     Zeroizing::new(texts.join(","))
 }
 
-/// Secrets that are separated by commas, `most` of them at most; `None` if it is anything else.
+/// Reads at most `most` secrets that are separated by commas. `None` if there are more, or if one is malformed.
 #[must_use]
 pub fn read_secrets(text: &str, most: usize) -> Option<Vec<Secret>> {
     let mut texts = text.split(',').map(str::trim).filter(|text| !text.is_empty());
@@ -92,13 +93,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_instance_is_named_by_its_secret_and_its_name_does_not_give_that_away() {
-        let secret = Secret::from_octets([7; 32]);
+    fn an_id_follows_from_its_secret_and_does_not_reveal_it() {
+        let secret = Secret::from_bytes([7; 32]);
         let id = InstanceId::of(&secret);
         let text = id.to_string();
         assert!(text.len() == 32 && text.starts_with(&id.short()) && id.short().len() == 8);
         assert_eq!(text.parse(), Ok(id));
-        assert_ne!(id, InstanceId::of(&Secret::from_octets([8; 32])));
+        assert_ne!(id, InstanceId::of(&Secret::from_bytes([8; 32])));
         assert!(!secret.to_bearer().contains(&text));
         for bad in ["", "07", "+0000000000000000000000000000000", "zz000000000000000000000000000000"] {
             assert_eq!(bad.parse::<InstanceId>(), Err(InstanceIdError), "{bad}");
@@ -106,8 +107,8 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_read_as_they_are_written_and_no_more_than_so_many() {
-        let secrets = [7, 8, 9].map(|octet| Secret::from_octets([octet; 32]));
+    fn secrets_round_trip_up_to_the_limit() {
+        let secrets = [7, 8, 9].map(|byte| Secret::from_bytes([byte; 32]));
         let text = write_secrets(&secrets);
         assert_eq!(read_secrets(&text, 3).as_deref(), Some(&secrets[..]));
         assert_eq!(read_secrets(&text, 2), None);

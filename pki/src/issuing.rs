@@ -1,7 +1,7 @@
-//! Issuing signs: authorities' own certificates, end-entity certificates and CRLs (RFC 5280 sections 4 and 5).
+//! Signs the authorities' own certificates, end-entity certificates and CRLs (RFC 5280 sections 4 and 5).
 //!
-//! It signs nothing that policy has not approved, and it never decides on serials, numbers or times: they are
-//! arguments.
+//! It never signs an order that policy has not approved, and never chooses serial numbers, CRL numbers or times: they
+//! are arguments.
 
 use std::{fmt, time::Duration};
 
@@ -24,21 +24,21 @@ use crate::{
 
 pub use crate::publication::Publication;
 
-/// How long a root lives: ten years.
+/// Lifetime of a root: ten years.
 const ROOT_LIFETIME: Duration = Duration::from_hours(87600);
-/// How long an issuing CA lives: five years.
+/// Lifetime of an issuing CA: five years.
 const ISSUING_LIFETIME: Duration = Duration::from_hours(43800);
 
-/// Who an authority is.
+/// The names of an authority.
 #[derive(Clone, Debug)]
 pub struct AuthoritySubject {
     /// The organization in both subjects.
     pub organization: Organization,
-    /// What both common names begin with.
+    /// The first part of both common names.
     pub name: AuthorityName,
 }
 
-/// The key of an authority, wherever it is: in a file today, and behind another program or a device later.
+/// An authority's signing key. It may be in a file, in another program or in a device.
 struct AuthorityKey(Box<dyn SigningKey + Send + Sync>);
 
 impl PublicKeyData for AuthorityKey {
@@ -57,7 +57,7 @@ impl SigningKey for AuthorityKey {
     }
 }
 
-/// A certificate authority that can sign: its certificate, and the key to it.
+/// A certificate authority: its certificate and its signing key.
 pub struct CertificateAuthority {
     certificate: CertificateDer<'static>,
     info: CertificateInfo,
@@ -65,44 +65,47 @@ pub struct CertificateAuthority {
     publication: Publication,
 }
 
-/// An end-entity certificate that was just signed.
+/// An end-entity certificate that has just been signed.
 #[derive(Clone, Debug)]
 pub struct IssuedCertificate {
     /// The certificate.
     pub der: CertificateDer<'static>,
-    /// What it says.
+    /// Its fields.
     pub info: CertificateInfo,
-    /// By which profile.
+    /// Its profile.
     pub profile: Profile,
 }
 
-/// Why something could not be signed, or an authority not loaded.
+/// Why signing failed, or why an authority could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum IssuingError {
-    /// The authority's own certificate is outside of its validity.
-    #[error("the authority's certificate is valid from {} to {}, and it is {now}", validity.not_before, validity.not_after)]
+    /// The authority's own certificate has expired or is not yet valid.
+    #[error(
+        "the authority's certificate is valid from {} to {}, and it is {now}",
+        validity.not_before, validity.not_after
+    )]
     NotValid {
-        /// The authority's validity.
+        /// When the authority's certificate is valid.
         validity: Validity,
-        /// The time of the order.
+        /// The current time.
         now: Timestamp,
     },
-    /// The key file belongs to another certificate.
+    /// The key belongs to another certificate.
     #[error("the private key does not belong to the certificate of {0}")]
     KeyMismatch(String),
     /// The certificate cannot be read.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
-    /// The library refused.
+    /// The library returned an error.
     #[error("signing failed: {0}")]
     Signing(#[from] rcgen::Error),
-    /// The CRL could not be built.
+    /// The CRL cannot be signed.
     #[error(transparent)]
     Crl(#[from] CrlError),
 }
 
 impl CertificateAuthority {
-    /// Makes a self-signed root. Its own CRL covers the issuing CAs beneath it.
+    /// Makes a self-signed root. Its CRL covers the issuing CAs below it.
     pub fn new_root(
         subject: &AuthoritySubject,
         key: impl SigningKey + Send + Sync + 'static,
@@ -121,7 +124,7 @@ impl CertificateAuthority {
         Self::load(certificate, key, publication)
     }
 
-    /// Makes an issuing CA beneath this one, which can sign end-entity certificates only (path length 0).
+    /// Makes an issuing CA below this one. It can sign end-entity certificates only (path length 0).
     pub fn new_issuing(
         &self,
         subject: &AuthoritySubject,
@@ -138,7 +141,7 @@ impl CertificateAuthority {
         Self::load(certificate, key, publication)
     }
 
-    /// An authority that exists already.
+    /// Loads an existing authority. Fails if the key does not belong to the certificate.
     pub fn load(
         certificate: CertificateDer<'static>,
         key: impl SigningKey + Send + Sync + 'static,
@@ -158,13 +161,13 @@ impl CertificateAuthority {
         &self.certificate
     }
 
-    /// What the authority's own certificate says.
+    /// The fields of the authority's own certificate.
     #[must_use]
     pub fn info(&self) -> &CertificateInfo {
         &self.info
     }
 
-    /// Signs an end-entity certificate: the names and the key as approved, everything else from the profile.
+    /// Signs an end-entity certificate. Names and key come from the order, everything else from the profile.
     pub fn issue(&self, order: &Approved, serial: Serial, now: Timestamp) -> Result<IssuedCertificate, IssuingError> {
         self.check_valid(now)?;
         let validity = Validity::starting(now, order.lifetime).within(self.info.validity);
@@ -192,14 +195,14 @@ impl CertificateAuthority {
         Ok(self.sign_encoded_crl(CrlDraft { number, this_update, next_update, revoked })?.der)
     }
 
-    /// As [`Self::sign_crl`], with entries that are written already: the buffer that they lie in becomes the CRL.
+    /// Like [`Self::sign_crl`], but with encoded entries. Their buffer becomes the CRL.
     pub fn sign_encoded_crl(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError> {
         self.check_valid(draft.this_update)?;
         Ok(sign::complete(&self.crl_signer()?, draft, self.publication.delta_crl_url.as_deref())?)
     }
 
-    /// Signs the complete CRL that covers servers only, and returns its DER. Which of what is revoked are servers, the
-    /// caller knows.
+    /// Signs the complete CRL that covers servers only, and returns its DER. The caller has to select the entries of
+    /// servers.
     pub fn sign_servers_crl(&self, draft: &CrlDraft<impl RevokedEntries>) -> Result<Vec<u8>, IssuingError> {
         let CrlDraft { number, this_update, next_update, ref revoked } = *draft;
         self.check_valid(this_update)?;
@@ -221,8 +224,8 @@ impl CertificateAuthority {
         if !self.info.may_sign.crls {
             return Err(rcgen::Error::IssuerNotCrlSigner.into());
         }
-        // RFC 5280 section 4.2.1.2 leaves open how the identifier is derived, so it is taken from the certificate;
-        // one without it is none of ours, and any identifier that belongs to the key will do.
+        // RFC 5280 section 4.2.1.2 does not prescribe how the identifier is derived, so it is copied from the
+        // certificate. A foreign CA may have none; then any identifier that depends on the key will do.
         let key_id = self.info.key_id.as_deref().unwrap_or(&self.info.spki_sha256[..20]);
         Ok(sign::Signer { name: &self.info.subject, key_id, key: &*self.issuer.key().0 })
     }
@@ -330,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outlives_what_signed_it() {
+    fn no_certificate_outlives_its_issuer() {
         let root = root();
         let late = now().plus(YEAR * 9);
         let issuing = issuing(&root, late).unwrap();
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_starts_a_minute_ago_and_lives_as_long_as_was_approved() {
+    fn validity_starts_a_minute_ago_and_has_the_approved_length() {
         let issuing = issuing(&root(), now()).unwrap();
         let later = now().plus(YEAR);
         let leaf = issuing.issue(&order(Profile::LIFETIME), Serial::from_random([3; 16]), later).unwrap();
@@ -389,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_delta_adds_to_a_crl_that_exists() {
+    fn a_delta_needs_an_earlier_or_equal_base() {
         let delta = |base| DeltaDraft {
             number: CrlNumber::FIRST,
             base,
@@ -400,7 +403,7 @@ mod tests {
         let root = root();
         assert!(root.sign_delta(&delta(CrlNumber::FIRST)).is_ok());
         let later = root.sign_delta(&delta(CrlNumber::FIRST.next()));
-        assert_eq!(later.unwrap_err().to_string(), "delta CRL number 1 cannot add to number 2, which is later");
+        assert_eq!(later.unwrap_err().to_string(), "delta CRL number 1 cannot be based on the later number 2");
     }
 
     #[test]
@@ -418,8 +421,8 @@ mod tests {
     #[test]
     fn the_serial_is_the_one_given_also_for_the_same_key() {
         let (issuing, order) = (issuing(&root(), now()).unwrap(), order(YEAR));
-        for octets in [[0xff; 16], [0; 16]] {
-            let serial = Serial::from_random(octets);
+        for bytes in [[0xff; 16], [0; 16]] {
+            let serial = Serial::from_random(bytes);
             assert_eq!(issuing.issue(&order, serial, now()).unwrap().info.id.serial, serial);
         }
     }

@@ -1,6 +1,6 @@
-//! Key pairs that this system makes, and public keys that it is asked to certify.
+//! Key pairs that this system generates, and public keys that it certifies.
 //!
-//! It never writes a key anywhere; a private key leaves only as [`Zeroizing`] PEM for the file that will hold it.
+//! It never writes a key to a file. A private key is exported only as [`Zeroizing`] PEM, or as DER for a TLS library.
 
 mod weak;
 
@@ -20,39 +20,39 @@ use crate::{
 /// An ECDSA P-256 key pair.
 pub struct KeyPair(rcgen::KeyPair);
 
-/// Why a private key could not be made or read.
+/// Why a private key could not be generated or read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The library could not draw a key.
+    /// The library could not generate a key.
     #[error("no key could be generated: {0}")]
     Generate(rcgen::Error),
-    /// Not a PEM private key of a kind that is supported.
+    /// Not PEM of a supported kind of private key.
     #[error("not a PEM private key of a supported kind (ECDSA P-256 or P-384, Ed25519, RSA)")]
     Unreadable,
-    /// It takes a passphrase to read it, and there is nobody to ask.
+    /// Reading the key needs a passphrase, and the program cannot prompt for one.
     #[error("the private key is encrypted; write it without a passphrase: openssl pkey -in OLD -out NEW")]
     Encrypted,
-    /// Nobody says which one is meant.
+    /// Several keys; it is not clear which one to use.
     #[error("there are several private keys; put each into a file of its own")]
     Several,
 }
 
 impl KeyPair {
-    /// Draws a new ECDSA P-256 key from aws-lc's generator.
+    /// Generates an ECDSA P-256 key with aws-lc's generator.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where keys are made")]
     pub fn generate() -> Result<Self, KeyError> {
         rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map(Self).map_err(KeyError::Generate)
     }
 
-    /// Reads the only private key out of PEM text: PKCS#8, SEC 1 (RFC 5915) or PKCS#1 (RFC 8017).
+    /// Reads the only private key in PEM text: PKCS#8, SEC 1 (RFC 5915) or PKCS#1 (RFC 8017).
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, KeyError> {
         let pem = pem::plain(pem.as_ref());
-        // PKCS#8, and what OpenSSL wrote before (RFC 1421 section 4.6.1.1).
+        // PKCS#8, and the older form of OpenSSL (RFC 1421 section 4.6.1.1).
         let is_encrypted = |line: &[u8]| {
             line == b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
                 || line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED")
         };
-        if pem.split(|octet| *octet == b'\n').any(is_encrypted) {
+        if pem.split(|byte| *byte == b'\n').any(is_encrypted) {
             return Err(KeyError::Encrypted);
         }
         let mut keys = PrivateKeyDer::pem_slice_iter(&pem);
@@ -99,9 +99,9 @@ impl SigningKey for KeyPair {
     }
 }
 
-/// The key in the form in which it is handed on. The other two name the kind of key in the label or inside only.
+/// Converts a key to PKCS#8. In the other two forms, the kind of key is only in the PEM label or inside.
 fn to_pkcs8(key: &PrivateKeyDer<'_>) -> Option<PrivatePkcs8KeyDer<'static>> {
-    /// rsaEncryption 1.2.840.113549.1.1.1, with the NULL that belongs to it
+    /// rsaEncryption 1.2.840.113549.1.1.1, with its NULL parameter
     const RSA: &[u8] = &[0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 0x05, 0];
     /// id-ecPublicKey 1.2.840.10045.2.1
     const ELLIPTIC: &[u8] = &[0x06, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -130,7 +130,7 @@ impl fmt::Debug for KeyPair {
     }
 }
 
-/// A public key that is good enough to be certified: ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits.
+/// A public key that may be certified: ECDSA on P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicKey {
     spki: Vec<u8>,
@@ -140,26 +140,26 @@ pub struct PublicKey {
 /// Why a public key is not certified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublicKeyError {
-    /// An algorithm outside of the list, or a malformed key.
+    /// An unsupported algorithm, or a malformed key.
     #[error("the key's algorithm is not supported; use ECDSA P-256 or P-384, Ed25519, or RSA with 2048 to 4096 bits")]
     Unsupported,
-    /// An elliptic curve point in another than the uncompressed form. One key would have several encodings, so that a list of
-    /// keys that are refused would miss it; and many TLS libraries cannot read it.
+    /// An elliptic curve point that is not uncompressed. If it were accepted, one key would have several encodings, and
+    /// a list of refused keys would miss it. Many TLS libraries cannot read it either.
     #[error("the key's elliptic curve point is compressed; send it uncompressed (openssl: -conv_form uncompressed)")]
     Compressed,
-    /// An RSA modulus outside of the bounds.
+    /// An RSA modulus that is too short or too long.
     #[error("the RSA key has {bits} bits; use 2048 to 4096 bits, or ECDSA P-256")]
     RsaSize {
         /// The modulus's length.
         bits: usize,
     },
-    /// It has the right form and protects nothing.
-    #[error("the key protects nothing: {0}; draw another, best on P-256")]
+    /// Well-formed but insecure.
+    #[error("the key is not secure: {0}; generate another, preferably ECDSA P-256")]
     Weak(#[from] Weakness),
 }
 
 impl PublicKey {
-    /// From a `SubjectPublicKeyInfo` in DER.
+    /// Reads a `SubjectPublicKeyInfo` in DER and checks the key.
     pub fn from_spki(spki: &[u8]) -> Result<Self, PublicKeyError> {
         let parsed = SubjectPublicKeyInfo::from_der(spki).map_err(|_| PublicKeyError::Unsupported)?;
         let algorithm = parsed.algorithm();
@@ -173,7 +173,7 @@ impl PublicKey {
         } else if algorithm == &rcgen::PKCS_ED25519 {
             weak::check_ed25519(parsed.der_bytes())?;
         } else if ![&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384].contains(&algorithm) {
-            // rcgen reads more (P-521), which not every TLS library verifies.
+            // rcgen also reads P-521, which not every TLS library supports.
             return Err(PublicKeyError::Unsupported);
         } else if parsed.der_bytes().first() != Some(&UNCOMPRESSED) {
             return Err(PublicKeyError::Compressed);
@@ -198,7 +198,7 @@ impl PublicKey {
     }
 }
 
-/// What an elliptic curve point in the uncompressed form begins with (SEC 1 section 2.3.3).
+/// The first byte of an uncompressed elliptic curve point (SEC 1 section 2.3.3).
 const UNCOMPRESSED: u8 = 4;
 
 #[cfg(test)]
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_survives_its_file_and_shows_nothing_of_itself() {
+    fn a_key_round_trips_and_its_debug_output_is_redacted() {
         let key = KeyPair::generate().unwrap();
         let pem = key.to_pem();
         let read = KeyPair::from_pem(&pem).unwrap();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_private_key_is_refused_without_being_repeated() {
+    fn an_unreadable_key_is_refused_and_not_repeated() {
         let pem = KeyPair::generate().unwrap().to_pem();
         for bad in ["", "secret", &pem[..pem.len() / 2], &pem.replace("MI", "secret")] {
             let error = KeyPair::from_pem(bad).unwrap_err();
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_is_whole() {
+    fn a_truncated_public_key_is_refused() {
         let spki = KeyPair::generate().unwrap().spki();
         assert_eq!(PublicKey::from_spki(&spki).unwrap().spki(), spki);
         for length in 0..spki.len() {
@@ -235,14 +235,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_on_a_curve_has_one_encoding() {
+    fn a_compressed_point_is_refused() {
         let spki = KeyPair::generate().unwrap().spki();
         let (head, point) = spki.split_at(spki.len() - 65);
         assert_eq!(point[0], UNCOMPRESSED);
         let (x, y) = (&point[1..33], &point[33..]);
         let encoded = |point: &[u8]| {
             let mut key = [head, point].concat();
-            // Two lengths become shorter: that of the whole, and that of the bit string.
+            // Two lengths change: that of the outer SEQUENCE and that of the BIT STRING.
             let shorter = u8::try_from(65 - point.len()).unwrap();
             key[1] -= shorter;
             key[head.len() - 2] -= shorter;

@@ -1,9 +1,9 @@
-//! The rules of the certificate authority as pure functions: what a name, a request, a certificate,
-//! a revocation list and a token may be, and how each is made and judged.
+//! The rules of the certificate authority as pure functions: the form of names, requests, certificates, CRLs and
+//! tokens, and how each is made and verified.
 //!
-//! It never reads the clock, draws serials or secrets, opens a file or a socket: the time and the
-//! random octets are arguments. (Key generation and ECDSA's per-signature nonce are the one exception:
-//! they stay inside of aws-lc, which offers no safe way to hand them in.)
+//! It never reads the clock, opens a file or a socket, or draws serial numbers or secrets: the time and random bytes
+//! are arguments. The exceptions are key generation and the nonces of ECDSA signatures. Both stay inside aws-lc, which
+//! has no safe way to pass randomness in.
 
 pub mod certificate;
 pub mod crl;
@@ -17,6 +17,7 @@ pub mod pem;
 pub mod policy;
 pub mod profile;
 pub mod publication;
+pub mod renewal;
 pub mod serial;
 pub mod time;
 pub mod token;

@@ -1,7 +1,7 @@
-//! PEM text (RFC 7468): what this system writes to files and puts on the wire, and what other tools write.
+//! PEM text (RFC 7468): writes it for files and the wire, and reads what other tools write.
 //!
-//! What stands around the sections is in any encoding: explanations, byte order marks, the ends of lines of any system.
-//! It never writes private keys; those leave through [`crate::key::KeyPair::to_pem`].
+//! It never writes private keys; [`crate::key::KeyPair::to_pem`] does. Text around the sections is skipped. It may be
+//! in any encoding and may contain explanations, byte order marks and any line ends.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, CertificateSigningRequestDer, pem::PemObject};
@@ -35,18 +35,18 @@ pub fn csr(der: &CertificateSigningRequestDer<'_>) -> String {
     encode("CERTIFICATE REQUEST", der)
 }
 
-/// The text does not hold the PEM sections that were expected.
+/// The text does not contain the expected PEM sections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PemError {
-    /// None that is whole.
+    /// No complete section.
     #[error("no PEM section {0:?} that can be read")]
     None(&'static str),
-    /// More than the one that can be used.
+    /// More than one section where only one is allowed.
     #[error("more than one PEM section {0:?}; put each into a file of its own")]
     Several(&'static str),
 }
 
-/// Every certificate in the text, in order; at least one.
+/// All certificates in the text, in order; at least one.
 pub fn read_chain(pem: impl AsRef<[u8]>) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let error = PemError::None("CERTIFICATE");
     let pem = plain(pem.as_ref());
@@ -69,15 +69,15 @@ pub fn read_csr(pem: impl AsRef<[u8]>) -> Result<CertificateSigningRequestDer<'s
     if requests.next().is_some() { Err(PemError::Several("CERTIFICATE REQUEST")) } else { Ok(request) }
 }
 
-/// The text with each line as the standard has it. It may hold a secret.
+/// The text with normalized lines. It may contain a secret.
 pub(crate) fn plain(pem: &[u8]) -> Zeroizing<Vec<u8>> {
-    /// What other tools call what is meant here: Java's keytool and older Windows, and older OpenSSL.
+    /// Labels that other tools use: Java's keytool and older versions of Windows and OpenSSL.
     const OTHER_LABELS: [(&[u8], &[u8]); 2] =
         [(b"NEW CERTIFICATE REQUEST", b"CERTIFICATE REQUEST"), (b"X509 CERTIFICATE", b"CERTIFICATE")];
-    // As much as it can become, so that no copy of a secret is left behind by growing.
+    // Allocated with its final capacity, because growing would leave a copy of a secret in memory.
     let mut plain = Zeroizing::new(Vec::with_capacity(pem.len() + 1));
-    for line in pem.split(|octet| matches!(octet, b'\n' | b'\r')) {
-        // A mark stands where files were put together, too.
+    for line in pem.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        // Concatenated files can have a byte order mark in the middle.
         let line = without_mark(line).trim_ascii();
         let label = |edge: &[u8]| line.strip_prefix(edge)?.strip_suffix(b"-----");
         let other = |edge: &'static [u8]| {
@@ -93,17 +93,17 @@ pub(crate) fn plain(pem: &[u8]) -> Zeroizing<Vec<u8>> {
     plain
 }
 
-/// Without the mark that some editors put at the beginning of text in UTF-8.
+/// The text without the byte order mark that some editors write at the start.
 fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
-/// Whether this is a CRL in PEM, and not in DER.
+/// Whether this is a CRL in PEM instead of DER.
 #[must_use]
-pub fn is_crl(octets: &[u8]) -> bool {
-    // DER begins with a SEQUENCE, and a long list is not to be searched for text.
-    octets.first().is_some_and(|first| *first != SEQUENCE)
-        && octets.windows(CRL_BEGIN.len()).any(|window| window == CRL_BEGIN)
+pub fn is_crl(bytes: &[u8]) -> bool {
+    // DER begins with a SEQUENCE. The check avoids searching a large CRL for text.
+    bytes.first().is_some_and(|first| *first != SEQUENCE)
+        && bytes.windows(CRL_BEGIN.len()).any(|window| window == CRL_BEGIN)
 }
 
 /// Every CRL in the text, as DER; at least one.
@@ -117,14 +117,14 @@ pub fn read_crls(pem: &[u8]) -> Result<Vec<Vec<u8>>, PemError> {
 /// The only CRL in the text, as DER.
 pub fn read_crl(pem: &[u8]) -> Result<Vec<u8>, PemError> {
     let none = PemError::None("X509 CRL");
-    // A long list is not copied.
+    // Not normalized first, because that would copy a large CRL.
     let mut crls = CertificateRevocationListDer::pem_slice_iter(without_mark(pem));
     let crl = crls.next().ok_or(none)?.map_err(|_| none)?;
     if crls.next().is_some() { Err(PemError::Several("X509 CRL")) } else { Ok(crl.to_vec()) }
 }
 
-/// By hand, into one buffer of the right size: the `pem` crate copies the DER first and formats each line, which costs
-/// memory and time with a CRL of a million entries.
+/// Written by hand into one buffer of the right size. The `pem` crate copies the DER first and formats each line, which
+/// costs memory and time for a CRL of a million entries.
 fn encode(label: &str, der: &[u8]) -> String {
     let base64 = STANDARD.encode(der);
     let mut pem = String::with_capacity(base64.len() + base64.len() / 64 + 2 * label.len() + 40);
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crl_is_read_out_of_text_if_it_is_whole_and_the_only_one() {
+    fn a_crl_in_text_has_to_be_complete_and_the_only_one() {
         let text = crl(&[0x30, 0x01, 0x00]);
         let with_text = format!("Certificate Revocation List (CRL):\n  Version 2\n{text}");
         let (marked, of_windows) = (format!("\u{feff}{text}"), text.replace('\n', "\r\n"));
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_around_a_section_is_passed_over() {
+    fn text_around_a_section_is_skipped() {
         let der = CertificateDer::from(vec![0x30, 0x01, 0x00]);
         let text = certificate(&der);
         let key = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_the_only_one_under_either_of_its_labels() {
+    fn only_one_request_is_allowed_under_either_label() {
         let der = CertificateSigningRequestDer::from(vec![0x30, 0x01, 0x00]);
         let text = csr(&der);
         let of_keytool = text.replace("BEGIN ", "BEGIN NEW ").replace("END ", "END NEW ");
@@ -208,8 +208,8 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_octets_are_read_or_refused(octets in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
-            let _ = (read_chain(&octets), read_csr(&octets), read_crls(&octets));
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+            let _ = (read_chain(&bytes), read_csr(&bytes), read_crls(&bytes));
         }
     }
 }

@@ -106,6 +106,9 @@ pub enum Denial {
     /// A server certificate has to be for some host, and for a bounded number of them.
     #[error("a server certificate carries 1 to {MAX_HOSTS} hosts (DNS names or addresses); the request has {0}")]
     Hosts(usize),
+    /// What the certificate says is not what would be certified today.
+    #[error("the certificate says what this authority would not certify today ({0}); enroll with a token")]
+    NotRenewable(String),
 }
 
 fn list(patterns: &[HostPattern]) -> String {
@@ -159,7 +162,11 @@ impl Approved {
             && certificate.spki == self.public_key.spki()
             && certificate.common_name.as_deref() == Some(self.subject.as_str())
             && certificate.organization.as_deref() == self.organization.as_ref().map(Organization::as_str)
-            && self.names.iter().map(san_text).eq(certificate.names.iter().cloned().map(Some))
+            && self.has_names_of(certificate)
+    }
+
+    fn has_names_of(&self, certificate: &CertificateInfo) -> bool {
+        self.names.iter().map(san_text).eq(certificate.names.iter().cloned().map(Some))
     }
 }
 
@@ -242,6 +249,29 @@ impl Policy {
         let mut approved = self.by_operator(order)?;
         approved.names.push(SanType::URI(uri));
         Ok(approved)
+    }
+
+    /// Approves the successor of a certificate, for this key: the same profile, subject and names, if that is what today's rules make of
+    /// them.
+    pub fn approve_successor(
+        &self,
+        predecessor: &CertificateInfo,
+        public_key: PublicKey,
+        lifetime: Duration,
+    ) -> Result<Approved, Denial> {
+        let not_today = |what: &str| Denial::NotRenewable(what.to_owned());
+        let profile = predecessor.profile.ok_or_else(|| not_today("no profile"))?;
+        let name = predecessor.common_name.as_deref().ok_or_else(|| not_today("no common name"))?;
+        let organization = predecessor.organization.as_deref().map(str::parse).transpose()?;
+        let hosts = match profile {
+            Profile::Client => Vec::new(),
+            // The authority's own certificate has a URI as well, and is never renewed by a request.
+            Profile::Server => predecessor.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+        };
+        let subject = name.parse()?;
+        let order = OperatorOrder { profile, subject, organization, hosts, public_key, lifetime };
+        let approved = self.by_operator(order)?;
+        if approved.has_names_of(predecessor) { Ok(approved) } else { Err(not_today("other names")) }
     }
 
     /// Approves what the operator orders. The names follow from the profile: a client is named by a URI in the

@@ -1,6 +1,6 @@
-//! The kinds of end-entity certificates, and what each contains (RFC 5280 section 4.2).
+//! The kinds of end-entity certificates and their contents (RFC 5280 section 4.2).
 //!
-//! Everything that is not a name or a public key comes from here and from nowhere else.
+//! It never takes anything from a request: everything except names and public key is defined here.
 
 use std::{fmt, time::Duration};
 
@@ -11,14 +11,14 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Profile {
-    /// For whoever opens a connection: usage `clientAuth`, named by a URI.
+    /// For a program that opens connections: usage `clientAuth`, named by a URI.
     Client,
-    /// For whoever accepts one: usage `serverAuth`, named by the hosts it is reached by.
+    /// For a program that accepts connections: usage `serverAuth`, named by hosts.
     Server,
 }
 
 impl Profile {
-    /// How long a certificate lives that was enrolled with a token: 90 days.
+    /// The lifetime of a certificate that was enrolled with a token: 90 days.
     pub const LIFETIME: Duration = Duration::from_hours(2160);
 
     /// `client` or `server`.
@@ -30,7 +30,7 @@ impl Profile {
         }
     }
 
-    /// TLS 1.3 certificates sign and do nothing else.
+    /// In TLS 1.3, a certificate's key only signs.
     pub(crate) fn key_usages() -> Vec<KeyUsagePurpose> {
         vec![KeyUsagePurpose::DigitalSignature]
     }
@@ -49,9 +49,9 @@ impl fmt::Display for Profile {
     }
 }
 
-/// The text names no profile.
+/// The text is not the name of a profile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("profile {0:?} does not exist; there are client and server")]
+#[error("unknown profile {0:?}; use client or server")]
 pub struct UnknownProfile(String);
 
 impl std::str::FromStr for Profile {

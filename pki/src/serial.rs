@@ -1,31 +1,32 @@
 //! Certificate serial numbers (RFC 5280 section 4.1.2.2).
 //!
-//! It never draws randomness; the octets of a new serial are an argument.
+//! It never draws randomness; the bytes of a new serial number are an argument.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// The most octets that RFC 5280 allows in a serial number.
-const MAX_OCTETS: usize = 20;
+/// The longest serial number that RFC 5280 allows, in bytes.
+const MAX_BYTES: usize = 20;
 
-/// A positive serial number of 1 to 20 octets, without leading zeros.
+/// A positive serial number of 1 to 20 bytes, without leading zeros.
 ///
-/// Written as lowercase hexadecimal; read as other tools write it, too: in either case, with colons or spaces, after `0x` or `serial=`.
+/// Written as lowercase hexadecimal. Other tools' forms are read too: either case, with colons or spaces, after `0x` or
+/// `serial=`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Serial {
     // Right-aligned, so that comparing the arrays compares the numbers.
-    octets: [u8; MAX_OCTETS],
+    bytes: [u8; MAX_BYTES],
 }
 
 /// Why something is not a serial number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SerialError {
-    /// The number is zero, negative or there is none.
+    /// Zero, negative or empty.
     #[error("a serial number is greater than zero")]
     NotPositive,
-    /// More than 20 octets.
-    #[error("a serial number has at most 20 octets")]
+    /// More than 20 bytes.
+    #[error("a serial number has at most 20 bytes")]
     TooLong,
     /// Not hexadecimal.
     #[error("a serial number is written in hexadecimal, such as 5f0c3a or 5F:0C:3A")]
@@ -33,33 +34,34 @@ pub enum SerialError {
 }
 
 impl Serial {
-    /// Zero, which no certificate should have and the roots of some authorities do.
-    pub(crate) const OF_OLD_ROOTS: Self = Self { octets: [0; MAX_OCTETS] };
+    /// Zero. RFC 5280 forbids it, but some old roots have it.
+    pub(crate) const OF_OLD_ROOTS: Self = Self { bytes: [0; MAX_BYTES] };
 
-    /// A new serial out of 16 random octets, of which 126 bits are kept: the number is positive, and the
-    /// second highest bit is set so that every serial has the same length.
+    /// Makes a serial number from 16 random bytes and keeps 126 of their bits. The highest bit is cleared to make the
+    /// number positive; the next one is set so that all serial numbers have the same length.
     #[must_use]
-    pub fn from_random(mut octets: [u8; 16]) -> Self {
-        octets[0] = octets[0] & 0x7f | 0x40;
-        Self::from_magnitude(&octets).expect("16 octets with a bit set are a positive number")
+    pub fn from_random(mut bytes: [u8; 16]) -> Self {
+        bytes[0] = bytes[0] & 0x7f | 0x40;
+        Self::from_magnitude(&bytes).expect("16 bytes with a bit set are a positive number")
     }
 
-    /// From an unsigned big-endian number; leading zeros are dropped.
+    /// From an unsigned big-endian number. Leading zeros are dropped.
     #[inline]
-    pub fn from_magnitude(octets: &[u8]) -> Result<Self, SerialError> {
-        let first = octets.iter().position(|octet| *octet != 0).ok_or(SerialError::NotPositive)?;
-        let significant = &octets[first..];
-        let start = MAX_OCTETS.checked_sub(significant.len()).ok_or(SerialError::TooLong)?;
-        let mut octets = [0; MAX_OCTETS];
+    pub fn from_magnitude(bytes: &[u8]) -> Result<Self, SerialError> {
+        let first = bytes.iter().position(|byte| *byte != 0).ok_or(SerialError::NotPositive)?;
+        let significant = &bytes[first..];
+        let start = MAX_BYTES.checked_sub(significant.len()).ok_or(SerialError::TooLong)?;
+        let mut bytes = [0; MAX_BYTES];
         match <&[u8; 16]>::try_from(significant) {
-            // The usual length, and lists have a million of them: a copy of known length is a few instructions.
-            Ok(usual) => octets[MAX_OCTETS - 16..].copy_from_slice(usual),
-            Err(_) => octets[start..].copy_from_slice(significant),
+            // The usual length. A copy of constant length takes a few instructions, which counts for a CRL of a million
+            // entries.
+            Ok(usual) => bytes[MAX_BYTES - 16..].copy_from_slice(usual),
+            Err(_) => bytes[start..].copy_from_slice(significant),
         }
-        Ok(Self { octets })
+        Ok(Self { bytes })
     }
 
-    /// From the contents octets of a DER INTEGER (two's complement, big-endian).
+    /// From the contents octets (X.690) of a DER INTEGER: two's complement, big-endian.
     #[inline]
     pub fn from_der_integer(contents: &[u8]) -> Result<Self, SerialError> {
         match contents.first() {
@@ -69,25 +71,25 @@ impl Serial {
         }
     }
 
-    /// The number, unsigned, big-endian, without leading zeros.
+    /// The number as unsigned big-endian bytes, without leading zeros.
     #[must_use]
     pub fn magnitude(&self) -> &[u8] {
-        let first = self.octets.iter().position(|octet| *octet != 0).unwrap_or(MAX_OCTETS - 1);
-        &self.octets[first..]
+        let first = self.bytes.iter().position(|byte| *byte != 0).unwrap_or(MAX_BYTES - 1);
+        &self.bytes[first..]
     }
 
-    /// The number itself, if it fits into 128 bits (every serial that [`Self::from_random`] makes does).
+    /// The number, if it fits into 128 bits, as all serial numbers of [`Self::from_random`] do.
     #[inline]
     #[must_use]
     pub fn to_u128(self) -> Option<u128> {
-        let (high, low) = self.octets.split_last_chunk::<16>()?;
-        (high == [0; MAX_OCTETS - 16]).then(|| u128::from_be_bytes(*low))
+        let (high, low) = self.bytes.split_last_chunk::<16>()?;
+        (high == [0; MAX_BYTES - 16]).then(|| u128::from_be_bytes(*low))
     }
 }
 
 impl fmt::Display for Serial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.magnitude().iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+        self.magnitude().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -101,7 +103,7 @@ impl FromStr for Serial {
     type Err = SerialError;
 
     fn from_str(text: &str) -> Result<Self, SerialError> {
-        /// `serial=5F0C3A` as `openssl x509 -serial` prints it, and C's mark of hexadecimal.
+        /// `serial=5F0C3A` is the output of `openssl x509 -serial`; `0x` marks hexadecimal.
         const PREFIXES: [&str; 2] = ["serial=", "0x"];
         let without = |text: &'_ str, prefix: &str| match text.split_at_checked(prefix.len()) {
             Some((head, rest)) if head.eq_ignore_ascii_case(prefix) => rest.len(),
@@ -116,9 +118,9 @@ impl FromStr for Serial {
             .filter(|c| !matches!(c, ':' | ' '))
             .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()).ok_or(SerialError::NotHexadecimal))
             .collect::<Result<_, _>>()?;
-        let octets: Vec<u8> =
-            digits.rchunks(2).rev().map(|pair| pair.iter().fold(0, |octet, digit| octet << 4 | digit)).collect();
-        Self::from_magnitude(&octets)
+        let bytes: Vec<u8> =
+            digits.rchunks(2).rev().map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+        Self::from_magnitude(&bytes)
     }
 }
 
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_openssl_prints() {
+    fn the_output_of_openssl_is_read() {
         let serial: Serial = "5F:0C:3A".parse().unwrap();
         assert_eq!(serial.to_string(), "5f0c3a");
         assert_eq!("0f0c3a".parse::<Serial>().unwrap(), "F0C3A".parse().unwrap());
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_serial() {
+    fn malformed_serial_numbers_are_refused() {
         assert_eq!("".parse::<Serial>(), Err(SerialError::NotPositive));
         assert_eq!("00".parse::<Serial>(), Err(SerialError::NotPositive));
         assert_eq!("client_1".parse::<Serial>(), Err(SerialError::NotHexadecimal));
@@ -166,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn is_a_number_where_it_fits_into_128_bits() {
-        let number = |octets: &[u8]| Serial::from_magnitude(octets).unwrap().to_u128();
+    fn short_numbers_convert_to_128_bits() {
+        let number = |bytes: &[u8]| Serial::from_magnitude(bytes).unwrap().to_u128();
         assert_eq!(number(&[1]), Some(1));
         assert_eq!(number(&[0xff; 16]), Some(u128::MAX));
         assert_eq!(number(&[&[1][..], &[0; 16]].concat()), None);
@@ -176,18 +178,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_random_serial_is_positive_and_always_sixteen_octets(octets: [u8; 16]) {
-            let serial = Serial::from_random(octets);
+        fn a_random_serial_is_positive_and_always_sixteen_bytes(bytes: [u8; 16]) {
+            let serial = Serial::from_random(bytes);
             prop_assert_eq!(serial.magnitude().len(), 16);
             prop_assert!(serial.magnitude()[0] & 0x80 == 0);
             prop_assert_eq!(Serial::from_der_integer(serial.magnitude()), Ok(serial));
-            let number = serial.to_u128().expect("16 octets");
+            let number = serial.to_u128().expect("16 bytes");
             prop_assert_eq!(&number.to_be_bytes()[..], serial.magnitude());
         }
 
         #[test]
-        fn text_and_number_are_the_same_serial(octets in prop::collection::vec(any::<u8>(), 1..=20)) {
-            if let Ok(serial) = Serial::from_magnitude(&octets) {
+        fn text_and_der_round_trip(bytes in prop::collection::vec(any::<u8>(), 1..=20)) {
+            if let Ok(serial) = Serial::from_magnitude(&bytes) {
                 prop_assert_eq!(serial.to_string().parse(), Ok(serial));
             }
         }
@@ -201,7 +203,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused_without_panic(text in ".{0,64}") {
+        fn arbitrary_text_never_panics(text in ".{0,64}") {
             let _ = text.parse::<Serial>();
         }
     }

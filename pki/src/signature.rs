@@ -1,11 +1,11 @@
-//! Checks the signature of whatever X.509 signs: certificates, requests and CRLs have one outer shape
-//! (RFC 5280 section 4.1.1, RFC 2986 section 4.2), so there is one function for all of them.
+//! Verifies signatures of X.509 structures. Certificates, requests and CRLs have the same outer form (RFC 5280 section
+//! 4.1.1, RFC 2986 section 4.2), so one function serves all.
 //!
-//! It never decides which keys are good enough for a certificate; [`crate::key`] does.
+//! It never decides which keys may be certified; [`crate::key`] does.
 
 use crate::der::{DerError, Reader};
 
-/// Why a signature does not hold.
+/// Why a signature is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
     /// Not a signed structure.
@@ -14,13 +14,13 @@ pub enum SignatureError {
     /// The pair of key and signature algorithm is unknown or too weak (RSA below 2048 bits, SHA-1, ...).
     #[error("the signature algorithm is not supported for this key")]
     Unsupported,
-    /// The signature was not made over these octets by this key.
+    /// The key did not make this signature over these bytes.
     #[error("the signature does not match")]
     Mismatch,
 }
 
-/// Checks that `signed`, a `SEQUENCE { body, AlgorithmIdentifier, BIT STRING }`, was signed by the key in the
-/// `SubjectPublicKeyInfo` `spki`, and returns the body's DER.
+/// Verifies that the key in the `SubjectPublicKeyInfo` `spki` signed `signed`, a `SEQUENCE { body, AlgorithmIdentifier,
+/// BIT STRING }`. Returns the DER of the body.
 pub(crate) fn verify<'a>(signed: &'a [u8], spki: &[u8]) -> Result<&'a [u8], SignatureError> {
     let mut outer = Reader::new(signed);
     let mut parts = outer.sequence()?;

@@ -102,6 +102,18 @@ impl Validity {
         Self { not_before: now.minus(Self::BACKDATE), not_after: now.plus(lifetime) }
     }
 
+    /// When it was meant to begin, that is without the time by which it is backdated.
+    #[must_use]
+    pub fn starts(&self) -> Timestamp {
+        self.not_before.plus(Self::BACKDATE).min(self.not_after)
+    }
+
+    /// For how long it was meant to last.
+    #[must_use]
+    pub fn lifetime(&self) -> Duration {
+        self.not_after.since(self.starts())
+    }
+
     /// The part of it that lies within `outer`; a certificate never outlives its issuer.
     #[must_use]
     pub fn within(self, outer: Self) -> Self {

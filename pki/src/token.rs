@@ -1,6 +1,6 @@
-//! Enrollment tokens: one string that says where the authority is, how to recognize it, and that its bearer may enroll.
+//! Enrollment tokens. A token contains the authority's address, the fingerprint of its root and a secret.
 //!
-//! It never draws randomness and never stores anything; at rest there is only [`SecretHash`].
+//! It never draws randomness and never stores anything. Only the [`SecretHash`] is made to be stored.
 
 use std::{fmt, str::FromStr};
 
@@ -12,45 +12,45 @@ use zeroize::Zeroizing;
 
 use crate::{certificate::Fingerprint, digest::sha256};
 
-/// What every token begins with, so that secret scanners and people recognize one.
+/// The first characters of every token, so that secret scanners and people recognize it.
 pub const PREFIX: &str = "catoken_";
 const FORMAT: u8 = 1;
 const CHECKSUM: usize = 4;
 
-/// A token.
+/// An enrollment token.
 ///
-/// As text: `catoken_`, then base64url without padding (RFC 4648 section 5) of one octet with the format's number, the 32-octet
-/// root fingerprint, the 32-octet secret, the authority's URL, and the first 4 octets of the SHA-256 of all that
-/// (so that a token that lost a character is told from one that was never issued).
+/// As text: `catoken_`, then base64url without padding (RFC 4648 section 5) of: one byte format number, 32 bytes root
+/// fingerprint, 32 bytes secret, the authority's URL, and the first 4 bytes of the SHA-256 of all that. The checksum
+/// distinguishes a damaged token from one that was never issued.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     /// The authority's HTTPS address.
     pub url: Url,
-    /// The SHA-256 of the root certificate that the authority's own certificate has to chain to.
+    /// The SHA-256 of the root certificate. The authority's server certificate has to chain to it.
     pub root: Fingerprint,
-    /// What shows that the bearer may enroll.
+    /// Proves that the bearer may enroll.
     pub secret: Secret,
 }
 
-/// The text is not a token. It is never repeated in the message: it may be most of a secret.
+/// The text is not a token. No message repeats the text, because it may contain most of a secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Something else, or a token cut at its beginning.
+    /// Not a token, or its beginning is missing.
     #[error("not an enrollment token: it does not begin with {PREFIX}; check that it was copied whole")]
     Prefix,
-    /// Characters lost or changed.
+    /// Characters are missing or changed.
     #[error("the enrollment token is damaged; check that it was copied whole")]
     Damaged,
     /// From a newer release.
-    #[error("the enrollment token has format {0}, and this program knows format {FORMAT}; use a newer release")]
+    #[error("the enrollment token has format {0}, but this program supports only format {FORMAT}; use a newer release")]
     Format(u8),
-    /// The address in it is no HTTPS URL.
-    #[error("the enrollment token names an address that is not an https URL")]
+    /// Its address is not an HTTPS URL.
+    #[error("the enrollment token contains an address that is not an https URL")]
     Url,
 }
 
 impl Token {
-    /// The token as the text that is handed out, wiped from memory when dropped.
+    /// The token as text, wiped from memory when dropped.
     #[must_use]
     pub fn encode(&self) -> Zeroizing<String> {
         let mut body = Zeroizing::new(vec![FORMAT]);
@@ -66,12 +66,12 @@ impl Token {
 impl FromStr for Token {
     type Err = TokenError;
 
-    /// Reads a token; white space around it, as files and pasting leave it, is not part of it.
+    /// Reads a token. White space around it is ignored, because files and pasting add some.
     fn from_str(text: &str) -> Result<Self, TokenError> {
         let encoded = text.trim().strip_prefix(PREFIX).ok_or(TokenError::Prefix)?;
-        let octets = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Damaged)?);
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(encoded).map_err(|_| TokenError::Damaged)?);
         let (body, checksum) =
-            octets.len().checked_sub(CHECKSUM).map(|end| octets.split_at(end)).ok_or(TokenError::Damaged)?;
+            bytes.len().checked_sub(CHECKSUM).map(|end| bytes.split_at(end)).ok_or(TokenError::Damaged)?;
         if sha256(body)[..CHECKSUM] != *checksum {
             return Err(TokenError::Damaged);
         }
@@ -85,7 +85,7 @@ impl FromStr for Token {
         if url.scheme() != "https" || url.host().is_none() {
             return Err(TokenError::Url);
         }
-        Ok(Self { url, root: Fingerprint(*root), secret: Secret::from_octets(*secret) })
+        Ok(Self { url, root: Fingerprint(*root), secret: Secret::from_bytes(*secret) })
     }
 }
 
@@ -98,34 +98,35 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The secret in a token: 32 random octets, so a fast hash protects it at rest. Wiped from memory when dropped.
+/// The secret in a token: 32 random bytes. They cannot be guessed, so a fast hash protects them at rest. Wiped from
+/// memory when dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
 impl Secret {
-    /// From 32 random octets.
+    /// From 32 random bytes.
     #[must_use]
-    pub fn from_octets(octets: [u8; 32]) -> Self {
-        Self(Zeroizing::new(octets))
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 
-    /// As it stands in an `Authorization: Bearer` header (RFC 6750 section 2.1): base64url without padding.
+    /// The value for an `Authorization: Bearer` header (RFC 6750 section 2.1): base64url without padding.
     #[must_use]
     pub fn to_bearer(&self) -> Zeroizing<String> {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(self.0.as_slice()))
     }
 
-    /// Reads what [`Self::to_bearer`] writes, or the whole token that it is a part of: what a person has in hand.
+    /// Reads the output of [`Self::to_bearer`], or a whole token that contains the secret.
     #[must_use]
     pub fn from_bearer(text: &str) -> Option<Self> {
         if text.starts_with(PREFIX) {
             return text.parse().ok().map(|token: Token| token.secret);
         }
-        let octets = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
-        octets.as_slice().try_into().ok().map(Self::from_octets)
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+        bytes.as_slice().try_into().ok().map(Self::from_bytes)
     }
 
-    /// What is stored in its place.
+    /// The hash that is stored instead of the secret.
     #[must_use]
     pub fn hash(&self) -> SecretHash {
         SecretHash(sha256(self.0.as_slice()))
@@ -143,26 +144,26 @@ impl fmt::Debug for Secret {
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// From its 32 octets.
+    /// From its 32 bytes.
     #[must_use]
-    pub fn from_octets(octets: [u8; 32]) -> Self {
-        Self(octets)
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
-    /// Its octets.
+    /// Its bytes.
     #[must_use]
-    pub fn as_octets(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// The name by which people and the store know the token: its first 6 octets in hexadecimal.
+    /// The token's public id: the first 6 bytes in hexadecimal.
     #[must_use]
     pub fn id(&self) -> TokenId {
-        let digits = self.0[..6].iter().fold(0, |id, octet| id << 8 | u64::from(*octet));
+        let digits = self.0[..6].iter().fold(0, |id, byte| id << 8 | u64::from(*byte));
         TokenId(format!("{digits:012x}"))
     }
 
-    /// Whether both are the same, in time that does not depend on where they differ.
+    /// Compares in constant time.
     #[must_use]
     pub fn matches(&self, other: &Self) -> bool {
         verify_slices_are_equal(&self.0, &other.0).is_ok()
@@ -174,7 +175,7 @@ impl SecretHash {
 #[serde(try_from = "String", into = "String")]
 pub struct TokenId(String);
 
-/// The text is no token id.
+/// The text is not a token id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a token id is 12 hexadecimal digits, as `ca-daemon token list` prints it")]
 pub struct TokenIdError;
@@ -191,7 +192,7 @@ impl FromStr for TokenId {
     type Err = TokenIdError;
 
     fn from_str(text: &str) -> Result<Self, TokenIdError> {
-        if text.len() == 12 && text.bytes().all(|octet| octet.is_ascii_hexdigit()) {
+        if text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             Ok(Self(text.to_ascii_lowercase()))
         } else {
             Err(TokenIdError)
@@ -229,12 +230,12 @@ mod tests {
         Token {
             url: "https://localhost:8440".parse().unwrap(),
             root: Fingerprint([7; 32]),
-            secret: Secret::from_octets(secret),
+            secret: Secret::from_bytes(secret),
         }
     }
 
     #[test]
-    fn says_what_is_wrong_without_repeating_the_secret() {
+    fn errors_do_not_repeat_the_secret() {
         let text = token([9; 32]).encode();
         assert_eq!(text.parse(), Ok(token([9; 32])));
         assert_eq!(format!("\n {} \n", *text).parse(), Ok(token([9; 32])));
@@ -254,17 +255,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_encoded_is_read_again(secret: [u8; 32]) {
+        fn encoding_round_trips(secret: [u8; 32]) {
             let token = token(secret);
             prop_assert_eq!(token.encode().parse(), Ok(token.clone()));
             prop_assert_eq!(Secret::from_bearer(&token.secret.to_bearer()), Some(token.secret.clone()));
             prop_assert_eq!(Secret::from_bearer(&token.encode()), Some(token.secret.clone()));
             prop_assert_eq!(Secret::from_bearer(&token.encode()[..60]), None);
-            prop_assert!(token.secret.hash().matches(&SecretHash::from_octets(*token.secret.hash().as_octets())));
+            prop_assert!(token.secret.hash().matches(&SecretHash::from_bytes(*token.secret.hash().as_bytes())));
         }
 
         #[test]
-        fn one_changed_character_is_noticed(secret: [u8; 32], at in 8usize..100, to in "[A-Za-z0-9_-]") {
+        fn a_changed_character_is_detected(secret: [u8; 32], at in 8usize..100, to in "[A-Za-z0-9_-]") {
             let text = token(secret).encode();
             let mut changed = text.to_string();
             changed.replace_range(at..=at, &to);
@@ -272,7 +273,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_is_read_or_refused(text in ".{0,200}") {
+        fn arbitrary_text_never_panics(text in ".{0,200}") {
             let _ = text.parse::<Token>();
             let _ = format!("catoken_{text}").parse::<Token>();
         }

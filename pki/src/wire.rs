@@ -6,10 +6,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{crl::CrlNumber, profile::Profile, serial::Serial, time::Timestamp};
+use crate::{crl::CrlNumber, profile::Profile, renewal::Window, serial::Serial, time::Timestamp};
 
 /// The path of the enrollment endpoint.
 pub const ENROLL_PATH: &str = "/v1/enroll";
+
+/// The path at which the holder of a certificate gets its successor, over a connection with the certificate itself.
+pub const RENEW_PATH: &str = "/v1/renew";
+
+/// The path at which the holder of a certificate asks when to renew it ([`RenewalAnswer`]), over a connection with the certificate itself.
+pub const RENEWAL_PATH: &str = "/v1/renewal";
 
 /// The path of the feed: an endless answer, a line of JSON ([`FeedEvent`]) at once and whenever a CRL is published, and as a
 /// heartbeat at least every [`FEED_HEARTBEAT`].
@@ -75,14 +81,34 @@ pub struct EnrollRequest {
     pub csr: String,
 }
 
-/// The answer to `POST /v1/enroll`.
+/// The body of `POST /v1/renew`. Of the request only the key is taken: profile, subject and names are those of the certificate with which
+/// the connection was opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RenewRequest {
+    /// The certificate signing request, PEM.
+    pub csr: String,
+}
+
+/// The answer to `GET /v1/renewal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RenewalAnswer {
+    /// When to renew the certificate with which the connection was opened.
+    pub renewal: Window,
+}
+
+/// The answer to `POST /v1/enroll` and to `POST /v1/renew`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EnrollResponse {
     /// The certificate and after it the issuing CA's, PEM.
     pub chain: String,
-    /// The root certificate, PEM; to be believed only if it has the token's fingerprint.
+    /// The root certificate, PEM; to be believed only if it has the token's fingerprint, or is the one that is trusted already.
     pub root: String,
+    /// When to renew the certificate; an authority of before that could renew says nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub renewal: Option<Window>,
 }
 
 /// Which CRLs exist, under each distribution point's URL, as certificates name it. It is no authority: what it says is believed
@@ -92,6 +118,10 @@ pub struct EnrollResponse {
 pub struct FeedEvent {
     /// Distribution point to what lies there.
     pub crls: BTreeMap<String, Current>,
+    /// The number of the last order to renew certificates before it is time. A relying party that sees a new one asks at
+    /// [`RENEWAL_PATH`] whether it is meant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub renewal_order: Option<u64>,
     /// A question: who is connected right now? Each id is answered once on each stream; a relying party that has never
     /// heard of roll calls passes over it.
     #[serde(skip_serializing_if = "Option::is_none", default)]

@@ -1,4 +1,4 @@
-//! Replays what the fuzzers started from and what they found, on the stable toolchain and in every test run.
+//! Replays the fuzzers' seeds and findings in every test run, on the stable toolchain.
 
 #[path = "../../fuzz/targets/crl.rs"]
 mod crl;

@@ -1,4 +1,4 @@
-//! Received CRLs: which are believed, and which are refused and why.
+//! Verification of received CRLs: which are accepted, and why the others are refused.
 
 mod common;
 
@@ -39,20 +39,20 @@ fn says_what_was_drafted() {
     assert_eq!(VerifiedCrl::verify(&empty, &issuer(fleet.issuing.certificate())).unwrap().count(), 0);
 }
 
-/// What is written, read by us and by two others.
+/// Written CRLs, read by our own reader and by two others.
 mod written {
     use super::*;
 
-    /// 2050-01-01 00:00:00 UTC, where times change their form.
+    /// 2050-01-01 00:00:00 UTC, where the form of times changes.
     const NEW_YEAR_2050: i64 = 2_524_608_000;
 
-    /// Serials of every length from 1 to 20 octets, with and without the highest bit; dates around 2050; every reason.
+    /// Serial numbers of 1 to 20 bytes, with and without the highest bit; times around 2050; all reasons.
     fn entries(count: u32) -> Vec<RevokedEntry> {
         let entry = |n: u32| {
-            let mut octets = vec![n.to_be_bytes()[3] | 1; usize::try_from(n % 20).expect("small") + 1];
-            octets[0] = if n.is_multiple_of(3) { octets[0] | 0x80 } else { octets[0] & 0x7f };
+            let mut bytes = vec![n.to_be_bytes()[3] | 1; usize::try_from(n % 20).expect("small") + 1];
+            bytes[0] = if n.is_multiple_of(3) { bytes[0] | 0x80 } else { bytes[0] & 0x7f };
             RevokedEntry {
-                serial: Serial::from_magnitude(&octets).expect("1 to 20 octets, not all zero"),
+                serial: Serial::from_magnitude(&bytes).expect("1 to 20 bytes, not all zero"),
                 revoked_at: Timestamp::from_unix(NEW_YEAR_2050 - 5 + i64::from(n % 10)),
                 reason: RevocationReason::ALL[usize::try_from(n % 7).expect("small")],
             }
@@ -100,7 +100,7 @@ mod written {
             serial: Serial::from_der_integer(entry.raw_serial()).expect("a serial"),
             revoked_at: Timestamp::from_unix(entry.revocation_date.timestamp()),
             reason: entry.reason_code().map_or(RevocationReason::Unspecified, |(critical, code)| {
-                assert!(!critical && code.0 != 0, "unspecified is said by saying nothing");
+                assert!(!critical && code.0 != 0, "the reason unspecified is left out");
                 RevocationReason::from_code(code.0).expect("a reason")
             }),
         };
@@ -114,9 +114,10 @@ mod written {
         serials.map(|serial| serial.parse().expect("a serial")).collect()
     }
 
-    /// The outermost length is guessed before there is a signature: where it takes an octet more, the guess can be off.
+    /// The outermost length is guessed before the signature exists. The guess can be off where the length needs one
+    /// more byte.
     #[test]
-    fn lengths_are_right_where_they_grow_by_an_octet() {
+    fn lengths_are_right_where_they_grow_by_a_byte() {
         let fleet = Fleet::new();
         let issuer = issuer(fleet.issuing.certificate());
         let entries = entries(2000);
@@ -132,11 +133,11 @@ mod written {
             assert_eq!(x509_parser(&crl).len(), count);
             seen.insert(crl[1]);
         }
-        assert_eq!(seen, BTreeSet::from([0x82, 0x83]), "lengths of two and of three octets");
+        assert_eq!(seen, BTreeSet::from([0x82, 0x83]), "lengths of two and of three bytes");
     }
 
     #[test]
-    fn entries_that_were_written_before_are_signed_as_they_are() {
+    fn encoded_entries_are_signed_unchanged() {
         let fleet = Fleet::new();
         let issuer = issuer(fleet.issuing.certificate());
         for count in [0, 1, 50, 2000] {
@@ -159,7 +160,7 @@ mod written {
     }
 
     #[test]
-    fn a_slice_and_an_iterator_say_the_same_as_a_vector() {
+    fn a_slice_and_an_iterator_give_the_same_crl_as_a_vector() {
         let fleet = Fleet::new();
         let issuer = issuer(fleet.issuing.certificate());
         let entries = entries(50);
@@ -220,7 +221,7 @@ mod written {
         }
     }
 
-    /// Its own, other than by derivation: an authority that somebody else made.
+    /// A foreign authority whose key identifier is not derived from its key.
     #[test]
     fn the_key_is_named_as_the_authoritys_certificate_names_it() {
         let files = Files::new();
@@ -237,7 +238,7 @@ mod written {
         };
         let authority = CertificateAuthority::load(files.read("a.der").into(), key, publication).unwrap();
         let (mut draft, _) = drafts(CrlNumber::FIRST, Vec::new());
-        // OpenSSL gave the certificate the time that it is.
+        // OpenSSL uses the current time.
         let start = authority.info().validity.not_before;
         (draft.this_update, draft.next_update) = (start, start.plus(Duration::from_hours(1)));
         files.write("list.crl", pki::pem::crl(&authority.sign_crl(&draft).unwrap()));
@@ -256,7 +257,7 @@ mod forged {
     });
 
     #[test]
-    fn another_authoritys_crl_is_refused_with_both_names() {
+    fn a_crl_of_another_authority_is_refused_with_both_names() {
         let fleet = Fleet::new();
         let crl = fleet.publish_root(Vec::new());
         let error = VerifiedCrl::verify(&crl, &issuer(fleet.issuing.certificate())).unwrap_err();
@@ -266,18 +267,18 @@ mod forged {
     }
 
     #[test]
-    fn a_namesakes_crl_is_refused() {
+    fn a_crl_of_another_key_with_the_same_name_is_refused() {
         let crl = Fleet::new().publish(Vec::new());
         let error = VerifiedCrl::verify(&crl, &GENUINE.0).unwrap_err();
         assert!(matches!(error, CrlVerifyError::Signature(_)), "{error:?}");
     }
 
     #[test]
-    fn a_crl_cut_anywhere_or_continued_is_refused() {
+    fn a_truncated_or_extended_crl_is_refused() {
         let (issuer, crl) = &*GENUINE;
         assert!(VerifiedCrl::verify(crl, issuer).is_ok());
         for length in 0..crl.len() {
-            assert!(VerifiedCrl::verify(&crl[..length], issuer).is_err(), "cut to {length} octets");
+            assert!(VerifiedCrl::verify(&crl[..length], issuer).is_err(), "cut to {length} bytes");
         }
         for rest in [&[0][..], b"\n", crl] {
             assert!(VerifiedCrl::verify(&[crl, rest].concat(), issuer).is_err());
@@ -285,7 +286,7 @@ mod forged {
     }
 
     #[test]
-    fn every_changed_bit_is_noticed() {
+    fn every_changed_bit_is_detected() {
         let (issuer, crl) = &*GENUINE;
         for bit in 0..crl.len() * 8 {
             let mut changed = crl.clone();
@@ -296,24 +297,26 @@ mod forged {
 
     proptest! {
         #[test]
-        fn changed_octets_are_noticed(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8)) {
+        fn changed_bytes_are_detected(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        ) {
             let (issuer, crl) = &*GENUINE;
             let mut changed = crl.clone();
-            for (index, octet) in changes {
-                changed[index.index(crl.len())] = octet;
+            for (index, byte) in changes {
+                changed[index.index(crl.len())] = byte;
             }
             prop_assert_eq!(VerifiedCrl::verify(&changed, issuer).is_ok(), changed == *crl);
         }
 
         #[test]
-        fn any_octets_are_refused(octets in prop::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(VerifiedCrl::verify(&octets, &GENUINE.0).is_err());
+        fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(VerifiedCrl::verify(&bytes, &GENUINE.0).is_err());
         }
     }
 }
 
 #[test]
-fn a_certificate_that_may_not_sign_crls_is_no_issuer() {
+fn a_certificate_without_crl_sign_is_not_a_crl_issuer() {
     let fleet = Fleet::new();
     let leaf = fleet.enroll(pki::profile::Profile::Server, "server", 3);
     assert!(CrlIssuer::from_certificate(&leaf.info).is_none());
@@ -328,15 +331,15 @@ fn a_certificate_that_may_not_sign_crls_is_no_issuer() {
         .concat(),
     );
     let certificate = CertificateInfo::from_der(&files.read("a.der")).unwrap();
-    assert!(CrlIssuer::from_certificate(&certificate).is_none(), "keyCertSign alone does not allow it");
+    assert!(CrlIssuer::from_certificate(&certificate).is_none(), "keyCertSign alone is not enough");
 }
 
-/// CRLs that are signed as they should be, and say what they should not.
+/// CRLs with a valid signature and contents that are not allowed.
 mod unacceptable {
     use super::*;
 
     #[test]
-    fn what_is_well_formed_is_accepted() {
+    fn a_well_formed_crl_is_accepted() {
         let signer = Signer::new();
         assert_eq!(signer.verify_extensions(&[&number(&[5])]), Ok(Vec::new()));
         let twenty = [0x7f; 20];
@@ -348,7 +351,7 @@ mod unacceptable {
     }
 
     #[test]
-    fn a_crl_that_is_not_complete_is_refused_even_where_it_does_not_say_so_loudly() {
+    fn an_incomplete_crl_is_refused_even_if_not_marked_critical() {
         let signer = Signer::new();
         for id in [27, 28] {
             for critical in [CRITICAL, &[]] {
@@ -376,7 +379,7 @@ mod unacceptable {
         let mut printable = utf8.clone();
         // Tag, length and first character of each text.
         for text in [b"\x0c\x05T", b"\x0c\x0bA"] {
-            let place = utf8.windows(3).position(|octets| octets == text).unwrap();
+            let place = utf8.windows(3).position(|bytes| bytes == text).unwrap();
             printable[place] = 0x13;
         }
         let other = [&printable[..printable.len() - 1], b"B"].concat();
@@ -388,7 +391,7 @@ mod unacceptable {
     }
 
     #[test]
-    fn a_crl_says_until_when_it_holds_and_which_number_it_has() {
+    fn next_update_and_number_are_checked() {
         let signer = Signer::new();
         let field = |text| Err(CrlVerifyError::Field(text));
         assert_eq!(signer.verify(&[&time(), &extensions(&[&number(&[5])])]), field("it has no nextUpdate"));
@@ -403,18 +406,18 @@ mod unacceptable {
     #[test]
     fn impossible_serials_are_refused() {
         let signer = Signer::new();
-        for (octets, error) in [
+        for (bytes, error) in [
             (&[][..], SerialError::NotPositive),
             (&[0], SerialError::NotPositive),
             (&[0x80], SerialError::NotPositive),
             (&[1; 21], SerialError::TooLong),
         ] {
-            assert_eq!(signer.verify_entries(&[&entry(octets, &[])]), Err(CrlVerifyError::Serial(error)));
+            assert_eq!(signer.verify_entries(&[&entry(bytes, &[])]), Err(CrlVerifyError::Serial(error)));
         }
     }
 
     #[test]
-    fn entries_are_whole() {
+    fn truncated_entries_are_refused() {
         let signer = Signer::new();
         for bad in
             [element(SEQUENCE, &[]), element(SEQUENCE, &[2, 1, 1]), entry(&[1], &[0x05, 0x00]), element(0x31, &[])]
@@ -436,14 +439,14 @@ mod unacceptable {
     }
 }
 
-/// CRLs of an authority that is not ours: OpenSSL's own.
+/// CRLs of a foreign authority, made by OpenSSL.
 mod foreign {
     use super::*;
 
-    /// What a `crl_extensions` section says in an ordinary CRL.
+    /// The `crl_extensions` section of an ordinary CRL.
     const ORDINARY: &str = "authorityKeyIdentifier = keyid:always";
 
-    /// Makes an authority with this key and lets it revoke these serials.
+    /// Makes an authority with this key, and its CRL with these serial numbers.
     fn crl(key: &[&str], extensions: &str, numbered: bool, serials: &[&str]) -> (CrlIssuer, Vec<u8>) {
         let files = Files::new();
         let numbers = if numbered { "crlnumber = number" } else { "" };
@@ -455,7 +458,8 @@ mod foreign {
                  [authority]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign, cRLSign\n\
                  subjectKeyIdentifier = hash\n\
                  [ca]\ndefault_ca = foreign\n\
-                 [foreign]\ndatabase = index\n{numbers}\ndefault_md = sha256\ndefault_crl_days = 1\ncrl_extensions = list\n\
+                 [foreign]\ndatabase = index\n{numbers}\ndefault_md = sha256\n\
+                 default_crl_days = 1\ncrl_extensions = list\n\
                  certificate = ca.pem\nprivate_key = ca.key\n\
                  [list]\n{extensions}\n[partial]\nonlyuser = TRUE\n"
             ),
@@ -493,7 +497,7 @@ mod foreign {
     }
 
     #[test]
-    fn what_another_parser_reads_is_what_is_read() {
+    fn another_parser_reads_the_same_entries() {
         let (issuer, list) = crl(RSA, ORDINARY, true, SERIALS);
         let ours: Vec<Serial> = VerifiedCrl::verify(&list, &issuer).unwrap().serials().collect();
         let (_, theirs) = CertificateRevocationList::from_der(&list).unwrap();
@@ -514,7 +518,7 @@ mod foreign {
     }
 
     #[test]
-    fn crls_without_a_number_are_in_the_order_of_their_this_update() {
+    fn crls_without_a_number_are_ordered_by_this_update() {
         let (issuer, list) = crl(RSA, ORDINARY, false, SERIALS);
         let read = VerifiedCrl::verify(&list, &issuer).unwrap();
         assert_eq!((read.number().get(), read.is_numbered()), (read.this_update().unix(), false));

@@ -1,4 +1,5 @@
-//! Requests as OpenSSL makes them: which are read, which are refused and why, and that none is obeyed.
+//! Requests made by OpenSSL: which are accepted, and why the others are refused. No request decides more than its names
+//! and its key.
 
 mod common;
 
@@ -16,7 +17,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 const P256: &[&str] = &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"];
 
-/// Makes a request with OpenSSL: a key of this kind, and whatever `arguments` and the `[req]` section say.
+/// Makes a request with OpenSSL: this kind of key, this `[req]` section and these arguments.
 fn request(key: &[&str], config: &str, arguments: &[&str]) -> Vec<u8> {
     let files = Files::new();
     files.write("req.cnf", format!("[req]\nprompt = no\nstring_mask = utf8only\nutf8 = yes\n{config}"));
@@ -26,13 +27,13 @@ fn request(key: &[&str], config: &str, arguments: &[&str]) -> Vec<u8> {
     files.read("request.der")
 }
 
-/// A request whose subject has these lines of an OpenSSL configuration.
+/// A request whose subject section has these lines.
 fn request_by(subject: &str) -> Vec<u8> {
     request(P256, &format!("distinguished_name = dn\n[dn]\n{subject}"), &[])
 }
 
 fn named(key: &[&str], digest: &str) -> Result<CertificateRequest, CsrError> {
-    // The Edwards curves have their digest built in.
+    // Edwards curves have a built-in digest.
     let digest = if key[0].starts_with("ED") { &[][..] } else { &[digest] };
     CertificateRequest::from_der(&request(key, "distinguished_name = dn\n[dn]\nCN = client_1", digest))
 }
@@ -55,7 +56,7 @@ fn every_supported_key_is_read() {
 }
 
 #[test]
-fn a_key_that_is_too_weak_or_too_rare_is_refused_with_its_size() {
+fn a_weak_or_unsupported_key_is_refused_with_its_size() {
     for (bits, option) in
         [(1024, "rsa_keygen_bits:1024"), (2047, "rsa_keygen_bits:2047"), (4104, "rsa_keygen_bits:4104")]
     {
@@ -75,10 +76,10 @@ fn a_key_that_is_too_weak_or_too_rare_is_refused_with_its_size() {
 }
 
 #[test]
-fn what_everybody_can_sign_for_proves_nothing() {
+fn a_small_order_key_does_not_prove_possession() {
     const ED25519: &[u8] = &[0x30, 5, 0x06, 3, 0x2b, 0x65, 0x70];
-    let bits = |octets: &[u8]| element(0x03, &[&[0], octets].concat());
-    // The neutral element of the curve, and a signature that holds for it over any message.
+    let bits = |bytes: &[u8]| element(0x03, &[&[0], bytes].concat());
+    // The neutral element of the curve, and a signature that is valid for it over any message.
     let neutral = [&[1][..], &[0; 31]].concat();
     let constant = [&neutral[..], &[0; 32]].concat();
     let spki = element(SEQUENCE, &[ED25519, &bits(&neutral)].concat());
@@ -86,11 +87,11 @@ fn what_everybody_can_sign_for_proves_nothing() {
     let request = element(SEQUENCE, &[&body[..], ED25519, &bits(&constant)].concat());
     let error = CertificateRequest::from_der(&request).unwrap_err();
     assert_eq!(error, CsrError::Key(PublicKeyError::Weak(Weakness::SmallOrder)));
-    assert!(error.to_string().contains("everybody can sign"), "{error}");
+    assert!(error.to_string().contains("anyone can forge signatures"), "{error}");
 }
 
 #[test]
-fn an_exponent_that_others_cannot_use_is_refused() {
+fn an_unusable_exponent_is_refused() {
     for exponent in ["3", "17", "65535", "4294967297", "1208925819614629174706189"] {
         let option = format!("rsa_keygen_pubexp:{exponent}");
         let error = named(&["RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-pkeyopt", &option], "-sha256").unwrap_err();
@@ -120,18 +121,18 @@ fn a_weak_signature_proves_nothing() {
 fn what_is_not_a_request_is_refused() {
     let good = request_by("CN = client_1");
     let pem = pki::pem::csr(&good.clone().into());
-    assert_eq!(*pki::pem::read_csr(&pem).unwrap(), good[..], "the DER is what PEM carries");
+    assert_eq!(*pki::pem::read_csr(&pem).unwrap(), good[..], "PEM contains this DER");
     for bad in [&b""[..], b"junk", pem.as_bytes(), &vec![0x30; 1 << 20], &vec![0; 1 << 20], &good[1..]] {
         assert_eq!(CertificateRequest::from_der(bad).unwrap_err(), CsrError::NotARequest);
     }
     assert_eq!(CertificateRequest::from_der(&[&good[..], &[0]].concat()).unwrap_err(), CsrError::NotARequest);
     for length in 0..good.len() {
-        assert!(CertificateRequest::from_der(&good[..length]).is_err(), "cut to {length} octets");
+        assert!(CertificateRequest::from_der(&good[..length]).is_err(), "cut to {length} bytes");
     }
 }
 
 #[test]
-fn a_changed_octet_is_noticed_wherever_it_is() {
+fn every_changed_byte_is_detected() {
     let good = request(
         P256,
         "distinguished_name = dn\n[dn]\nCN = client_1\nO = Org",
@@ -140,7 +141,7 @@ fn a_changed_octet_is_noticed_wherever_it_is() {
     for index in 0..good.len() {
         let mut changed = good.clone();
         changed[index] ^= 0x01;
-        assert!(CertificateRequest::from_der(&changed).is_err(), "octet {index}");
+        assert!(CertificateRequest::from_der(&changed).is_err(), "byte {index}");
     }
 }
 
@@ -153,7 +154,7 @@ fn another_keys_signature_proves_nothing() {
     assert!(matches!(CertificateRequest::from_der(&request(&theirs)), Err(CsrError::NotProven(_))));
 }
 
-/// A request that asks for everything it must not get.
+/// A request for everything that it must not get.
 const GREEDY: &str = "
 distinguished_name = dn
 req_extensions = wishes
@@ -318,7 +319,7 @@ fn a_name_that_is_no_name_is_denied_in_one_printable_line() {
 }
 
 #[test]
-fn a_name_in_two_octet_characters_is_refused_or_read_as_what_it_is() {
+fn a_name_in_two_byte_characters_is_refused_or_read_as_what_it_is() {
     let name = DnValue::BmpString("client_1".try_into().unwrap());
     match request_for(name) {
         Err(error) => assert_eq!(error, CsrError::UnreadableName),
@@ -334,7 +335,7 @@ fn a_server_without_a_host_is_denied() {
 
 proptest! {
     #[test]
-    fn any_octets_are_read_or_refused(octets in prop::collection::vec(any::<u8>(), 0..400)) {
-        prop_assert!(CertificateRequest::from_der(&octets).is_err());
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        prop_assert!(CertificateRequest::from_der(&bytes).is_err());
     }
 }

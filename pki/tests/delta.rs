@@ -1,5 +1,5 @@
-//! Received delta CRLs: which are believed, and which are refused and why. (`judged.rs` has what others say of ours,
-//! `crl.rs` what both kinds have in common.)
+//! Verification of received delta CRLs: which are accepted, and why the others are refused. `judged.rs` tests our
+//! deltas with other programs; `crl.rs` tests what both kinds share.
 
 mod common;
 
@@ -49,17 +49,17 @@ mod forged {
     }
 
     #[test]
-    fn a_delta_cut_anywhere_or_continued_is_refused() {
+    fn a_truncated_or_extended_delta_is_refused() {
         let (issuer, delta) = &*GENUINE;
         assert!(VerifiedDelta::verify(delta, issuer).is_ok());
         for length in 0..delta.len() {
-            assert!(VerifiedDelta::verify(&delta[..length], issuer).is_err(), "cut to {length} octets");
+            assert!(VerifiedDelta::verify(&delta[..length], issuer).is_err(), "cut to {length} bytes");
         }
         assert!(VerifiedDelta::verify(&[delta, &[0][..]].concat(), issuer).is_err());
     }
 
     #[test]
-    fn every_changed_bit_is_noticed() {
+    fn every_changed_bit_is_detected() {
         let (issuer, delta) = &*GENUINE;
         for bit in 0..delta.len() * 8 {
             let mut changed = delta.clone();
@@ -70,13 +70,13 @@ mod forged {
 
     proptest! {
         #[test]
-        fn any_octets_are_refused(octets in prop::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(VerifiedDelta::verify(&octets, &GENUINE.0).is_err());
+        fn arbitrary_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            prop_assert!(VerifiedDelta::verify(&bytes, &GENUINE.0).is_err());
         }
     }
 }
 
-/// Deltas that are signed as they should be, and say what they should not.
+/// Deltas with a valid signature and contents that are not allowed.
 mod unacceptable {
     use super::*;
 
@@ -89,7 +89,7 @@ mod unacceptable {
     }
 
     #[test]
-    fn what_is_well_formed_is_accepted() {
+    fn a_well_formed_delta_is_accepted() {
         let signer = Signer::new();
         let (five, four) = (number(&[5]), base(&[4]));
         assert_eq!(signer.verify_delta(&[], &[&five, &four]), Ok((5, 4, Vec::new())));
@@ -102,7 +102,7 @@ mod unacceptable {
     }
 
     #[test]
-    fn a_delta_says_what_it_adds_to_and_which_number_it_has() {
+    fn base_and_number_are_checked() {
         let signer = Signer::new();
         let verify = |list: &[&[u8]]| signer.verify_delta(&[], list);
         let (five, four) = (number(&[5]), base(&[4]));
@@ -135,7 +135,7 @@ mod unacceptable {
     }
 
     #[test]
-    fn a_revocation_is_not_taken_back() {
+    fn remove_from_crl_is_refused() {
         let signer = Signer::new();
         let list = [number(&[5]), base(&[4])];
         let list = [&list[0][..], &list[1]];
@@ -145,7 +145,7 @@ mod unacceptable {
         let error = signer.verify_delta(&entries, &list).unwrap_err();
         assert_eq!(error, CrlVerifyError::TakenBack(two));
         assert!(error.to_string().contains("revocations are permanent"), "{error}");
-        // A reason that cannot be read could be this one; one that is not known here still revokes.
+        // An unreadable reason could be removeFromCRL, so it is refused. An unknown reason still revokes.
         for malformed in [&[][..], &[0x02, 0x01, 0x08], &[0x0a, 0x01, 0x08, 0x00]] {
             let reason = element(SEQUENCE, &extension(21, &[], malformed));
             let result = signer.verify_delta(&[&entry(&[2], &reason)], &list);
@@ -154,7 +154,7 @@ mod unacceptable {
         assert_eq!(signer.verify_delta(&[&entry(&[2], &reason(&[6]))], &list), Ok((5, 4, vec![two])));
         for odd in [&[][..], &[0, 8]] {
             let result = signer.verify_delta(&[&entry(&[2], &reason(odd))], &list);
-            assert_eq!(result, field("a reason in it is not one octet"));
+            assert_eq!(result, field("a reason in it is not one byte"));
         }
     }
 
@@ -162,14 +162,14 @@ mod unacceptable {
     fn impossible_serials_are_refused() {
         let signer = Signer::new();
         let list = [number(&[5]), base(&[4])];
-        for (octets, error) in [(&[0][..], SerialError::NotPositive), (&[1; 21], SerialError::TooLong)] {
-            let result = signer.verify_delta(&[&entry(octets, &[])], &[&list[0], &list[1]]);
+        for (bytes, error) in [(&[0][..], SerialError::NotPositive), (&[1; 21], SerialError::TooLong)] {
+            let result = signer.verify_delta(&[&entry(bytes, &[])], &[&list[0], &list[1]]);
             assert_eq!(result, Err(CrlVerifyError::Serial(error)));
         }
     }
 }
 
-/// Where a complete CRL says that its deltas are (`freshestCRL`).
+/// The URLs of deltas in a complete CRL (`freshestCRL`).
 mod locations {
     use super::*;
 
@@ -188,7 +188,7 @@ mod locations {
     }
 
     #[test]
-    fn every_http_location_is_found_and_others_are_left_out() {
+    fn http_locations_are_found_and_others_are_skipped() {
         let names = [uri(b"ldap://a.example/"), uri(b"http://a.example/1"), uri(b"http://b.example/2")].concat();
         let relative = element(SEQUENCE, &element(0xa0, &element(0xa1, &[])));
         let only_reasons = element(SEQUENCE, &element(0x81, &[0, 0]));
@@ -200,7 +200,7 @@ mod locations {
     }
 
     #[test]
-    fn a_location_that_cannot_be_read_is_refused() {
+    fn an_unreadable_location_is_refused() {
         for malformed in [&[][..], b"http://a.example/", &[0x30, 0x01, 0x30], &element(SEQUENCE, &[0x05, 0x00])] {
             assert!(matches!(urls(malformed), Err(CrlVerifyError::Malformed(_))), "{malformed:?}");
         }

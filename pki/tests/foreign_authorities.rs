@@ -1,4 +1,4 @@
-//! Certificates of other people's authorities, made with OpenSSL: what is read, and what is said of them.
+//! Certificates of foreign authorities, made with OpenSSL: what is read, and which constraints are reported.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn authority(arguments: &[&str], extensions: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn a_root_may_have_the_number_zero() {
+fn a_root_may_have_serial_number_zero() {
     let root = CertificateInfo::from_der(&authority(&["-set_serial", "0"], &[])).unwrap();
     assert_eq!((root.id.serial.to_string().as_str(), root.display_name().as_str()), ("00", "a"));
     let root = CertificateInfo::from_der(&authority(&["-set_serial", "7"], &[])).unwrap();
@@ -25,7 +25,7 @@ fn a_root_may_have_the_number_zero() {
 }
 
 #[test]
-fn what_no_client_gets_past_is_named_beforehand() {
+fn constraints_that_refuse_clients_are_reported() {
     let said = |extensions: &[&str], is_root| {
         let said = unusable(&authority(&[], extensions), is_root);
         said.iter().map(ToString::to_string).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! What the authority makes, judged by others: OpenSSL, GnuTLS, webpki and a linter. Our own parser has no say.
+//! OpenSSL, GnuTLS, webpki and a linter judge what the authority makes. Our own parser is not used as a judge.
 
 mod common;
 
@@ -62,7 +62,7 @@ mod openssl {
         let second = DAY / 86400;
         without_crls(now().minus(60 * second)).accepts();
         without_crls(now().minus(61 * second)).refuses("certificate is not yet valid");
-        // OpenSSL takes the last second for past, where RFC 5280 section 4.1.2.5 includes it.
+        // OpenSSL excludes the last second; RFC 5280 section 4.1.2.5 includes it.
         without_crls(now().plus(90 * DAY).minus(second)).accepts();
         without_crls(now().plus(90 * DAY + second)).refuses("certificate has expired");
     }
@@ -83,7 +83,7 @@ mod openssl {
     }
 
     #[test]
-    fn refuses_everything_beneath_a_revoked_issuing_ca() {
+    fn refuses_everything_below_a_revoked_issuing_ca() {
         let fleet = Fleet::new();
         fleet.enroll(Profile::Client, "client", 3);
         fleet.publish_root(vec![revoked(2, RevocationReason::CaCompromise)]);
@@ -128,7 +128,7 @@ mod openssl {
     }
 
     #[test]
-    fn reads_in_an_end_entity_certificate_what_the_profile_says() {
+    fn reads_the_profiles_fields_in_an_end_entity_certificate() {
         let fleet = Fleet::new();
         for (profile, usage, names) in [
             (Profile::Client, "TLS Web Client Authentication", "URI:spiffe://fleet.example/client/client"),
@@ -162,7 +162,7 @@ mod openssl {
     }
 
     #[test]
-    fn reads_in_the_authorities_what_their_place_in_the_chain_allows() {
+    fn reads_the_constraints_of_root_and_issuing_ca() {
         let fleet = Fleet::new();
         let (root, issuing) = (text(&fleet, "root"), text(&fleet, "issuing"));
         for authority in [&root, &issuing] {
@@ -179,7 +179,7 @@ mod openssl {
     }
 
     #[test]
-    fn reads_in_a_crl_what_was_drafted() {
+    fn reads_the_drafted_fields_of_a_crl() {
         let fleet = Fleet::new();
         fleet.publish(RevocationReason::ALL.into_iter().zip(10..).map(|(reason, n)| revoked(n, reason)).collect());
         let text = fleet.ask("openssl", &["crl", "-noout", "-text", "-in", "issuing.crl"]).accepts();
@@ -205,7 +205,7 @@ mod openssl {
         assert!(empty.contains("No Revoked Certificates."));
     }
 
-    /// RFC 5280 section 6.3.3: a certificate's status comes from a list of a distribution point that the certificate names.
+    /// RFC 5280 section 6.3.3: a certificate's status comes from a CRL of a distribution point in the certificate.
     #[test]
     fn judges_servers_by_their_own_list_and_clients_by_the_complete_one_only() {
         let fleet = Fleet::new();
@@ -226,7 +226,7 @@ mod openssl {
     }
 
     #[test]
-    fn finds_in_a_delta_what_is_not_yet_in_the_complete_crl() {
+    fn finds_revocations_that_are_only_in_the_delta() {
         let fleet = Fleet::new();
         fleet.enroll(Profile::Client, "client", 3);
         fleet.enroll(Profile::Client, "other", 4);
@@ -239,26 +239,26 @@ mod openssl {
             fleet.openssl_verify_with_delta("other", now()).accepts();
             fleet.openssl_verify("client", "sslclient", now()).accepts();
         }
-        // One that was issued together with the complete CRL, or before any revocation, changes nothing.
+        // A delta that was issued with the complete CRL, or before any revocation, changes nothing.
         for base in [1, 2] {
             fleet.publish_delta(2, base, Vec::new());
             assert_eq!(both(), [true, true]);
         }
-        // To a complete CRL that is later than the one at hand: it does not apply, as `VerifiedDelta` says.
+        // A delta whose base is later than this complete CRL does not apply, as documented for `VerifiedDelta`.
         fleet.publish_delta(4, 3, vec![revoked(3, RevocationReason::KeyCompromise)]);
         assert_eq!(both(), [true, true]);
-        // What the complete CRL revokes stays revoked, whatever a delta says.
+        // A delta never removes a revocation that the complete CRL has.
         fleet.publish(vec![revoked(3, RevocationReason::Superseded)]);
         fleet.publish_delta(3, 2, Vec::new());
         fleet.openssl_verify_with_delta("client", now()).refuses("certificate revoked");
-        // Stale is stale.
+        // A stale CRL stays stale with a delta.
         complete();
         fleet.publish_delta(3, 2, Vec::new());
         fleet.openssl_verify_with_delta("client", now().plus(DAY * 2)).refuses("CRL has expired");
     }
 
     #[test]
-    fn reads_in_a_delta_what_was_drafted() {
+    fn reads_the_drafted_fields_of_a_delta() {
         let fleet = Fleet::new();
         fleet.publish_delta(300, 128, vec![revoked(9, RevocationReason::KeyCompromise)]);
         let text = fleet.ask("openssl", &["crl", "-noout", "-text", "-in", "issuing-delta.crl"]).accepts();
@@ -295,7 +295,7 @@ mod openssl {
         fleet.ask("openssl", &["x509", "-noout", "-text", "-in", &format!("{name}.crt")]).accepts()
     }
 
-    /// The line after the one that names the extension, as OpenSSL prints it.
+    /// The line after the extension's name in OpenSSL's output.
     fn value<'a>(text: &'a str, extension: &str) -> &'a str {
         let name = format!("X509v3 {extension}");
         let mut lines = text.lines().map(str::trim).skip_while(|line| *line != name);
@@ -310,7 +310,7 @@ mod openssl {
 mod gnutls {
     use super::*;
 
-    /// certtool cannot be told the time, so this fleet lives now.
+    /// certtool has no option for the time, so this fleet uses the current time.
     fn fleet() -> Fleet {
         #[expect(clippy::disallowed_methods, reason = "certtool asks the clock, and cannot be given a time")]
         let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
@@ -419,7 +419,7 @@ mod rustls_webpki {
         assert_eq!(refusal, Err(webpki::Error::UnknownRevocationStatus), "it says nothing of clients");
     }
 
-    /// webpki knows no deltas; taking one for complete would readmit whoever it leaves out.
+    /// webpki does not support deltas. Treating one as complete would readmit the certificates that it does not list.
     #[test]
     fn does_not_take_a_delta_for_a_complete_crl() {
         let fleet = Fleet::new();
@@ -478,12 +478,12 @@ mod rustls_webpki {
     }
 }
 
-/// pkilint (`scripts/setup-linter.sh`) holds certificates and CRLs against RFC 5280 and its updates.
+/// pkilint (`scripts/setup-linter.sh`) checks certificates and CRLs against RFC 5280 and its updates.
 mod linter {
     use super::*;
 
     #[test]
-    fn has_nothing_against_certificates() {
+    fn accepts_certificates() {
         let fleet = Fleet::new();
         for (profile, ..) in KINDS {
             fleet.enroll(profile, profile.as_str(), 3);
@@ -494,7 +494,7 @@ mod linter {
     }
 
     #[test]
-    fn has_nothing_against_the_keys_of_foreign_requests() {
+    fn accepts_the_keys_of_foreign_requests() {
         let fleet = Fleet::new();
         for (number, arguments) in (20..).zip([
             &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"][..],
@@ -512,7 +512,7 @@ mod linter {
     }
 
     #[test]
-    fn has_nothing_against_crls() {
+    fn accepts_crls() {
         let fleet = Fleet::new();
         crl(&fleet, "issuing", "CRL");
         crl(&fleet, "root", "ARL");
@@ -530,9 +530,9 @@ mod linter {
         crl(&fleet, "issuing-delta", "CRL");
     }
 
-    /// A linter that finds nothing anywhere would agree with everything.
+    /// Proves that the linter reports errors at all.
     #[test]
-    fn is_awake() {
+    fn reports_an_error_in_a_bad_certificate() {
         let fleet = Fleet::new();
         fleet
             .ask(
@@ -580,9 +580,9 @@ mod linter {
             serde_json::from_str(&verdict.said).unwrap_or_else(|error| panic!("no report ({error}): {}", verdict.said));
         let results = report["results"].as_array().expect("a report has results");
         let findings = results.iter().filter_map(|result| result["finding_descriptions"].as_array()).flatten();
-        // Two findings are excluded; the same rules still hold for every other name. pkilint (through the package
-        // `validators`) knows ten URI schemes, and `spiffe` (SPIFFE-ID section 2) is not among them. And it wants
-        // a dot in a DNS name, where the preferred syntax of RFC 1034 section 3.5 allows a single label.
+        // Two findings are excluded, for these names only. pkilint (through the package `validators`) knows ten URI
+        // schemes, and `spiffe` (SPIFFE-ID section 2) is not one of them. It also requires a dot in a DNS name, but the
+        // preferred syntax of RFC 1034 section 3.5 allows a single label.
         let excused = |finding: &serde_json::Value| {
             let message = finding["message"].as_str().unwrap_or_default();
             match finding["code"].as_str() {
@@ -609,7 +609,7 @@ mod linter {
 }
 
 #[test]
-fn what_is_issued_reads_back_the_same() {
+fn an_issued_certificate_reads_back_the_same() {
     let fleet = Fleet::new();
     for (profile, ..) in KINDS {
         let issued = fleet.enroll(profile, profile.as_str(), 3);

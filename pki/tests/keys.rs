@@ -1,4 +1,4 @@
-//! Private keys as other tools write them.
+//! Private keys that other tools wrote.
 
 mod common;
 
@@ -19,12 +19,12 @@ fn spki(files: &Files) -> Vec<u8> {
 }
 
 #[test]
-fn every_form_of_a_key_is_read_and_handed_on_as_pkcs8() {
+fn every_form_of_a_key_is_read_and_converted_to_pkcs8() {
     let files = Files::new();
     for kind in KINDS {
         files.openssl(&[&["genpkey", "-out", "a.key", "-algorithm"], *kind].concat());
         let mut forms = vec![files.read("a.key")];
-        // SEC 1 and PKCS#1; there is none for Edwards curves.
+        // SEC 1 and PKCS#1. Edwards curves have no such form.
         if kind[0] != "ED25519" {
             files.openssl(&["pkey", "-in", "a.key", "-traditional", "-out", "old.key"]);
             let old = files.read("old.key");
@@ -53,7 +53,7 @@ fn every_form_of_a_key_is_read_and_handed_on_as_pkcs8() {
 }
 
 #[test]
-fn the_parameters_that_openssl_writes_before_a_key_are_passed_over() {
+fn ec_parameters_before_a_key_are_skipped() {
     let files = Files::new();
     files.openssl(&["ecparam", "-name", "prime256v1", "-genkey", "-out", "a.key"]);
     let text = files.read("a.key");
@@ -64,7 +64,7 @@ fn the_parameters_that_openssl_writes_before_a_key_are_passed_over() {
 }
 
 #[test]
-fn an_encrypted_key_says_that_it_is_encrypted() {
+fn an_encrypted_key_is_reported_as_encrypted() {
     let files = Files::new();
     files.openssl(&[&["genpkey", "-out", "a.key", "-algorithm"], KINDS[0]].concat());
     let encrypt = ["pkey", "-in", "a.key", "-aes256", "-passout", "pass:secret"];

@@ -1,4 +1,4 @@
-//! The list that covers servers only: believed where it was asked for, refused wherever everything was.
+//! The CRL that covers servers only: accepted where it was requested, refused where a complete CRL was.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn other_scope<T>() -> Result<T, CrlVerifyError> {
 }
 
 #[test]
-fn each_list_is_believed_in_its_own_place_only() {
+fn each_crl_is_accepted_for_its_own_scope_only() {
     let fleet = Fleet::new();
     let (all, servers) = (
         fleet.publish(vec![revoked(3, RevocationReason::KeyCompromise), revoked(4, RevocationReason::Unspecified)]),
@@ -37,8 +37,8 @@ fn each_list_is_believed_in_its_own_place_only() {
         |crl: &[u8], issuer: &CrlIssuer| VerifiedCrl::verify(crl, issuer).map(|crl| crl.serials().collect::<Vec<_>>());
     assert_eq!(serials(&all, &everything), Ok(vec![serial(3), serial(4)]));
     assert_eq!(serials(&servers, &of_servers), Ok(vec![serial(4)]));
-    assert_eq!(serials(&servers, &everything), Err(CrlVerifyError::CriticalExtension), "it leaves clients out");
-    assert_eq!(serials(&all, &of_servers), other_scope(), "the complete list in its place");
+    assert_eq!(serials(&servers, &everything), Err(CrlVerifyError::CriticalExtension), "it does not cover clients");
+    assert_eq!(serials(&all, &of_servers), other_scope(), "the complete CRL instead");
     assert_eq!(serials(&servers, &everything.of_point("http://ca.example:8480/crl/servers")).map(drop), {
         Err(CrlVerifyError::OtherScope { expected: "http://ca.example:8480/crl/servers".to_owned() })
     });
@@ -46,7 +46,7 @@ fn each_list_is_believed_in_its_own_place_only() {
 }
 
 #[test]
-fn the_point_is_critical_alone_and_exactly_the_expected_one() {
+fn the_distribution_point_must_be_critical_single_and_equal() {
     let signer = Signer::new();
     let of_servers = signer.issuer.clone().of_point(POINT);
     let verify = |list: &[&[u8]]| VerifiedCrl::verify(&signer.sign(&[], list), &of_servers).map(|crl| crl.count());
@@ -87,7 +87,7 @@ fn servers_name_both_lists_and_clients_the_complete_one() {
     let (server, client) = (info(Profile::Server), info(Profile::Client));
     assert_eq!(server.crl_urls, [POINT, complete]);
     assert_eq!(client.crl_urls, [complete]);
-    // Whoever judges clients asks for everything, whoever it is itself.
+    // Every relying party that verifies clients needs the complete CRL, whatever certificate it has itself.
     assert_eq!((server.complete_crl_url(), client.complete_crl_url()), (Some(complete), Some(complete)));
     assert_eq!(fleet.issuing.info().crl_urls, ["http://ca.example:8480/crl/root.crl"]);
     assert!(server.validity.contains(now()));

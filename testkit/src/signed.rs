@@ -29,7 +29,7 @@ pub fn sign(body: &[u8], key: &KeyPair) -> Vec<u8> {
 #[must_use]
 pub fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
     let length = contents.len().to_be_bytes();
-    let digits = &length[length.iter().position(|octet| *octet != 0).unwrap_or(length.len() - 1)..];
+    let digits = &length[length.iter().position(|byte| *byte != 0).unwrap_or(length.len() - 1)..];
     let mut encoded = vec![tag];
     if contents.len() >= 0x80 {
         encoded.push(0x80 | u8::try_from(digits.len()).expect("at most eight"));

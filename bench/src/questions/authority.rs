@@ -32,10 +32,10 @@ const CONDITIONAL: u32 = 10_000;
 pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow::Result<Table> {
     let daemon = world.fleet.ca().id();
     let http: SocketAddr = world.fleet.crl_url().trim_start_matches("http://").parse()?;
-    let (times, octets) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
-    let (mut complete, mut complete_peak, mut delta, mut delta_peak) = (times(), octets(), times(), octets());
+    let (times, bytes) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
+    let (mut complete, mut complete_peak, mut delta, mut delta_peak) = (times(), bytes(), times(), bytes());
     let (mut first, mut first_peak, mut again, mut again_peak, mut cpu, mut size) =
-        (times(), octets(), times(), octets(), times(), octets());
+        (times(), bytes(), times(), bytes(), times(), bytes());
     let mut conditional = times();
     let mut sent_away = 0;
     for round in 0..rounds {
@@ -46,12 +46,12 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
             let before = (usage::resident(daemon)?, usage::processor_time(daemon)?);
             usage::forget_peak(daemon)?;
             let began = Instant::now();
-            let (octets, again) = runtime.block_on(fetch_at_once(http))?;
+            let (bytes, again) = runtime.block_on(fetch_at_once(http))?;
             sent_away += again;
             all.add_time(began.elapsed());
             peaks.add((usage::peak(daemon)? - before.0).max(0.0));
             cpu.add_time(usage::processor_time(daemon)?.saturating_sub(before.1));
-            size.add(octets);
+            size.add(bytes);
         }
         let before = usage::processor_time(daemon)?;
         runtime.block_on(ask_whether_it_has_changed(http))?;
@@ -86,7 +86,7 @@ pub(crate) fn ask(runtime: &Runtime, world: &mut World, rounds: usize) -> anyhow
     Ok(table)
 }
 
-/// Runs a command of the authority; how long it took and its peak, in octets.
+/// Runs a command of the authority; how long it took and its peak, in bytes.
 fn watched(world: &World, arguments: &[&str]) -> anyhow::Result<(Duration, f64)> {
     let mut command: Command = world.fleet.command("ca-daemon");
     command.args(arguments).stdout(Stdio::null());
@@ -106,7 +106,7 @@ fn watched(world: &World, arguments: &[&str]) -> anyhow::Result<(Duration, f64)>
     Ok((took, peak))
 }
 
-/// Everybody fetches the complete CRL at once; how many octets each got, and how often one was sent away.
+/// Everybody fetches the complete CRL at once; how many bytes each got, and how often one was sent away.
 async fn fetch_at_once(http: SocketAddr) -> anyhow::Result<(f64, usize)> {
     let mut parties = JoinSet::new();
     for _ in 0..PARTIES {
@@ -114,7 +114,7 @@ async fn fetch_at_once(http: SocketAddr) -> anyhow::Result<(f64, usize)> {
             let mut sent_away = 0;
             loop {
                 match fetch(http).await? {
-                    Fetched::Octets(octets) => return anyhow::Ok((octets, sent_away)),
+                    Fetched::Octets(bytes) => return anyhow::Ok((bytes, sent_away)),
                     Fetched::ComeBack => sent_away += 1,
                 }
                 tokio::time::sleep(Duration::from_secs(1)).await;
@@ -123,8 +123,8 @@ async fn fetch_at_once(http: SocketAddr) -> anyhow::Result<(f64, usize)> {
     }
     let (mut least, mut sent_away) = (u32::MAX, 0);
     while let Some(fetched) = parties.join_next().await {
-        let (octets, times) = fetched??;
-        least = least.min(octets);
+        let (bytes, times) = fetched??;
+        least = least.min(bytes);
         sent_away += times;
     }
     Ok((f64::from(least), sent_away))
@@ -172,7 +172,7 @@ async fn fetch(http: SocketAddr) -> anyhow::Result<Fetched> {
     Ok(Fetched::Octets(u32::try_from(read_to_the_end(&mut stream, &mut buffer, first).await?)?))
 }
 
-/// Reads the rest of an answer of which so many octets are in the buffer, its head among them; how long its body is.
+/// Reads the rest of an answer of which so many bytes are in the buffer, its head among them; how long its body is.
 async fn read_to_the_end(stream: &mut TcpStream, buffer: &mut [u8], first: usize) -> anyhow::Result<usize> {
     let head =
         buffer[..first].windows(4).position(|window| window == b"\r\n\r\n").context("the head is in one piece")?;
@@ -180,11 +180,11 @@ async fn read_to_the_end(stream: &mut TcpStream, buffer: &mut [u8], first: usize
     let length =
         text.lines().find_map(|line| line.strip_prefix("content-length: ")).context("it says how long it is")?;
     let length: usize = length.trim().parse()?;
-    let mut octets = first - head - 4;
-    while octets < length {
+    let mut bytes = first - head - 4;
+    while bytes < length {
         let more = stream.read(buffer).await?;
-        ensure!(more > 0, "{octets} octets of {length}");
-        octets += more;
+        ensure!(more > 0, "{bytes} bytes of {length}");
+        bytes += more;
     }
-    Ok(octets)
+    Ok(bytes)
 }

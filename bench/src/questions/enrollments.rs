@@ -128,7 +128,7 @@ pub(crate) fn ask(stored: &[u64], rounds: usize, answered: &mut impl FnMut(Table
     for (place, before) in places.iter_mut().zip(sizes) {
         let each = (place.size()? - before) / u64::try_from(enrolled)?;
         table.note(format!(
-            "With {} stored, each further certificate takes {each} octets in the database.",
+            "With {} stored, each further certificate takes {each} bytes in the database.",
             place.stored
         ));
     }
@@ -210,7 +210,7 @@ impl Place {
         Ok(())
     }
 
-    /// In octets, everything that was written included.
+    /// In bytes, everything that was written included.
     fn size(&mut self) -> anyhow::Result<u64> {
         self.world.fleet.ca().stop();
         let size = fs::metadata(self.world.fleet.ca_directory().join("ca.db"))?.len();

@@ -20,12 +20,12 @@ const MB: f64 = 1e6;
 
 /// Measures in so many rounds.
 pub(crate) fn ask(world: &World, entries: u64, rounds: usize) -> anyhow::Result<Table> {
-    let (times, octets) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
+    let (times, bytes) = (|| Rounds::new(Unit::Seconds), || Rounds::new(Unit::Octets));
     let (mut sign, mut sign_peak, mut load, mut resident, mut load_peak) =
-        (times(), octets(), times(), octets(), octets());
+        (times(), bytes(), times(), bytes(), bytes());
     let (mut hits, mut misses, mut deltas, mut sign_deltas) = (times(), times(), times(), times());
-    let mut smaller = [0, 100_000].map(|entries: u64| (entries, times(), octets()));
-    let mut peak_without_reasons = octets();
+    let mut smaller = [0, 100_000].map(|entries: u64| (entries, times(), bytes()));
+    let mut peak_without_reasons = bytes();
     for _ in 0..rounds {
         let signed: Signed = measure(world, "sign-lists", entries, Reasons::Each)?;
         sign.add(signed.seconds);

@@ -54,7 +54,7 @@ pub(crate) enum Reasons {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Signed {
     pub(crate) seconds: f64,
-    /// In octets, of the whole process.
+    /// In bytes, of the whole process.
     pub(crate) peak: f64,
     /// Seconds for each delta.
     pub(crate) deltas: Vec<f64>,
@@ -64,9 +64,9 @@ pub(crate) struct Signed {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Loaded {
     pub(crate) seconds: f64,
-    /// In octets, above the same process with an empty set.
+    /// In bytes, above the same process with an empty set.
     pub(crate) resident: f64,
-    /// In octets, above the same process with an empty set, the file's contents included.
+    /// In bytes, above the same process with an empty set, the file's contents included.
     pub(crate) peak: f64,
     /// Seconds for each lookup, in batches.
     pub(crate) hits: Vec<f64>,
@@ -157,14 +157,14 @@ fn say(measured: &impl Serialize) -> anyhow::Result<()> {
 
 fn entry(number: u64, reasons: Reasons) -> RevokedEntry {
     // Spread as random serials are, without randomness: both processes know the same ones.
-    let mut octets = [0; 16];
-    octets[..8].copy_from_slice(&mixed(2 * number).to_be_bytes());
-    octets[8..].copy_from_slice(&mixed(2 * number + 1).to_be_bytes());
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&mixed(2 * number).to_be_bytes());
+    bytes[8..].copy_from_slice(&mixed(2 * number + 1).to_be_bytes());
     let reason = match reasons {
         Reasons::Each => RevocationReason::KeyCompromise,
         Reasons::None => RevocationReason::Unspecified,
     };
-    RevokedEntry { serial: Serial::from_random(octets), revoked_at: now(), reason }
+    RevokedEntry { serial: Serial::from_random(bytes), revoked_at: now(), reason }
 }
 
 /// `SplitMix64` (Steele et al. 2014): one to one, and as good as random. A multiplication alone would spread evenly, which random

@@ -3,9 +3,7 @@
 //! It never hands out a certificate that is not durable, and never the same token's use twice.
 
 use pki::{
-    csr::{self, CertificateRequest, CsrError},
     issuing::IssuingError,
-    pem::{self, PemError},
     policy::Denial,
     profile::Profile,
     serial::Serial,
@@ -13,11 +11,10 @@ use pki::{
     token::{Secret, TokenId},
 };
 use rustls_pki_types::CertificateDer;
-use tokio::task::spawn_blocking;
 use tracing::info;
 
-use super::Authority;
-use crate::store::{Candidate, Enrollment, Refusal, StoreError, TokenRecord, TokenRefusal, Uncertifiable};
+use super::{Authority, request::RequestError};
+use crate::store::{Candidate, Enrollment, Entitlement, Refusal, StoreError, TokenRecord, TokenRefusal, Uncertifiable};
 
 /// Why somebody was not enrolled.
 #[derive(Debug, thiserror::Error)]
@@ -51,15 +48,9 @@ pub(crate) enum EnrollDenial {
     /// The token exists and cannot be used.
     #[error(transparent)]
     Token(#[from] TokenRefusal),
-    /// The request is not PEM.
-    #[error("the request has {0}")]
-    Pem(#[from] PemError),
-    /// The request is no request.
+    /// The request is none.
     #[error(transparent)]
-    Csr(#[from] CsrError),
-    /// A certificate for it would let the authority's key be used in everybody's place.
-    #[error("the request is for the authority's own key; make another key")]
-    AuthorityKey,
+    Request(#[from] RequestError),
     /// No token helps.
     #[error(transparent)]
     Uncertifiable(#[from] Uncertifiable),
@@ -73,6 +64,7 @@ impl From<Refusal> for EnrollDenial {
         match refusal {
             Refusal::Token(refusal) => refusal.into(),
             Refusal::Uncertifiable(why) => why.into(),
+            Refusal::Predecessor(_) => unreachable!("an enrollment has no predecessor"),
         }
     }
 }
@@ -87,8 +79,7 @@ impl EnrollDenial {
             Self::Token(TokenRefusal::Expired { .. }) => "token-expired",
             Self::Uncertifiable(Uncertifiable::Issuer(_)) => "issuer-revoked",
             Self::Uncertifiable(Uncertifiable::Key { .. }) => "key-compromised",
-            Self::AuthorityKey => "authority-key",
-            Self::Pem(_) | Self::Csr(_) => "csr-invalid",
+            Self::Request(error) => error.reason(),
             Self::Policy(denial) => match denial {
                 Denial::Profile { .. } => "profile-not-granted",
                 Denial::Name { .. } => "name-not-granted",
@@ -96,6 +87,7 @@ impl EnrollDenial {
                 Denial::Subject { .. } => "subject-invalid",
                 Denial::Malformed(_) => "name-invalid",
                 Denial::Hosts(_) => "hosts-invalid",
+                Denial::NotRenewable(_) => "not-renewable",
             },
         }
     }
@@ -131,7 +123,7 @@ impl Authority {
         let id = token.id();
         let denied = |why| Denied { token: id.clone(), why };
         token.check_not_revoked().map_err(|refusal| denied(refusal.into()))?;
-        let request = self.read_request(csr).await.map_err(denied)?;
+        let request = self.read_request(csr).await.map_err(|error| denied(error.into()))?;
         let order = self.policy.approve(&token.grant, profile, request);
         // Who comes again is recognized by the transaction, too; few do, and for them it is signed in vain.
         if let Err(refusal) = token.check(now) {
@@ -147,7 +139,7 @@ impl Authority {
         // Signed before the transaction: the write lock is held for the disk only.
         let issued = self.issuing.issue(&order, serial, now)?;
         let subject = order.subject().clone();
-        match self.store.enroll(Candidate { token: id.clone(), order, issued, now }).await? {
+        match self.store.enroll(Candidate { by: Entitlement::Token(id.clone()), order, issued, now }).await? {
             Enrollment::Recorded(certificate) => {
                 info!(%serial, %subject, %profile, token = %id, "certificate issued");
                 Ok(self.chain(certificate))
@@ -160,23 +152,5 @@ impl Authority {
     fn repeat(&self, token: &TokenId, certificate: CertificateDer<'static>) -> Vec<CertificateDer<'static>> {
         info!(%token, "the same enrollment again, answered with the same certificate");
         self.chain(certificate)
-    }
-
-    /// Reads a request and judges its key.
-    async fn read_request(&self, csr: &str) -> Result<CertificateRequest, EnrollDenial> {
-        let der = pem::read_csr(csr)?;
-        // Whoever sends the slowest keys that there are takes one processor at most, and no thread that others wait for.
-        let request = if csr::takes_long(&der) {
-            let _turn = self.slow_keys.lock().await;
-            spawn_blocking(move || CertificateRequest::from_der(&der))
-                .await
-                .expect("reading a request does not panic")?
-        } else {
-            CertificateRequest::from_der(&der)?
-        };
-        if self.own_keys.contains(&request.public_key().spki_sha256()) {
-            return Err(EnrollDenial::AuthorityKey);
-        }
-        Ok(request)
     }
 }

@@ -13,7 +13,7 @@ use tracing::info;
 use super::Authority;
 use crate::store::{Recorded, StoreError, Uncertifiable};
 
-/// Why an operator's order was not carried out.
+/// Why an operator's order was refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IssueError {
     #[error(transparent)]
@@ -27,8 +27,7 @@ pub(crate) enum IssueError {
 }
 
 impl Authority {
-    /// Issues what an operator at this machine orders. The certificate is durable before
-    /// it is returned.
+    /// Issues what an operator orders on this machine. The certificate is durable before it is returned.
     pub(crate) async fn issue(
         &self,
         order: OperatorOrder,
@@ -42,8 +41,8 @@ impl Authority {
         }
     }
 
-    /// Issues the certificate that the authority itself presents, also if the issuing CA is revoked: it says so to
-    /// whoever asks.
+    /// Issues the certificate that the authority itself presents, also if the issuing CA is revoked: the authority has
+    /// to serve that revocation.
     pub(crate) async fn issue_own(
         &self,
         order: OperatorOrder,

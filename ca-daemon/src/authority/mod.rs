@@ -6,6 +6,8 @@ mod enroll;
 mod issue;
 mod publish;
 mod recover;
+mod renew;
+mod request;
 mod revoke;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -27,6 +29,8 @@ pub(crate) use self::{
     issue::IssueError,
     publish::PublishError,
     recover::{TakeBackError, read_pem},
+    renew::{RenewDenial, RenewError},
+    request::RequestError,
     tokens::{TokenOrder, new_token},
 };
 use crate::{

@@ -18,7 +18,7 @@ use crate::{
 pub(crate) enum PublishError {
     /// Only the root's key can sign the root's CRL.
     #[error(
-        "the root's key is not in the authority's directory; say where it is: \
+        "the root's key is not in the authority's directory; give its file: \
          ca-daemon crl --root --resign --root-key FILE"
     )]
     NoRootKey,
@@ -36,7 +36,7 @@ impl Authority {
         self.publish_with(issuer, signer, now).await
     }
 
-    /// As [`Self::publish`], with a signer whose key lies elsewhere.
+    /// As [`Self::publish`], with a signer whose key is stored elsewhere.
     pub(crate) async fn publish_with(
         &self,
         issuer: Issuer,

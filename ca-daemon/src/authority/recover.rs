@@ -1,7 +1,7 @@
-//! A database that was restored from an older copy gets back what it forgot: out of CRLs that this authority had signed, which
-//! relying parties enforce and hand over, or which somebody has kept.
+//! Recovery of a database that was restored from an older copy: it takes back revocations from CRLs that this authority
+//! signed, which relying parties hand over or an operator imports.
 //!
-//! It never believes anybody's word for what was revoked; the authority's own signature is what counts.
+//! It never accepts a revocation without this authority's own signature.
 
 use pki::{
     certificate::{CertificateError, CertificateInfo},
@@ -20,19 +20,19 @@ use crate::{
     store::{SignedList, StoreError, TakenBack},
 };
 
-/// Why a list was not taken back.
+/// Why a CRL was not taken back.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TakeBackError {
-    /// Somebody else's, forged, or damaged.
-    #[error("this authority has not signed that: {0}")]
+    /// Another issuer's, forged, or damaged.
+    #[error("this authority has not signed that CRL: {0}")]
     NotOurs(#[from] CrlVerifyError),
-    /// The text holds none.
-    #[error("there is no CRL in it that can be read")]
+    /// The text has no CRL.
+    #[error("the file has no readable CRL")]
     NoCrl,
-    /// No list could follow it, as numbers do not go on for ever.
+    /// CRL numbers are limited, so no CRL could follow this one.
     #[error(
-        "CRL number {0} is so high that no number is left for the lists after it; nothing was taken back. Revoke what it lists by \
-         serial number: ca-daemon revoke --unknown --serial S"
+        "CRL number {0} is so high that no number is left for later CRLs; nothing was taken back. Revoke the serial \
+         numbers in it instead: ca-daemon revoke --unknown --serial S"
     )]
     LastNumber(CrlNumber),
     #[error(transparent)]
@@ -40,8 +40,8 @@ pub(crate) enum TakeBackError {
 }
 
 impl Authority {
-    /// Takes back what these CRLs (DER; complete or delta, of the root or the issuing CA) revoke and the database does not
-    /// know: all of them, or none. It is published by the next CRL, whose number is higher than theirs.
+    /// Records what these CRLs revoke and the database does not have: all of them, or none. They are in DER; complete
+    /// or delta; of the root or the issuing CA. The next CRL publishes it, with a number higher than theirs.
     pub(crate) async fn take_back(&self, crls: Vec<Vec<u8>>) -> Result<Vec<TakenBack>, TakeBackError> {
         let issuing = CertificateInfo::from_der(self.certificate(Issuer::Issuing)).map_err(|_| TakeBackError::NoCrl)?;
         let mut issuers = Vec::new();
@@ -49,13 +49,13 @@ impl Authority {
             let info = CertificateInfo::from_der(self.certificate(issuer)).map_err(|_| TakeBackError::NoCrl)?;
             issuers.extend(CrlIssuer::from_certificate(&info).map(|signer| (issuer, signer)));
         }
-        // A signature over a million entries does not belong on a thread that others wait for.
+        // Verifying a signature over a million entries would block an async thread.
         let read = move || crls.iter().map(|der| read(der, &issuers)).collect::<Result<Vec<_>, _>>();
         let mut lists = spawn_blocking(read).await.expect("reading a CRL does not panic")?;
         if let Some(last) = lists.iter().find(|list| list.number > CrlNumber::HIGHEST_TAKEN_BACK) {
             return Err(TakeBackError::LastNumber(last.number));
         }
-        // What a delta adds to comes before it.
+        // A delta has to come after its base.
         lists.sort_by_key(|list| (list.base.is_some(), list.number));
         let taken = self.store.take_back(&lists, issuing.validity.not_after).await?;
         for TakenBack { issuer, number, revocations, .. } in taken.iter().filter(|list| !list.was_known) {
@@ -63,7 +63,7 @@ impl Authority {
                 %issuer,
                 crl_number = %number,
                 revocations,
-                "this database is an older copy, and has taken back revocations that it did not know"
+                "this database is an older copy and has taken back revocations that it lacked"
             );
         }
         Ok(taken)
@@ -71,7 +71,8 @@ impl Authority {
 }
 
 impl Authority {
-    /// A certificate that this authority has issued, by its name and signature, though the database may not know it. A CA's is none.
+    /// A certificate that this authority has issued, by issuer name and signature, even if the database does not have
+    /// it. Certificates of CAs are refused.
     pub(crate) fn recognise(&self, certificate: &CertificateDer<'_>) -> Option<IssuedCertificate> {
         let issuing = CertificateInfo::from_der(self.certificate(Issuer::Issuing)).ok()?;
         if !issuing.has_signed(certificate) {
@@ -81,8 +82,8 @@ impl Authority {
         Some(IssuedCertificate { profile: info.profile?, info, der: certificate.clone().into_owned() })
     }
 
-    /// Until when a revocation stays in CRLs if of the certificate nothing but the serial number is known: nothing that the issuing CA
-    /// has issued is valid after it.
+    /// How long a revocation stays in CRLs if only the serial number is known. Nothing that the issuing CA has issued
+    /// is valid after this.
     pub(crate) fn last_end(&self) -> Result<Timestamp, CertificateError> {
         Ok(CertificateInfo::from_der(self.certificate(Issuer::Issuing))?.validity.not_after)
     }
@@ -93,7 +94,7 @@ pub(crate) fn read_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, TakeBackError> {
     pem::read_crls(text).map_err(|_| TakeBackError::NoCrl)
 }
 
-/// Believes a list that one of the two authorities has signed.
+/// Verifies a CRL that one of the two authorities has signed.
 fn read(der: &[u8], issuers: &[(Issuer, CrlIssuer)]) -> Result<SignedList, CrlVerifyError> {
     CrlIssuer::find(issuers, |(issuer, signer)| {
         let signed = |list: &VerifiedList<'_>, base| SignedList {
@@ -103,7 +104,7 @@ fn read(der: &[u8], issuers: &[(Issuer, CrlIssuer)]) -> Result<SignedList, CrlVe
             revoked: list.entries().collect(),
         };
         match VerifiedCrl::verify(der, signer) {
-            // What a delta says in the place of a complete list.
+            // The complete parser reports a delta like this.
             Err(CrlVerifyError::CriticalExtension) => {
                 VerifiedDelta::verify(der, signer).map(|delta| signed(&delta, Some(delta.base())))
             }

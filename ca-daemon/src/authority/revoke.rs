@@ -30,7 +30,7 @@ pub(crate) enum RevokeIssuingError {
 }
 
 impl Authority {
-    /// As [`Self::revoke_target`], of certificates that are known one by one.
+    /// As [`Self::revoke_target`], for a list of serial numbers.
     #[cfg(test)]
     pub(crate) async fn revoke(
         &self,
@@ -41,7 +41,7 @@ impl Authority {
         self.revoke_target(Target { serials, ..Target::default() }, reason, now).await
     }
 
-    /// Revokes certificates, for good, and publishes the CRL that says so.
+    /// Revokes certificates permanently, and publishes the CRL with these revocations.
     pub(crate) async fn revoke_target(
         &self,
         target: Target<'_>,
@@ -59,7 +59,8 @@ impl Authority {
         Ok(revoked)
     }
 
-    /// Revokes the issuing CA with the root's next CRL: everything that it ever issued ends, and for good.
+    /// Revokes the issuing CA permanently with the root's next CRL. Every certificate that it ever issued becomes
+    /// invalid.
     pub(crate) async fn revoke_issuing(
         &self,
         reason: RevocationReason,

@@ -1,6 +1,7 @@
-//! The use cases on a real database, with a fixed time and given randomness.
+//! The use cases on a real database, with a fixed time and given random bytes.
 
 mod ended;
+mod renewed;
 mod strays;
 
 use std::{path::PathBuf, time::Duration};
@@ -59,10 +60,10 @@ impl Fixture {
             FoundingRandomness { root_serial: [1; 16], issuing_serial: [2; 16], bootstrap_secret: [3; 32] };
         found(&directory, plan(), randomness, now()).await.unwrap();
         let authority = Arc::new(Authority::open(&directory).await.unwrap());
-        Self { authority, bootstrap: Secret::from_octets([3; 32]), directory, _parent: parent }
+        Self { authority, bootstrap: Secret::from_bytes([3; 32]), directory, _parent: parent }
     }
 
-    /// Another process's view of the authority, which leaves the complete CRL behind above so many revocations.
+    /// Another process's view of the authority, with this limit for signing the complete CRL at once.
     pub(crate) async fn coalescing_above(&self, coalesced_above: u64) -> Authority {
         let authority = Authority::open(&self.directory).await.unwrap();
         Authority { store: authority.store.clone().coalescing_above(coalesced_above), ..authority }
@@ -86,14 +87,14 @@ impl Fixture {
         self.client_token(1).await
     }
 
-    /// A token for so many clients named `client_*`.
+    /// A token with this many uses for clients named `client_*`.
     pub(crate) async fn client_token(&self, uses: u32) -> Secret {
         let grant = Grant { profile: ProfileGrant::Client, names: "client_*".parse().unwrap(), hosts: Vec::new() };
         self.token(grant, uses).await
     }
 
     async fn token(&self, grant: Grant, uses: u32) -> Secret {
-        let secret = Secret::from_octets([9; 32]);
+        let secret = Secret::from_bytes([9; 32]);
         let order = TokenOrder { grant, lifetime: Duration::from_hours(1), uses: uses.try_into().unwrap() };
         let (_, record) = self.authority.new_token(order, secret.clone(), now());
         self.authority.create_token(&record).await.unwrap();
@@ -134,7 +135,7 @@ impl Fixture {
         (verified.number(), verified.serials().collect())
     }
 
-    /// The issuing CA's current list that covers servers only, checked as a client would: number and entries.
+    /// The issuing CA's current list of servers, verified as a client would: number and entries.
     pub(crate) async fn revoked_servers(&self) -> (i64, Vec<Serial>) {
         let crl = self.authority.store().signed(Issuer::Issuing, CrlKind::Servers).await.unwrap().unwrap();
         let info = CertificateInfo::from_der(self.authority.certificate(Issuer::Issuing)).unwrap();
@@ -177,7 +178,7 @@ fn reason(result: Result<Serial, EnrollError>) -> &'static str {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_given_again_and_another_key_is_denied() {
+async fn a_lost_answer_is_repeated_and_another_key_is_denied() {
     let fixture = Fixture::new().await;
     let secret = fixture.single_use_token().await;
     let csr = request(&key(), "client_1", Vec::new());
@@ -195,7 +196,7 @@ async fn a_lost_answer_is_given_again_and_another_key_is_denied() {
 }
 
 #[tokio::test]
-async fn the_authoritys_own_keys_are_certified_for_nobody() {
+async fn the_authoritys_own_keys_are_never_certified() {
     let fixture = Fixture::new().await;
     for issuer in Issuer::ALL {
         let key = mtls::tls::load_key(&fixture.directory.key(issuer)).unwrap();
@@ -207,7 +208,7 @@ async fn the_authoritys_own_keys_are_certified_for_nobody() {
 }
 
 #[tokio::test]
-async fn a_number_that_none_can_follow_is_not_taken_back() {
+async fn the_last_possible_number_is_not_taken_back() {
     let fixture = Fixture::new().await;
     let (before, _) = fixture.published().await;
     let list = |number| {
@@ -253,7 +254,7 @@ async fn a_revoked_certificate_is_not_handed_out_again() {
 async fn tokens_end() {
     let fixture = Fixture::new().await;
     let csr = request(&key(), "client_1", Vec::new());
-    let unknown = Secret::from_octets([7; 32]);
+    let unknown = Secret::from_bytes([7; 32]);
     assert_eq!(reason(fixture.enroll(&unknown, &csr, 10, now()).await), "token-unknown");
     let secret = fixture.single_use_token().await;
     let late = now().plus(Duration::from_secs(3601));
@@ -265,7 +266,7 @@ async fn tokens_end() {
 }
 
 #[tokio::test]
-async fn policy_says_no_and_the_token_keeps_its_use() {
+async fn a_denial_does_not_use_the_token() {
     let fixture = Fixture::new().await;
     let secret = fixture.single_use_token().await;
     let other_name = request(&key(), "web-1", Vec::new());
@@ -328,7 +329,7 @@ async fn twenty_retries_at_once_get_the_same_certificate() {
 }
 
 #[tokio::test]
-async fn revoking_publishes_a_crl_and_doing_it_twice_says_so() {
+async fn revoking_publishes_a_crl_and_repeating_it_is_reported() {
     let fixture = Fixture::new().await;
     let (first, second) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
     assert_eq!(fixture.published().await, (CrlNumber::FIRST, Vec::new()));
@@ -350,7 +351,7 @@ async fn revoking_publishes_a_crl_and_doing_it_twice_says_so() {
     let record = fixture.authority.store().by_serial(&second, later).await.unwrap().unwrap();
     assert_eq!(record.status, Status::Revoked { at: later, reason: RevocationReason::Superseded });
 
-    // For so long a relying party may have a list that lacks it, whatever it has fetched in the meantime.
+    // Relying parties may have a CRL without it until then, whatever they downloaded meanwhile.
     let outlasting = async |serial| {
         fixture.authority.revoke(&[serial], RevocationReason::Superseded, later).await.unwrap().outlasting
     };
@@ -360,7 +361,7 @@ async fn revoking_publishes_a_crl_and_doing_it_twice_says_so() {
 }
 
 #[tokio::test]
-async fn a_name_stands_for_what_is_valid() {
+async fn a_name_selects_valid_certificates() {
     let fixture = Fixture::new().await;
     let revoke = async |name: &str, at| {
         let target = Target { names: &[name.to_owned()], ..Target::default() };
@@ -385,7 +386,7 @@ async fn an_expired_entry_leaves_the_crl_after_it_was_on_one_beyond_its_end() {
     let serial = fixture.issue("client_1", 20).await;
     let hours = |hours| now().plus(Duration::from_hours(hours));
     fixture.authority.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
-    // The certificate ends after 48 hours. The daemon slept: this is the first CRL since.
+    // The certificate ends after 48 hours. The daemon slept, so this is the first CRL since.
     fixture.authority.publish(Issuer::Issuing, hours(100)).await.unwrap();
     assert_eq!(fixture.published().await.1, [serial]);
     fixture.authority.publish(Issuer::Issuing, hours(101)).await.unwrap();
@@ -423,7 +424,7 @@ async fn a_restored_database_overtakes_what_relying_parties_have() {
 }
 
 #[tokio::test]
-async fn a_root_key_kept_elsewhere_signs_when_it_is_brought() {
+async fn a_root_key_from_elsewhere_signs() {
     let fixture = Fixture::new().await;
     let elsewhere: PathBuf = fixture.directory.path().join("safe.key");
     std::fs::rename(fixture.directory.key(Issuer::Root), &elsewhere).unwrap();

@@ -1,4 +1,4 @@
-//! Enrollment tokens: made, recorded, revoked.
+//! Enrollment tokens: created, recorded, revoked.
 //!
 //! It never stores a secret, only its hash.
 
@@ -17,7 +17,7 @@ use crate::{
     store::{StoreError, TokenRecord, TokenRevocation, Uses},
 };
 
-/// What a new token is to be good for.
+/// What a new token allows.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenOrder {
     pub(crate) grant: Grant,
@@ -26,19 +26,19 @@ pub(crate) struct TokenOrder {
 }
 
 impl Authority {
-    /// Makes a token to hand out, and the record that [`Self::create_token`] makes it work with.
+    /// Makes a token, and its record for [`Self::create_token`].
     pub(crate) fn new_token(&self, order: TokenOrder, secret: Secret, now: Timestamp) -> (Token, TokenRecord) {
         new_token(&self.settings, order, secret, now)
     }
 
-    /// Lets a token enroll from now on.
+    /// Records a token, so that it can enroll from now on.
     pub(crate) async fn create_token(&self, record: &TokenRecord) -> Result<(), StoreError> {
         self.store.create_token(record).await?;
         info!(token = %record.id(), profile = %record.grant.profile, expires_at = %record.expires_at, "token created");
         Ok(())
     }
 
-    /// Makes a token useless, for good; what was enrolled with it stays valid.
+    /// Revokes a token permanently. Certificates that were enrolled with it stay valid.
     pub(crate) async fn revoke_token(
         &self,
         id: &TokenId,
@@ -52,7 +52,7 @@ impl Authority {
     }
 }
 
-/// The token to hand out and the record to keep.
+/// The token to hand out, and its record.
 pub(crate) fn new_token(
     settings: &Settings,
     order: TokenOrder,

@@ -22,7 +22,9 @@ use edge::{
 use tokio::sync::OnceCell;
 
 use self::{
-    commands::{crl, examples, healthcheck, init, issue, list, relying_parties, serve, show, start, token},
+    commands::{
+        crl, examples, healthcheck, init, issue, list, relying_parties, renew, renewals, serve, show, start, token,
+    },
     ui::output::{self, Output},
 };
 use crate::{authority::Authority, home::directory::Directory};
@@ -92,6 +94,12 @@ enum Command {
     /// Show certificates in full
     #[command(after_help = examples::SHOW)]
     Show(show::Arguments),
+    /// Have certificates renewed now, and not when it is time: their holders are told, and renew by themselves
+    #[command(after_help = examples::RENEW)]
+    Renew(renew::Arguments),
+    /// Report how many of the certificates that were to be renewed have been, and which have not
+    #[command(after_help = examples::RENEWALS)]
+    Renewals,
     /// Revoke certificates, for good
     #[command(after_help = examples::REVOKE)]
     Revoke(revoke::Arguments),
@@ -233,6 +241,8 @@ async fn dispatch(context: &Context, command: Command) -> anyhow::Result<()> {
         Command::Token(arguments) => token::run(context, arguments).await,
         Command::List(arguments) => list::run(context, arguments).await,
         Command::Show(arguments) => show::run(context, &arguments).await,
+        Command::Renew(arguments) => renew::run(context, arguments).await,
+        Command::Renewals => renewals::run(context).await,
         Command::Revoke(arguments) => revoke::run(context, arguments).await,
         Command::RelyingParties(arguments) => relying_parties::run(context, arguments).await,
         Command::Crl(arguments) => crl::run(context, &arguments).await,

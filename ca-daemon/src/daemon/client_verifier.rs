@@ -1,6 +1,6 @@
-//! Client certificates at the authority's own listener: optional in the handshake, and of our own issuing if one is presented.
+//! Client certificates at the authority's own listener: optional in the handshake; only this authority's are accepted.
 //!
-//! It never decides what a peer may do, nor whether it is revoked: each route that needs to know asks the store.
+//! It never decides what a peer may do, nor whether it is revoked: each route that needs this asks the store.
 
 use std::sync::Arc;
 
@@ -9,11 +9,12 @@ use pki::certificate::CertificateInfo;
 use rustls::{CertificateError, DistinguishedName, Error, RootCertStore};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-/// Accepts whoever presents nothing, and every certificate that the issuing CA has signed and that is valid now, of either profile.
+/// Accepts peers without a certificate, and every valid certificate that the issuing CA signed, of either profile.
 ///
-/// Not those of another CA beneath the root: the store knows certificates by their serial numbers, and another CA gives its own.
+/// Certificates of another CA below the root are refused: the store knows certificates by serial number only, and
+/// another CA may use the same ones.
 ///
-/// A relying party comes as the server that it is; rustls's own verifier would ask for `clientAuth` in its certificate.
+/// A relying party presents its server certificate here. rustls's own verifier would require `clientAuth` in it.
 #[derive(Debug)]
 pub(crate) struct FleetVerifier {
     paths: PathValidator,
@@ -116,9 +117,9 @@ mod tests {
         verifier.check(certificate, above, at)
     }
 
-    /// Two CAs beneath one root, and of one name, have each given the same serial number.
+    /// Two CAs below one root, with the same name, have used the same serial number.
     #[test]
-    fn a_certificate_of_another_ca_beneath_the_root_is_not_taken_for_one_of_ours() {
+    fn a_certificate_of_another_ca_below_the_root_is_refused() {
         let root = root("Fleet");
         let [ours, other] = [2, 3].map(|serial| issuing(&root, serial));
         let verifier = FleetVerifier::new(root.certificate(), ours.certificate()).unwrap();
@@ -130,9 +131,9 @@ mod tests {
         assert!(verify(&verifier, &issue(&root, Profile::Client), &above).is_err());
     }
 
-    /// Whoever connects may present what they like, and every order of it would be tried: of 150 certificates of one name, for a second.
+    /// The path builder would try every order of the presented certificates: 150 with one name take a second.
     #[test]
-    fn no_more_certificates_are_looked_at_than_a_path_can_have() {
+    fn at_most_a_paths_number_of_certificates_is_examined() {
         let root = root("Fleet");
         let issuing = issuing(&root, 2);
         let verifier = FleetVerifier::new(root.certificate(), issuing.certificate()).unwrap();

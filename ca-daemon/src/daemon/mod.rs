@@ -1,6 +1,6 @@
-//! The running authority: three listeners, the routes behind them, and what happens by the clock.
+//! The running authority: three listeners, their routes, and the tasks that run by the clock.
 //!
-//! It never decides anything about certificates; it puts together those who do.
+//! It never decides anything about certificates.
 
 mod client_verifier;
 mod socket;
@@ -39,18 +39,18 @@ use crate::{
     issuer::Issuer,
 };
 
-/// Where to listen; port 0 takes any free one.
+/// The addresses to listen on. Port 0 takes any free port.
 #[derive(Clone, Copy, Debug)]
 pub struct Listen {
     /// For enrollment, over TLS.
     pub https: SocketAddr,
-    /// For CRLs and authority certificates, in plain HTTP for everybody.
+    /// For CRLs and authority certificates, in plain HTTP, public.
     pub http: SocketAddr,
     /// For health and metrics, in plain HTTP for operators.
     pub operations: SocketAddr,
 }
 
-/// A daemon that holds its ports and is ready to serve.
+/// A daemon that has bound its ports and is ready to serve.
 #[derive(Debug)]
 pub struct Daemon {
     app: App,
@@ -60,37 +60,37 @@ pub struct Daemon {
     addresses: Listen,
     tls: Arc<ServerConfig>,
     commands: CommandSocket,
-    /// Ends with the daemon.
+    /// Aborted when the daemon is dropped.
     tasks: JoinSet<()>,
 }
 
 /// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A port is taken, or not this user's to take.
+    /// The address is in use or not permitted.
     #[error(
-        "cannot listen on {address}: {source}; stop what holds it (another ca-daemon?) or choose another address \
-         with {option}"
+        "cannot listen on {address}: {source}; stop the program that listens there (another ca-daemon?) or choose \
+         another address with {option}"
     )]
     Listen {
         /// Which address.
         address: SocketAddr,
-        /// Where it was chosen.
+        /// The option that sets it.
         option: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The directory is in use, or cannot be listened in.
+    /// The command socket cannot be opened, for example because another daemon serves the directory.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// The authority in the directory cannot work.
+    /// The authority in the directory is not usable.
     #[error("{0}")]
     Authority(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl Daemon {
-    /// Opens the authority in `directory`, takes the ports, publishes the CRLs that are due and issues the daemon's own
-    /// certificate. Nothing is answered before [`Self::serve`].
+    /// Opens the authority in `directory`, binds the ports, publishes the CRLs that are due and issues the daemon's own
+    /// certificate. Requests are not answered before [`Self::serve`].
     pub async fn start(directory: &Path, listen: Listen, clock: Clock) -> Result<Self, StartError> {
         let directory = Directory::new(directory);
         let authority = Authority::open(&directory).await.map_err(failed)?;
@@ -106,14 +106,14 @@ impl Daemon {
     ) -> Result<Self, StartError> {
         let authority = Arc::new(authority);
         let commands = CommandSocket::open(directory)?;
-        // The ports first: a start that fails for want of one leaves no certificate behind.
+        // Bind first: if a port is taken, no certificate has been issued yet.
         let https = bind(listen.https, "--listen")?;
         let http = bind(listen.http, "--http-listen")?;
         let operations = bind(listen.operations, "--ops-listen")?;
         let now = clock.now();
         let feed = Feed::open(authority.store().clone(), authority.settings(), clock.clone()).await.map_err(failed)?;
         tasks::warn_of_loss(&authority).await.map_err(failed)?;
-        // Relying parties are heard first, unless nobody could wait for that.
+        // Relying parties get a chance to report first, unless a CRL is so near its end that it cannot wait.
         tasks::publish_due(&authority, Contact::Starting, now).await.map_err(failed)?;
         feed.refresh().await.map_err(failed)?;
         tasks::warn_of_absent_keys(&authority).await.map_err(failed)?;
@@ -153,7 +153,7 @@ impl Daemon {
         })
     }
 
-    /// The addresses that were taken.
+    /// The addresses that were bound.
     #[must_use]
     pub fn addresses(&self) -> Listen {
         self.addresses
@@ -176,7 +176,7 @@ impl Daemon {
             served = &mut serving => served,
             () = shutdown => {
                 info!("shutting down");
-                // A feed never ends by itself, so the drain would last its whole time.
+                // A feed does not end by itself, so the drain would take all of its time.
                 feed.close();
                 end.cancel();
                 serving.await
@@ -184,7 +184,7 @@ impl Daemon {
         };
         self.tasks.shutdown().await;
         if let Err(error) = feed.flush().await {
-            warn!(%error, "the relying parties' last confirmations were not written down");
+            warn!(%error, "the last confirmations of the relying parties could not be stored");
         }
         self.app.authority.store().close().await;
         served.map(|_| ())

@@ -21,42 +21,42 @@ use crate::{
     operator::{address, respond},
 };
 
-/// How long after a failed `accept` the next is tried.
+/// The pause after a failed `accept`.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Why the daemon cannot be reached by other commands.
+/// Why the command socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// Two daemons would each believe to know who is on the feed.
+    /// With two daemons on one directory, each would know only a part of the feed.
     #[error("another ca-daemon already serves {}; stop it first", .0.display())]
     Running(PathBuf),
-    /// A daemon that ran as another user, as root perhaps, has left its lock here.
+    /// A daemon that ran as another user, perhaps as root, left its lock file here.
     #[error(
-        "{} belongs to another user, as whom a ca-daemon ran here: {source}. If none does any more, remove the file, and give the \
-         database's files back to this user", path.display()
+        "{} belongs to another user, as whom a ca-daemon ran here: {source}. If none does any more, remove the file, \
+         and give the database's files back to this user", path.display()
     )]
     Foreign {
-        /// The lock.
+        /// The lock file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The file system refused.
     #[error("{} cannot be used: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
 }
 
-/// The daemon's end.
+/// The daemon's end of the socket.
 #[derive(Debug)]
 pub(crate) struct CommandSocket {
     listener: UnixListener,
     socket: PathBuf,
-    /// The lock ends with the process, however that ends.
+    /// The kernel releases the lock when the process ends.
     _lock: File,
 }
 
@@ -65,7 +65,7 @@ impl CommandSocket {
         let lock = lock(&directory.lock(), directory.path())?;
         let socket = directory.socket();
         let failed = |source| SocketError::Io { path: socket.clone(), source };
-        // Nobody listens on it: a daemon that does holds the lock.
+        // No daemon listens on it: one that does holds the lock.
         match fs::remove_file(&socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
@@ -98,7 +98,7 @@ impl CommandSocket {
 
 impl Drop for CommandSocket {
     fn drop(&mut self) {
-        // A command that finds no socket knows at once that no daemon runs.
+        // Without a socket file, a command knows at once that no daemon runs.
         let _ = fs::remove_file(&self.socket);
     }
 }
@@ -110,7 +110,7 @@ fn lock(path: &Path, directory: &Path) -> Result<File, SocketError> {
         }
         _ => SocketError::Io { path: path.to_owned(), source },
     };
-    // Made in place and never replaced: two that each make their own file would each hold a lock.
+    // Created in place and never renamed: otherwise two daemons could each lock a file of their own.
     let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),

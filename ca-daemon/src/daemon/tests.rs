@@ -1,5 +1,5 @@
-//! A whole daemon, and relying parties that are nothing but TLS, HTTP/2 and a few lines of JSON: what whoever writes one
-//! can rely on.
+//! A whole daemon, and relying parties that are made of TLS, HTTP/2 and a few lines of JSON only: what an author of a
+//! relying party can rely on.
 
 use std::time::Duration;
 
@@ -47,11 +47,11 @@ mod restored;
 mod timer;
 mod words;
 
-/// The number of the first CRL after the founding; those of one second follow each other.
+/// The number of the first CRL after the founding. More in the same second count up from it.
 const SECOND: i64 = 1_795_510_800;
-/// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
+/// The limit for anything that happens by itself. It is much longer than needed, because machines are busy.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// The same for a question, in milliseconds.
+/// The same for a question to the daemon, in milliseconds.
 const PATIENT: u64 = 60_000;
 const ISSUING: &str = "http://localhost:8480/crl/issuing.crl";
 
@@ -106,14 +106,14 @@ impl Running {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Ok(Peer { sender, secret: Secret::from_octets(edge::random::octets()), predecessors: Vec::new() })
+        Ok(Peer { sender, secret: Secret::from_bytes(edge::random::octets()), predecessors: Vec::new() })
     }
 
     async fn connect(&self, identity: &Identity, fixture: &Fixture) -> Peer {
         self.try_connect(Some(identity), fixture).await.unwrap()
     }
 
-    /// kill -9: nothing is written down any more.
+    /// Like `kill -9`: nothing more is stored.
     async fn kill(self) {
         self.served.abort();
         let _ = self.served.await;
@@ -168,7 +168,7 @@ impl Peer {
         Err((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// `ended` is counted since its start.
+    /// `ended` is the total of closed connections since the instance started.
     async fn confirm(&mut self, number: i64, ended: u64) -> StatusCode {
         self.confirm_until(number, ended, now().plus(Duration::from_hours(24))).await
     }
@@ -200,7 +200,7 @@ impl Peer {
         self.send(request, crls.as_bytes().to_vec()).await.status()
     }
 
-    /// From which number on what these numbers revoked is contained.
+    /// From which number on CRLs contain what these numbers revoked.
     async fn known(&mut self, numbers: &[i64]) -> Option<i64> {
         let numbers = numbers.iter().map(|number| CrlNumber::new(*number).unwrap()).collect();
         let question = KnownQuestion { crls: [(ISSUING.to_owned(), numbers)].into() };
@@ -215,7 +215,7 @@ impl Peer {
         self.send(request.header(header::CONTENT_TYPE, "application/json"), question).await
     }
 
-    /// What lies at a path of the HTTPS listener.
+    /// GET of a path on the HTTPS listener.
     async fn get(&mut self, path: &str) -> (StatusCode, Bytes) {
         let answer = self.send(Request::get(format!("https://localhost{path}")), Vec::new()).await;
         (answer.status(), answer.into_body().collect().await.unwrap().to_bytes())
@@ -240,19 +240,19 @@ impl Lines {
 
     async fn event(&mut self) -> Option<FeedEvent> {
         let frame = timeout(PATIENCE, self.0.frame()).await.expect("silence")?.ok()?;
-        // The end of a stream comes as a frame with nothing in it.
+        // A stream ends with an empty frame.
         let line = frame.data_ref().filter(|line| !line.is_empty())?;
         Some(serde_json::from_slice(line).unwrap())
     }
 
-    /// The daemon has ended it in its own words: one that is cut off when the drain is over breaks off in the middle.
+    /// The daemon ended the feed properly; one that is cut off after the drain ends with an error.
     async fn has_ended(&mut self) {
         while let Some(frame) = timeout(PATIENCE, self.0.frame()).await.expect("silence") {
             let _ = frame.expect("the daemon ends the feed, and nothing cuts it off");
         }
     }
 
-    /// The next roll call.
+    /// The id of the next roll call.
     async fn roll_call(&mut self) -> u64 {
         loop {
             if let Some(id) = self.event().await.expect("the feed ended").roll_call {
@@ -261,7 +261,7 @@ impl Lines {
         }
     }
 
-    /// As [`Self::next`], beyond heartbeats and repetitions.
+    /// As [`Self::next`], but skips heartbeats and repetitions.
     async fn until(&mut self, number: i64) {
         let heard = async { while self.next().await.expect("the feed ended") != number {} };
         timeout(PATIENCE, heard).await.expect("there are heartbeats only");
@@ -286,11 +286,11 @@ async fn service(fixture: &Fixture, name: &str, serial: u8) -> Identity {
     identity(fixture, Profile::Server, name, serial).await
 }
 
-/// As another process does it: with a store of its own, and without a word to the daemon.
+/// Revokes like another process: with a store of its own, and without a message to the daemon.
 async fn revoke_elsewhere(fixture: &Fixture, serial: Serial) -> i64 {
     let other = Authority::open(&fixture.directory).await.unwrap();
     let number = other.revoke(&[serial], RevocationReason::KeyCompromise, now()).await.unwrap().crl.get();
-    // As a process that has ended: the file may be replaced afterwards.
+    // The other process ends, because the file may be replaced afterwards.
     other.store().close().await;
     number
 }
@@ -311,7 +311,7 @@ fn wait(number: i64, timeout_millis: u64) -> Published {
 }
 
 #[tokio::test]
-async fn a_relying_party_hears_of_a_revocation_by_any_process() {
+async fn a_revocation_by_any_process_is_announced() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let client = fixture.issue("client_1", 20).await;
@@ -326,7 +326,7 @@ async fn a_relying_party_hears_of_a_revocation_by_any_process() {
 }
 
 #[tokio::test]
-async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
+async fn a_command_receives_which_instances_enforce_its_revocation() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let client = fixture.issue("client_1", 20).await;
@@ -350,7 +350,7 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
     };
     assert_eq!((party.name.as_str(), enforced.ended), ("service0", Some(4)));
     assert!(enforced.after_micros.is_some());
-    // Who asks again, and waits for hardly anything, hears of service0 what is known already.
+    // A second command that hardly waits still receives what is already known of service0.
     let mut answers = ask(&fixture, wait(number, 1)).await;
     assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
     let Some(Confirmed::RelyingParties(_)) = answers.next().await.unwrap() else { panic!("who is expected?") };
@@ -375,7 +375,7 @@ async fn a_command_hears_who_enforces_its_revocation_and_who_does_not() {
 }
 
 #[tokio::test]
-async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_waits() {
+async fn each_instance_answers_a_roll_call_while_a_command_waits() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let mut peers = Vec::new();
@@ -396,21 +396,21 @@ async fn a_roll_call_is_answered_by_each_for_itself_and_for_as_long_as_somebody_
         other => panic!("{other:?}"),
     };
     assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first word counts");
-    // It waits for hardly anything, and what was said before it asked is no answer to it.
+    // It hardly waits, and answers from before its question do not count.
     let mut hurried = ask(&fixture, RollCall { timeout_millis: 1 }).await;
     let Some(Called::Missing(silent)) = hurried.next().await.unwrap() else { panic!("somebody answered") };
     assert_eq!(silent.len(), 2);
-    // Good for all three questions, were the last still waited for.
+    // It counts for all three questions, except that the last is over.
     assert_eq!(peers[1].0.answer_roll_call(first + 2, 7).await, StatusCode::NO_CONTENT);
     assert_eq!(present(&mut patient).await, ("service1".to_owned(), 7));
     assert_eq!(patient.next().await.unwrap(), Some(Called::Missing(Vec::new())));
-    // service0 was not asked the second question yet when it answered, so that one is still without its answer.
+    // service0 had not received the second question when it answered, so its answer does not count for that one.
     assert_eq!(present(&mut second).await, ("service1".to_owned(), 7));
 
     let client = identity(&fixture, Profile::Client, "client_1", 20).await;
     let mut client = daemon.connect(&client, &fixture).await;
     assert_eq!(client.answer_roll_call(first, 0).await, StatusCode::FORBIDDEN);
-    // Once nobody asks any more, whoever connects is not asked.
+    // When no roll call is open, an instance that connects is not asked.
     drop((patient, second, hurried));
     let late = service(&fixture, "service2", 32).await;
     loop {
@@ -441,7 +441,7 @@ async fn revoke_is_done_when_every_relying_party_has_confirmed() {
     assert_eq!(
         revoke(&["--json", "revoke", "client_2", "--wait", "100ms"]).await,
         5,
-        "nobody confirmed the next number"
+        "no instance has confirmed the next number"
     );
     assert_eq!(revoke(&["--json", "revoke", "client_2", "--no-wait"]).await, 0);
     assert_eq!(revoke(&["--json", "relying-parties", "forget", "service0"]).await, 4);
@@ -451,7 +451,7 @@ async fn revoke_is_done_when_every_relying_party_has_confirmed() {
 }
 
 #[tokio::test]
-async fn only_relying_parties_of_this_authority_are_listened_to() {
+async fn only_relying_parties_of_this_authority_are_accepted() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let client = identity(&fixture, Profile::Client, "client_1", 20).await;
@@ -469,7 +469,7 @@ async fn only_relying_parties_of_this_authority_are_listened_to() {
     let foreign = service(&elsewhere, "service0", 30).await;
     let refused =
         async { daemon.try_connect(Some(&foreign), &fixture).await?.sender.ready().await.map_err(io::Error::other) };
-    // In TLS 1.3 a client learns of the refusal only when it reads.
+    // In TLS 1.3, a client receives the refusal only when it reads.
     if refused.await.is_ok() {
         let mut peer = daemon.connect(&foreign, &fixture).await;
         let request = Request::get(format!("https://localhost{FEED_PATH}")).body(Full::default()).unwrap();
@@ -480,7 +480,7 @@ async fn only_relying_parties_of_this_authority_are_listened_to() {
 }
 
 #[tokio::test]
-async fn a_relying_party_that_is_revoked_or_expires_is_put_off_the_feed() {
+async fn a_revoked_or_expired_relying_party_is_removed_from_the_feed() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let revoked = service(&fixture, "service0", 30).await;
@@ -519,7 +519,7 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
     feed.has_ended().await;
     assert!(DaemonConnection::open(&fixture.directory).await.unwrap().is_none());
 
-    // What was revoked while nobody told is told first thing.
+    // What was revoked while no message came is announced first.
     let client = fixture.issue("client_1", 20).await;
     revoke_elsewhere(&fixture, client).await;
     let daemon = Running::start(&fixture).await;
@@ -541,17 +541,17 @@ async fn relying_parties_outlive_the_daemon_until_they_are_forgotten() {
 }
 
 #[tokio::test]
-async fn a_directory_has_one_daemon_and_a_socket_that_was_left_behind_is_replaced() {
+async fn a_directory_has_one_daemon_and_a_leftover_socket_is_replaced() {
     use std::os::unix::fs::PermissionsExt as _;
     let fixture = Fixture::new().await;
     drop(std::os::unix::net::UnixListener::bind(fixture.directory.socket()).unwrap());
-    assert!(DaemonConnection::open(&fixture.directory).await.unwrap().is_none(), "nobody is behind it");
+    assert!(DaemonConnection::open(&fixture.directory).await.unwrap().is_none(), "no daemon listens on it");
     let daemon = Running::start(&fixture).await;
     let mode = std::fs::metadata(fixture.directory.socket()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let second = Daemon::start(fixture.directory.path(), any_port(), Clock::manual(now())).await;
     assert!(second.unwrap_err().to_string().contains("another ca-daemon already serves"));
-    assert_eq!(relying_parties(&fixture).await, [], "and the first one is still reached");
+    assert_eq!(relying_parties(&fixture).await, [], "the first daemon still answers");
     daemon.stop().await;
     Running::start(&fixture).await.stop().await;
 }
@@ -578,7 +578,7 @@ async fn many_who_reconnect_at_once_are_all_told() {
     let daemon = Running::start(&fixture).await;
     let mut feeds = Vec::new();
     let one = service(&fixture, "service0", 30).await;
-    let secret = Secret::from_octets([7; 32]);
+    let secret = Secret::from_bytes([7; 32]);
     for _ in 0..200 {
         let mut peer = Peer { secret: secret.clone(), ..daemon.connect(&one, &fixture).await };
         let feed = peer.feed().await.unwrap();
@@ -593,7 +593,7 @@ async fn many_who_reconnect_at_once_are_all_told() {
 }
 
 #[tokio::test]
-async fn what_is_announced_is_served_to_everybody_over_https() {
+async fn announced_crls_are_public_over_https() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
@@ -606,7 +606,7 @@ async fn what_is_announced_is_served_to_everybody_over_https() {
             break event;
         }
     };
-    // A list is public: whoever has no certificate gets it as well.
+    // CRLs are public: a client without a certificate gets them as well.
     let mut stranger = daemon.try_connect(None, &fixture).await.unwrap();
     let mut listings = 0;
     for current in event.crls.values() {

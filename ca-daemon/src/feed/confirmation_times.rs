@@ -1,4 +1,5 @@
-//! How long it takes from the commit of a CRL until each instance confirms it: what `revoke` promises, measured all the time.
+//! Measures the time from the commit of a CRL until each instance confirms it: the promise of `revoke`, measured all
+//! the time.
 //!
 //! It never decides what is enforced.
 
@@ -11,14 +12,14 @@ use tokio::time::Instant;
 use super::{Announced, instance::Word};
 use crate::{issuer::Issuer, store::RelyingParty};
 
-/// Seconds. A revocation arrives in a few milliseconds; one that waits for a poll or a reconnection takes seconds, and a service that
-/// was away takes longer than any of these.
+/// In seconds. A revocation takes a few milliseconds. One that waits for a poll or a reconnection takes seconds. A
+/// service that was away takes longer than the last bucket.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
 #[derive(Debug)]
 pub(super) struct ConfirmationTimes {
     times: Histogram,
-    /// Of the root and of the issuing CA.
+    /// For the root and for the issuing CA.
     newest: Mutex<[Newest; 2]>,
 }
 
@@ -26,7 +27,7 @@ pub(super) struct ConfirmationTimes {
 #[derive(Clone, Copy, Debug)]
 struct Newest {
     number: CrlNumber,
-    /// None for one that was committed before the daemon began.
+    /// None if it was committed before the daemon started.
     committed: Option<Instant>,
 }
 
@@ -41,7 +42,7 @@ impl ConfirmationTimes {
         self.times.clone()
     }
 
-    /// These are the newest numbers, of the root and of the issuing CA.
+    /// Sets the newest numbers of the root and of the issuing CA.
     pub(super) fn announced(&self, numbers: [CrlNumber; 2]) {
         let now = Instant::now();
         for (newest, number) in self.lock().iter_mut().zip(numbers) {
@@ -51,7 +52,7 @@ impl ConfirmationTimes {
         }
     }
 
-    /// Whoever has committed a CRL says when that was: earlier than it was noticed here.
+    /// Sets when a CRL was committed, as the command reports it: that is earlier than when the daemon noticed it.
     pub(super) fn committed(&self, issuer: Issuer, number: CrlNumber, at: Instant) {
         let newest = &mut self.lock()[place(issuer)];
         if newest.number == number {
@@ -59,7 +60,7 @@ impl ConfirmationTimes {
         }
     }
 
-    /// An instance, of which this was known, has said this.
+    /// Measures a confirmation. `before` is what was known of the instance.
     pub(super) fn confirmed(&self, before: &RelyingParty, word: &Word, at: Instant) {
         let newest = *self.lock();
         let said =

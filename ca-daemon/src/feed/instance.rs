@@ -87,6 +87,11 @@ impl Instance {
         Self { ended: Some(0), ..Self::remembered(record) }
     }
 
+    /// The same run with another certificate. It has confirmed nothing under that yet.
+    pub(super) fn under_next_certificate(&self, record: RelyingParty) -> Self {
+        Self { ended: self.ended, ..Self::remembered(record) }
+    }
+
     /// One that the database knows.
     pub(super) fn remembered(record: RelyingParty) -> Self {
         Self {

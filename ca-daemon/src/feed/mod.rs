@@ -97,19 +97,29 @@ pub(crate) struct Announced {
     line: Bytes,
     pub(crate) root: Newest,
     pub(crate) issuing: Newest,
+    /// The last order to renew certificates.
+    renewal_order: i64,
     /// The last roll call that somebody waits for.
     roll_call: Option<u64>,
 }
 
 impl Announced {
-    fn new(urls: &Urls, root: Newest, issuing: Newest, roll_call: Option<u64>) -> Self {
+    fn new(urls: &Urls, root: Newest, issuing: Newest, renewal_order: i64, roll_call: Option<u64>) -> Self {
         let crls = BTreeMap::from([
             (urls.root.clone(), current(Issuer::Root, &root)),
             (urls.issuing.clone(), current(Issuer::Issuing, &issuing)),
         ]);
-        let mut line = serde_json::to_vec(&FeedEvent { crls, roll_call }).expect("addresses and numbers serialize");
+        let renewal_order = u64::try_from(renewal_order).ok().filter(|order| *order > 0);
+        let event = FeedEvent { crls, renewal_order, roll_call };
+        let mut line = serde_json::to_vec(&event).expect("addresses and numbers serialize");
         line.push(b'\n');
-        Self { line: line.into(), root, issuing, roll_call }
+        let renewal_order = renewal_order.and_then(|order| i64::try_from(order).ok()).unwrap_or(0);
+        Self { line: line.into(), root, issuing, renewal_order, roll_call }
+    }
+
+    /// The same with another roll call.
+    fn asking(&self, urls: &Urls, roll_call: Option<u64>) -> Self {
+        Self::new(urls, self.root.clone(), self.issuing.clone(), self.renewal_order, roll_call)
     }
 
     fn of(&self, issuer: Issuer) -> &Newest {
@@ -206,8 +216,8 @@ impl Feed {
             issuing: settings.publication(Issuer::Issuing).crl_url,
         };
         let looked_at = store.last_revocation().await?;
-        let (root, issuing) = read_newest(&store).await?;
-        let announced = Announced::new(&urls, root, issuing, None);
+        let (root, issuing, renewal_order) = read_newest(&store).await?;
+        let announced = Announced::new(&urls, root, issuing, renewal_order, None);
         let mut registry = Registry::new(store.relying_parties().await?);
         // Whoever is written down as connected was connected to the daemon before this one, and may have confirmed
         // since then whatever there was.
@@ -246,10 +256,10 @@ impl Feed {
     /// Tells everybody if there is a new CRL, and ends the streams of those who are revoked.
     pub(crate) async fn refresh(&self) -> Result<(), StoreError> {
         let mut looked_at = self.0.looked_at.lock().await;
-        let (root, issuing) = read_newest(&self.0.store).await?;
+        let (root, issuing, renewal_order) = read_newest(&self.0.store).await?;
         self.0.confirmation_times.announced([root.number, issuing.number]);
         self.0.announced.send_if_modified(|known| {
-            let fresh = Announced::new(&self.0.urls, root, issuing, known.roll_call);
+            let fresh = Announced::new(&self.0.urls, root, issuing, renewal_order, known.roll_call);
             let is_news = *known != fresh;
             *known = fresh;
             is_news
@@ -456,8 +466,10 @@ fn current(issuer: Issuer, newest: &Newest) -> Current {
     }
 }
 
-async fn read_newest(store: &Store) -> Result<(Newest, Newest), StoreError> {
-    Ok((store.newest(Issuer::Root).await?, store.newest(Issuer::Issuing).await?))
+/// The newest lists of the root and of the issuing CA, and the last order to renew.
+async fn read_newest(store: &Store) -> Result<(Newest, Newest, i64), StoreError> {
+    let order = store.last_renewal_order().await?;
+    Ok((store.newest(Issuer::Root).await?, store.newest(Issuer::Issuing).await?, order))
 }
 
 /// Until when the issuing CA's newest lists are good.

@@ -89,7 +89,13 @@ impl Registry {
         {
             return Err(TooMany);
         }
-        let instance = self.instances.entry(key).or_insert_with(|| Instance::new(member.first_record(now)));
+        // The same run under its next certificate goes on with its total of connections that were ended.
+        let before = self.instances.values().find(|before| before.record.instance == key.instance);
+        let first = before.map_or_else(
+            || Instance::new(member.first_record(now)),
+            |before| before.under_next_certificate(member.first_record(now)),
+        );
+        let instance = self.instances.entry(key).or_insert(first);
         instance.touch(&member.address, now);
         instance.streams.push(lifeline);
         if instance.record.connected_since.is_none() {

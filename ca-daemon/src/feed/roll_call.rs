@@ -1,6 +1,6 @@
-//! Roll calls: who of the relying parties' clients is connected where, right now.
+//! Roll calls: which clients are connected to which relying party, right now.
 //!
-//! It never remembers an answer for longer than somebody waits for it, and takes one answer from each instance.
+//! It never keeps an answer longer than a command waits for it, and takes one answer from each instance.
 
 use std::{
     collections::BTreeMap,
@@ -10,17 +10,17 @@ use std::{
 use pki::wire::RollCallAnswer;
 use tokio::sync::watch;
 
-use super::{Announced, ConfirmError, Feed, Member};
+use super::{ConfirmError, Feed, Member};
 use crate::store::InstanceKey;
 
-/// The roll calls that somebody waits for.
+/// The roll calls that are open.
 #[derive(Debug, Default)]
 pub(super) struct RollCalls {
     last: u64,
     open: BTreeMap<u64, BTreeMap<InstanceKey, Arc<RollCallAnswer>>>,
 }
 
-/// One of them; it is over when this is dropped.
+/// An open roll call. Dropping it ends it.
 #[derive(Debug)]
 pub(crate) struct RollCall {
     feed: Feed,
@@ -28,7 +28,7 @@ pub(crate) struct RollCall {
 }
 
 impl Feed {
-    /// Asks everybody who is on the feed, and whoever comes while the answer is held.
+    /// Asks every instance on the feed, and every one that connects while the result is held.
     pub(crate) fn call_roll(&self) -> RollCall {
         let id = {
             let mut calls = self.roll_calls();
@@ -38,19 +38,19 @@ impl Feed {
             id
         };
         self.0.announced.send_modify(|announced| {
-            // Two at once may come here in the other order; whoever answers the later one has answered both.
+            // Two roll calls may arrive here in reverse order. An answer to the later one counts for both.
             let last = announced.roll_call.max(Some(id));
-            *announced = Announced::new(&self.0.urls, announced.root.clone(), announced.issuing.clone(), last);
+            *announced = announced.asking(&self.0.urls, last);
         });
         RollCall { feed: self.clone(), id }
     }
 
-    /// Takes the answer of an instance that is on the feed; to a roll call that is over, for nothing.
+    /// Takes the answer of an instance that is on the feed. An answer to a roll call that is over is dropped.
     pub(crate) fn answer_roll_call(&self, member: &Member, answer: RollCallAnswer) -> Result<(), ConfirmError> {
         let now = self.0.clock.now();
         self.registry().connected(member, now).ok_or(ConfirmError::NotOnTheFeed)?;
         let answer = Arc::new(answer);
-        // Given after a later question, so it is good for every earlier one.
+        // It was given after a later question, so it counts for all earlier ones.
         for answers in self.roll_calls().open.range_mut(..=answer.id).map(|(_, answers)| answers) {
             answers.entry(member.key()).or_insert_with(|| Arc::clone(&answer));
         }
@@ -64,12 +64,12 @@ impl Feed {
 }
 
 impl RollCall {
-    /// What each has answered so far.
+    /// The answers so far.
     pub(crate) fn answers(&self) -> BTreeMap<InstanceKey, Arc<RollCallAnswer>> {
         self.feed.roll_calls().open.get(&self.id).cloned().unwrap_or_default()
     }
 
-    /// Changes with each answer, to whichever roll call.
+    /// Changes with each answer to any roll call.
     pub(crate) fn answered(&self) -> watch::Receiver<u64> {
         self.feed.0.roll_answered.subscribe()
     }
@@ -80,9 +80,9 @@ impl Drop for RollCall {
         let mut calls = self.feed.roll_calls();
         calls.open.remove(&self.id);
         if calls.open.is_empty() {
-            // Whoever connects from now on is not asked; nobody else needs to hear that.
+            // Instances that connect from now on are not asked. The others need no notification of that.
             self.feed.0.announced.send_if_modified(|announced| {
-                *announced = Announced::new(&self.feed.0.urls, announced.root.clone(), announced.issuing.clone(), None);
+                *announced = announced.asking(&self.feed.0.urls, None);
                 false
             });
         }

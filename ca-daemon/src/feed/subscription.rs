@@ -63,6 +63,10 @@ impl Feed {
         for (id, fate) in fates {
             let predecessor = id.short();
             match fate {
+                // It will end its stream with the certificate before this one.
+                Predecessor::Connected(_) if id == member.instance => {
+                    info!(relying_party, instance, serial = %member.serial, "the same run under its next certificate");
+                }
                 Predecessor::Replaced(name) => {
                     info!(relying_party, instance, predecessor, %name, "it takes the place of one that ended without a word");
                 }

@@ -1,19 +1,19 @@
-//! What it means that relying parties did not report since the daemon's start.
+//! The message about relying parties that have not reported since the daemon started.
 //!
-//! It never decides who is waited for.
+//! It never decides which relying parties are waited for.
 
-/// What it means that these were not heard since the start.
+/// The message for these names.
 pub(crate) fn not_heard(names: &[String]) -> String {
     const NAMED: usize = 10;
     let more = names.len().saturating_sub(NAMED);
     let missing = match (names, more) {
         ([], _) => "no relying party was ever on the feed".to_owned(),
-        (names, 0) => format!("not heard since the start: {}", names.join(", ")),
-        (names, more) => format!("not heard since the start: {} and {more} more", names[..NAMED].join(", ")),
+        (names, 0) => format!("no report since the start from {}", names.join(", ")),
+        (names, more) => format!("no report since the start from {} and {more} more", names[..NAMED].join(", ")),
     };
     format!(
-        "{missing}; until then each CRL is followed by the next only near its end, because a relying party could tell that this \
-         database is an older copy"
+        "{missing}; without a report, the next CRL is signed only near the end of the current one, because a relying \
+         party could show that this database is an older copy"
     )
 }
 
@@ -22,10 +22,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_said_who_is_missing() {
+    fn the_missing_relying_parties_are_named() {
         let names = |count| (0..count).map(|index| format!("service{index}")).collect::<Vec<_>>();
         assert!(not_heard(&[]).starts_with("no relying party was ever on the feed; "));
-        assert!(not_heard(&names(2)).starts_with("not heard since the start: service0, service1; "));
+        assert!(not_heard(&names(2)).starts_with("no report since the start from service0, service1; "));
         assert!(not_heard(&names(12)).contains("service9 and 2 more; "));
     }
 }

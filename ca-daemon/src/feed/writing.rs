@@ -1,7 +1,7 @@
-//! What of the feed outlives the daemon: who is expected, written down before it matters or from time to time, and the look-out for what
-//! other processes change.
+//! How the state of the feed is stored: at once if it matters, else from time to time. It also notices changes by other
+//! processes.
 //!
-//! It never decides who is expected.
+//! It never decides which instances are expected.
 
 use std::time::Duration;
 
@@ -12,29 +12,29 @@ use tracing::{error, info};
 use super::{Feed, instance::Unwritten};
 use crate::store::StoreError;
 
-/// How often it is looked whether some process changed the database without telling the daemon.
+/// How often to check whether another process has changed the database.
 const LOOK_OUT: Duration = Duration::from_millis(100);
-/// After how long it is written down who went and who confirmed ...
+/// After how long it is stored which instances left and which confirmed, ...
 const WRITE_SOON: Duration = Duration::from_secs(1);
-/// ... and that somebody is still there: a sync of the disk for each heartbeat would be a waste.
+/// ... and that an instance is still there: a sync of the disk for each heartbeat would be a waste.
 const WRITE_LATE: Duration = Duration::from_secs(30);
-/// By how much more than the time that passed the clock may go forward between two looks.
+/// How much more than the elapsed time the clock may advance between two checks.
 const JUMP: Duration = Duration::from_mins(1);
 
 impl Feed {
-    /// Writes down every change before it returns. Whoever stops waiting does not stop the writing, and those who wait at the same time
+    /// Stores every change before it returns. It completes even if the caller stops waiting, and concurrent callers
     /// share one transaction.
     pub(super) async fn write_now(&self) -> Result<(), StoreError> {
         let feed = self.clone();
         tokio::spawn(async move { feed.write(Unwritten::Change).await }).await.expect("writing does not panic")
     }
 
-    /// Writes down everything.
+    /// Stores everything.
     pub(crate) async fn flush(&self) -> Result<(), StoreError> {
         self.write(Unwritten::Presence).await
     }
 
-    /// Writes down what is not written yet, if it is as urgent as this.
+    /// Stores pending changes, if they are at least this urgent.
     async fn write(&self, urgency: Unwritten) -> Result<(), StoreError> {
         let _writing = self.0.writing.lock().await;
         let (records, gone) = self.registry().take_unwritten(urgency);
@@ -48,7 +48,8 @@ impl Feed {
         written
     }
 
-    /// Removes those who cannot admit anybody any more, for good: not by a clock that may be set back.
+    /// Removes instances that cannot admit anybody any more. That is permanent, so a clock that may be set back must
+    /// not cause it.
     fn expire(&self, steadiness: &mut Steadiness) {
         if !steadiness.is_steady(self.0.clock.now(), Instant::now(), self.0.list_lifetime) {
             return;
@@ -57,14 +58,15 @@ impl Feed {
             let until = gone.admits_until.map(tracing::field::display);
             info!(
                 relying_party = %gone.name, instance = %gone.instance.short(), last_seen = %gone.last_seen, until,
-                "a relying party that is gone can admit nobody any more, and is not expected to confirm anything"
+                "a relying party that is gone can admit nobody any more, so it does not have to confirm any more"
             );
         }
     }
 }
 
-/// Whether the clock has gone as time passes. One that jumps ahead is believed once it has held for as long as a list lives; until then
-/// it could be set back, and whoever was removed by it would admit clients with nobody expecting it.
+/// Whether the clock advances like the elapsed time. After a jump ahead, it is trusted once it has held for as long as
+/// a CRL is valid. Before that it could be set back, and an instance that was removed because of it would admit clients
+/// while nobody waits for its confirmation.
 #[derive(Debug, Default)]
 struct Steadiness {
     last: Option<(Timestamp, Instant)>,
@@ -83,12 +85,12 @@ impl Steadiness {
     }
 }
 
-/// Looks out for what other processes change, and writes down who is there, until it is dropped.
+/// Notices changes by other processes, and stores which instances are there. Runs until it is dropped.
 pub(crate) async fn keep_told(feed: Feed) {
     let report = |result: Result<(), StoreError>| {
-        // That the files were replaced is said once, where it is noticed.
+        // The check logs that the files were replaced, so it is not logged again here.
         if let Err(error) = result.or_else(|error| if error.is_replaced() { Ok(()) } else { Err(error) }) {
-            error!(%error, "the feed cannot use the database; it is tried again");
+            error!(%error, "the feed cannot use the database and will retry");
         }
     };
     let mut looking = tokio::time::interval(LOOK_OUT);
@@ -128,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_jumps_ahead_is_believed_when_it_has_held_for_the_life_of_a_list() {
+    fn a_clock_that_jumps_ahead_is_trusted_after_the_life_of_a_crl() {
         let (start, began, life) = (Timestamp::from_unix(1_795_510_800), Instant::now(), Duration::from_hours(24));
         let mut steadiness = Steadiness::default();
         let mut looks = |passed: u64, clock: u64| {

@@ -1,6 +1,6 @@
-//! Where an authority lies on disk: which files there are, and how they are read.
+//! The authority's directory on disk: which files it has, and how they are read.
 //!
-//! It never writes into an existing authority; founding one does, and the database belongs to the store.
+//! It never writes to an existing authority. `founding` creates one, and the database belongs to the store.
 
 use std::{
     io,
@@ -24,33 +24,36 @@ pub(crate) struct Directory(PathBuf);
 /// Why an authority's directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirectoryError {
-    /// It is somebody else's.
-    #[error("{} cannot be looked into: {source}; run this as the user that the authority belongs to", path.display())]
+    /// It belongs to another user.
+    #[error("{} cannot be looked into: {source}; run this as the user who owns the authority", path.display())]
     Unreadable {
-        /// Which directory.
+        /// The directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// Its file system fails.
-    #[error("whether {} holds an authority cannot be found out: {source}; see to its disk or file system", path.display())]
-    Failing {
-        /// Which directory.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-    /// Nothing there.
-    #[error("{} holds no authority; run: ca-daemon init, or say with --dir where it lies", .0.display())]
-    Empty(PathBuf),
-    /// Keys without a database.
+    /// The disk or file system fails.
     #[error(
-        "{} does not exist, though the authority's keys do; restore it from a backup, as it knows every certificate \
+        "whether {} holds an authority cannot be found out: {source}; check its disk or file system",
+        path.display()
+    )]
+    Failing {
+        /// The directory.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// There is no authority.
+    #[error("{} holds no authority; run: ca-daemon init, or name its directory with --dir", .0.display())]
+    Empty(PathBuf),
+    /// There are keys but no database.
+    #[error(
+        "{} does not exist, though the authority's keys do; restore it from a backup, because it has every certificate \
          and revocation",
         .0.display()
     )]
     NoDatabase(PathBuf),
-    /// `init` was cut off, so nothing of it was ever handed out.
+    /// `init` was interrupted, so nothing of this authority was ever used.
     #[error("the authority in {} is not complete: its init was interrupted; run ca-daemon init again", .0.display())]
     Incomplete(PathBuf),
     /// A file cannot be read.
@@ -59,21 +62,21 @@ pub(crate) enum DirectoryError {
     /// A certificate file is not PEM.
     #[error("{}: {source}", path.display())]
     Pem {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is missing in it.
+        /// What is wrong with it.
         source: PemError,
     },
-    /// A certificate is not where it was.
+    /// A certificate file is missing.
     #[error("{} does not exist, and the authority cannot work without it; restore it from a backup", .0.display())]
     NoCertificate(PathBuf),
-    /// The key is not where it was.
+    /// The key file is missing.
     #[error("{} does not exist, and nothing can be signed without it; restore it from a backup", .0.display())]
     NoKey(PathBuf),
-    /// A key file is no key.
+    /// A key file cannot be parsed.
     #[error(transparent)]
     Key(#[from] IdentityError),
-    /// Certificate and key are no authority.
+    /// Certificate and key do not make an authority.
     #[error("{}: {source}", path.display())]
     Authority {
         /// The key's file.
@@ -87,7 +90,7 @@ pub(crate) enum DirectoryError {
 }
 
 impl Directory {
-    /// What [`Self::new`] is given where nothing else is said.
+    /// The directory that is used without `--dir`.
     pub(crate) const DEFAULT: &'static str = "ca";
 
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
@@ -102,7 +105,7 @@ impl Directory {
         self.0.join("ca.db")
     }
 
-    /// How far the database's CRL numbers have come; the store keeps it.
+    /// The highest CRL numbers that were used; the store keeps it.
     pub(crate) fn mark(&self) -> PathBuf {
         self.0.join("ca.mark")
     }
@@ -119,22 +122,22 @@ impl Directory {
         self.0.join("bootstrap.token")
     }
 
-    /// Where the daemon listens for the other commands.
+    /// Where the daemon listens for commands.
     pub(crate) fn socket(&self) -> PathBuf {
         self.0.join("daemon.sock")
     }
 
-    /// Held by the daemon for as long as it runs.
+    /// The daemon holds this lock while it runs.
     pub(crate) fn lock(&self) -> PathBuf {
         self.0.join("daemon.lock")
     }
 
-    /// Where a new authority is put together before it is moved into place.
+    /// Where a new authority is assembled before it is moved into place.
     pub(crate) fn staging(&self) -> Self {
         Self(self.0.join(".init"))
     }
 
-    /// Every file of an authority, the database last: it is what makes it one.
+    /// Every file of an authority. The database is the last, because it makes the authority complete.
     pub(crate) fn files(&self) -> [PathBuf; 7] {
         [
             self.certificate(Issuer::Root),
@@ -147,11 +150,11 @@ impl Directory {
         ]
     }
 
-    /// Checks that there is a whole authority.
+    /// Checks that the authority is complete.
     pub(crate) fn check(&self) -> Result<(), DirectoryError> {
         let exists = |file: &Path| {
             file.try_exists().map_err(|source| match (self.0.clone(), source.kind()) {
-                // Who may not look into it is not to be told that nothing is there.
+                // Without permission to look, it is unknown whether an authority is here.
                 (path, io::ErrorKind::PermissionDenied) => DirectoryError::Unreadable { path, source },
                 (path, _) => DirectoryError::Failing { path, source },
             })
@@ -180,7 +183,7 @@ impl Directory {
         Ok(chain.into_iter().next().expect("a chain has at least one certificate"))
     }
 
-    /// The authority with its key, which can lie elsewhere than in this directory.
+    /// The authority with its key, which may be stored outside of this directory.
     pub(crate) fn load_authority(
         &self,
         issuer: Issuer,

@@ -1,4 +1,4 @@
-//! Founds an authority: root, issuing CA, database, first CRLs and the first token, put in place whole or not at all.
+//! Founds an authority: root, issuing CA, database, first CRLs and first token. All of it is put in place, or nothing.
 //!
 //! It never touches an authority that exists.
 
@@ -32,7 +32,7 @@ use crate::{
     store::{CrlHead, CrlRecord, Founding, Store, StoreError},
 };
 
-/// What the bootstrap token is good for: a small fleet's first day.
+/// The bootstrap token is enough for the first day of a small fleet.
 const BOOTSTRAP_LIFETIME: Duration = Duration::from_hours(24);
 const BOOTSTRAP_USES: std::num::NonZeroU32 = std::num::NonZeroU32::new(100).expect("a hundred is not zero");
 
@@ -48,7 +48,7 @@ pub(crate) struct Plan {
     pub(crate) crl_lifetime: Duration,
 }
 
-/// The random octets that a founding takes.
+/// The random bytes that a founding needs.
 #[derive(Clone, Copy)]
 pub(crate) struct FoundingRandomness {
     pub(crate) root_serial: [u8; 16],
@@ -59,7 +59,7 @@ pub(crate) struct FoundingRandomness {
 /// Why no authority was founded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FoundingError {
-    /// There is one already.
+    /// There is an authority already.
     #[error(
         "{} already holds an authority ({} is there); nothing was changed. \
          Use it, or name another directory with --dir",
@@ -67,22 +67,22 @@ pub(crate) enum FoundingError {
         file.display()
     )]
     Exists {
-        /// Where.
+        /// The directory.
         directory: PathBuf,
         /// The first of its files that was found.
         file: PathBuf,
     },
-    /// Another process is doing the same.
-    #[error("another init is at work in {}", .0.display())]
+    /// Another process is running `init` here.
+    #[error("another init is running in {}", .0.display())]
     Underway(PathBuf),
     /// The file system refused.
     #[error("{} cannot be {action}: {source}", path.display())]
     Io {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What was tried.
+        /// What was attempted.
         action: &'static str,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     #[error(transparent)]
@@ -95,10 +95,11 @@ pub(crate) enum FoundingError {
     Store(#[from] StoreError),
 }
 
-/// Founds an authority in this directory, and returns what it was founded with.
+/// Founds an authority in this directory, and returns its settings.
 ///
-/// Everything is made in a staging directory, moved into place, and the staging directory removed last: as long as
-/// that is there, no other command works with the directory, so nothing was handed out and the next `init` starts over.
+/// Everything is made in a staging directory and moved into place, and the staging directory is removed last. While it
+/// exists, no other command works with the directory. So nothing of an interrupted `init` was ever used, and the next
+/// one starts from the beginning.
 pub(crate) async fn found(
     directory: &Directory,
     plan: Plan,
@@ -106,7 +107,7 @@ pub(crate) async fn found(
     now: Timestamp,
 ) -> Result<Settings, FoundingError> {
     files::create_directory(directory.path(), Access::Private)?;
-    // Two at once would each take the other's staging directory for a left-over.
+    // Two at once would each remove the other's staging directory as a leftover.
     let lock = files::lock_directory(directory.path())?;
     let _lock = lock.ok_or_else(|| FoundingError::Underway(directory.path().to_owned()))?;
     let staging = directory.staging();
@@ -141,7 +142,7 @@ async fn write_all(
     files::write(&staging.key(Issuer::Root), root_key.to_pem().as_bytes(), Access::Private)?;
     files::write(&staging.key(Issuer::Issuing), issuing_key.to_pem().as_bytes(), Access::Private)?;
 
-    // What an issuer signs points to that issuer's own certificate and CRL.
+    // The URLs in what an issuer signs are those of that issuer's own certificate and CRL.
     let publication = |issuer| settings::publication(&plan.crl_url, issuer);
     let serial = Serial::from_random(randomness.root_serial);
     let root = CertificateAuthority::new_root(&subject, root_key, serial, now, publication(Issuer::Root))?;
@@ -170,11 +171,11 @@ async fn write_all(
         lifetime: BOOTSTRAP_LIFETIME,
         uses: BOOTSTRAP_USES,
     };
-    let (token, bootstrap) = new_token(&settings, order, Secret::from_octets(randomness.bootstrap_secret), now);
+    let (token, bootstrap) = new_token(&settings, order, Secret::from_bytes(randomness.bootstrap_secret), now);
     let text = zeroize::Zeroizing::new(format!("{}\n", *token.encode()));
     files::write(&staging.bootstrap_token(), text.as_bytes(), Access::Private)?;
 
-    // SQLite makes a file that everybody may read, and gives its write-ahead log the file's own permissions.
+    // SQLite creates files that everybody may read, and gives its write-ahead log the permissions of the database.
     files::write(&staging.database(), b"", Access::Private)?;
     let store = Store::open(&staging.database()).await?;
     let founding =
@@ -207,21 +208,22 @@ fn first_crl(
     Ok(CrlRecord { head, der: authority.sign_crl(&draft)? })
 }
 
-/// It adds nothing yet; it is there because the first CRL says where deltas are.
+/// An empty delta. It exists because the first CRL refers to it.
 fn first_delta(base: &CrlHead, authority: &CertificateAuthority) -> Result<CrlRecord, IssuingError> {
     let CrlHead { number, this_update, next_update, .. } = *base;
     let draft = DeltaDraft { number, base: number, this_update, next_update, revoked: Vec::new() };
     Ok(CrlRecord { head: *base, der: authority.sign_delta(&draft)? })
 }
 
-/// It is there from the first moment: whoever enrolls asks for it.
+/// Exists from the start, because every enrolling client downloads it.
 fn first_servers_list(complete: &CrlHead, authority: &CertificateAuthority) -> Result<CrlRecord, IssuingError> {
     let CrlHead { number, this_update, next_update, .. } = *complete;
     let draft = CrlDraft { number, this_update, next_update, revoked: Vec::new() };
     Ok(CrlRecord { head: *complete, der: authority.sign_servers_crl(&draft)? })
 }
 
-/// Removes what an interrupted init left: the files in place before the staging directory, which stands for them.
+/// Removes what an interrupted init left. The staging directory is removed last, because it marks the authority as
+/// incomplete.
 fn clear(directory: &Directory, staging: &Directory) -> Result<(), FoundingError> {
     for file in directory.files() {
         files::remove(&file)?;
@@ -267,7 +269,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let directory = Directory::new(parent.path().join("ca"));
         found(&directory, plan(), RANDOMNESS, now()).await.unwrap();
-        // As if the power had failed after the files were moved and before the staging directory was removed.
+        // As after a power failure between the last move and the removal of the staging directory.
         fs::create_dir(directory.staging().path()).unwrap();
         let error = Authority::open(&directory).await.unwrap_err();
         assert!(error.to_string().contains("run ca-daemon init again"), "{error}");

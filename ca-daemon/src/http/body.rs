@@ -1,7 +1,7 @@
-//! Bodies of requests: each is bounded before it is read, and all that are read at once are bounded together, with a share for each peer:
-//! who sends slowly keeps nobody else waiting.
+//! Request bodies. Each is limited before it is read, and all that are read at once are limited together. Each peer has
+//! a share of that, so that a slow sender delays only itself.
 //!
-//! It never knows what a body says.
+//! It never interprets the content.
 
 use std::{
     collections::HashMap,
@@ -26,32 +26,32 @@ use tokio::{
 
 use super::HttpError;
 
-/// How long a body may take to arrive, once it is its turn.
+/// How long a body may take to arrive, after it got its room.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Which part of the memory the bodies of one kind of peers may take together.
+/// The fraction of memory that all bodies from one kind of peers may use.
 const PART: u64 = 32;
-/// The share of that which one peer may take.
+/// The fraction of that which one peer may use.
 const SHARE: u32 = 4;
-/// What is counted, in bytes.
+/// The unit that is counted, in bytes.
 const UNIT: usize = 1024;
 
-/// The bodies of one kind of peers that are read at the same time, and what tells the peers apart; clones count together.
+/// The bodies from one kind of peers that are read at the same time; `P` identifies a peer. Clones count together.
 #[derive(Debug)]
 pub(super) struct Bodies<P> {
     free: Arc<Semaphore>,
     most_of_one: u32,
-    /// What each peer has left, while it has a body here.
+    /// What each peer has left, while one of its bodies is here.
     of_each: Arc<Mutex<HashMap<P, Weak<Semaphore>>>>,
 }
 
-/// What was read; it counts for as long as it is here.
+/// A parsed body. Its size counts until this is dropped.
 #[derive(Debug)]
 pub(super) struct Read<T> {
     pub(super) value: T,
     _room: Room,
 }
 
-/// What a body takes: of its peer's share, and of all.
+/// Room for a body: from its peer's share, and from all.
 type Room = [OwnedSemaphorePermit; 2];
 
 impl<P> Clone for Bodies<P> {
@@ -78,7 +78,7 @@ impl<P> Bodies<P> {
 }
 
 impl<P: Eq + Hash> Bodies<P> {
-    /// Reads JSON of at most `most` bytes. A longer body is refused at once where its length is said.
+    /// Reads JSON of at most `most` bytes. If `Content-Length` is higher, the body is refused at once.
     pub(super) async fn json<T: DeserializeOwned>(
         &self,
         peer: P,
@@ -95,7 +95,7 @@ impl<P: Eq + Hash> Bodies<P> {
         Ok(Read { value, _room: room })
     }
 
-    /// Room for so many bytes, when it is this peer's turn.
+    /// Waits for room for this many bytes.
     async fn room(&self, peer: P, bytes: usize) -> Room {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_of_one);
         let own = self.of(peer).acquire_many_owned(units).await.expect("nobody closes it");
@@ -115,7 +115,7 @@ impl<P: Eq + Hash> Bodies<P> {
     }
 }
 
-/// The length that the headers say, if it is not too much.
+/// The `Content-Length`, if it is not too high.
 pub(super) fn announced(headers: &HeaderMap, most: usize) -> Result<Option<usize>, HttpError> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     match length {
@@ -141,9 +141,9 @@ mod tests {
 
     use super::*;
 
-    /// A relying party that says all that it can at once and slowly would keep every other one's confirmation away.
+    /// Otherwise a relying party that sends much, slowly and at once would block the confirmations of all others.
     #[tokio::test]
-    async fn who_never_ends_its_bodies_keeps_only_itself_waiting() {
+    async fn a_slow_sender_delays_only_itself() {
         let bodies = Bodies::new(16);
         let read = |peer: &'static str, body: Body| {
             let request = Request::post("/").header(header::CONTENT_TYPE, "application/json").body(body).unwrap();
@@ -154,7 +154,7 @@ mod tests {
         for slow in &mut waiting {
             assert!(slow.now_or_never().is_none());
         }
-        let at_once = read("quick", Body::from("7")).now_or_never().expect("nobody is waited for");
+        let at_once = read("quick", Body::from("7")).now_or_never().expect("it does not have to wait");
         assert_eq!(at_once.unwrap().value, 7);
         drop(waiting);
         assert_eq!(read("slow", Body::from("8")).await.unwrap().value, 8);

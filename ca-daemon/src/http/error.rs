@@ -16,7 +16,7 @@ use pki::{
 use tracing::error;
 
 use crate::{
-    authority::{EnrollDenial, EnrollError, TakeBackError},
+    authority::{EnrollDenial, EnrollError, RenewDenial, RenewError, RequestError, TakeBackError},
     feed::{ConfirmError, SubscribeError},
     issuer::Issuer,
     store::{Ahead, IssuerRevocation, StoreError},
@@ -72,6 +72,12 @@ pub(crate) enum HttpError {
     TakeBack(#[from] TakeBackError),
     #[error(transparent)]
     Enroll(#[from] EnrollError),
+    #[error("this is for the holder of a certificate; connect with the certificate that is to be renewed")]
+    NothingToRenew,
+    #[error("the request's body cannot be read: {}; send csr as JSON, at most {} bytes", .0.body_text(), limits::MAX_BODY)]
+    RenewBody(JsonRejection),
+    #[error(transparent)]
+    Renew(#[from] RenewError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the database cannot be read: {0}")]
@@ -104,7 +110,7 @@ impl HttpError {
     fn classify(&self) -> (StatusCode, &'static str) {
         match self {
             Self::NoToken => (StatusCode::UNAUTHORIZED, "token-missing"),
-            Self::Body(rejection) | Self::Word(rejection) => match rejection.status() {
+            Self::Body(rejection) | Self::RenewBody(rejection) | Self::Word(rejection) => match rejection.status() {
                 status @ StatusCode::UNSUPPORTED_MEDIA_TYPE => (status, "media-type"),
                 _ => (StatusCode::BAD_REQUEST, "json-invalid"),
             },
@@ -112,7 +118,7 @@ impl HttpError {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large")
             }
             Self::BodyCutOff => (StatusCode::BAD_REQUEST, "body-cut-off"),
-            Self::NoCertificate => (StatusCode::FORBIDDEN, "certificate-missing"),
+            Self::NoCertificate | Self::NothingToRenew => (StatusCode::FORBIDDEN, "certificate-missing"),
             Self::NotARelyingParty { .. } => (StatusCode::FORBIDDEN, "not-a-relying-party"),
             Self::PeerRevoked { .. } => (StatusCode::FORBIDDEN, "certificate-revoked"),
             Self::PeerUnknown { .. } => (StatusCode::FORBIDDEN, "certificate-unknown"),
@@ -130,12 +136,14 @@ impl HttpError {
                 (StatusCode::UNPROCESSABLE_ENTITY, "crl-invalid")
             }
             Self::Enroll(EnrollError::Denied(denied)) => (denial_status(&denied.why), denied.why.reason()),
+            Self::Renew(RenewError::Denied(denial)) => (renewal_status(denial), denial.reason()),
             Self::Enroll(EnrollError::Store(error))
+            | Self::Renew(RenewError::Store(error))
             | Self::Store(error)
             | Self::TakeBack(TakeBackError::Store(error))
             | Self::Subscribe(SubscribeError::Store(error))
             | Self::Confirm(ConfirmError::Store(error)) => classify_store(error),
-            Self::Enroll(EnrollError::Issuing(_)) => INTERNAL,
+            Self::Enroll(EnrollError::Issuing(_)) | Self::Renew(RenewError::Issuing(_)) => INTERNAL,
             Self::Unready(error) if error.is_replaced() => classify_store(error),
             Self::Unready(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unreadable"),
             Self::Unwritable(_) => (StatusCode::SERVICE_UNAVAILABLE, "database-unwritable"),
@@ -166,16 +174,35 @@ fn classify_store(error: &StoreError) -> (StatusCode, &'static str) {
 fn denial_status(denial: &EnrollDenial) -> StatusCode {
     match denial {
         EnrollDenial::UnknownToken => StatusCode::UNAUTHORIZED,
-        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) | EnrollDenial::AuthorityKey => StatusCode::FORBIDDEN,
-        EnrollDenial::Pem(_) | EnrollDenial::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        EnrollDenial::Token(_) | EnrollDenial::Uncertifiable(_) => StatusCode::FORBIDDEN,
+        EnrollDenial::Request(error) => request_status(error),
         EnrollDenial::Policy(denial) => match denial {
             pki::policy::Denial::Profile { .. }
             | pki::policy::Denial::Name { .. }
-            | pki::policy::Denial::Host { .. } => StatusCode::FORBIDDEN,
+            | pki::policy::Denial::Host { .. }
+            | pki::policy::Denial::NotRenewable(_) => StatusCode::FORBIDDEN,
             pki::policy::Denial::Subject { .. } | pki::policy::Denial::Malformed(_) | pki::policy::Denial::Hosts(_) => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
         },
+    }
+}
+
+fn renewal_status(denial: &RenewDenial) -> StatusCode {
+    match denial {
+        RenewDenial::Request(error) => request_status(error),
+        RenewDenial::Predecessor(_)
+        | RenewDenial::Expired { .. }
+        | RenewDenial::Uncertifiable(_)
+        | RenewDenial::Policy(_) => StatusCode::FORBIDDEN,
+        RenewDenial::Lacking => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn request_status(error: &RequestError) -> StatusCode {
+    match error {
+        RequestError::AuthorityKey => StatusCode::FORBIDDEN,
+        RequestError::Pem(_) | RequestError::Csr(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

@@ -25,13 +25,16 @@ use mtls::{metrics::Renderings, serve::limits};
 use pki::{
     serial::Serial,
     token::TokenId,
-    wire::{CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, ROLL_CALL_PATH},
+    wire::{
+        CONFIRM_PATH, ENROLL_PATH, FEED_PATH, GOODBYE_PATH, HAND_OVER_PATH, KNOWN_PATH, RENEW_PATH, RENEWAL_PATH,
+        ROLL_CALL_PATH,
+    },
 };
 
 use self::{
     body::Bodies,
     error::HttpError,
-    fleet::{feed, known},
+    fleet::{feed, known, renew},
     public::{
         enroll, openapi, operations,
         publication::{self, Published},
@@ -84,6 +87,8 @@ pub(crate) fn private_routes(app: App) -> Router {
     let router = crl_routes(Router::new())
         .route(openapi::PATH, get(openapi::openapi))
         .route(ENROLL_PATH, post(enroll::enroll))
+        .route(RENEW_PATH, post(renew::renew))
+        .route(RENEWAL_PATH, get(renew::renewal))
         .route(FEED_PATH, get(feed::feed))
         .route(CONFIRM_PATH, post(feed::confirm))
         .route(GOODBYE_PATH, post(feed::goodbye))

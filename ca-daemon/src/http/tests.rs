@@ -1,4 +1,4 @@
-//! The routes over real sockets: what a foreign client sees. The whole story is told in `e2e`.
+//! The routes over real sockets, as a foreign client uses them. The whole story is in `e2e`.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -86,7 +86,7 @@ async fn a_crl_that_another_process_wrote_is_served_at_once() {
     let serial = served.fixture.issue("client_1", 20).await;
     other.revoke(&[serial], RevocationReason::Unspecified, now()).await.unwrap();
     assert!(served.get(path, &condition).await.starts_with("HTTP/1.1 200"));
-    // Both were signed within one second: the date alone tells nothing.
+    // Both were signed within one second, so the date alone proves nothing.
     let condition = "if-modified-since: Tue, 24 Nov 2026 09:00:00 GMT\r\n";
     assert!(served.get(path, condition).await.starts_with("HTTP/1.1 200"));
 }
@@ -154,7 +154,7 @@ async fn problems_are_documents() {
     };
     let json = "content-type: application/json\r\n";
     let bearer = format!("authorization: Bearer {}\r\n{json}", served.fixture.bootstrap.to_bearer().as_str());
-    let other = pki::token::Secret::from_octets([8; 32]);
+    let other = pki::token::Secret::from_bytes([8; 32]);
     let unknown = format!("authorization: Bearer {}\r\n{json}", other.to_bearer().as_str());
     let untyped = bearer.replace(json, "");
     let large = "x".repeat(limits::MAX_BODY + 1);
@@ -187,12 +187,12 @@ async fn problems_are_documents() {
 }
 
 #[tokio::test]
-async fn relying_parties_are_named_to_operators_and_to_nobody_else() {
+async fn relying_parties_are_named_to_operators_only() {
     let served = Served::new().await;
     let member = crate::feed::Member {
         name: "secret-service".to_owned(),
         serial: served.fixture.issue("secret-service", 20).await,
-        instance: pki::instance::InstanceId::of(&pki::token::Secret::from_octets([1; 32])),
+        instance: pki::instance::InstanceId::of(&pki::token::Secret::from_bytes([1; 32])),
         address: "192.0.2.1".to_owned(),
         not_after: now().plus(Duration::from_hours(24)),
     };
@@ -211,7 +211,7 @@ async fn relying_parties_are_named_to_operators_and_to_nobody_else() {
     assert!(served.get("/metrics", "").await.starts_with("HTTP/1.1 404"));
     let head = "GET /readyz HTTP/1.1\r\nhost: ca\r\nconnection: close\r\n\r\n";
     let ready = exchange(served.operations, head).await;
-    assert!(ready.contains("ready\nnot heard since the start: secret-service; "), "{ready}");
+    assert!(ready.contains("ready\nno report since the start from secret-service; "), "{ready}");
 
     let metrics = served.metrics("").await;
     assert_eq!(header(&metrics, "content-type"), "text/plain; version=0.0.4; charset=utf-8");

@@ -22,11 +22,11 @@ use tokio::{
 use super::Question;
 use crate::home::directory::Directory;
 
-/// Reported for an answer to another question.
-const OTHER_RELEASE: &str = "the daemon answered something else; it may be of another release: restart it";
+/// Reported when the answer does not parse.
+const OTHER_RELEASE: &str = "the daemon's answer was not understood; it may be of another release: restart it";
 
-/// A socket's address has room for 107 bytes; a longer path is shortened by way of its directory, which has to stay
-/// open.
+/// The address of a socket. It has room for 107 bytes, so a longer path goes through a descriptor of its directory,
+/// which has to stay open.
 pub(crate) fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
     match (socket.parent(), socket.file_name()) {
         (Some(parent), Some(name)) if socket.as_os_str().len() > 107 => {
@@ -38,12 +38,12 @@ pub(crate) fn address(socket: &Path) -> io::Result<(Option<File>, PathBuf)> {
     }
 }
 
-/// A connection to the daemon on which nothing was asked yet.
+/// A connection to the daemon on which no question was sent yet.
 #[derive(Debug)]
 pub(crate) struct DaemonConnection(UnixStream);
 
 impl DaemonConnection {
-    /// Connects to the daemon that serves this directory; none if there is no such daemon.
+    /// Connects to the daemon that serves this directory; none if no daemon runs.
     pub(crate) async fn open(directory: &Directory) -> io::Result<Option<Self>> {
         let (_directory, address) = match address(&directory.socket()) {
             Ok(address) => address,
@@ -52,7 +52,7 @@ impl DaemonConnection {
         };
         match UnixStream::connect(address).await {
             Ok(stream) => Ok(Some(Self(stream))),
-            // No file, or nobody behind it: it was killed.
+            // No file, or a socket whose daemon was killed.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
                 Ok(None)
             }
@@ -60,7 +60,7 @@ impl DaemonConnection {
         }
     }
 
-    /// Asks. A daemon takes one question on each connection.
+    /// Sends a question. The daemon takes one question per connection.
     pub(crate) async fn ask<Q: Question>(self, question: Q) -> io::Result<Answers<Q::Answer>> {
         let (read, mut write) = self.0.into_split();
         let mut line = serde_json::to_vec(&question.into()).map_err(io::Error::other)?;
@@ -74,19 +74,19 @@ impl DaemonConnection {
 #[derive(Debug)]
 pub(crate) struct Answers<A> {
     lines: Lines<BufReader<OwnedReadHalf>>,
-    /// If it were dropped, the daemon would take the command for gone.
+    /// Kept open: when it is closed, the daemon assumes that the command has ended.
     _write: OwnedWriteHalf,
     answer: PhantomData<fn() -> A>,
 }
 
 impl<A: DeserializeOwned> Answers<A> {
-    /// The next answer; none after the last, or when the daemon has ended.
+    /// The next answer; none after the last one, or if the daemon has ended.
     pub(crate) async fn next(&mut self) -> io::Result<Option<A>> {
         let Some(line) = self.lines.next_line().await? else { return Ok(None) };
         serde_json::from_str(&line).map(Some).map_err(|_| io::Error::other(OTHER_RELEASE))
     }
 
-    /// The next answer, of which there has to be one.
+    /// The next answer; an error if there is none.
     pub(crate) async fn expect(&mut self) -> io::Result<A> {
         let answer = self.next().await?;
         answer.ok_or_else(|| io::Error::other("the daemon ended before it answered; try again"))

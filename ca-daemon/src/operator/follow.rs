@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Asker {
-    /// Says who enforces the CRL as they confirm it, and in the end who does not.
+    /// Sends which instances enforce the CRL as they confirm it, and in the end those that do not.
     pub(super) async fn follow(&mut self, feed: &Feed, wait: Wait, arrived: Instant) -> io::Result<()> {
         let committed = wait.committed(arrived);
         let deadline = arrived + Duration::from_millis(wait.timeout_millis);
@@ -30,7 +30,7 @@ impl Asker {
             for progress in feed.progress(wait.issuer, wait.number, committed) {
                 let Progress { party, enforced } = progress;
                 match enforced {
-                    // It is on its way out, and not waited for.
+                    // It is being ended, and nobody waits for it.
                     _ if party.certificate_revoked => dismissed.push(party),
                     Some(enforced) if said.insert(party.key()) => {
                         self.send(&Confirmed::Enforced { party: Box::new(party), enforced }).await?;
@@ -42,7 +42,7 @@ impl Asker {
             }
             let is_over = Instant::now() >= deadline || *is_closed.borrow();
             if missing.is_empty() || is_over {
-                // Whoever was revoked meanwhile is not to disappear.
+                // An instance whose certificate is revoked during the wait must not disappear from the answers.
                 let is_news =
                     |party: &RelyingParty| !said.contains(&party.key()) && !revoked_before.contains(&party.key());
                 missing.extend(dismissed.into_iter().filter(is_news));

@@ -1,7 +1,7 @@
-//! What commands ask a running daemon, and what it answers: one line of JSON with a question, then lines of JSON with
-//! the answers to that question.
+//! The questions that commands send to a running daemon, and the answers: one line of JSON with a question, then lines
+//! of JSON with its answers.
 //!
-//! It never changes a certificate: a command does that itself, and notifies the daemon afterwards.
+//! It never changes a certificate. A command does that itself, and notifies the daemon afterwards.
 
 mod connection;
 mod follow;
@@ -31,7 +31,7 @@ pub(crate) trait Question: Into<AnyQuestion> {
     type Answer: DeserializeOwned;
 }
 
-/// A question on its way.
+/// A question as it is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum AnyQuestion {
@@ -42,35 +42,35 @@ pub(crate) enum AnyQuestion {
     Forget(Forget),
 }
 
-/// "I have published something": the feed announces it at once.
+/// Reports that the command has published something. The feed announces it at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Published {
-    /// And who enforces it?
+    /// Also wait for confirmations.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) wait: Option<Wait>,
 }
 
-/// For what to wait.
+/// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Wait {
     pub(crate) issuer: Issuer,
-    /// The issuer's CRL that is to be enforced.
+    /// The number of the CRL that has to be enforced.
     pub(crate) number: CrlNumber,
-    /// How long ago it was committed; no two processes have a clock in common.
+    /// How long ago it was committed. A duration, because two processes share no monotonic clock.
     pub(crate) committed_micros_ago: u64,
     pub(crate) timeout_millis: u64,
 }
 
 impl Wait {
-    /// When it was committed, by the clock of the process that the question arrived at.
+    /// When it was committed, by the clock of this process.
     fn committed(&self, arrived: Instant) -> Instant {
         arrived.checked_sub(Duration::from_micros(self.committed_micros_ago)).unwrap_or(arrived)
     }
 }
 
-/// Which instances are expected to enforce what is revoked?
+/// Which instances have to enforce revocations?
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RelyingParties;
 
@@ -78,20 +78,20 @@ pub(crate) struct RelyingParties;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operations;
 
-/// Who is connected to each of them?
+/// Which clients are connected to each instance?
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RollCall {
-    /// How long to wait for those that do not answer.
+    /// How long to wait for answers.
     pub(crate) timeout_millis: u64,
 }
 
-/// Expect nothing of the disconnected instances of this name any more, or of the one whose id begins like this.
+/// Stop expecting the disconnected instances with this name, or the one whose id starts like this.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Forget {
     pub(crate) name: String,
-    /// The beginning of an instance's id.
+    /// The start of an instance's id.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) instance: Option<String>,
 }
@@ -104,16 +104,17 @@ pub(crate) enum Confirmed {
     /// The feed has announced it.
     #[serde(rename = "told")]
     Announced,
-    /// All instances that are expected to enforce what is revoked, as of now.
+    /// All instances that have to enforce revocations now.
     RelyingParties(Vec<RelyingParty>),
     /// This one enforces the CRL.
     Enforced {
-        /// Which.
+        /// The instance.
         party: Box<RelyingParty>,
-        /// Since when.
+        /// When it confirmed.
         enforced: Enforced,
     },
-    /// The wait is over, and these do not enforce it. Among them are those whose own certificate was revoked meanwhile.
+    /// The wait is over, and these do not enforce it. Instances whose own certificate was revoked meanwhile are among
+    /// them.
     Missing(Vec<RelyingParty>),
     /// It could not be announced.
     Failed(String),
@@ -137,14 +138,14 @@ pub(crate) enum ListensOn {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Called {
-    /// This one reports who is connected to it.
+    /// An instance has answered.
     Present {
-        /// Which.
+        /// The instance.
         party: Box<RelyingParty>,
         /// Its report.
         answer: RollCallAnswer,
     },
-    /// The wait is over, and these have not answered.
+    /// The wait is over, and these did not answer.
     Missing(Vec<RelyingParty>),
 }
 
@@ -153,7 +154,7 @@ pub(crate) enum Called {
 #[serde(rename_all = "camelCase")]
 pub(crate) enum ForgetOutcome {
     Forgotten(Forgotten),
-    /// It could not be written down.
+    /// It could not be stored.
     Failed(String),
 }
 

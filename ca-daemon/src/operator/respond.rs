@@ -21,7 +21,7 @@ use crate::{feed::Feed, store::StoreError};
 /// The longest question, in bytes.
 const MAX_QUESTION: u64 = 4096;
 
-/// The answer to what is no question, as each conversation has it.
+/// The answer to a line that is not a question; every conversation can parse it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 enum NoQuestion {
@@ -33,12 +33,12 @@ pub(crate) async fn respond(stream: UnixStream, feed: Feed, operations: SocketAd
     let (read, write) = stream.into_split();
     let mut asker = Asker { gone: read, write };
     if let Err(error) = asker.answer(&feed, operations).await {
-        // It went away, as Ctrl-C makes it.
-        debug!(%error, "a command does not read its answers any more");
+        // The command has ended, for example by Ctrl-C.
+        debug!(%error, "a command no longer reads its answers");
     }
 }
 
-/// A command at the other end.
+/// The connection to a command.
 pub(super) struct Asker {
     gone: OwnedReadHalf,
     write: OwnedWriteHalf,
@@ -65,13 +65,13 @@ impl Asker {
         }
     }
 
-    /// Announces what was published, then follows who confirms it.
+    /// Announces what was published, then reports which instances confirm it.
     async fn announce(&mut self, feed: &Feed, wait: Option<super::Wait>, arrived: Instant) -> io::Result<()> {
         let refreshed = feed.refresh().await;
         if let Some(wait) = &wait {
             feed.note_committed(wait.issuer, wait.number, wait.committed(arrived));
         }
-        // Which instances enforce numbers of another file is not known here.
+        // The database's files were replaced, so the confirmations of this number are unknown.
         let is_replaced = refreshed.as_ref().is_err_and(StoreError::is_replaced);
         let failed = |error: StoreError| Confirmed::Failed(error.to_string());
         self.send(&refreshed.map_or_else(failed, |()| Confirmed::Announced)).await?;
@@ -81,7 +81,7 @@ impl Asker {
         }
     }
 
-    /// Resolves when the command has gone away: it sends nothing after its question.
+    /// Resolves when the command has ended. It sends nothing after its question.
     pub(super) async fn gone(&mut self) {
         let mut rest = [0; 1];
         let _ = self.gone.read(&mut rest).await;

@@ -1,4 +1,4 @@
-//! The roll call: who is connected to which relying party, as they answer.
+//! The roll call: which clients are connected to which relying party, as they answer.
 //!
 //! It never waits for an instance that is not on the feed.
 
@@ -10,7 +10,7 @@ use super::{Called, respond::Asker};
 use crate::feed::Feed;
 
 impl Asker {
-    /// Passes on who is connected where as the relying parties say it, and in the end who of them did not.
+    /// Passes on the answers of relying parties as they arrive, and in the end those that did not answer.
     pub(super) async fn call_roll(&mut self, feed: &Feed, deadline: Instant) -> io::Result<()> {
         let call = feed.call_roll();
         let mut answered = call.answered();
@@ -28,7 +28,7 @@ impl Asker {
                     None => silent.push(party),
                 }
             }
-            // Nobody waits for those who are not on the feed.
+            // Instances that are not on the feed are not waited for.
             let is_complete = silent.iter().all(|party| party.connected_since.is_none());
             if is_complete || Instant::now() >= deadline || *is_closed.borrow() {
                 return self.send(&Called::Missing(silent)).await;

@@ -1,6 +1,6 @@
-//! What can go wrong with the database, told apart by what a person does about it.
+//! Errors of the database, distinguished by what an operator does about them.
 //!
-//! It never says which answer a client gets; `http::error` does.
+//! It never decides which answer a client gets; `http::error` does.
 
 use std::{
     fmt,
@@ -14,12 +14,12 @@ use pki::{crl::CrlNumber, issuing::IssuingError};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// There is no file.
-    #[error("there is no database at {}; run: ca-daemon init, or say with --dir where it lies", .0.display())]
+    #[error("there is no database at {}; run: ca-daemon init, or name its directory with --dir", .0.display())]
     Missing(PathBuf),
-    /// A database without an authority in it. `init` writes none, and refuses where there is one.
+    /// A database without an authority in it. `init` writes none, and refuses to run where a database exists.
     #[error("the database holds no authority, so it is not the one that was founded; restore that from a backup")]
     NoAuthority,
-    /// Something else than SQLite wrote the file.
+    /// Something other than SQLite wrote the file.
     #[error("{} is not a database, or it is damaged; restore it from a backup", .0.display())]
     NotADatabase(PathBuf),
     /// The schema has steps that this program does not know.
@@ -30,21 +30,23 @@ pub(crate) enum StoreError {
     Unreachable {
         /// Which file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         source: sqlx::Error,
     },
     /// The file or its file system cannot be written.
     #[error(
-        "the database is read-only; check the permissions of ca.db, ca.db-wal and ca.db-shm, and how their file system is mounted"
+        "the database is read-only; check the permissions of ca.db, ca.db-wal and ca.db-shm, and how their file system \
+         is mounted"
     )]
     ReadOnly,
     /// The disk is full.
     #[error("the database cannot grow: the disk is full; free some space and try again")]
     Full,
-    /// The process would go on writing into a file that nobody opens again.
+    /// Commits would go into a file that no other process can open any more.
     #[error(
-        "{} or its write-ahead log was removed or replaced while it was in use, so what is committed now would be lost; nothing is \
-         any more. Stop the daemon, put the right files in place, and start it; after a restore, as docs/operations.md says",
+        "{} or its write-ahead log was removed or replaced while it was in use. Commits would be lost, so none is made \
+         any more. Stop the daemon, put the right files in place, and start it; after a restore, follow \
+          docs/operations.md",
         .0.display()
     )]
     Replaced(PathBuf),
@@ -57,20 +59,20 @@ pub(crate) enum StoreError {
     /// A value that this program did not write.
     #[error("the database is damaged: {column}: {reason}; restore it from a backup")]
     Damaged {
-        /// Where it stands.
+        /// The column.
         column: &'static str,
         /// What is wrong with it.
         reason: String,
     },
-    /// A delta cannot be taken back without the complete list that it adds to.
+    /// A delta cannot be taken back without its base CRL.
     #[error(
-        "CRL number {number} is a delta to number {base}, which this database does not know either; nothing was changed. \
-         Take that complete CRL back together with it"
+        "CRL number {number} is a delta to number {base}, which this database does not have either; nothing was \
+         changed. Import that complete CRL together with it"
     )]
     MissingBase {
-        /// The delta.
+        /// The delta's number.
         number: CrlNumber,
-        /// What it adds to.
+        /// The number of its base.
         base: CrlNumber,
     },
     /// The schema could not be brought up to date.
@@ -79,7 +81,7 @@ pub(crate) enum StoreError {
     /// The signature in the middle of the transaction could not be made.
     #[error(transparent)]
     Signing(#[from] IssuingError),
-    /// What went wrong for everybody whose write was in the same transaction.
+    /// The error of a transaction that several callers shared.
     #[error(transparent)]
     Together(Arc<StoreError>),
     /// Anything else.
@@ -92,7 +94,7 @@ impl StoreError {
         Self::Damaged { column, reason: reason.to_string() }
     }
 
-    /// Whether the files beneath the connections are others than those that were opened.
+    /// Whether the database's files were replaced since they were opened.
     pub(crate) fn is_replaced(&self) -> bool {
         match self {
             Self::Replaced(_) => true,
@@ -101,7 +103,7 @@ impl StoreError {
         }
     }
 
-    /// Whether it is the disk, or what it holds, that does not take what is written.
+    /// Whether the disk or the file on it is the cause.
     pub(super) fn is_of_the_disk(&self) -> bool {
         match self {
             Self::Full | Self::ReadOnly => true,
@@ -111,7 +113,7 @@ impl StoreError {
         }
     }
 
-    /// Whether a table refused a row.
+    /// Whether a constraint of a table refused a row.
     pub(super) fn is_constraint(&self) -> bool {
         match self {
             Self::Database(source) => code(source) == Some(CONSTRAINT),
@@ -120,7 +122,7 @@ impl StoreError {
         }
     }
 
-    /// Names the file in an error from opening it.
+    /// Adds the path to an error from opening the file.
     pub(super) fn at(self, path: &Path) -> Self {
         match self {
             Self::Database(source) if code(&source) == Some(NOT_A_DATABASE) || code(&source) == Some(CORRUPT) => {
@@ -157,10 +159,10 @@ const CANNOT_OPEN: i32 = 14;
 const CONSTRAINT: i32 = 19;
 const NOT_A_DATABASE: i32 = 26;
 
-/// `SQLITE_IOERR_SHMSIZE`: what a full disk says to whoever opens a database, even to read it.
+/// `SQLITE_IOERR_SHMSIZE`: on a full disk, opening a database fails with this, even for reading.
 const NO_ROOM_FOR_SHARED_MEMORY: i32 = 4874;
 
-/// The primary result code: the low octet of the extended one.
+/// The primary result code: the low byte of the extended one.
 fn code(error: &sqlx::Error) -> Option<i32> {
     extended_code(error).map(|code| code & 0xff)
 }

@@ -1,6 +1,6 @@
-//! What the authority remembers. Each method of [`Store`] is a whole business transaction.
+//! The database of the authority. Each method of [`Store`] is a whole business transaction.
 //!
-//! It never decides what is allowed and never signs; a transaction that needs a signature in its middle is handed one.
+//! It never decides what is allowed and never signs. A transaction that needs a signature receives a signer.
 
 mod error;
 mod sqlite;
@@ -8,9 +8,10 @@ mod sqlite;
 pub(crate) use self::{
     error::StoreError,
     sqlite::{
-        Ahead, Candidate, CertificateRecord, Condemned, Contents, CrlHead, CrlRecord, Enrollment, Filter, Founding,
-        InstanceKey, IssuerRevocation, Live, Newest, Period, Recorded, Refusal, RelyingParty, Revocation, Revoked,
-        SignedList, Status, Store, StrayRevocation, TakenBack, Tallies, Target, TokenRecord, TokenRefusal,
-        TokenRevocation, Uncertifiable, Uses, Wanted, WithTokens,
+        Ahead, Candidate, CertificateRecord, Condemned, Contents, CrlHead, CrlRecord, Enrollment, Entitlement, Filter,
+        Founding, InstanceKey, IssuerRevocation, Lines, Live, Newest, NotReplaced, Period, PredecessorRefusal,
+        Recorded, Refusal, RelyingParty, RenewalOrder, RenewalProgress, Revocation, Revoked, SignedList, Status, Store,
+        StrayRevocation, TakenBack, Tallies, Target, TokenRecord, TokenRefusal, TokenRevocation, Uncertifiable, Uses,
+        Wanted, WithTokens,
     },
 };

@@ -174,7 +174,7 @@ pub(crate) struct Fleet<'a> {
     pub(crate) project: String,
     /// On this host: the balancer's, and the authority's for enrollment and for CRLs.
     pub(crate) ports: [u16; 3],
-    /// The first three octets of the balancer's and the services' network.
+    /// The first three bytes of the balancer's and the services' network.
     pub(crate) network: String,
     pub(crate) directory: TempDir,
 }
@@ -413,7 +413,7 @@ fn free_ports() -> [u16; 3] {
     [(); 3].map(|()| free.next().expect("some of thousands of ports are free"))
 }
 
-/// The first three octets of a network that the engine does not use.
+/// The first three bytes of a network that the engine does not use.
 fn free_network() -> String {
     let networks = docker(&["network", "ls", "--quiet"]).success().stdout;
     let inspect: Vec<_> = ["network", "inspect"].into_iter().chain(networks.split_whitespace()).collect();

@@ -108,20 +108,20 @@ pub(crate) fn end_to_end(fleet: &Fleet, client: &Client) {
     let mut header = [0; 24];
     captured.read_exact(&mut header).unwrap();
     let reader = std::thread::spawn(move || {
-        let mut octets = Vec::new();
-        captured.read_to_end(&mut octets).map(|_| octets).unwrap()
+        let mut bytes = Vec::new();
+        captured.read_to_end(&mut bytes).map(|_| bytes).unwrap()
     });
     let answer = client.request(30, &fleet.url()).success().json();
     // Everything that was sent has passed by when its answer has.
     let _ = docker(&["stop", &name]).success();
-    let octets = reader.join().unwrap();
+    let bytes = reader.join().unwrap();
     let told = capture.wait_with_output().unwrap().stderr;
     let told = String::from_utf8_lossy(&told);
 
     assert_eq!(answer["answered"], 30);
     assert!(told.contains("\n0 packets dropped by kernel"), "the capture has gaps: {told}");
-    let contains = |text: &[u8]| octets.windows(text.len()).any(|window| window == text);
-    assert!(contains(b"\r\n\r\n\0\r\nQUIT\n"), "the capture of {} octets has no PROXY header", octets.len());
+    let contains = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+    assert!(contains(b"\r\n\r\n\0\r\nQUIT\n"), "the capture of {} bytes has no PROXY header", bytes.len());
     assert!(contains(b"localhost"), "the capture has no TLS handshake, which names the server");
     for secret in ["client_1", "clientAddress", "/hello", "service0", "HTTP/2", "PRI * "] {
         assert!(!contains(secret.as_bytes()), "{secret:?} passed through the balancer in the clear");

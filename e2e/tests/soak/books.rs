@@ -1,4 +1,4 @@
-//! What arrives after it should: which octets of a connection the kernel had before a moment, and which came later.
+//! What arrives after it should: which bytes of a connection the kernel had before a moment, and which came later.
 //!
 //! The moment is the one at which `revoke` was heard to say that a service enforces the revocation, which is later than the service's own
 //! confirmation. What was sent before may still lie in the kernel, or wait for the thread that reads the connection, so the clock at

@@ -229,8 +229,8 @@ impl Wire {
         }
     }
 
-    fn say(&mut self, octets: &[u8]) -> io::Result<()> {
-        self.tls.writer().write_all(octets)?;
+    fn say(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.tls.writer().write_all(bytes)?;
         self.flush()
     }
 

@@ -83,7 +83,7 @@ fn the_token_is_looked_at_before_the_body_and_before_100_continue() {
     let bearer = token.secret.to_bearer();
     let head = |headers: &str| format!("POST {ENROLL_PATH} HTTP/1.1\r\nexpect: 100-continue\r\n{headers}\r\n");
     let json = "host: ca\r\ncontent-type: application/json\r\n";
-    let unknown = pki::token::Secret::from_octets([8; 32]).to_bearer();
+    let unknown = pki::token::Secret::from_bytes([8; 32]).to_bearer();
     let (good, wrong) = (
         format!("{json}authorization: Bearer {}\r\n", bearer.as_str()),
         format!("{json}authorization: Bearer {}\r\n", unknown.as_str()),

@@ -26,7 +26,7 @@ fn junk_that_one_service_hands_over_stops_nobody() {
     let to = address(&fleet, 8440);
     let crl_url = fleet.crl_url();
     let one = async |number: u8, rounds: std::ops::Range<u8>| {
-        let secret = Secret::from_octets([number + 1; 32]).to_bearer();
+        let secret = Secret::from_bytes([number + 1; 32]).to_bearer();
         let stream = tls(to, &config).await.expect("it is known");
         let (mut sender, _driver) = http2(stream, 65_535).await.expect("it speaks HTTP/2");
         let request = |method: &str, path: &str| {

@@ -14,11 +14,12 @@ use std::{
 use edge::{
     clock::Clock,
     errors::find,
+    file_set::{FileSet, Member},
     files::{self, Access, FileError},
 };
-use http::{Method, Request, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Bytes, Incoming};
 use pki::{
     certificate::{CertificateInfo, Fingerprint},
     csr::{Proposal, ProposalError},
@@ -30,6 +31,7 @@ use pki::{
     wire::{ENROLL_PATH, EnrollRequest, EnrollResponse, KEY_COMPROMISED, Problem},
 };
 use rustls_pki_types::CertificateDer;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::Url;
 use zeroize::Zeroizing;
@@ -146,13 +148,20 @@ fn is_token(octets: &[u8]) -> bool {
     octets.trim_ascii_start().starts_with(pki::token::PREFIX.as_bytes())
 }
 
-/// The files of one identity: `NAME.crt` (the chain), `NAME.key`, `ca.crt` (the root) and `ca.url` (the authority's address).
+/// The root's file.
+const ROOT: &str = "ca.crt";
+
+/// The files of one identity: `NAME.crt` (the chain), `NAME.key` and `ca.crt` (the root), which change together; and `ca.url` (the
+/// authority's address).
 #[derive(Clone, Debug)]
 pub struct IdentityFiles {
     directory: PathBuf,
+    profile: Profile,
+    set: FileSet,
     chain: PathBuf,
     key: PathBuf,
     pending_key: PathBuf,
+    next_key: PathBuf,
     root: PathBuf,
     authority: PathBuf,
     crl_directory: PathBuf,
@@ -176,10 +185,13 @@ impl IdentityFiles {
         let file = |suffix: &str| directory.join(format!("{profile}.{suffix}"));
         Self {
             directory: directory.to_owned(),
+            profile,
+            set: FileSet::new(directory, profile.as_str()),
             chain: file("crt"),
             key: file("key"),
             pending_key: file("key.pending"),
-            root: directory.join("ca.crt"),
+            next_key: file("key.next"),
+            root: directory.join(ROOT),
             authority: directory.join("ca.url"),
             crl_directory: directory.join("crl"),
         }
@@ -221,19 +233,9 @@ impl IdentityFiles {
         if !files::exists(&self.chain)? {
             return Ok(None);
         }
-        // The chain is what is written last, so that the rest was there once.
-        let lost = |error| match error {
-            FileError::Missing(path) => IdentityError::Lost { path, chain: self.chain.clone() },
-            error => error.into(),
-        };
-        let identity = Identity::load(&self.chain, &self.key).map_err(|error| match error {
-            IdentityError::File(error) => lost(error),
-            error => error,
-        })?;
-        let text = files::read(&self.root).map_err(lost)?;
-        // Which of several would count, nobody has said.
-        let root = pem::read_certificate(&text)
-            .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?;
+        let read = self.set.read(|place| self.read_set(place));
+        // Whoever reads of an error looks for the file by its stable path.
+        let (identity, root) = read.or_else(|_| self.read_set(&|name| self.directory.join(name)))?;
         let authority = match files::read_text(&self.authority) {
             // Without the address there would be no feed, and `revoke` would not wait for this relying party. So it is
             // not guessed.
@@ -242,6 +244,33 @@ impl IdentityFiles {
             Err(error) => return Err(error.into()),
         };
         Ok(Some(Enrolled { identity, root, authority }))
+    }
+
+    /// Chain, key and root where `place` says that they are.
+    fn read_set(&self, place: &dyn Fn(&str) -> PathBuf) -> Result<(Identity, CertificateDer<'static>), IdentityError> {
+        // The chain is what appears last, so that the rest was there once.
+        let lost = |error, path: &Path| match error {
+            FileError::Missing(_) => IdentityError::Lost { path: path.to_owned(), chain: self.chain.clone() },
+            error => error.into(),
+        };
+        let [chain, key] = self.names().map(|name| place(&name));
+        let identity = Identity::load(&chain, &key).map_err(|error| match error {
+            IdentityError::File(error) => {
+                let is_key = matches!(&error, FileError::Missing(path) if *path == key);
+                lost(error, if is_key { &self.key } else { &self.chain })
+            }
+            error => error,
+        })?;
+        let text = files::read(&place(ROOT)).map_err(|error| lost(error, &self.root))?;
+        // Which of several would count, nobody has said.
+        let root = pem::read_certificate(&text)
+            .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?;
+        Ok((identity, root))
+    }
+
+    /// Of the chain and of the key.
+    fn names(&self) -> [String; 2] {
+        ["crt", "key"].map(|suffix| format!("{}.{suffix}", self.profile))
     }
 
     /// In what the certificate in these files is another than the one that the options `--name`, `--org` and `--host` propose.
@@ -274,38 +303,73 @@ impl IdentityFiles {
     /// Removes leftovers of an interrupted enrollment: incomplete files, and the pending key of the identity in place.
     pub fn tidy(&self, enrolled: &Enrolled) -> Result<(), IdentityError> {
         files::remove_leftovers(&self.directory);
-        match load_key(&self.pending_key) {
-            Ok(key) if enrolled.identity.info().is_for_key(&key) => Ok(files::remove(&self.pending_key)?),
-            _ => Ok(()),
+        if let Some(_lock) = files::lock_directory(&self.directory)? {
+            self.set.remove_leftovers();
         }
+        for left in [&self.pending_key, &self.next_key] {
+            if load_key(left).is_ok_and(|key| enrolled.identity.info().is_for_key(&key)) {
+                files::remove(left)?;
+            }
+        }
+        Ok(())
     }
 
     /// The key to enroll with. It is written before the request is sent. If the answer is lost, the next attempt sends
     /// the same key and gets the same certificate.
     fn key_to_enroll(&self) -> Result<KeyPair, EnrollError> {
         match load_key(&self.pending_key) {
-            Err(IdentityError::File(FileError::Missing(_))) => {}
             Err(IdentityError::Key { source, .. }) => {
-                return Err(EnrollError::PendingKey { path: self.pending_key.clone(), source });
+                Err(EnrollError::PendingKey { path: self.pending_key.clone(), source })
             }
-            result => return Ok(result?),
+            Err(IdentityError::File(FileError::Missing(_))) => Ok(new_key(&self.pending_key)?),
+            result => Ok(result?),
         }
-        let key = KeyPair::generate()?;
-        files::write(&self.pending_key, key.to_pem().as_bytes(), Access::Private)?;
-        Ok(key)
     }
 
-    /// Puts an identity in place. The chain is last but the pending key's removal: while that lies there, the next
-    /// attempt repeats this one.
+    /// The key of the next certificate, likewise. One that cannot be used makes room for another: the identity in place goes on.
+    pub(crate) fn key_to_renew(&self) -> Result<KeyPair, IdentityError> {
+        match load_key(&self.next_key) {
+            Err(IdentityError::Key { .. } | IdentityError::File(FileError::Missing(_))) => new_key(&self.next_key),
+            result => result,
+        }
+    }
+
+    /// Puts the successor in place, with the key that [`Self::key_to_renew`] gave.
+    pub(crate) fn succeed(&self, enrolled: &Enrolled, key: &KeyPair) -> Result<(), FileError> {
+        self.store(enrolled, key)?;
+        files::remove(&self.next_key)
+    }
+
+    /// The key of a renewal that the authority has denied: nothing was certified for it.
+    pub(crate) fn forget_next_key(&self) -> Result<(), FileError> {
+        files::remove(&self.next_key)
+    }
+
+    /// Where all of it lies.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Puts an identity in place, all of it at once. The pending key is removed last: while it is there, the next attempt repeats this one.
     fn store(&self, enrolled: &Enrolled, key: &KeyPair) -> Result<(), FileError> {
-        files::write(&self.root, pem::certificate(&enrolled.root).as_bytes(), Access::Public)?;
         if let Some(authority) = &enrolled.authority {
             files::write(&self.authority, format!("{authority}\n").as_bytes(), Access::Public)?;
         }
-        files::write(&self.key, key.to_pem().as_bytes(), Access::Private)?;
-        files::write(&self.chain, pem::chain(enrolled.identity.chain()).as_bytes(), Access::Public)?;
+        let (chain, root) = (pem::chain(enrolled.identity.chain()), pem::certificate(&enrolled.root));
+        let [chain_name, key_name] = self.names();
+        self.set.replace(&[
+            Member { name: ROOT, contents: root.as_bytes(), access: Access::Public },
+            Member { name: &key_name, contents: key.to_pem().as_bytes(), access: Access::Private },
+            Member { name: &chain_name, contents: chain.as_bytes(), access: Access::Public },
+        ])?;
         files::remove(&self.pending_key)
     }
+}
+
+fn new_key(path: &Path) -> Result<KeyPair, IdentityError> {
+    let key = KeyPair::generate().map_err(|source| IdentityError::Key { path: path.display().to_string(), source })?;
+    files::write(path, key.to_pem().as_bytes(), Access::Private)?;
+    Ok(key)
 }
 
 fn authority_url(text: &str) -> Option<Url> {
@@ -498,19 +562,36 @@ async fn send(
         source => EnrollError::UnknownStanding { url: url.clone(), source: Box::new(source) },
     })?;
     let response = contact.send(request).await.map_err(|error| unreachable(error_chain(&error)))?;
+    match read_answer(response).await {
+        Answer::Given(answer) => Ok(answer),
+        Answer::Denied(problem) => Err(EnrollError::Denied(problem)),
+        Answer::Unusable(cause) => Err(unusable(cause)),
+    }
+}
+
+/// What the authority answers.
+pub(crate) enum Answer<T> {
+    Given(T),
+    /// It says no.
+    Denied(Problem),
+    /// Something else, in words.
+    Unusable(String),
+}
+
+pub(crate) async fn read_answer<T: DeserializeOwned>(response: Response<Incoming>) -> Answer<T> {
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-    let body = body.map_err(|error| unusable(error_chain(error.as_ref())))?.to_bytes();
+    let body = match Limited::new(response.into_body(), MAX_ANSWER).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) => return Answer::Unusable(error_chain(error.as_ref())),
+    };
     if status == StatusCode::OK {
-        return serde_json::from_slice(&body).map_err(|error| unusable(error.to_string()));
+        return serde_json::from_slice(&body).map_or_else(|error| Answer::Unusable(error.to_string()), Answer::Given);
     }
     match serde_json::from_slice(&body) {
         // A request that took too long was not denied: it may have been carried out.
-        Ok(problem) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => {
-            Err(EnrollError::Denied(problem))
-        }
-        Ok(Problem { detail, .. }) => Err(unusable(format!("{status}: {detail}"))),
-        Err(_) => Err(unusable(format!("status {status}"))),
+        Ok(problem) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => Answer::Denied(problem),
+        Ok(Problem { detail, .. }) => Answer::Unusable(format!("{status}: {detail}")),
+        Err(_) => Answer::Unusable(format!("status {status}")),
     }
 }
 

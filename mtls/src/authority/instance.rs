@@ -67,8 +67,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     is_connected: bool,
-    /// Whether the account has this run.
-    is_registered: bool,
+    account: Account,
     is_leaving: bool,
     /// Until when it may admit clients without the feed.
     until: Option<Timestamp>,
@@ -76,6 +75,16 @@ struct State {
     lead: Lead,
     /// Runs that ended without a goodbye and may still be registered, the latest last.
     predecessors: Vec<Run>,
+}
+
+/// Whether the authority's account has this run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Account {
+    #[default]
+    Unknown,
+    Registered,
+    /// It may have it under an earlier certificate as well.
+    Renewed,
 }
 
 /// A run that is over, as the file has it.
@@ -101,7 +110,7 @@ impl Instance {
         let until = predecessors.iter().filter_map(|run| run.until).max();
         let lead = clock.lead();
         let instance = Self(Arc::new(Shared {
-            secret: Secret::from_octets(random::octets()),
+            secret: Secret::from_bytes(random::octets()),
             file,
             live,
             clock,
@@ -122,16 +131,26 @@ impl Instance {
         self.0.secret.to_bearer()
     }
 
-    /// What shows that this run takes the place of earlier ones; empty if there are none.
+    /// What shows that this run takes the place of earlier ones, or its own under an earlier certificate; empty if there are none.
     pub(crate) fn predecessors(&self) -> Zeroizing<String> {
-        write_secrets(self.state().predecessors.iter().map(|run| &run.secret))
+        let state = self.state();
+        let own = (state.account == Account::Renewed).then_some(&self.0.secret);
+        write_secrets(own.into_iter().chain(state.predecessors.iter().map(|run| &run.secret)).take(MAX_PREDECESSORS))
+    }
+
+    /// From now on it comes with another certificate. It takes its own place under the one before.
+    pub(crate) fn renewed(&self) {
+        self.state().account = Account::Renewed;
     }
 
     /// The feed is open, so this run is registered. Of the earlier ones, only these still are.
     pub(crate) async fn registered(&self, standing: &[InstanceId]) {
         {
             let mut state = self.state();
-            (state.is_connected, state.is_registered) = (true, true);
+            state.is_connected = true;
+            if state.account == Account::Unknown {
+                state.account = Account::Registered;
+            }
             state.predecessors.retain(|run| standing.contains(&InstanceId::of(&run.secret)));
         }
         self.look();
@@ -140,7 +159,7 @@ impl Instance {
 
     /// Whether the account has this run.
     pub(crate) fn is_registered(&self) -> bool {
-        self.state().is_registered
+        self.state().account != Account::Unknown
     }
 
     /// The feed is not open any more.
@@ -183,7 +202,7 @@ impl Instance {
         let is_registered = {
             let mut state = self.state();
             state.is_leaving = true;
-            state.is_registered
+            state.account != Account::Unknown
         };
         self.look();
         self.keep().await && is_registered
@@ -240,7 +259,8 @@ impl Instance {
         let _writing = self.0.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let text = {
             let state = self.state();
-            let own = Run { secret: self.0.secret.clone(), until: state.until.filter(|_| state.is_registered) };
+            let own =
+                Run { secret: self.0.secret.clone(), until: state.until.filter(|_| state.account != Account::Unknown) };
             let mut text = Zeroizing::new(String::new());
             for run in state.predecessors.iter().chain([&own]) {
                 text.push_str(&run.secret.to_bearer());

@@ -120,6 +120,8 @@ pub struct Metrics {
     connections_ended: Family<EndLabels, Counter>,
     fetches_failed: Counter,
     feed_connected: Gauge,
+    renewals: Counter,
+    renewals_failed: Counter,
 }
 
 impl Metrics {
@@ -147,6 +149,12 @@ impl Metrics {
             self.connections_ended.clone(),
         );
         registry.register("crl_fetches_failed", "CRLs that could not be fetched", self.fetches_failed.clone());
+        registry.register("renewals", "Certificates of this process that were renewed", self.renewals.clone());
+        registry.register(
+            "renewals_failed",
+            "Attempts to renew its certificate that failed",
+            self.renewals_failed.clone(),
+        );
         registry.register("feed_connected", "1 while the authority's feed is open", self.feed_connected.clone());
     }
 
@@ -161,6 +169,10 @@ impl Metrics {
     /// Counts the CRLs that could not be fetched.
     pub(crate) fn fetches_failed(&self) -> Counter {
         self.fetches_failed.clone()
+    }
+
+    pub(crate) fn renewed(&self, is_done: bool) {
+        if is_done { &self.renewals } else { &self.renewals_failed }.inc();
     }
 
     pub(crate) fn feed_is_open(&self, is_open: bool) {

@@ -172,6 +172,10 @@ impl ServerStanding {
         &self.0.live
     }
 
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// Whether a server with these certificates may be talked to at this moment.
     pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
         match judge(&self.0.live, chain, self.now()) {

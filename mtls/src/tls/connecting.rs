@@ -70,15 +70,20 @@ pub(crate) fn to_list(root: Fingerprint, clock: &Clock, judge: Arc<dyn Judge>) -
     Ok(asking_each_time(tls.with_no_client_auth()))
 }
 
-/// A relying party on the feed of its authority: it presents its own identity, and speaks to the authority itself only, unless that is
-/// known to be revoked.
+/// The holder of a certificate, who presents it and speaks to the authority itself only, unless that is known to be revoked.
 pub(crate) fn to_authority(
-    identity: &Identity,
+    identity: Arc<dyn ResolvesClientCert>,
     root: Fingerprint,
     clock: &Clock,
     judge: Arc<dyn Judge>,
-) -> Result<ClientConfig, IdentityError> {
-    presenting(identity, PinnedRoot { root, judge: Some(judge) }, clock).map(asking_each_time)
+) -> Result<ClientConfig, Error> {
+    let tls = verifying(PinnedRoot { root, judge: Some(judge) }, clock)?;
+    Ok(asking_each_time(tls.with_client_cert_resolver(identity)))
+}
+
+/// Presents this identity to whoever asks.
+pub(crate) fn one(identity: &Identity) -> Result<Arc<dyn ResolvesClientCert>, IdentityError> {
+    Ok(Arc::new(OneIdentity(Arc::new(identity.certified_key()?))))
 }
 
 fn presenting(
@@ -86,8 +91,7 @@ fn presenting(
     check: impl CheckServer + 'static,
     clock: &Clock,
 ) -> Result<ClientConfig, IdentityError> {
-    let resolver = OneIdentity(Arc::new(identity.certified_key()?));
-    Ok(verifying(check, clock)?.with_client_cert_resolver(Arc::new(resolver)))
+    Ok(verifying(check, clock)?.with_client_cert_resolver(one(identity)?))
 }
 
 fn verifying(

@@ -14,13 +14,17 @@ use pki::{
     certificate::{CertificateError, CertificateInfo, IssuerId, VerifiedId},
     key::{KeyError, KeyPair},
     pem::{self, PemError},
+    serial::Serial,
     time::{Timestamp, Validity},
 };
 use rustls::{
+    SignatureScheme,
+    client::ResolvesClientCert,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
 
 use crate::revocation::LiveSet;
 
@@ -194,11 +198,28 @@ pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
     KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
 }
 
-/// A server's identity that can be replaced at any time; new handshakes present the new one.
+/// A server's identity that can be replaced at any time; new handshakes present the new one. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
-    presented: Arc<ArcSwap<CertifiedKey>>,
+    presented: Arc<ArcSwap<Presented>>,
     judged: Option<Judged>,
+    /// How often it was replaced.
+    replacements: Arc<watch::Sender<u64>>,
+}
+
+/// What is presented in handshakes.
+#[derive(Debug)]
+struct Presented {
+    key: Arc<CertifiedKey>,
+    serial: Serial,
+    validity: Validity,
+}
+
+impl Presented {
+    fn new(identity: &Identity) -> Result<Self, IdentityError> {
+        let CertificateInfo { id, validity, .. } = identity.info();
+        Ok(Self { key: Arc::new(identity.certified_key()?), serial: id.serial, validity: *validity })
+    }
 }
 
 /// The live set that checks a relying party's own identity.
@@ -223,7 +244,8 @@ impl Judged {
 impl ServerIdentity {
     /// Presents this identity from now on.
     pub fn new(identity: &Identity) -> Result<Self, IdentityError> {
-        Ok(Self { presented: Arc::new(ArcSwap::from_pointee(identity.certified_key()?)), judged: None })
+        let presented = Arc::new(ArcSwap::from_pointee(Presented::new(identity)?));
+        Ok(Self { presented, judged: None, replacements: Arc::default() })
     }
 
     /// The same for a relying party below this root. While a certificate on the path to the root is revoked, nobody is
@@ -238,22 +260,50 @@ impl ServerIdentity {
         Ok(Self { judged: Some(judged), ..Self::new(identity)? })
     }
 
-    /// Presents another identity from now on, and is judged by it. One that cannot be used changes nothing.
+    /// Presents another identity from now on, and is judged by it. One that cannot be used changes nothing. Sessions that were begun with
+    /// the one before are not resumed.
     pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
-        let key = Arc::new(identity.certified_key()?);
-        let Some(judged) = &self.judged else {
-            self.presented.store(key);
-            return Ok(());
-        };
-        let ids = judged.ids(identity)?;
-        self.presented.store(key);
-        judged.live.watch_own(ids);
+        let presented = Arc::new(Presented::new(identity)?);
+        let judged = self.judged.as_ref().map(|judged| Ok::<_, IdentityError>((judged, judged.ids(identity)?)));
+        let judged = judged.transpose()?;
+        self.presented.store(presented);
+        if let Some((judged, ids)) = judged {
+            judged.live.watch_own(ids);
+        }
+        self.replacements.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// The validity of the certificate that is presented.
+    #[must_use]
+    pub fn validity(&self) -> Validity {
+        self.presented.load().validity
+    }
+
+    /// The serial number of the certificate that is presented.
+    pub(crate) fn serial(&self) -> Serial {
+        self.presented.load().serial
+    }
+
+    /// Changes when another identity is presented.
+    pub(crate) fn replacements(&self) -> watch::Receiver<u64> {
+        self.replacements.subscribe()
     }
 }
 
 impl ResolvesServerCert for ServerIdentity {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.presented.load_full())
+        Some(Arc::clone(&self.presented.load().key))
+    }
+}
+
+/// As a client it presents the same: a relying party comes to its authority as the server that it is.
+impl ResolvesClientCert for ServerIdentity {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.presented.load().key))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
     }
 }

@@ -1,5 +1,6 @@
 //! The TLS sessions that clients may resume. All of them are forgotten when somebody is revoked: a revoked client's next attempt is
-//! then a full handshake, which can be refused with the alert that says why.
+//! then a full handshake, which can be refused with the alert that says why. So they are when this process presents another identity: a
+//! session would go on with the one before.
 //!
 //! It never decides who is let in: a session may be begun in the very moment of a revocation, so whoever resumes one is asked about
 //! afterwards all the same.
@@ -7,8 +8,12 @@
 use std::sync::{Mutex, PoisonError};
 
 use rustls::server::StoresServerSessions;
+use tokio::sync::watch;
 
-use crate::{revocation::LiveSet, tls::generations::Generations};
+use crate::{
+    revocation::LiveSet,
+    tls::{generations::Generations, identity::ServerIdentity},
+};
 
 /// How many bytes of sessions are kept. It may be up to twice as many. That is four thousand clients, with less than
 /// two kilobytes each.
@@ -23,28 +28,31 @@ const OVERHEAD: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Sessions {
     live: LiveSet,
+    replacements: watch::Receiver<u64>,
     kept: Mutex<SinceRevocation>,
 }
 
 #[derive(Debug)]
 struct SinceRevocation {
-    /// How many revocations there were when these sessions were begun.
-    revocations: u64,
+    /// How many revocations, and identities of this process, there were when these sessions were begun.
+    since: (u64, u64),
     sessions: Generations<Vec<u8>, Vec<u8>>,
 }
 
 impl Sessions {
-    pub(crate) fn new(live: LiveSet) -> Self {
-        let kept = Mutex::new(SinceRevocation { revocations: live.revocations(), sessions: new_sessions() });
-        Self { live, kept }
+    /// Of a process that presents this identity.
+    pub(crate) fn new(live: LiveSet, identity: &ServerIdentity) -> Self {
+        let replacements = identity.replacements();
+        let since = (live.revocations(), *replacements.borrow());
+        Self { live, replacements, kept: Mutex::new(SinceRevocation { since, sessions: new_sessions() }) }
     }
 
     fn with_current<T>(&self, act: impl FnOnce(&mut Generations<Vec<u8>, Vec<u8>>) -> T) -> T {
         // No code panics while it holds the lock, so a poisoned lock still protects consistent maps.
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let revocations = self.live.revocations();
-        if kept.revocations != revocations {
-            *kept = SinceRevocation { revocations, sessions: new_sessions() };
+        let since = (self.live.revocations(), *self.replacements.borrow());
+        if kept.since != since {
+            *kept = SinceRevocation { since, sessions: new_sessions() };
         }
         act(&mut kept.sessions)
     }

@@ -94,7 +94,7 @@ impl FeedServer {
             delta: None,
         };
         let crls = crls.iter().map(|(url, number)| ((*url).to_owned(), current(CrlNumber::new(*number).unwrap())));
-        self.said.send_replace(line(&FeedEvent { crls: crls.collect(), roll_call: None }));
+        self.said.send_replace(line(&FeedEvent { crls: crls.collect(), ..FeedEvent::default() }));
     }
 
     /// Announces this complete CRL with all its fields.
@@ -104,7 +104,7 @@ impl FeedServer {
         let sha256 = Some(Fingerprint::of(der).to_string());
         let complete = Listing { path: path_of(number), number, size, sha256 };
         let crls = [(url.to_owned(), Current { number, complete, delta: None })].into();
-        self.said.send_replace(line(&FeedEvent { crls, roll_call: None }));
+        self.said.send_replace(line(&FeedEvent { crls, ..FeedEvent::default() }));
     }
 
     /// Serves a complete CRL at its announced path, or removes it.

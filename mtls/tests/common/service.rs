@@ -76,6 +76,7 @@ impl Surroundings {
             crl_refresh: Duration::from_millis(10),
             on_stale_crl: self.on_stale_crl,
             proxy_from: self.proxy_from.clone(),
+            renew: None,
             clock: self.clock.clone(),
         }
     }

@@ -1,26 +1,25 @@
-//! What in the certificate of an authority keeps clients beneath it from being let in, because path validation here does not know it.
+//! Finds the constraints in an authority's certificate by which path validation will refuse clients.
 //!
-//! It never decides about a path; it says beforehand what webpki will refuse.
+//! It never validates a path. It reports in advance what webpki will refuse.
 
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
-/// Something in an authority's certificate that path validation here refuses.
+/// A constraint in an authority's certificate that path validation refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unusable {
-    /// Names of a kind whose constraints are not compared.
+    /// Name constraints of a kind that webpki cannot compare.
     #[error("name constraints on {0}: no certificate that has such a name")]
     Names(&'static str),
-    /// An extension that has to be understood.
+    /// A critical extension that webpki does not support.
     #[error("the critical extension {0}, which is not understood: no certificate")]
     Extension(String),
-    /// An extended key usage by which it certifies no clients.
-    #[error(
-        "an extended key usage without clientAuth (anyExtendedKeyUsage does not stand for it): no certificate of a client"
-    )]
+    /// An extended key usage that does not include client certificates.
+    #[error("an extended key usage without clientAuth (anyExtendedKeyUsage is not enough): no certificate of a client")]
     Usage,
 }
 
-/// What in this authority's certificate will be refused. Of a root, only the constraints on names count (RFC 5280 section 6.1.1 (d)).
+/// The constraints in this authority's certificate that will be refused. In a root, only name constraints count (RFC
+/// 5280 section 6.1.1 (d)).
 #[must_use]
 pub fn unusable(authority: &[u8], is_root: bool) -> Vec<Unusable> {
     let Ok((_, authority)) = X509Certificate::from_der(authority) else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! Names of subjects and issuers, and when two of them are the same.
+//! Distinguished names of subjects and issuers, and their comparison.
 //!
 //! It never decides which names may be certified.
 
@@ -12,7 +12,7 @@ use crate::{
     name::Visible,
 };
 
-/// A distinguished name in DER. Two are equal here if their encodings are; [`Self::is_same`] knows two ways to write one name. Clones share
+/// A distinguished name in DER. `==` compares the encodings; [`Self::is_same`] compares as RFC 5280 does. Clones share
 /// one copy.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct DistinguishedName(Arc<[u8]>);
@@ -26,18 +26,17 @@ impl DistinguishedName {
         &self.0
     }
 
-    /// Whether both are the same name by RFC 5280 section 7.1: the same text is the same in another string type, in the other case, and
-    /// with other white space.
+    /// Whether both names match by RFC 5280 section 7.1. String type, case and white space are ignored.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         self == other || matches!((comparable(&self.0), comparable(&other.0)), (Ok(one), Ok(two)) if one == two)
     }
 }
 
-/// The attributes of a relative name, sorted as a set of them is: the type in DER, and the value.
+/// The attributes of a relative name: each its type in DER and its value. Sorted, because they are a set.
 type RelativeName<'a> = Vec<(&'a [u8], Value<'a>)>;
 
-/// A distinguished name as it is compared.
+/// The form of a distinguished name that is compared.
 fn comparable(name: &[u8]) -> Result<Vec<RelativeName<'_>>, DerError> {
     let mut outer = Reader::new(name);
     let mut relative_names = outer.sequence()?;
@@ -57,10 +56,10 @@ fn comparable(name: &[u8]) -> Result<Vec<RelativeName<'_>>, DerError> {
     Ok(name)
 }
 
-/// The value of an attribute.
+/// An attribute's value.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Value<'a> {
-    /// Text, as it is compared.
+    /// Text, normalized for comparison.
     Text(String),
     /// Anything else, in DER.
     Other(&'a [u8]),
@@ -88,7 +87,7 @@ impl<'a> Value<'a> {
 impl fmt::Display for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match X509Name::from_der(&self.0) {
-            // Anybody can write any name into a certificate.
+            // A certificate can contain any name of any length.
             Ok((_, name)) => Excerpt(Visible(&name.to_string()), excerpt::NAME).fmt(f),
             Err(_) => f.write_str("(unreadable name)"),
         }
@@ -105,10 +104,10 @@ impl fmt::Debug for DistinguishedName {
 mod tests {
     use super::*;
 
-    /// A type of id-at, the tag of the value, the value.
+    /// The last byte of an id-at type, the tag of the value, the value.
     type Attribute<'a> = (u8, u8, &'a [u8]);
 
-    /// A name of relative names, each of which has these attributes.
+    /// Encodes relative names with these attributes.
     fn name(relative_names: &[&[Attribute<'_>]]) -> DistinguishedName {
         let attribute = |(oid, tag, value): &Attribute<'_>| {
             let oid = der::encode(der::OID, &[0x55, 4, *oid]);
@@ -148,12 +147,12 @@ mod tests {
             assert!(!other.is_same(&utf8) && !utf8.is_same(&other), "{other:?}");
         }
         let (cn, o): (Attribute<'_>, Attribute<'_>) = ((CN, der::UTF8_STRING, b"a"), (O, der::UTF8_STRING, b"b"));
-        assert!(name(&[&[cn, o]]).is_same(&name(&[&[o, cn]])), "a set has no order");
-        assert!(!name(&[&[cn], &[o]]).is_same(&name(&[&[o], &[cn]])), "a sequence has one");
+        assert!(name(&[&[cn, o]]).is_same(&name(&[&[o, cn]])), "attributes of a set are unordered");
+        assert!(!name(&[&[cn], &[o]]).is_same(&name(&[&[o], &[cn]])), "relative names are ordered");
     }
 
     #[test]
-    fn what_cannot_be_seen_is_escaped() {
+    fn invisible_characters_are_escaped() {
         let name = name(&[&[(3, der::UTF8_STRING, "a\u{202e}b\u{1b}[2J".as_bytes())]]);
         assert_eq!(name.to_string(), "CN=a\\u{202e}b\\u{1b}[2J");
     }

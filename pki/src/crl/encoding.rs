@@ -1,11 +1,11 @@
-//! The extensions of a CRL as they are encoded: their identifiers (RFC 5280 sections 5.2 and 5.3), and the distribution
-//! points, which are written and compared in the same form.
+//! Encodes the extensions of a CRL: their identifiers (RFC 5280 sections 5.2 and 5.3) and the distribution points.
+//! Writing and comparing use the same form.
 //!
 //! It never reads a list.
 
 use crate::der::{self, encode};
 
-// The contents of the OBJECT IDENTIFIERs of what is both written and read.
+// Contents of the OBJECT IDENTIFIERs that are both written and read.
 /// id-ce-cRLNumber 2.5.29.20
 pub(super) const CRL_NUMBER: &[u8] = &[0x55, 0x1d, 0x14];
 /// id-ce-cRLReasons 2.5.29.21
@@ -24,8 +24,8 @@ pub(super) fn distribution_points(uri: &str) -> Vec<u8> {
     encode(der::SEQUENCE, &distribution_point(uri))
 }
 
-/// `IssuingDistributionPoint` with the name of the distribution point and nothing else (RFC 5280 section 5.2.5). It is
-/// written as one of `CRLDistributionPoints` is.
+/// `IssuingDistributionPoint` with only the name of the distribution point (RFC 5280 section 5.2.5). The encoding is
+/// that of one distribution point in `CRLDistributionPoints`.
 pub(super) fn issuing_distribution_point(uri: &str) -> Vec<u8> {
     distribution_point(uri)
 }

@@ -1,4 +1,4 @@
-//! The entries of a list: which certificate, since when and why.
+//! The entries of a CRL: serial number, time and reason.
 //!
 //! It never decides what is revoked.
 
@@ -11,38 +11,38 @@ use crate::{serial::Serial, time::Timestamp};
 /// One revoked certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RevokedEntry {
-    /// Which one.
+    /// Its serial number.
     pub serial: Serial,
-    /// Since when.
+    /// When it was revoked.
     pub revoked_at: Timestamp,
-    /// Why.
+    /// The reason.
     pub reason: RevocationReason,
 }
 
-/// Why a certificate was revoked (RFC 5280 section 5.3.1), without the two that make no sense for a
-/// revocation that is permanent (`certificateHold`, `removeFromCRL`) and the one for attribute certificates.
+/// Why a certificate was revoked (RFC 5280 section 5.3.1). `certificateHold` and `removeFromCRL` are left out because a
+/// revocation is permanent, and `aACompromise` because it is for attribute certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RevocationReason {
-    /// No reason given; written into a CRL by leaving the reason out.
+    /// No reason given. The reason is left out of the CRL.
     #[default]
     Unspecified,
-    /// Somebody else has the private key.
+    /// Someone else may have the private key.
     KeyCompromise,
-    /// Somebody else has the private key of the CA.
+    /// Someone else may have the CA's private key.
     CaCompromise,
     /// The subject's name or affiliation changed.
     AffiliationChanged,
-    /// Another certificate has taken its place.
+    /// A newer certificate replaces it.
     Superseded,
     /// No longer needed.
     CessationOfOperation,
-    /// What the certificate allowed is no longer allowed.
+    /// The holder lost the privileges that the certificate gave.
     PrivilegeWithdrawn,
 }
 
 impl RevocationReason {
-    /// Every reason there is.
+    /// All reasons.
     pub const ALL: [Self; 7] = [
         Self::Unspecified,
         Self::KeyCompromise,
@@ -67,7 +67,7 @@ impl RevocationReason {
         }
     }
 
-    /// Whether somebody else may have the private key, so that the public key is not to be certified again.
+    /// Whether someone else may have the private key. If so, the public key may not be certified again.
     #[must_use]
     pub fn is_compromise(self) -> bool {
         matches!(self, Self::KeyCompromise | Self::CaCompromise)
@@ -100,9 +100,9 @@ impl fmt::Display for RevocationReason {
     }
 }
 
-/// The text names no reason.
+/// The text is not the name of a reason.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("reason {given:?} does not exist; there are {}", RevocationReason::ALL.map(RevocationReason::as_str).join(", "))]
+#[error("unknown reason {given:?}; use one of {}", RevocationReason::ALL.map(RevocationReason::as_str).join(", "))]
 pub struct UnknownReason {
     given: String,
 }
@@ -110,7 +110,7 @@ pub struct UnknownReason {
 impl FromStr for RevocationReason {
     type Err = UnknownReason;
 
-    /// Takes the hyphenated name and RFC 5280's own spelling (`keyCompromise`), in any case.
+    /// Accepts the hyphenated name and the spelling of RFC 5280 (`keyCompromise`), in any case.
     fn from_str(text: &str) -> Result<Self, UnknownReason> {
         let plain = |name: &str| name.replace('-', "").to_ascii_lowercase();
         Self::ALL
@@ -120,11 +120,11 @@ impl FromStr for RevocationReason {
     }
 }
 
-/// What a draft revokes.
+/// The entries of a draft.
 ///
-/// A source of its own (a computation, say) avoids a copy of a million entries.
+/// Implement it to generate entries without copying a million of them.
 pub trait RevokedEntries {
-    /// Every entry, in the order in which the list has them.
+    /// All entries, in the order of the CRL.
     fn entries(&self) -> impl Iterator<Item = RevokedEntry>;
 }
 
@@ -140,7 +140,7 @@ impl RevokedEntries for &[RevokedEntry] {
     }
 }
 
-/// Entries that come out of an iterator, which is cloned to go through them.
+/// Entries from an iterator. It is cloned for each pass.
 #[derive(Clone, Copy, Debug)]
 pub struct Streamed<I>(pub I);
 
@@ -161,7 +161,7 @@ mod tests {
             assert_eq!(RevocationReason::from_code(reason.code()), Some(reason));
         }
         assert_eq!("keyCompromise".parse(), Ok(RevocationReason::KeyCompromise));
-        assert_eq!(RevocationReason::from_code(6), None, "a revocation is permanent, there is no hold");
+        assert_eq!(RevocationReason::from_code(6), None, "certificateHold is not supported");
         assert!("stolen".parse::<RevocationReason>().unwrap_err().to_string().contains("key-compromise"));
     }
 }

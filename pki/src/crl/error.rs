@@ -1,6 +1,6 @@
-//! Why a CRL is not signed, and why a received one is not believed.
+//! Why a CRL cannot be signed, and why a received one is refused.
 //!
-//! It never decides either.
+//! It never makes either decision.
 
 use super::number::CrlNumber;
 use crate::{
@@ -11,26 +11,26 @@ use crate::{
     time::Timestamp,
 };
 
-/// Why a draft is no CRL.
+/// Why a draft cannot be signed.
 #[derive(Debug, thiserror::Error)]
 pub enum CrlError {
-    /// It would be stale the moment it is signed.
-    #[error("a CRL's nextUpdate ({next_update}) has to be later than its thisUpdate ({this_update})")]
+    /// It would already be stale when signed.
+    #[error("a CRL's nextUpdate ({next_update}) must be later than its thisUpdate ({this_update})")]
     Period {
         /// The draft's thisUpdate.
         this_update: Timestamp,
         /// The draft's nextUpdate.
         next_update: Timestamp,
     },
-    /// It would add to a complete CRL that does not exist yet.
-    #[error("delta CRL number {number} cannot add to number {base}, which is later")]
+    /// The complete CRL that it refers to does not exist yet.
+    #[error("delta CRL number {number} cannot be based on the later number {base}")]
     Base {
         /// The draft's number.
         number: CrlNumber,
         /// The number of the base.
         base: CrlNumber,
     },
-    /// The authority publishes no list that covers servers only.
+    /// The authority has no CRL that covers servers only.
     #[error("this authority has no distribution point for a CRL that covers servers only")]
     NoServersList,
     /// The key could not sign.
@@ -38,47 +38,48 @@ pub enum CrlError {
     Signing(#[from] rcgen::Error),
 }
 
-/// Why a CRL is not believed.
+/// Why a CRL is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrlVerifyError {
     /// Not a CRL.
     #[error("not a CRL: {0}")]
     Malformed(#[from] DerError),
-    /// A field of it does not follow RFC 5280.
+    /// A field that does not follow RFC 5280.
     #[error("not a CRL that follows RFC 5280: {0}")]
     Field(&'static str),
-    /// A serial number in it is out of bounds.
+    /// A serial number out of bounds.
     #[error("not a CRL that follows RFC 5280: {0}")]
     Serial(#[from] SerialError),
-    /// Another authority's CRL.
+    /// Issued by another authority.
     #[error("the CRL was issued by {found}, not by {expected}")]
     OtherIssuer {
-        /// Whose CRL was wanted.
+        /// The expected issuer.
         expected: DistinguishedName,
-        /// Whose it is.
+        /// The issuer in the CRL.
         found: DistinguishedName,
     },
-    /// There is no authority whose CRL would be believed.
-    #[error("no authority is known whose CRL could be believed")]
+    /// There is no authority whose CRLs are accepted.
+    #[error("no authority is configured whose CRLs are accepted")]
     NoIssuer,
-    /// A critical extension, or one that narrows the list: its meaning is unknown here, so the list as a whole is.
+    /// An unknown critical extension, or one that limits what the CRL covers. Then the meaning of the whole CRL is
+    /// unknown.
     #[error(
         "the CRL has a critical extension that is not supported, or is not complete (a delta, partial or indirect)"
     )]
     CriticalExtension,
-    /// Another one of the authority's lists in the place of the partial one that was asked for.
+    /// A different CRL of the same authority instead of the expected partial one.
     #[error("the CRL is not the one that covers the certificates with the distribution point {expected}")]
     OtherScope {
-        /// The distribution point.
+        /// The expected distribution point.
         expected: String,
     },
-    /// A complete CRL in the place of a delta.
-    #[error("the CRL is complete, and a delta to one was expected")]
+    /// A complete CRL instead of a delta.
+    #[error("the CRL is complete; a delta CRL was expected")]
     NotDelta,
-    /// A delta that removes an entry: whoever was refused would be admitted again. Here, what is revoked stays revoked.
-    #[error("the delta CRL takes back the revocation of {0} (removeFromCRL), and revocations are permanent")]
+    /// A delta that removes an entry. It would readmit a revoked certificate, and revocations are permanent.
+    #[error("the delta CRL removes the entry of {0} (removeFromCRL); revocations are permanent")]
     TakenBack(Serial),
     /// Forged or damaged.
-    #[error("the CRL's signature does not hold: {0}")]
+    #[error("the CRL's signature is not valid: {0}")]
     Signature(#[from] SignatureError),
 }

@@ -1,10 +1,9 @@
-//! Certificate revocation lists (RFC 5280 section 5): what one contains, how it is drafted and signed, and how a
-//! received one is verified.
+//! Certificate revocation lists (RFC 5280 section 5): contents, drafts, signing and verification.
 //!
-//! It never decides what is revoked, nor whether a list is fresh enough to be used.
+//! It never decides what is revoked, or whether a CRL is fresh enough.
 //!
-//! CRLs are read and written by hand, without a library: none reads a list without allocating each of its entries, and
-//! a list may have a million. Scanning the DER of such a list in place takes 11 ms; writing it needs one buffer.
+//! CRLs are read and written by hand, without a library: the libraries allocate each entry, and a CRL may have a
+//! million. Scanning the DER of such a CRL in place takes 11 ms; writing it needs one buffer.
 
 mod encoding;
 mod entry;

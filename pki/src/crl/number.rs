@@ -1,6 +1,6 @@
 //! CRL numbers (RFC 5280 section 5.2.3).
 //!
-//! It never draws the next number of an authority; it only says what comes after one.
+//! It never chooses the next number of an authority.
 
 use std::fmt;
 
@@ -8,23 +8,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
 
-/// A CRL number (RFC 5280 section 5.2.3); for one issuer it never goes down.
+/// A CRL number (RFC 5280 section 5.2.3). For one issuer it never goes down.
 ///
-/// The standard allows 20 octets. This is 63 bits, what SQLite stores exactly; a larger one is refused when read.
+/// The standard allows 20 octets. This type has 63 bits, which SQLite stores exactly. Reading a larger number is an
+/// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "i64")]
 pub struct CrlNumber(i64);
 
-/// For a list that has none.
+/// The number of a CRL that has none: its thisUpdate.
 impl From<Timestamp> for CrlNumber {
     fn from(this_update: Timestamp) -> Self {
         Self(this_update.unix())
     }
 }
 
-/// The number is negative, and so no CRL number.
+/// The number is negative.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a CRL number is not negative, as {0} is")]
+#[error("a CRL number cannot be negative; got {0}")]
 pub struct NegativeNumber(i64);
 
 impl TryFrom<i64> for CrlNumber {
@@ -36,13 +37,13 @@ impl TryFrom<i64> for CrlNumber {
 }
 
 impl CrlNumber {
-    /// The lowest that there can be: no list is less than this.
+    /// Lower than the number of any CRL.
     pub const NONE: Self = Self(0);
     /// The number of an authority's first CRL.
     pub const FIRST: Self = Self(1);
 
-    /// The highest that an authority goes on from, where it is not its database that says how far it has come: as many
-    /// others follow.
+    /// The highest number that an authority accepts from a source other than its own database. It leaves half of the
+    /// range for the CRLs that follow.
     pub const HIGHEST_TAKEN_BACK: Self = Self(1 << 62);
 
     /// From a number that is not negative.
@@ -51,7 +52,7 @@ impl CrlNumber {
         (number >= 0).then_some(Self(number))
     }
 
-    /// The number itself.
+    /// The value.
     #[must_use]
     pub fn get(self) -> i64 {
         self.0
@@ -60,7 +61,7 @@ impl CrlNumber {
     /// The number after this one.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0.checked_add(1).expect("a CRL every nanosecond for 292 years does not reach the end"))
+        Self(self.0.checked_add(1).expect("2^63 CRLs are never signed"))
     }
 }
 
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_is_never_negative_whoever_says_it() {
+    fn a_negative_number_is_refused() {
         assert_eq!(serde_json::from_str::<CrlNumber>("7").unwrap(), CrlNumber::new(7).unwrap());
         assert_eq!(serde_json::to_string(&CrlNumber::FIRST).unwrap(), "1");
         for bad in ["-1", "-9223372036854775808", "9223372036854775808", "1.5"] {

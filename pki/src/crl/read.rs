@@ -1,6 +1,6 @@
 //! Reads the parts of a CRL in place: entries, extensions, numbers and times (RFC 5280 section 5).
 //!
-//! It never checks a signature, and never allocates for an entry.
+//! It never checks a signature, and never allocates per entry.
 
 use time::{Date, Month, PrimitiveDateTime, Time};
 
@@ -20,14 +20,14 @@ use crate::{
 /// `removeFromCRL` in a `CRLReason` (RFC 5280 section 5.3.1)
 const REMOVE_FROM_CRL: u8 = 8;
 
-/// Which kind of list is read.
+/// The kind of CRL to read.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Complete,
     Delta,
 }
 
-/// All that an entry says, where [`read_entry`] has read it before.
+/// Reads all fields of an entry that [`read_entry`] has already accepted.
 pub(super) fn read_revoked(entries: &mut Reader<'_>) -> Result<RevokedEntry, CrlVerifyError> {
     let mut entry = entries.sequence()?;
     let serial = Serial::from_der_integer(entry.expect(der::INTEGER)?)?;
@@ -53,11 +53,13 @@ pub(super) fn read_entry(entries: &mut Reader<'_>, kind: Kind) -> Result<(), Crl
     read_moment(&mut entry)?;
     if let Some(extensions) = entry.optional(der::SEQUENCE)? {
         for_each_extension(extensions, |oid, critical, value| {
-            // A critical one is the certificate issuer of an indirect CRL: the serial would be another authority's.
+            // The critical extension is the certificate issuer of an indirect CRL: the serial number belongs to another
+            // authority.
             if critical {
                 return Err(CrlVerifyError::CriticalExtension);
             }
-            // Only a delta may say removeFromCRL. In a complete CRL no reason makes an entry less revoked.
+            // removeFromCRL is allowed in a delta only. In a complete CRL every entry counts as revoked, whatever its
+            // reason.
             if kind == Kind::Delta && oid == REASON_CODE {
                 let mut inner = Reader::new(value);
                 let reason = inner.expect(der::ENUMERATED)?;
@@ -65,7 +67,7 @@ pub(super) fn read_entry(entries: &mut Reader<'_>, kind: Kind) -> Result<(), Crl
                 match reason {
                     [REMOVE_FROM_CRL] => return Err(CrlVerifyError::TakenBack(serial)),
                     [_] => {}
-                    _ => return Err(CrlVerifyError::Field("a reason in it is not one octet")),
+                    _ => return Err(CrlVerifyError::Field("a reason in it is not one byte")),
                 }
             }
             Ok(())
@@ -75,13 +77,13 @@ pub(super) fn read_entry(entries: &mut Reader<'_>, kind: Kind) -> Result<(), Crl
     Ok(())
 }
 
-/// The extensions of a CRL that mean something here.
+/// The extensions of a CRL that are evaluated.
 #[derive(Default)]
 pub(super) struct Extensions {
     pub(super) number: Option<CrlNumber>,
     pub(super) base: Option<CrlNumber>,
     pub(super) delta_urls: Vec<String>,
-    /// Whether the list has the issuing distribution point that was expected.
+    /// Whether the CRL has the expected issuing distribution point.
     has_point: bool,
 }
 
@@ -111,8 +113,8 @@ impl Extensions {
                 }
                 return Ok(());
             }
-            // The indicator has to be critical (RFC 5280 section 5.2.4); where a CA forgot it, taking the list for
-            // complete would readmit whoever it leaves out.
+            // The indicator must be critical (RFC 5280 section 5.2.4). If it is not, the CRL is refused all the same:
+            // treating a delta as complete would readmit the certificates that it does not list.
             if critical || oid == DELTA_CRL_INDICATOR {
                 return Err(CrlVerifyError::CriticalExtension);
             }
@@ -131,7 +133,7 @@ impl Extensions {
     }
 }
 
-/// The HTTP URIs in `CRLDistributionPoints` (RFC 5280 section 4.2.1.13); other kinds of location are left out.
+/// The HTTP URIs in `CRLDistributionPoints` (RFC 5280 section 4.2.1.13). Other kinds of location are skipped.
 fn read_uris(points: &[u8], uris: &mut Vec<String>) -> Result<(), DerError> {
     let mut outer = Reader::new(points);
     let mut points = outer.sequence()?;
@@ -159,7 +161,7 @@ fn for_each_extension<'a>(
     while !list.is_empty() {
         let mut extension = list.sequence()?;
         let oid = extension.expect(der::OID)?;
-        // Any other value than FALSE counts as critical: that refuses what it cannot read.
+        // Any value except FALSE counts as critical, so an unreadable value leads to refusal.
         let critical = extension.optional(der::BOOLEAN)?.is_some_and(|value| value != [0]);
         visit(oid, critical, extension.expect(der::OCTET_STRING)?)?;
         extension.finish()?;
@@ -170,15 +172,15 @@ fn for_each_extension<'a>(
 /// `CRLNumber ::= INTEGER (0..MAX)`, of which 63 bits are supported.
 fn read_number(value: &[u8]) -> Result<CrlNumber, CrlVerifyError> {
     let mut inner = Reader::new(value);
-    let octets = inner.expect(der::INTEGER)?;
+    let bytes = inner.expect(der::INTEGER)?;
     inner.finish()?;
-    match octets {
+    match bytes {
         [] => Err(CrlVerifyError::Field("its CRL number is empty")),
         [first, ..] if first & 0x80 != 0 => Err(CrlVerifyError::Field("its CRL number is negative")),
-        _ if octets.len() > 8 => Err(CrlVerifyError::Field("its CRL number is larger than 63 bits")),
+        _ if bytes.len() > 8 => Err(CrlVerifyError::Field("its CRL number is larger than 63 bits")),
         _ => {
-            let number = octets.iter().fold(0, |number, octet| number << 8 | i64::from(*octet));
-            Ok(CrlNumber::new(number).expect("the sign of the first octet was checked"))
+            let number = bytes.iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+            Ok(CrlNumber::new(number).expect("the sign of the first byte was checked"))
         }
     }
 }
@@ -188,8 +190,7 @@ pub(super) fn read_time(reader: &mut Reader<'_>) -> Result<Timestamp, CrlVerifyE
     read_moment(reader).map(|moment| Timestamp::from_unix(moment.assume_utc().unix_timestamp()))
 }
 
-/// `UTCTime` (`YYMMDDHHMMSSZ`, years 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`), as RFC 5280 section
-/// 4.1.2.5 has them.
+/// `UTCTime` (`YYMMDDHHMMSSZ`, years 1950 to 2049) or `GeneralizedTime` (`YYYYMMDDHHMMSSZ`), RFC 5280 section 4.1.2.5.
 fn read_moment(reader: &mut Reader<'_>) -> Result<PrimitiveDateTime, CrlVerifyError> {
     const INVALID: CrlVerifyError = CrlVerifyError::Field("a time is not in the form of RFC 5280 section 4.1.2.5");
     let element = reader.any()?;
@@ -239,7 +240,7 @@ mod tests {
 
     #[test]
     fn numbers_are_positive_and_fit() {
-        let read = |octets: &[u8]| read_number(&der::encode(der::INTEGER, octets));
+        let read = |bytes: &[u8]| read_number(&der::encode(der::INTEGER, bytes));
         assert_eq!(read(&[0x01, 0x00]), Ok(CrlNumber::new(256).unwrap()));
         assert!(read(&[]).is_err() && read(&[0xff]).is_err() && read(&[1; 9]).is_err());
     }

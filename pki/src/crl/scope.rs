@@ -1,25 +1,25 @@
-//! What a list covers: everything that its issuer has revoked, or only the certificates that name one distribution
-//! point (RFC 5280 section 5.2.5).
+//! What a CRL covers: everything that its issuer has revoked, or only the certificates with one distribution point (RFC
+//! 5280 section 5.2.5).
 //!
-//! It never decides which of the two a relying party should ask for.
+//! It never decides which of the two a relying party needs.
 
 use super::{encoding::issuing_distribution_point, error::CrlVerifyError};
 
-/// What the list of an issuer has to cover to be believed.
+/// What a CRL has to cover to be accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// All that it has issued: the list has no issuing distribution point.
+    /// Everything that the issuer has revoked. The CRL has no issuing distribution point.
     Everything,
-    /// The certificates that name this distribution point, which the list names as well.
+    /// Certificates with this distribution point. The CRL must have it as issuing distribution point.
     Point(String),
 }
 
 impl Scope {
-    /// What to do about an issuing distribution point: it is the expected one, octet for octet, or the list is refused.
+    /// Accepts an issuing distribution point that equals the expected one byte for byte.
     pub(super) fn check_point(&self, critical: bool, value: &[u8]) -> Result<(), CrlVerifyError> {
         match self {
-            // It has to be critical; where a CA forgot that, taking the list for complete would readmit whoever it
-            // leaves out.
+            // The extension must be critical. If it is not, the CRL is refused all the same: treating a partial CRL as
+            // complete would readmit the certificates that it does not list.
             Self::Everything => Err(CrlVerifyError::CriticalExtension),
             Self::Point(uri) if critical && value == issuing_distribution_point(uri) => Ok(()),
             Self::Point(_) => Err(self.other()),

@@ -1,6 +1,6 @@
-//! Signs CRLs (RFC 5280 section 5.1): puts the fields of a draft around its entries, and signs them where they are.
+//! Signs CRLs (RFC 5280 section 5.1). The fields of a draft are added around its encoded entries in the same buffer.
 //!
-//! It never decides what is in a list, and never keeps a key.
+//! It never decides what a CRL contains, and never stores a key.
 
 use std::ops::Range;
 
@@ -27,55 +27,54 @@ use crate::{
 const AUTHORITY_KEY_IDENTIFIER: &[u8] = &[0x55, 0x1d, 0x23];
 /// `[0] IMPLICIT OCTET STRING`
 const KEY_IDENTIFIER: u8 = 0x80;
-/// What follows the signed body: algorithm and signature, with an RSA key of 4096 bits.
+/// Upper bound for what follows the signed body, algorithm and signature: that of a 4096-bit RSA key.
 const LONGEST_END: usize = 17 + 5 + 512;
 
-/// A list with its signature, and where in it its entries lie.
+/// A signed CRL, and the position of its entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedCrl {
-    /// The whole of it.
+    /// The complete DER.
     pub der: Vec<u8>,
-    /// Of all entries, one after the other; empty if there are none.
+    /// The range of all entries, one after the other. Empty if there are none.
     pub entries: Range<usize>,
 }
 
-/// A complete CRL that is to be signed.
+/// A complete CRL to be signed.
 #[derive(Clone, Debug)]
 pub struct CrlDraft<R = Vec<RevokedEntry>> {
     /// Its number.
     pub number: CrlNumber,
     /// When it is issued.
     pub this_update: Timestamp,
-    /// By when the next one will have been issued.
+    /// When the next one will have been issued at the latest.
     pub next_update: Timestamp,
-    /// What is revoked.
+    /// The revoked certificates.
     pub revoked: R,
 }
 
-/// A delta CRL (RFC 5280 section 5.2.4) that is to be signed.
+/// A delta CRL (RFC 5280 section 5.2.4) to be signed.
 #[derive(Clone, Debug)]
 pub struct DeltaDraft<R = Vec<RevokedEntry>> {
-    /// Its number. Complete CRLs and deltas are numbered in one sequence: what is issued at the same time has the
-    /// same number.
+    /// Its number. Complete CRLs and deltas share one sequence; those issued at the same time have the same number.
     pub number: CrlNumber,
-    /// The number of the complete CRL that it adds to; not higher than `number`.
+    /// The number of the complete CRL that it refers to; not higher than `number`.
     pub base: CrlNumber,
     /// When it is issued.
     pub this_update: Timestamp,
-    /// By when the next one will have been issued.
+    /// When the next one will have been issued at the latest.
     pub next_update: Timestamp,
-    /// Everything that was revoked since the base was issued, also what an earlier delta said already.
+    /// Everything that was revoked since the base was issued, including the entries of earlier deltas.
     pub revoked: R,
 }
 
-/// Whose list it is, and with which key it is signed.
+/// The issuer and its key.
 pub(crate) struct Signer<'a> {
     pub(crate) name: &'a DistinguishedName,
     pub(crate) key_id: &'a [u8],
     pub(crate) key: &'a dyn SigningKey,
 }
 
-/// A complete CRL; `delta_url` is where the deltas to it are found.
+/// Signs a complete CRL. `delta_url` is the URL of its deltas.
 pub(crate) fn complete(
     signer: &Signer<'_>,
     draft: CrlDraft<EncodedEntries>,
@@ -88,14 +87,14 @@ pub(crate) fn complete(
     sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
 }
 
-/// A complete CRL of the certificates that name this distribution point, and of no others (RFC 5280 section 5.2.5).
+/// Signs a complete CRL of only the certificates with this distribution point (RFC 5280 section 5.2.5).
 pub(crate) fn of_point(signer: &Signer<'_>, draft: CrlDraft<EncodedEntries>, uri: &str) -> Result<SignedCrl, CrlError> {
     let mut extensions = common_extensions(signer, draft.number);
     extensions.extend(extension(ISSUING_DISTRIBUTION_POINT, true, &issuing_distribution_point(uri)));
     sign(signer, [draft.this_update, draft.next_update], &extensions, draft.revoked)
 }
 
-/// A delta CRL. It says nothing of where the next one is: RFC 5280 section 5.2.6 forbids that.
+/// Signs a delta CRL. It has no URL of deltas: RFC 5280 section 5.2.6 forbids that.
 pub(crate) fn delta(signer: &Signer<'_>, draft: DeltaDraft<EncodedEntries>) -> Result<SignedCrl, CrlError> {
     if draft.base > draft.number {
         return Err(CrlError::Base { number: draft.number, base: draft.base });
@@ -125,11 +124,12 @@ fn sign(
     let tail = encode(der::context(0), &encode(der::SEQUENCE, extensions));
 
     let entries_len = crl.len();
-    // RFC 5280 section 5.1.2.6: without entries, the list of them is absent.
+    // RFC 5280 section 5.1.2.6: without entries, the field is absent.
     let list_len = if entries_len == 0 { 0 } else { der::encoded_len(entries_len) };
     let body_len = head.len() + list_len + tail.len();
 
-    // The outermost length includes the signature's, which is not known before it is made, so its place is guessed.
+    // The outermost length includes the signature, whose length is known only after signing. So the header's size is a
+    // guess.
     let mut front = Vec::new();
     der::push_header(&mut front, der::SEQUENCE, der::encoded_len(body_len) + LONGEST_END);
     let start = front.len();
@@ -139,7 +139,7 @@ fn sign(
         der::push_header(&mut front, der::SEQUENCE, entries_len);
     }
     let before_entries = front.len() - start;
-    // The entries are moved once, where they lie: that takes a fraction of what signing them does, and no second
+    // Moves the entries once, within the buffer. That takes a fraction of the time of signing and needs no second
     // buffer.
     crl.reserve_exact(front.len() + tail.len() + LONGEST_END);
     crl.splice(..0, front);
@@ -154,7 +154,7 @@ fn sign(
     let mut header = Vec::new();
     der::push_header(&mut header, der::SEQUENCE, crl.len() - start);
     let first = header.len() + before_entries;
-    // Of the same length, but where the guess lies just beyond a power of 256.
+    // The header has the guessed size, unless the guess was just beyond a power of 256.
     crl.splice(..start, header);
     Ok(SignedCrl { der: crl, entries: first..first + entries_len })
 }
@@ -174,7 +174,7 @@ fn algorithm_identifier(algorithm: &SignatureAlgorithm) -> Result<AlgorithmIdent
     .ok_or(rcgen::Error::UnsupportedSignatureAlgorithm)
 }
 
-/// What RFC 5280 section 5.2 requires in every CRL.
+/// The extensions that RFC 5280 section 5.2 requires in every CRL.
 fn common_extensions(signer: &Signer<'_>, own: CrlNumber) -> Vec<u8> {
     let key_id = encode(der::SEQUENCE, &encode(KEY_IDENTIFIER, signer.key_id));
     [extension(AUTHORITY_KEY_IDENTIFIER, false, &key_id), extension(CRL_NUMBER, false, &number(own))].concat()

@@ -1,9 +1,9 @@
-//! Verifies a CRL that somebody sent: its form, its issuer and its signature, once.
+//! Verifies a received CRL once: its form, its issuer and its signature.
 //!
-//! It holds on to the CRL's octets and little else; entries are read in place, so that a list of a million entries
-//! takes no memory beyond its own. Only direct CRLs are understood, complete ones and deltas to them, and of partial
-//! ones only that of the one distribution point that is asked for by name ([`CrlIssuer::of_point`]). Any other is
-//! refused, and so is any other critical extension (RFC 5280 section 5.2).
+//! It never copies the entries: they are read in place, so a CRL of a million entries needs no memory beyond its own
+//! bytes. It accepts direct CRLs only: complete ones, deltas, and the partial one with the expected distribution point
+//! ([`CrlIssuer::of_point`]). All others are refused, and so is every unknown critical extension (RFC 5280 section
+//! 5.2).
 
 use std::ops::Deref;
 
@@ -22,12 +22,12 @@ use crate::{
     time::Timestamp,
 };
 
-/// Who may sign a CRL, an authority's name and public key, and what the CRL has to cover.
+/// Who may sign a CRL, by name and public key, and what the CRL has to cover.
 #[derive(Clone, Debug)]
 pub struct CrlIssuer {
     id: IssuerId,
     spki: Vec<u8>,
-    /// No part of who the issuer is: it says which of its lists is believed here.
+    /// Not part of the issuer's identity: it selects one of the issuer's CRLs.
     scope: Scope,
 }
 
@@ -42,17 +42,17 @@ impl CrlIssuer {
         })
     }
 
-    /// The same authority, of which only the list is believed that covers the certificates with this distribution
-    /// point, and says so in a critical `issuingDistributionPoint` (RFC 5280 section 5.2.5) that says nothing else. Its
-    /// complete list is refused in the place of that one.
+    /// The same issuer, but only its CRL of the certificates with this distribution point is accepted. The CRL must
+    /// have a critical `issuingDistributionPoint` (RFC 5280 section 5.2.5) with this name and nothing else. The
+    /// issuer's complete CRL is refused.
     #[must_use]
     pub fn of_point(self, uri: impl Into<String>) -> Self {
         Self { scope: Scope::Point(uri.into()), ..self }
     }
 
-    /// What `verify` makes of a list with the issuer that signed it. The list says the name only, and several
-    /// authorities may have it: one that was re-keyed, or a root and the CA beneath it. So each of that name is tried
-    /// until a signature holds.
+    /// Returns the result of `verify` for the issuer that signed the CRL. A CRL has only the issuer's name, and several
+    /// authorities can share one: a re-keyed CA, or a root and the CA below it. So each authority of that name is tried
+    /// until a signature is valid.
     pub fn find<I, T>(
         issuers: impl IntoIterator<Item = I>,
         verify: impl Fn(I) -> Result<T, CrlVerifyError>,
@@ -61,7 +61,7 @@ impl CrlIssuer {
         for issuer in issuers {
             match verify(issuer) {
                 Err(error @ CrlVerifyError::Signature(_)) => refused = error,
-                // Says less than a signature that does not hold, which is of an issuer with the right name.
+                // An invalid signature by an issuer with the right name is the better error.
                 Err(error @ CrlVerifyError::OtherIssuer { .. }) => {
                     if !matches!(refused, CrlVerifyError::Signature(_)) {
                         refused = error;
@@ -80,25 +80,25 @@ impl CrlIssuer {
     }
 }
 
-/// A complete CRL whose form and signature were checked. What it has in common with a delta is read through it.
+/// A complete CRL with checked form and signature. It dereferences to the fields that it shares with a delta.
 #[derive(Clone, Debug)]
 pub struct VerifiedCrl<'a> {
     list: VerifiedList<'a>,
     delta_urls: Vec<String>,
 }
 
-/// A delta CRL (RFC 5280 section 5.2.4) whose form and signature were checked. What it has in common with a complete
-/// CRL is read through it.
+/// A delta CRL (RFC 5280 section 5.2.4) with checked form and signature. It dereferences to the fields that it shares
+/// with a complete CRL.
 ///
-/// Added to a complete CRL of the same issuer, it is what a complete CRL of its number would say, if the complete one's
-/// number is not lower than [`Self::base`] (and lower than its own, or there is nothing to add).
+/// It can be combined with a complete CRL of the same issuer if that CRL's number is at least [`Self::base`] and lower
+/// than its own. The result has the content of a complete CRL with the delta's number.
 #[derive(Clone, Debug)]
 pub struct VerifiedDelta<'a> {
     list: VerifiedList<'a>,
     base: CrlNumber,
 }
 
-/// What a complete CRL and a delta both say.
+/// The fields that complete CRLs and deltas share.
 #[derive(Clone, Debug)]
 pub struct VerifiedList<'a> {
     issuer: IssuerId,
@@ -112,13 +112,13 @@ pub struct VerifiedList<'a> {
 }
 
 impl<'a> VerifiedCrl<'a> {
-    /// Checks a complete CRL in DER against the authority that is expected to have signed it.
+    /// Verifies a complete CRL in DER, signed by this issuer.
     pub fn verify(crl: &'a [u8], issuer: &CrlIssuer) -> Result<Self, CrlVerifyError> {
         let (list, extensions) = VerifiedList::verify(crl, issuer, Kind::Complete)?;
         Ok(Self { list, delta_urls: extensions.delta_urls })
     }
 
-    /// The HTTP locations of the deltas to it (RFC 5280 section 5.2.6, `freshestCRL`); none if there are no deltas.
+    /// The HTTP locations of its deltas (RFC 5280 section 5.2.6, `freshestCRL`). Empty if there are no deltas.
     #[must_use]
     pub fn delta_urls(&self) -> &[String] {
         &self.delta_urls
@@ -134,13 +134,13 @@ impl<'a> Deref for VerifiedCrl<'a> {
 }
 
 impl<'a> VerifiedDelta<'a> {
-    /// Checks a delta CRL in DER against the authority that is expected to have signed it.
+    /// Verifies a delta CRL in DER, signed by this issuer.
     pub fn verify(crl: &'a [u8], issuer: &CrlIssuer) -> Result<Self, CrlVerifyError> {
         let (list, extensions) = VerifiedList::verify(crl, issuer, Kind::Delta)?;
         Ok(Self { list, base: extensions.base.ok_or(CrlVerifyError::NotDelta)? })
     }
 
-    /// The number of the complete CRL that it adds to; not higher than its own.
+    /// The number of the complete CRL that it refers to; not higher than its own.
     #[must_use]
     pub fn base(&self) -> CrlNumber {
         self.base
@@ -156,20 +156,20 @@ impl<'a> Deref for VerifiedDelta<'a> {
 }
 
 impl<'a> VerifiedList<'a> {
-    /// Who signed it: the name that it bears, and the key that verified it.
+    /// The issuer: its name, and the key that verified the signature.
     #[must_use]
     pub fn issuer(&self) -> &IssuerId {
         &self.issuer
     }
 
-    /// Its number. RFC 5280 section 5.2.3 demands one, and some authorities give none: their lists are in the order of
-    /// their thisUpdate, and their number is that, in seconds since 1970.
+    /// Its number. RFC 5280 section 5.2.3 requires one, but some authorities write none. Then the number is the CRL's
+    /// thisUpdate in seconds since 1970, which orders their CRLs.
     #[must_use]
     pub fn number(&self) -> CrlNumber {
         self.number
     }
 
-    /// Whether the number stands in it. Of those where it does not, two may have the same.
+    /// Whether the CRL has a number of its own. Without one, two CRLs can have equal numbers.
     #[must_use]
     pub fn is_numbered(&self) -> bool {
         self.is_numbered
@@ -181,19 +181,19 @@ impl<'a> VerifiedList<'a> {
         self.this_update
     }
 
-    /// Until when it may be relied on.
+    /// Until when it is valid.
     #[must_use]
     pub fn next_update(&self) -> Timestamp {
         self.next_update
     }
 
-    /// How many certificates it revokes.
+    /// The number of revoked certificates.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
     }
 
-    /// Its signature. An authority has signed one list with it only, so that it tells lists apart.
+    /// Its signature. It identifies the CRL.
     #[must_use]
     pub fn signature(&self) -> &'a [u8] {
         self.signature
@@ -236,7 +236,8 @@ impl<'a> VerifiedList<'a> {
             return Err(CrlVerifyError::Field("it is a delta to a CRL that is later than itself"));
         }
 
-        // The signature before the entries: what is not signed is not worth a walk through a million of them.
+        // The signature is checked before the entries, so that an unsigned list does not cost a scan of a million
+        // entries.
         signature::verify(crl, &issuer.spki)?;
         let signature = signed.bit_string()?;
         let mut count = 0;
@@ -260,7 +261,7 @@ impl<'a> VerifiedList<'a> {
         ))
     }
 
-    /// The serial numbers it revokes, in its own order.
+    /// The revoked serial numbers, in the order of the CRL.
     #[must_use]
     pub fn serials(&self) -> impl ExactSizeIterator<Item = Serial> + use<'a> {
         let mut rest = Reader::new(self.entries);
@@ -271,8 +272,7 @@ impl<'a> VerifiedList<'a> {
         })
     }
 
-    /// What it revokes, since when and why, in its own order; a reason that is not known here is
-    /// [`RevocationReason::Unspecified`].
+    /// All entries, in the order of the CRL. An unknown reason becomes [`RevocationReason::Unspecified`].
     pub fn entries(&self) -> impl Iterator<Item = RevokedEntry> + use<'a> {
         let mut rest = Reader::new(self.entries);
         std::iter::from_fn(move || {

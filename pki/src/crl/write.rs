@@ -1,7 +1,7 @@
-//! Writes the entries, numbers and times of CRLs (RFC 5280 section 5.1): each entry is written once, into the buffer
+//! Writes the entries, numbers and times of CRLs (RFC 5280 section 5.1). Each entry is written once, into the buffer
 //! that becomes the CRL.
 //!
-//! It never decides what is in a list, and never signs one.
+//! It never decides what a CRL contains, and never signs one.
 
 use super::{
     encoding::REASON_CODE,
@@ -13,34 +13,33 @@ use crate::{
     time::Timestamp,
 };
 
-/// 2050-01-01 00:00:00 UTC: from here on, times are `GeneralizedTime` (RFC 5280 section 5.1.2.4).
+/// 2050-01-01 00:00:00 UTC. From here on, times are `GeneralizedTime` (RFC 5280 section 5.1.2.4).
 const YEAR_2050: i64 = 2_524_608_000;
-/// An entry with the longest serial, the longest time and a reason.
+/// Size of an entry with the longest serial, the longest time and a reason.
 const LONGEST_ENTRY: usize = 2 + (2 + 21) + (2 + 15) + 14;
 
-/// Entries as a list has them: in DER, one after the other. Whoever keeps what was written for one list need not read
-/// and write it again for the next.
+/// Encoded entries of a CRL: DER, one after the other. Keep them to sign the next CRL without encoding them again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EncodedEntries(Vec<u8>);
 
 impl EncodedEntries {
-    /// None yet, with room for so many octets.
+    /// No entries, with this capacity in bytes.
     #[must_use]
-    pub fn with_capacity(octets: usize) -> Self {
-        Self(Vec::with_capacity(octets))
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self(Vec::with_capacity(bytes))
     }
 
-    /// Appends what was written before, as it is. It has to be what [`Self::as_der`] gave, or whole entries of it.
+    /// Appends encoded entries: the result of [`Self::as_der`], or whole entries of it.
     pub fn push_encoded(&mut self, entries: &[u8]) {
         self.0.extend_from_slice(entries);
     }
 
-    /// The buffer that they are in.
+    /// The buffer with the entries.
     pub(super) fn into_der(self) -> Vec<u8> {
         self.0
     }
 
-    /// All of them.
+    /// The DER of all entries.
     #[must_use]
     pub fn as_der(&self) -> &[u8] {
         &self.0
@@ -65,66 +64,66 @@ impl FromIterator<RevokedEntry> for EncodedEntries {
 
 /// `INTEGER` in its shortest form.
 pub(super) fn number(number: CrlNumber) -> Vec<u8> {
-    let octets = number.get().to_be_bytes();
-    // The shortest form keeps the highest bit clear: it is the sign.
-    let first = octets.windows(2).position(|pair| pair[0] != 0 || pair[1] & 0x80 != 0).unwrap_or(octets.len() - 1);
-    encode(der::INTEGER, &octets[first..])
+    let bytes = number.get().to_be_bytes();
+    // The highest bit is the sign, so it must be clear.
+    let first = bytes.windows(2).position(|pair| pair[0] != 0 || pair[1] & 0x80 != 0).unwrap_or(bytes.len() - 1);
+    encode(der::INTEGER, &bytes[first..])
 }
 
-/// The contents of an entry, in octets; always fewer than 128.
+/// The length of an entry's contents in bytes; always less than 128.
 fn entry_len(entry: &RevokedEntry) -> usize {
     let time = if entry.revoked_at.unix() < YEAR_2050 { 13 } else { 15 };
     let reason = if entry.reason == RevocationReason::Unspecified { 0 } else { 14 };
     2 + serial_len(entry.serial.magnitude()) + 2 + time + reason
 }
 
-/// A zero octet keeps a number positive whose highest bit is set.
+/// A positive number whose highest bit is set needs a zero byte in front.
 fn serial_len(magnitude: &[u8]) -> usize {
     magnitude.len() + usize::from(magnitude[0] >> 7)
 }
 
 /// `SEQUENCE { userCertificate INTEGER, revocationDate Time, crlEntryExtensions OPTIONAL }`
 fn push_entry(crl: &mut Vec<u8>, entry: &RevokedEntry) {
-    // Put together on the stack, because each growth of a vector asks whether it has room.
-    let mut octets = Short::new();
-    octets.push(&[der::SEQUENCE, short(entry_len(entry))]);
+    // Built on the stack, because each push to a vector checks its capacity.
+    let mut bytes = Short::new();
+    bytes.push(&[der::SEQUENCE, short(entry_len(entry))]);
     let serial = entry.serial.magnitude();
-    octets.push(&[der::INTEGER, short(serial_len(serial))]);
-    octets.push(&[0][..serial_len(serial) - serial.len()]);
-    octets.push(serial);
-    octets.push_time(entry.revoked_at);
+    bytes.push(&[der::INTEGER, short(serial_len(serial))]);
+    bytes.push(&[0][..serial_len(serial) - serial.len()]);
+    bytes.push(serial);
+    bytes.push_time(entry.revoked_at);
     // RFC 5280 section 5.3.1: the reason code SHOULD be absent instead of unspecified.
     if entry.reason != RevocationReason::Unspecified {
-        octets.push(&[der::SEQUENCE, 12, der::SEQUENCE, 10, der::OID, 3]);
-        octets.push(REASON_CODE);
-        octets.push(&[der::OCTET_STRING, 3, der::ENUMERATED, 1, entry.reason.code()]);
+        bytes.push(&[der::SEQUENCE, 12, der::SEQUENCE, 10, der::OID, 3]);
+        bytes.push(REASON_CODE);
+        bytes.push(&[der::OCTET_STRING, 3, der::ENUMERATED, 1, entry.reason.code()]);
     }
-    crl.extend_from_slice(octets.as_slice());
+    crl.extend_from_slice(bytes.as_slice());
 }
 
 pub(super) fn push_time(der: &mut Vec<u8>, time: Timestamp) {
-    let mut octets = Short::new();
-    octets.push_time(time);
-    der.extend_from_slice(octets.as_slice());
+    let mut bytes = Short::new();
+    bytes.push_time(time);
+    der.extend_from_slice(bytes.as_slice());
 }
 
 fn short(length: usize) -> u8 {
-    u8::try_from(length).expect("an entry has fewer than 128 octets")
+    u8::try_from(length).expect("an entry has fewer than 128 bytes")
 }
 
-/// As much as one entry takes, without an allocation.
+/// A buffer for one entry, without allocation.
 struct Short {
-    octets: [u8; LONGEST_ENTRY],
+    bytes: [u8; LONGEST_ENTRY],
     len: usize,
 }
 
 impl Short {
     fn new() -> Self {
-        Self { octets: [0; LONGEST_ENTRY], len: 0 }
+        Self { bytes: [0; LONGEST_ENTRY], len: 0 }
     }
 
     fn push(&mut self, more: &[u8]) {
-        self.octets[self.len..self.len + more.len()].copy_from_slice(more);
+        self.bytes[self.len..self.len + more.len()].copy_from_slice(more);
         self.len += more.len();
     }
 
@@ -148,7 +147,7 @@ impl Short {
     }
 
     fn as_slice(&self) -> &[u8] {
-        &self.octets[..self.len]
+        &self.bytes[..self.len]
     }
 }
 
@@ -178,9 +177,9 @@ mod tests {
     #[test]
     fn times_have_two_digits_for_the_year_until_2049() {
         let written = |unix| {
-            let mut octets = Vec::new();
-            push_time(&mut octets, Timestamp::from_unix(unix));
-            (octets[0], String::from_utf8(octets[2..].to_vec()).unwrap(), usize::from(octets[1]) == octets.len() - 2)
+            let mut bytes = Vec::new();
+            push_time(&mut bytes, Timestamp::from_unix(unix));
+            (bytes[0], String::from_utf8(bytes[2..].to_vec()).unwrap(), usize::from(bytes[1]) == bytes.len() - 2)
         };
         assert_eq!(written(0), (der::UTC_TIME, "700101000000Z".into(), true));
         assert_eq!(written(YEAR_2050 - 1), (der::UTC_TIME, "491231235959Z".into(), true));
@@ -195,8 +194,8 @@ mod tests {
             revoked_at: Timestamp::MAX,
             reason: RevocationReason::KeyCompromise,
         };
-        let mut octets = Vec::new();
-        push_entry(&mut octets, &longest);
-        assert_eq!((octets.len(), der::encoded_len(entry_len(&longest))), (LONGEST_ENTRY, LONGEST_ENTRY));
+        let mut bytes = Vec::new();
+        push_entry(&mut bytes, &longest);
+        assert_eq!((bytes.len(), der::encoded_len(entry_len(&longest))), (LONGEST_ENTRY, LONGEST_ENTRY));
     }
 }

@@ -1,7 +1,8 @@
-//! Public keys of the right form that protect nothing: anybody can compute the private key, or sign without it.
+//! Detects well-formed public keys that are not secure: anyone can compute the private key, or forge signatures without
+//! it.
 //!
-//! It never says which kinds and sizes of keys are certified; [`super`] does. A stranger who has a token may send any key, so what is done
-//! about each is bounded: some milliseconds of CPU, a few tens for an RSA modulus of 4096 bits.
+//! It never decides which kinds and sizes of keys are certified; [`super`] does. Every check is bounded, because anyone
+//! with a token can send any key: some milliseconds of CPU, or a few tens for an RSA modulus of 4096 bits.
 
 use std::sync::LazyLock;
 
@@ -9,40 +10,41 @@ use num_bigint::BigUint;
 
 use crate::der::{self, DerError, Reader};
 
-/// The lowest RSA exponent that is certified, and what nearly everybody uses.
+/// The lowest RSA exponent that is certified. Almost all keys have it.
 const LOWEST_EXPONENT: u64 = 65_537;
-/// The highest: some TLS libraries read no higher one (Go, Windows), and a verifier works as long as it is.
+/// The highest RSA exponent that is certified. Some TLS libraries (Go, Windows) read no higher one, and verification
+/// takes longer with a long exponent.
 const HIGHEST_EXPONENT: u64 = 1 << 32;
-/// A factor below this is found by trial division.
+/// Trial division finds factors below this.
 const SMALL: u32 = 1 << 16;
-/// So many steps of Fermat's method find factors that agree in more than half of their bits, a few more than those.
+/// Steps of Fermat's method. They find factors that have a few more than half of their bits in common.
 const FERMAT_STEPS: u32 = 128;
 
-/// Why a public key protects nothing.
+/// Why a public key is not secure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Weakness {
-    /// A constant is a valid signature under it, over any message or over one in a few.
-    #[error("it is an Ed25519 point of small order, for which everybody can sign")]
+    /// A constant signature is valid for this key, for every message or for one in a few.
+    #[error("it is an Ed25519 point of small order, for which anyone can forge signatures")]
     SmallOrder,
-    /// An exponent under which signatures are easily forged, or that others cannot use.
+    /// With this exponent signatures are easy to forge, or other libraries cannot use the key.
     #[error("its public exponent is not an odd number from {LOWEST_EXPONENT} to {HIGHEST_EXPONENT}")]
     Exponent,
-    /// The modulus has only one factor, itself, so that the private exponent follows from the public one.
+    /// The modulus is its own only factor, so the private exponent follows from the public one.
     #[error("its modulus is a prime number")]
     Prime,
-    /// Trial division finds a factor.
+    /// Trial division found a factor.
     #[error("its modulus has the small factor {0}")]
     SmallFactor(u32),
-    /// Fermat's method finds the factors.
-    #[error("the two factors of its modulus are so close to each other that everybody can compute them")]
+    /// Fermat's method found the factors.
+    #[error("the two factors of its modulus are so close to each other that anyone can compute them")]
     CloseFactors,
-    /// CVE-2017-15361, of keys that some smart cards and TPMs have drawn.
+    /// CVE-2017-15361: keys that some smart cards and TPMs generated.
     #[error("its modulus has the form of those whose factors can be computed (ROCA, CVE-2017-15361)")]
     Roca,
 }
 
-/// The y coordinates of the eight points of small order as Ed25519 encodes them (RFC 8032 section 5.1.2), the sign of x taken away, and
-/// those two that are encoded again by adding the field's prime.
+/// The y coordinates of the eight points of small order in Ed25519's encoding (RFC 8032 section 5.1.2), without the
+/// sign of x. Two of them have a second encoding, with the field's prime added.
 const SMALL_ORDER: [[u8; 32]; 7] = {
     const fn edges(low: u8, high: u8, last: u8) -> [u8; 32] {
         let mut y = [high; 32];
@@ -55,7 +57,7 @@ const SMALL_ORDER: [[u8; 32]; 7] = {
         edges(0, 0, 0),
         edges(1, 0, 0),
         edges(0xec, 0xff, 0x7f),
-        // 0 and 1 again.
+        // 0 and 1, second encoding.
         edges(0xed, 0xff, 0x7f),
         edges(0xee, 0xff, 0x7f),
         // Order 8.
@@ -70,23 +72,24 @@ const SMALL_ORDER: [[u8; 32]; 7] = {
     ]
 };
 
-/// Judges an Ed25519 public key.
+/// Checks an Ed25519 public key.
 pub(super) fn check_ed25519(key: &[u8]) -> Result<(), Weakness> {
     let Some((last, rest)) = key.split_last() else { return Ok(()) };
     let is_small = |y: &[u8; 32]| rest == &y[..31] && last & 0x7f == y[31];
     if SMALL_ORDER.iter().any(is_small) { Err(Weakness::SmallOrder) } else { Ok(()) }
 }
 
-/// Whether this `SubjectPublicKeyInfo` is that of an Ed25519 point of small order. Nobody proves anything by such a key, whoever has
+/// Whether this `SubjectPublicKeyInfo` has an Ed25519 point of small order. Such a key proves nothing, whichever CA has
 /// certified it.
 #[must_use]
 pub fn is_of_small_order(spki: &[u8]) -> bool {
-    /// `SEQUENCE { SEQUENCE { id-Ed25519 1.3.101.112 }, BIT STRING` with the length of what follows (RFC 8410 section 4).
+    /// `SEQUENCE { SEQUENCE { id-Ed25519 1.3.101.112 }, BIT STRING` and the length of the contents (RFC 8410 section
+    /// 4).
     const HEAD: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
     spki.strip_prefix(HEAD).is_some_and(|key| check_ed25519(key).is_err())
 }
 
-/// The two numbers of an `RSAPublicKey` (RFC 8017 appendix A.1.1), unsigned and big-endian, as they are encoded.
+/// The two numbers of an `RSAPublicKey` (RFC 8017 appendix A.1.1): the unsigned big-endian bytes of the encoding.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rsa<'a> {
     modulus: &'a [u8],
@@ -105,12 +108,12 @@ impl<'a> Rsa<'a> {
 
     /// The modulus's length.
     pub(super) fn bits(&self) -> usize {
-        let first = self.modulus.iter().position(|octet| *octet != 0).unwrap_or(self.modulus.len());
+        let first = self.modulus.iter().position(|byte| *byte != 0).unwrap_or(self.modulus.len());
         let significant = &self.modulus[first..];
         significant.first().map_or(0, |first| significant.len() * 8 - first.leading_zeros() as usize)
     }
 
-    /// Judges the key; the cheapest questions first.
+    /// Checks the key, the cheapest checks first.
     pub(super) fn check(&self) -> Result<(), Weakness> {
         let exponent = u64::try_from(BigUint::from_bytes_be(self.exponent)).unwrap_or(u64::MAX);
         if !(LOWEST_EXPONENT..=HIGHEST_EXPONENT).contains(&exponent) || exponent % 2 == 0 {
@@ -146,7 +149,7 @@ static SMALL_PRIMES: LazyLock<Vec<u32>> = LazyLock::new(|| {
 });
 
 fn small_factor(number: &BigUint) -> Option<u32> {
-    // One long division for four primes: their product fits into 64 bits.
+    // One long division for four primes, because their product fits into 64 bits.
     SMALL_PRIMES.chunks(4).find_map(|primes| {
         let product: u64 = primes.iter().copied().map(u64::from).product();
         let rest = remainder(number, product);
@@ -158,9 +161,9 @@ fn remainder(number: &BigUint, divisor: u64) -> u64 {
     u64::try_from(number % divisor).expect("a remainder is smaller than its divisor")
 }
 
-/// Whether the number is a power of 65537 modulo each of the primes for which that says something. Both factors of a vulnerable modulus
-/// are, so the modulus is; one of about a hundred million others is by chance (Nemec et al., The Return of Coppersmith's Attack,
-/// section 3.4).
+/// Whether the number is a power of 65537 modulo each of the primes that distinguish. Both factors of a vulnerable
+/// modulus are, so the modulus is too. About one in a hundred million other moduli is so by chance (Nemec et al., The
+/// Return of Coppersmith's Attack, section 3.4).
 fn has_roca_form(number: &BigUint) -> bool {
     const PRIMES: [u64; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
     PRIMES.into_iter().all(|prime| {
@@ -171,7 +174,7 @@ fn has_roca_form(number: &BigUint) -> bool {
     })
 }
 
-/// Fermat's method: `n = a² - b²` for an `a` not far above the root of `n`.
+/// Fermat's method: searches `a` just above the root of `n` with `n = a² - b²`.
 fn has_close_factors(number: &BigUint) -> bool {
     let root = number.sqrt();
     let least = if &root * &root == *number { root } else { root + 1u32 };
@@ -179,7 +182,7 @@ fn has_close_factors(number: &BigUint) -> bool {
 }
 
 fn is_square(number: &BigUint) -> bool {
-    // What squares leave modulo 64 and a few primes: few numbers get as far as the root, which is what takes time.
+    // Remainders of squares modulo 64 and some small numbers. They exclude most candidates before the slow square root.
     let may_be = [64, 63, 65, 11, 17, 19, 23].into_iter().all(|modulus: u64| {
         let rest = remainder(number, modulus);
         (0..modulus).any(|root| root * root % modulus == rest)
@@ -190,7 +193,8 @@ fn is_square(number: &BigUint) -> bool {
     }
 }
 
-/// One round of the Miller-Rabin test to the base 2. Every odd prime passes; a modulus of two random primes as good as never does.
+/// One round of the Miller-Rabin test with base 2. Every odd prime passes. A product of two random primes almost never
+/// does.
 fn is_probably_prime(number: &BigUint) -> bool {
     let one = BigUint::from(1u32);
     let less = number - &one;
@@ -220,7 +224,7 @@ mod tests {
     }
 
     fn judge(modulus: &BigUint, exponent: u64) -> Result<(), Weakness> {
-        let integer = |octets: &[u8]| der::encode(der::INTEGER, &[&[0], octets].concat());
+        let integer = |bytes: &[u8]| der::encode(der::INTEGER, &[&[0], bytes].concat());
         let numbers = [integer(&modulus.to_bytes_be()), integer(&exponent.to_be_bytes())].concat();
         let key = der::encode(der::SEQUENCE, &numbers);
         let key = Rsa::read(&key).unwrap();
@@ -228,7 +232,7 @@ mod tests {
         key.check()
     }
 
-    /// The product of two odd numbers of 1030 bits that have no small factor, and so much between them.
+    /// The product of two odd numbers of 1030 bits without small factors, at this distance from each other.
     fn product(distance: &BigUint) -> BigUint {
         let without_factor = |from: BigUint| {
             let mut number = from | BigUint::from(1u32);
@@ -242,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_modulus_that_others_can_factor_is_refused() {
+    fn a_modulus_that_is_easy_to_factor_is_refused() {
         let far = BigUint::from(1u32) << 1000u32;
         assert_eq!(judge(&product(&far), 65_537), Ok(()));
         assert_eq!(judge(&prime(), 65_537), Err(Weakness::Prime));
@@ -255,8 +259,9 @@ mod tests {
     }
 
     #[test]
-    fn the_form_of_a_broken_generator_is_known() {
-        // k * M + (65537 ^ a mod M), M the product of the first primes: how the library drew its primes.
+    fn roca_keys_are_detected() {
+        // How the vulnerable library generated primes: k * M + (65537 ^ a mod M), where M is the product of the first
+        // primes.
         let product: BigUint = SMALL_PRIMES.iter().take(126).copied().map(BigUint::from).product();
         let drawn = |k: u32, a: u32| BigUint::from(65_537u32).modpow(&a.into(), &product) + &product * k;
         let mut moduli =
@@ -276,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pair_of_numbers_is_no_key() {
+    fn a_malformed_rsa_key_is_refused() {
         for bad in [&[][..], &[0x30, 0], &[0x30, 3, 2, 1, 5], &[0x30, 6, 2, 1, 5, 2, 1, 3, 0]] {
             assert!(Rsa::read(bad).is_err(), "{bad:?}");
         }
@@ -287,8 +292,9 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_is_a_signature_by_each_point_of_small_order() {
-        // The neutral element and nothing: it holds where the message's digest is a multiple of the point's order.
+    fn a_constant_signature_verifies_under_each_point_of_small_order() {
+        // The neutral element and a zero scalar. It is valid if the message's digest is a multiple of the point's
+        // order.
         let constant = [&[1][..], &[0; 63]].concat();
         for (index, y) in SMALL_ORDER.into_iter().enumerate() {
             for sign in [0, 0x80] {
@@ -297,7 +303,7 @@ mod tests {
                 assert_eq!(check_ed25519(&point), Err(Weakness::SmallOrder));
                 let is_signed =
                     |message: u8| UnparsedPublicKey::new(&ED25519, point).verify(&[message], &constant).is_ok();
-                // A y that is not reduced, and an x of zero with a sign, are read by some libraries only.
+                // Only some libraries read a y that is not reduced, or an x of zero with a sign.
                 let is_canonical = !(3..5).contains(&index) && (sign == 0 || !(1..3).contains(&index));
                 assert!(!is_canonical || (0..=u8::MAX).any(is_signed), "{point:02x?}");
             }

@@ -1,4 +1,4 @@
-//! Hosts that a server certificate is for: DNS names and addresses.
+//! The hosts in server certificates: DNS names and addresses.
 //!
 //! It never resolves a name.
 
@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::rule::{NameError, check_length, malformed};
 
-/// A host that a server certificate is for: a DNS name (lowercase, no wildcard) or an IP address.
+/// A host in a server certificate: a DNS name (lowercase, no wildcard) or an IP address.
 ///
-/// An IPv4 address is one in whatever form it was given: `::ffff:10.0.0.1` is read as `10.0.0.1`. Some programs would
-/// take a certificate for the former for one for the latter, and others cannot read it.
+/// `::ffff:10.0.0.1` is read as the IPv4 address `10.0.0.1`. Some programs treat the two as the same address, others
+/// cannot read the first form in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
-    /// A DNS name in the preferred syntax of RFC 1034 section 3.5, as RFC 5280 section 4.2.1.6 demands.
+    /// A DNS name in the preferred syntax of RFC 1034 section 3.5, which RFC 5280 section 4.2.1.6 requires.
     Dns(String),
     /// An IP address.
     Ip(IpAddr),
@@ -22,9 +22,10 @@ pub enum Host {
 
 impl Host {
     const WHAT: &str = "host";
-    const EXPECTED: &str = "a DNS name of letters, digits, hyphens and dots (international names in their xn-- form, no wildcard) or an IP address";
+    const EXPECTED: &str = "a DNS name of letters, digits, hyphens and dots (international names in their xn-- form, \
+        no wildcard) or an IP address";
 
-    /// `localhost` and `127.0.0.1`, what a server is reached by where nothing else was said.
+    /// `localhost` and `127.0.0.1`, the default hosts of a server.
     #[must_use]
     pub fn local() -> Vec<Self> {
         vec![Self::Dns("localhost".to_owned()), Self::Ip(IpAddr::from([127, 0, 0, 1]))]
@@ -68,8 +69,8 @@ impl Serialize for Host {
     }
 }
 
-/// The preferred name syntax of RFC 1034 section 3.5 with the leading digits of RFC 1123 section 2.1. The last
-/// label is not all digits, so that a mistyped IPv4 address does not pass for a name.
+/// The preferred name syntax of RFC 1034 section 3.5, with the leading digits of RFC 1123 section 2.1. The last label
+/// may not be all digits, so a mistyped IPv4 address is not accepted as a name.
 pub(super) fn is_dns_name(text: &str) -> bool {
     let label_is_fine = |label: &str| {
         (1..=63).contains(&label.len())
@@ -112,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_a_host_or_refused(text in ".{0,300}") {
+        fn arbitrary_text_never_panics(text in ".{0,300}") {
             if let Ok(host) = text.parse::<Host>() {
                 prop_assert_eq!(host.to_string().parse(), Ok(host));
             }

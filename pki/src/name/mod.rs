@@ -1,4 +1,4 @@
-//! The names that certificates carry, and the patterns by which a token allows them.
+//! The names in certificates, and the patterns that a token allows.
 //!
 //! It never decides who may have a name; [`crate::policy`] does.
 

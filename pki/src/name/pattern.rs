@@ -1,4 +1,4 @@
-//! The patterns by which a token allows names and hosts.
+//! The patterns of names and hosts that a token allows.
 //!
 //! It never decides what a token allows; it only compares.
 
@@ -9,14 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     host::{Host, is_dns_name},
-    rule::{NameError, check_length, is_name_octet, malformed},
+    rule::{NameError, check_length, is_name_byte, malformed},
     subject::CommonName,
 };
 
-/// Which common names a token allows: the characters of a [`CommonName`], and `*` for any run of them.
+/// A pattern of common names: the characters of a [`CommonName`], and `*` for any run of characters.
 ///
-/// A pattern for a new token is parsed with [`FromStr`]. One that was recorded may begin with any of the characters,
-/// because names once could: it is read with [`TryFrom<String>`].
+/// Parse the pattern of a new token with [`FromStr`]. A stored pattern may begin with any character, because names once
+/// could: read it with [`TryFrom<String>`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct NamePattern(String);
@@ -25,13 +25,13 @@ impl NamePattern {
     const WHAT: &str = "name pattern";
     const EXPECTED: &str = "a name in which * stands for any characters, a letter, a digit or * first, such as web-*";
 
-    /// The pattern that allows every name.
+    /// The pattern that matches every name.
     #[must_use]
     pub fn any() -> Self {
         Self("*".to_owned())
     }
 
-    /// Whether it allows `name`.
+    /// Whether it matches `name`.
     #[must_use]
     pub fn allows(&self, name: &CommonName) -> bool {
         glob(self.0.as_bytes(), name.as_str().as_bytes())
@@ -62,7 +62,7 @@ impl TryFrom<String> for NamePattern {
 
     fn try_from(text: String) -> Result<Self, NameError> {
         check_length(Self::WHAT, Self::EXPECTED, &text, 64)?;
-        if text.bytes().all(|c| is_name_octet(c) || c == b'*') {
+        if text.bytes().all(|c| is_name_byte(c) || c == b'*') {
             Ok(Self(text))
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, &text))
@@ -76,7 +76,7 @@ impl From<NamePattern> for String {
     }
 }
 
-/// Which hosts a token allows.
+/// A pattern of hosts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum HostPattern {
@@ -95,7 +95,7 @@ impl HostPattern {
     const EXPECTED: &str =
         "a DNS name, *.DOMAIN for every name below a domain, an IP address, a network such as 10.0.0.0/8, or * for any";
 
-    /// Whether it allows `host`.
+    /// Whether it matches `host`.
     #[must_use]
     pub fn allows(&self, host: &Host) -> bool {
         match (self, host) {
@@ -162,7 +162,7 @@ impl From<HostPattern> for String {
     }
 }
 
-/// The IPv4 network that is written as an IPv6 one, as [`Host`] has addresses.
+/// Converts an IPv4-mapped IPv6 network to IPv4, as [`Host`] does with addresses.
 fn canonical(network: IpNet) -> IpNet {
     let v4 = |address: IpAddr| if let IpAddr::V4(address) = address.to_canonical() { Some(address) } else { None };
     match network {
@@ -174,8 +174,8 @@ fn canonical(network: IpNet) -> IpNet {
     }
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any run of octets; linear in space, and it goes
-/// back to the last star only, so no pattern makes it slow.
+/// Whether `text` matches `pattern`, in which `*` stands for any run of bytes. It needs constant space and backtracks
+/// only to the last star, so no pattern makes it slow.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
@@ -204,16 +204,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pattern_of_a_token_from_before_is_read_and_no_new_one_is_made() {
+    fn an_old_pattern_is_read_but_cannot_be_created() {
         for old in ["--dry-run", "_x*", ".x"] {
-            assert!(old.parse::<NamePattern>().is_err(), "{old:?} would allow no name");
+            assert!(old.parse::<NamePattern>().is_err(), "{old:?} must be refused");
             assert_eq!(NamePattern::try_from(old.to_owned()).unwrap().to_string(), old);
         }
         assert!("*-x".parse::<NamePattern>().is_ok() && NamePattern::try_from("a b".to_owned()).is_err());
     }
 
     #[test]
-    fn host_patterns_allow_what_they_say_and_nothing_else() {
+    fn host_patterns_match_exactly() {
         let allows = |pattern: &str, host: &str| {
             pattern.parse::<HostPattern>().expect(pattern).allows(&host.parse().expect(host))
         };
@@ -229,13 +229,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv4_address_is_one_however_it_is_written() {
+    fn a_mapped_ipv4_address_matches_as_ipv4() {
         assert_eq!("::ffff:10.0.0.1".parse(), "10.0.0.1".parse::<Host>());
         assert_eq!("::FFFF:a00:1".parse(), "10.0.0.1".parse::<Host>());
         assert_eq!(
             "::10.0.0.1".parse(),
             Ok(Host::Ip("::a00:1".parse().unwrap())),
-            "deprecated, and nobody's IPv4 address"
+            "IPv4-compatible addresses are deprecated and are not IPv4"
         );
         let allows = |pattern: &str, host: &str| {
             pattern.parse::<HostPattern>().expect(pattern).allows(&host.parse().expect(host))
@@ -252,13 +252,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_allowed_common_name_is_a_pattern_that_allows_it(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
+        fn every_common_name_is_a_pattern_that_matches_it(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
             prop_assert!(NamePattern::any().allows(&name.parse().unwrap()));
             prop_assert!(name.parse::<NamePattern>().unwrap().allows(&name.parse().unwrap()));
         }
 
         #[test]
-        fn a_pattern_allows_what_fills_its_stars(head in "[a-z]{0,5}", middle in "[a-z0-9]{0,5}", tail in "[a-z]{1,5}", fill in "[a-z]{0,5}") {
+        fn a_star_matches_any_run(
+            head in "[a-z]{0,5}", middle in "[a-z0-9]{0,5}", tail in "[a-z]{1,5}", fill in "[a-z]{0,5}",
+        ) {
             let pattern: NamePattern = format!("{head}*{middle}*{tail}").parse().unwrap();
             let name: CommonName = format!("{head}{fill}{middle}{fill}{tail}").parse().unwrap();
             prop_assert!(pattern.allows(&name));

@@ -1,45 +1,45 @@
-//! What all kinds of names have in common: how long they may be, and how a refusal is put into words.
+//! Rules that all kinds of names share: the length limit and the wording of errors.
 //!
-//! It never knows the form of one kind.
+//! It never contains the syntax of one kind.
 
 use super::visible::Visible;
 use crate::excerpt::{self, Excerpt};
 
-/// Why something is not a name. Each message says what is wrong, with which name, and what would be right.
+/// Why a text is not a valid name. Each message gives the fault, the name and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("{what} is empty; give {expected}")]
     Empty {
-        /// Which kind of name.
+        /// The kind of name.
         what: &'static str,
-        /// What it may look like.
+        /// What is allowed.
         expected: &'static str,
     },
     /// Longer than the standard allows.
     #[error("{what} has {length} characters; at most {limit} are allowed")]
     TooLong {
-        /// Which kind of name.
+        /// The kind of name.
         what: &'static str,
         /// Its length in characters.
         length: usize,
-        /// The most that is allowed.
+        /// The limit.
         limit: usize,
     },
-    /// A character or a form that the kind of name does not have.
+    /// A character or form that this kind of name does not allow.
     #[error("{what} \"{}\" is not allowed; give {expected}", Visible(name))]
     Malformed {
-        /// Which kind of name.
+        /// The kind of name.
         what: &'static str,
-        /// The name as given (printed with what cannot be seen escaped).
+        /// The name as given. Invisible characters are escaped when it is printed.
         name: String,
-        /// What it may look like.
+        /// What is allowed.
         expected: &'static str,
     },
 }
 
-pub(super) fn is_name_octet(octet: u8) -> bool {
-    octet.is_ascii_alphanumeric() || matches!(octet, b'.' | b'_' | b'-')
+pub(super) fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
 pub(super) fn check_length(

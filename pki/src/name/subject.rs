@@ -1,4 +1,4 @@
-//! The names in the subject of a certificate: common names, organizations, names of authorities.
+//! The names in a certificate's subject: common names, organizations and names of authorities.
 //!
 //! It never decides who may have a name; [`crate::policy`] does.
 
@@ -7,16 +7,15 @@ use std::{fmt, str::FromStr};
 use serde::Serialize;
 
 use super::{
-    rule::{NameError, check_length, is_name_octet, malformed},
+    rule::{NameError, check_length, is_name_byte, malformed},
     visible::is_visible,
 };
 
-/// A common name: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`, the first a letter or a digit (the bound is RFC 5280's
-/// `ub-common-name`).
+/// A common name: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`, the first a letter or a digit. The limit is
+/// `ub-common-name` of RFC 5280.
 ///
-/// The characters are those of a SPIFFE path segment, because the name becomes one in a client's
-/// subject alternative name. The first character keeps a name from being taken for an option on a command line, as in
-/// `xargs ca-daemon revoke`.
+/// The characters are those of a SPIFFE path segment, because a client's URI contains the name. The first character
+/// cannot be a hyphen, so that a name is never parsed as an option, as in `xargs ca-daemon revoke`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct CommonName(String);
 
@@ -37,7 +36,7 @@ impl FromStr for CommonName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         check_length(Self::WHAT, Self::EXPECTED, text, 64)?;
-        if text.bytes().all(is_name_octet) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+        if text.bytes().all(is_name_byte) && text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
             Ok(Self(text.to_owned()))
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, text))
@@ -51,7 +50,7 @@ impl fmt::Display for CommonName {
     }
 }
 
-/// An organization name: 1 to 64 characters (RFC 5280's `ub-organization-name`) that can be seen, no space at either
+/// An organization name: 1 to 64 visible characters (`ub-organization-name` of RFC 5280), without a space at either
 /// end.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Organization(String);
@@ -67,7 +66,7 @@ impl Organization {
 impl Organization {
     const TEXT: VisibleText = VisibleText {
         what: "organization",
-        expected: "1 to 64 characters that can be seen, such as My Organization",
+        expected: "1 to 64 visible characters, such as My Organization",
         limit: 64,
     };
 }
@@ -94,17 +93,14 @@ impl fmt::Display for Organization {
     }
 }
 
-/// What the common names of an authority's certificates begin with: 1 to 48 characters that can be seen, no space at
+/// The first part of the common names in an authority's certificates: 1 to 48 visible characters, without a space at
 /// either end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AuthorityName(String);
 
 impl AuthorityName {
-    const TEXT: VisibleText = VisibleText {
-        what: "authority name",
-        expected: "1 to 48 characters that can be seen, such as Fleet",
-        limit: 48,
-    };
+    const TEXT: VisibleText =
+        VisibleText { what: "authority name", expected: "1 to 48 visible characters, such as Fleet", limit: 48 };
 }
 
 impl FromStr for AuthorityName {
@@ -129,7 +125,7 @@ impl fmt::Display for AuthorityName {
     }
 }
 
-/// How a text is written that people read in certificates.
+/// The rules for a text with visible characters only.
 struct VisibleText {
     what: &'static str,
     expected: &'static str,
@@ -137,13 +133,13 @@ struct VisibleText {
 }
 
 impl VisibleText {
-    /// One that is new.
+    /// Checks a new text.
     fn read(&self, text: &str) -> Result<String, NameError> {
         let read = self.recorded(text.to_owned())?;
         if text.chars().all(is_visible) { Ok(read) } else { Err(malformed(self.what, self.expected, text)) }
     }
 
-    /// One that was recorded: direction marks and invisible characters were once allowed.
+    /// Checks a stored text. Direction marks and invisible characters were once allowed.
     fn recorded(&self, text: String) -> Result<String, NameError> {
         check_length(self.what, self.expected, &text, self.limit)?;
         if text.chars().any(char::is_control) || text.trim() != text {
@@ -160,7 +156,7 @@ mod tests {
     use super::{super::visible::Visible, *};
 
     #[test]
-    fn common_names_that_are_not_allowed() {
+    fn invalid_common_names_are_refused() {
         let options = ["-", "-x", "--dry-run", "_x", ".x", ".", ".."];
         for bad in
             ["", "a b", "a\nb", "a\0b", "*", "é", "mail@example.org", "a/b", &"x".repeat(300)].iter().chain(&options)
@@ -170,8 +166,8 @@ mod tests {
         }
         assert_eq!(
             "mail@example.org".parse::<CommonName>().unwrap_err().to_string(),
-            "name \"mail@example.org\" is not allowed; give 1 to 64 letters, digits, dots, underscores or hyphens, a letter or a digit first, \
-             such as client_1"
+            "name \"mail@example.org\" is not allowed; give 1 to 64 letters, digits, dots, underscores or hyphens, a letter \
+             or a digit first, such as client_1"
         );
         assert!("x".repeat(64).parse::<CommonName>().is_ok());
     }
@@ -186,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_no_part_of_a_name_and_is_shown_as_what_it_is() {
+    fn invisible_characters_are_refused_and_shown_escaped() {
         for c in [
             '\u{202e}',
             '\u{2066}',
@@ -224,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_common_name_is_what_was_given_or_refused(text in ".{0,80}") {
+        fn a_common_name_is_kept_unchanged_or_refused(text in ".{0,80}") {
             match text.parse::<CommonName>() {
                 Ok(name) => prop_assert_eq!(name.as_str(), text),
                 Err(error) => prop_assert!(!error.to_string().contains(char::is_control)),
@@ -232,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn every_allowed_common_name_is_read(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
+        fn every_valid_common_name_is_read(name in "[A-Za-z0-9][A-Za-z0-9._-]{0,63}") {
             prop_assert!(name.parse::<CommonName>().is_ok());
         }
     }

@@ -1,21 +1,21 @@
-//! Trust domains, and the URIs that are made of one (SPIFFE-ID section 2.1).
+//! Trust domains and the URIs in them (SPIFFE-ID section 2.1).
 //!
-//! It never asks whether a domain exists.
+//! It never checks whether a domain exists.
 
 use std::str::FromStr;
 
 use serde::Serialize;
 
 use super::{
-    rule::{NameError, check_length, is_name_octet, malformed},
+    rule::{NameError, check_length, is_name_byte, malformed},
     subject::CommonName,
 };
 
-/// The path of the URI that names the authority.
+/// The path of the authority's URI.
 const AUTHORITY_PATH: &str = "authority";
 
-/// A SPIFFE trust domain: the authority part of the URI that names a client
-/// (`spiffe://TRUST-DOMAIN/client/NAME`; SPIFFE-ID section 2.1).
+/// A SPIFFE trust domain, the authority part of a client's URI (`spiffe://TRUST-DOMAIN/client/NAME`; SPIFFE-ID section
+/// 2.1).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TrustDomain(String);
 
@@ -24,19 +24,19 @@ impl TrustDomain {
     const EXPECTED: &str =
         "1 to 255 lowercase letters, digits, underscores or hyphens, with dots between them, such as fleet.example";
 
-    /// The URI that names the client `name`.
+    /// The URI of the client `name`.
     #[must_use]
     pub fn client_uri(&self, name: &CommonName) -> String {
         format!("spiffe://{}/client/{name}", self.0)
     }
 
-    /// The URI that names the authority itself, and nobody else.
+    /// The URI of the authority itself. No other certificate has it.
     #[must_use]
     pub fn authority_uri(&self) -> String {
         format!("spiffe://{}/{AUTHORITY_PATH}", self.0)
     }
 
-    /// Whether this is the URI that names an authority, of whatever trust domain.
+    /// Whether this is the URI of an authority, in any trust domain.
     pub(crate) fn is_authority_uri(name: &str) -> bool {
         let path = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
         path.is_some_and(|(_, path)| path == AUTHORITY_PATH)
@@ -58,13 +58,13 @@ impl FromStr for TrustDomain {
     }
 }
 
-/// One that was recorded: authorities were once founded with empty labels, and keep them.
+/// Reads a stored trust domain. Old authorities may have one with empty labels.
 impl TryFrom<String> for TrustDomain {
     type Error = NameError;
 
     fn try_from(text: String) -> Result<Self, NameError> {
         check_length(Self::WHAT, Self::EXPECTED, &text, 255)?;
-        if text.bytes().all(|c| is_name_octet(c) && !c.is_ascii_uppercase()) {
+        if text.bytes().all(|c| is_name_byte(c) && !c.is_ascii_uppercase()) {
             Ok(Self(text))
         } else {
             Err(malformed(Self::WHAT, Self::EXPECTED, &text))

@@ -1,14 +1,14 @@
-//! Which characters can be seen, and how text that has others is shown.
+//! Distinguishes visible characters from invisible ones, and escapes the latter.
 //!
-//! It never cuts a text; [`crate::excerpt`] does.
+//! It never shortens a text; [`crate::excerpt`] does.
 
 use std::fmt::{self, Write as _};
 
-/// Whether a character shows itself and nothing else: no control, no direction mark, nothing without a width of its
-/// own, no space but the usual one. Marks that are written above or below a letter are a part of it.
+/// Whether a character is visible: no control character, no direction mark, nothing of zero width, no space but U+0020.
+/// A combining mark counts as part of the letter before it.
 pub(super) fn is_visible(c: char) -> bool {
-    /// What the standard library takes for printable and shows nothing, or chooses how another character looks
-    /// (Unicode's `Default_Ignorable_Code_Point`; the blank of braille).
+    /// Characters that the standard library considers printable, but that display nothing or only modify another
+    /// character (Unicode's `Default_Ignorable_Code_Point`, and the blank of braille).
     fn is_ignorable(c: char) -> bool {
         matches!(
             c,
@@ -16,12 +16,12 @@ pub(super) fn is_visible(c: char) -> bool {
                 | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0100}'..='\u{e01ef}'
         )
     }
-    // It escapes what cannot be printed, and marks that have no letter before them.
+    // `escape_debug` escapes unprintable characters, and combining marks without a letter before them.
     let is_printable = matches!(c, '"' | '\'' | '\\') || format!("a{c}").escape_debug().nth(1) == Some(c);
     is_printable && !is_ignorable(c)
 }
 
-/// Text as it can be shown on a terminal: what cannot be seen stands there as `\u{202e}`, on one line.
+/// Text for a terminal, on one line. An invisible character is shown as its escape, such as `\u{202e}`.
 #[derive(Clone, Copy, Debug)]
 pub struct Visible<'a>(pub &'a str);
 

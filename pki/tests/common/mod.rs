@@ -1,4 +1,5 @@
-//! What the tests that ask other programs share: an authority with both its levels, and a way to ask a judge.
+//! Shared by the tests that run other programs: an authority with a root and an issuing CA, and functions that run a
+//! judge.
 
 #![allow(dead_code, reason = "each test program uses its own part of it")]
 
@@ -25,7 +26,7 @@ pub(crate) use testkit::authority::{new_key, now, serial};
 
 pub(crate) const DAY: Duration = Duration::from_hours(24);
 
-/// Policy as it stands for the bearer of the bootstrap token: any profile, any name, any host.
+/// Approves as policy does for the bootstrap token: any profile, any name, any host.
 pub(crate) fn approve(profile: Profile, request: CertificateRequest) -> Result<Approved, Denial> {
     let hosts = vec!["*".parse().expect("a pattern")];
     let grant = Grant { profile: ProfileGrant::Any, names: "*".parse().expect("a pattern"), hosts };
@@ -36,7 +37,7 @@ pub(crate) fn revoked(number: u64, reason: RevocationReason) -> RevokedEntry {
     RevokedEntry { serial: serial(number), revoked_at: now().minus(DAY), reason }
 }
 
-/// A root, an issuing CA beneath it, and a directory for what other programs are to read.
+/// A root, an issuing CA below it, and a directory with files for other programs.
 pub(crate) struct Fleet {
     pub(crate) root: CertificateAuthority,
     pub(crate) issuing: CertificateAuthority,
@@ -49,7 +50,7 @@ impl Fleet {
         Self::at(now())
     }
 
-    /// A fleet in which it is `now`; its certificates and first CRLs, both empty, are in files.
+    /// A fleet at the time `now`. Its certificates and its first CRLs, both empty, are in files.
     pub(crate) fn at(now: Timestamp) -> Self {
         let subject = AuthoritySubject {
             organization: "Müller & Söhne".parse().expect("an organization"),
@@ -74,7 +75,7 @@ impl Fleet {
         fleet
     }
 
-    /// Issues a certificate the way it is enrolled, through a request and policy, and writes it to `NAME.crt`.
+    /// Issues a certificate through a request and policy, and writes it to `NAME.crt`.
     pub(crate) fn enroll(&self, profile: Profile, name: &str, number: u64) -> IssuedCertificate {
         let hosts = ["localhost", "db.fleet.example", "127.0.0.1", "2001:db8::1"];
         let proposal = Proposal {
@@ -144,12 +145,12 @@ impl Fleet {
         self.files.read(name)
     }
 
-    /// Asks a program, whose arguments name the fleet's files without a directory.
+    /// Runs a program with file names of the fleet as arguments.
     pub(crate) fn ask(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Verdict {
         self.files.ask(program, arguments)
     }
 
-    /// Asks whether OpenSSL accepts `NAME.crt` for `purpose`, with both CRLs, by the letter of the standard.
+    /// Runs OpenSSL in strict mode with both CRLs, to verify `NAME.crt` for `purpose`.
     pub(crate) fn openssl_verify(&self, name: &str, purpose: &str, at: Timestamp) -> Verdict {
         let (at, certificate) = (at.unix().to_string(), format!("{name}.crt"));
         let judge = ["verify", "-x509_strict", "-crl_check_all", "-attime", &at, "-purpose", purpose];
@@ -158,7 +159,7 @@ impl Fleet {
         self.ask("openssl", &[&judge[..], &chain, &lists].concat())
     }
 
-    /// OpenSSL's verdict on one certificate by one list of the issuing CA: `issuing` or `servers`.
+    /// Runs OpenSSL to verify one certificate with one CRL of the issuing CA: `issuing` or `servers`.
     pub(crate) fn openssl_verify_with(&self, list: &str, name: &str, at: Timestamp) -> Verdict {
         let (at, certificate, list) = (at.unix().to_string(), format!("{name}.crt"), format!("{list}.crl"));
         let judge = ["verify", "-x509_strict", "-crl_check", "-extended_crl", "-attime", &at];
@@ -166,7 +167,7 @@ impl Fleet {
         self.ask("openssl", &[&judge[..], &chain].concat())
     }
 
-    /// As [`Self::openssl_verify`] for a client, with the delta as well.
+    /// Like [`Self::openssl_verify`] for a client, with the delta as well.
     pub(crate) fn openssl_verify_with_delta(&self, name: &str, at: Timestamp) -> Verdict {
         let (at, certificate) = (at.unix().to_string(), format!("{name}.crt"));
         let judge = ["verify", "-x509_strict", "-crl_check_all", "-use_deltas", "-extended_crl", "-attime", &at];
@@ -197,24 +198,24 @@ impl Files {
     pub(crate) fn ask(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Verdict {
         let program = program.as_ref();
         let output = Command::new(program).args(arguments).current_dir(self.0.path()).output();
-        // A judge that cannot be asked must not pass for one that agrees.
+        // A missing judge must fail the test, not pass it.
         let output =
             output.unwrap_or_else(|error| panic!("{} cannot be run ({error}); run `make setup`", program.display()));
         let said = [output.stdout, output.stderr].concat();
         Verdict { accepted: output.status.success(), said: String::from_utf8_lossy(&said).into_owned() }
     }
 
-    /// Runs OpenSSL for what the test itself needs.
+    /// Runs OpenSSL to make an input of the test.
     pub(crate) fn openssl(&self, arguments: &[&str]) {
         self.ask("openssl", arguments).accepts();
     }
 }
 
-/// What a program answered.
+/// A program's result.
 #[derive(Debug)]
 pub(crate) struct Verdict {
     pub(crate) accepted: bool,
-    /// Everything that it printed.
+    /// Its whole output.
     pub(crate) said: String,
 }
 

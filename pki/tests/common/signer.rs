@@ -1,4 +1,4 @@
-//! An authority that signs anything, for lists that are signed as they should be and say what they should not.
+//! An authority that signs any CRL, for CRLs with a valid signature and contents that are not allowed.
 
 use pki::{
     certificate::CertificateInfo,
@@ -19,7 +19,7 @@ pub(crate) fn issuer(certificate: &[u8]) -> CrlIssuer {
     CrlIssuer::from_certificate(&certificate).expect("it may sign CRLs")
 }
 
-/// An authority that signs anything.
+/// An authority that signs any CRL.
 pub(crate) struct Signer {
     pub(crate) key: KeyPair,
     pub(crate) issuer: CrlIssuer,
@@ -86,13 +86,13 @@ pub(crate) fn extension(id: u8, critical: &[u8], value: &[u8]) -> Vec<u8> {
     element(SEQUENCE, &[&[0x06, 0x03, 0x55, 0x1d, id], critical, &element(0x04, value)].concat())
 }
 
-pub(crate) fn number(octets: &[u8]) -> Vec<u8> {
-    extension(20, &[], &element(0x02, octets))
+pub(crate) fn number(bytes: &[u8]) -> Vec<u8> {
+    extension(20, &[], &element(0x02, bytes))
 }
 
 /// The extension that makes a CRL a delta.
-pub(crate) fn base(octets: &[u8]) -> Vec<u8> {
-    extension(27, CRITICAL, &element(0x02, octets))
+pub(crate) fn base(bytes: &[u8]) -> Vec<u8> {
+    extension(27, CRITICAL, &element(0x02, bytes))
 }
 
 pub(crate) fn entry(serial: &[u8], rest: &[u8]) -> Vec<u8> {

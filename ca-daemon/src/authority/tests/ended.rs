@@ -1,4 +1,4 @@
-//! What is over for good: a compromised key, the tokens that are revoked with what they enrolled, a revoked issuing CA.
+//! What ends permanently: compromised keys, tokens that are revoked with their certificates, a revoked issuing CA.
 
 use super::*;
 use crate::{
@@ -54,7 +54,7 @@ async fn a_compromised_key_is_never_certified_again() {
 }
 
 #[tokio::test]
-async fn a_compromise_that_is_known_later_ends_the_key_and_not_the_reason_in_the_crl() {
+async fn a_later_compromise_ends_the_key_and_keeps_the_reason_in_the_crl() {
     let fixture = Fixture::new().await;
     let secret = fixture.client_token(2).await;
     let csr = request(&key(), "client_1", Vec::new());
@@ -68,7 +68,7 @@ async fn a_compromise_that_is_known_later_ends_the_key_and_not_the_reason_in_the
 }
 
 #[tokio::test]
-async fn a_compromise_that_is_taken_back_out_of_a_list_ends_the_key() {
+async fn a_compromise_from_a_taken_back_crl_ends_the_key() {
     let fixture = Fixture::new().await;
     let secret = fixture.client_token(2).await;
     let csr = request(&key(), "client_1", Vec::new());
@@ -95,7 +95,7 @@ async fn tokens_are_revoked_with_what_they_enrolled() {
     assert_eq!(revoke(Target { serials, ..Target::default() }).await.tokens, []);
     assert!(store.token(&id).await.unwrap().unwrap().check(now()).is_ok(), "it was not asked for");
 
-    // Also where nothing else is new.
+    // Also if nothing else is new.
     let with_tokens = WithTokens::Revoke;
     let revoked = revoke(Target { serials, with_tokens, ..Target::default() }).await;
     assert_eq!(revoked.tokens, std::slice::from_ref(&id));
@@ -107,7 +107,7 @@ async fn tokens_are_revoked_with_what_they_enrolled() {
     let revoked = revoke(Target { tokens, ..Target::default() }).await;
     assert_eq!(revoked.outcomes, [(second, Revocation::New)], "a token stands for what is valid of what it enrolled");
 
-    // One that has expired enrolls nobody else, and is revoked only if it is named.
+    // An expired token cannot enroll, and is revoked only if it is named.
     let bootstrap = fixture.bootstrap.hash().id();
     let third = fixture.enroll(&fixture.bootstrap, &request(&key(), "web", Vec::new()), 13, now()).await.unwrap();
     let after = now().plus(Duration::from_hours(25));
@@ -157,6 +157,6 @@ async fn under_a_revoked_issuing_ca_nothing_is_issued_and_nothing_is_valid() {
         (count(Wanted::Valid).await, count(Wanted::IssuerRevoked).await, count(Wanted::Revoked).await),
         (0, 2, 1)
     );
-    // The daemon has to present something to say so.
+    // The daemon needs a certificate to report this.
     tasks::own_identity(authority, now()).await.unwrap();
 }

@@ -1,22 +1,22 @@
-//! What was issued after the copy was made that a database is restored from, and what that copy does not know to be revoked.
+//! Certificates that were issued after a restored copy was made, and revocations that the copy lacks.
 
 use edge::clock::Clock;
 
 use super::*;
 use crate::cli::tests::execute;
 
-/// No daemon runs, so nobody confirms a revocation.
+/// The exit code of a revocation that no instance confirms, because no daemon runs.
 const REVOKED: u8 = 5;
 const NOTHING_MATCHES: u8 = 3;
 
 struct Restored {
     fixture: Fixture,
-    /// Their serial numbers, and files with their certificates.
+    /// Their serial numbers, and the files with their certificates.
     strangers: Vec<(Serial, String)>,
     key: [u8; 32],
 }
 
-/// Three certificates are not in the copy.
+/// An authority whose database lacks three certificates.
 async fn restored() -> Restored {
     let fixture = Fixture::new().await;
     let copy = fixture.directory.path().join("copy.db");
@@ -47,7 +47,7 @@ impl Restored {
 }
 
 #[tokio::test]
-async fn a_certificate_that_only_its_file_knows_is_revoked_by_it() {
+async fn an_unknown_certificate_is_revoked_by_its_file() {
     let restored = restored().await;
     let store = restored.fixture.authority.store();
     let [(one, first), (two, second), (three, third)] = restored.strangers.as_slice() else { panic!("three") };
@@ -65,7 +65,7 @@ async fn a_certificate_that_only_its_file_knows_is_revoked_by_it() {
         assert!(record.common_name.starts_with("client_") && record.token.is_none());
     }
     assert_eq!(restored.published().await, [*one, *two]);
-    // As any other from then on.
+    // From then on it is like any other certificate.
     let number = restored.fixture.published().await.0;
     assert_eq!(restored.run(&["revoke", "--cert", first]).await, REVOKED);
     assert_eq!(restored.run(&["revoke", "--serial", &two.to_string()]).await, REVOKED);
@@ -78,7 +78,7 @@ async fn a_certificate_that_only_its_file_knows_is_revoked_by_it() {
 }
 
 #[tokio::test]
-async fn a_serial_number_that_nobody_knows_is_revoked_if_that_is_said() {
+async fn an_unknown_serial_number_is_revoked_with_unknown() {
     let restored = restored().await;
     let store = restored.fixture.authority.store();
     let [(one, first), (two, _), (three, third)] = restored.strangers.as_slice() else { panic!("three") };
@@ -93,13 +93,13 @@ async fn a_serial_number_that_nobody_knows_is_revoked_if_that_is_said() {
     assert_eq!(strays.iter().map(|stray| stray.serial).collect::<Vec<_>>(), [*one, *two]);
     assert!(store.stray_revocations(strays.last()).await.unwrap().is_empty());
 
-    // Once its file is found, it is known, and its key is not certified either.
+    // With its file, its key is known and is not certified either.
     assert_eq!(restored.run(&["revoke", "--cert", first]).await, REVOKED);
     assert!(store.stray_revocation(one).await.unwrap().is_none());
     let record = store.by_serial(one, now()).await.unwrap().unwrap();
     let key = CertificateInfo::from_der(&record.der).unwrap().spki_sha256;
     assert!(store.uncertifiable(key).await.unwrap().is_some());
-    // What is known needs no file, and is not revoked twice.
+    // A known certificate needs no file, and is not revoked twice.
     let known = restored.fixture.issue("client_4", 24).await;
     let both = ["revoke", "--cert", third, "--unknown", "--serial", &known.to_string()];
     assert_eq!(restored.run(&both).await, REVOKED);
@@ -108,7 +108,7 @@ async fn a_serial_number_that_nobody_knows_is_revoked_if_that_is_said() {
 }
 
 #[tokio::test]
-async fn what_this_authority_has_not_signed_is_not_its_to_revoke() {
+async fn a_certificate_of_another_authority_is_not_revoked() {
     let (restored, elsewhere) = (restored().await, Fixture::new().await);
     let foreign = elsewhere.issue("client_9", 30).await;
     let foreign = elsewhere.authority.store().by_serial(&foreign, now()).await.unwrap().unwrap().der;

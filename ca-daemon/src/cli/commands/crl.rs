@@ -1,6 +1,6 @@
-//! `ca-daemon crl`: the current CRL as a file, a new one, or what an earlier one revoked.
+//! `ca-daemon crl`: writes the current CRL to a file, signs a new one, or takes back revocations from earlier ones.
 //!
-//! It never reads another key than the one it is pointed to.
+//! It never reads another key than the given one.
 
 use std::{borrow::Cow, path::PathBuf, sync::Arc};
 
@@ -30,14 +30,15 @@ pub(in crate::cli) struct Arguments {
     /// The root's CRL instead of the issuing CA's
     #[arg(long)]
     root: bool,
-    /// Sign and publish a new one first; a database that was restored from an older copy goes on without what it has forgotten
+    /// Sign and publish a new one first. Use this on a database that is an older copy to continue without the
+    /// revocations that it lacks
     #[arg(long)]
     resign: bool,
-    /// The root's key, if it is kept elsewhere
+    /// The root's key, if it is stored elsewhere
     #[arg(long, value_name = "FILE", requires = "root", requires = "resign")]
     root_key: Option<PathBuf>,
-    /// Take back what these CRLs of this authority (DER or PEM, complete or delta) revoke and a database that was restored
-    /// from an older copy does not know, and publish it
+    /// Take back revocations from these CRLs of this authority (DER or PEM, complete or delta) into a database that is
+    /// an older copy, and publish them
     #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with_all = ["out", "pem", "root", "resign"])]
     import: Vec<PathBuf>,
 }
@@ -77,7 +78,7 @@ async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
         }
         error => anyhow::Error::from(error),
     })?;
-    // A daemon notices by itself what is published.
+    // A running daemon notices the publication by itself.
     for issuer in Issuer::ALL {
         if taken.iter().all(|list| list.issuer != issuer || list.was_known) {
             continue;
@@ -93,7 +94,7 @@ async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
 fn imported(list: &TakenBack) -> String {
     let TakenBack { issuer, number, revocations, was_known } = list;
     let what = if *was_known {
-        "known, nothing to take back".to_owned()
+        "nothing to take back: all of it is known".to_owned()
     } else {
         format!("{revocations} revocations taken back")
     };
@@ -109,8 +110,8 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let authority = context.authority().await?;
     let issuer = if arguments.root { Issuer::Root } else { Issuer::Issuing };
     let newest = authority.store().newest(issuer).await?;
-    // A large one is left behind by revocations until the daemon signs it again, and there may be none.
-    // But none is signed just to be written out that lacks what a restored database has forgotten.
+    // Revocations leave a large complete CRL to the daemon, which may not run. But if the database lacks revocations,
+    // no CRL is signed just to be written to a file.
     let crl = if arguments.resign || (newest.complete < newest.number && newest.ahead.is_none()) {
         resign(context, arguments, authority, issuer).await?
     } else {
@@ -121,7 +122,7 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
         target @ Target::File(_) => Some(target.to_string()),
     };
     if !is_document {
-        // Of a large one, no copy is made.
+        // Borrowed, because a large CRL should not be copied.
         let octets = if arguments.pem { Cow::from(pem::crl(&crl.der).into_bytes()) } else { Cow::from(&crl.der) };
         arguments.out.write(&context.output, &octets, Access::Public)?;
     }
@@ -140,11 +141,12 @@ async fn write(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
             format!("{issuer} CRL number {number}, good until {next_update}, is in {file}")
         })?;
     }
-    // Whoever puts it somewhere has to know that nobody takes it.
+    // Relying parties refuse a stale CRL, so the operator has to know.
     if crl.head.next_update < context.clock.now() {
         let CrlHead { number, next_update, .. } = crl.head;
         anyhow::bail!(
-            "the {issuer} CRL number {number} is stale since {next_update}: start the daemon, or sign a new one with --resign"
+            "the {issuer} CRL number {number} is stale since {next_update}: start the daemon, or sign a new one with \
+             --resign"
         );
     }
     Ok(())
@@ -182,7 +184,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn whoever_writes_out_a_stale_list_is_told() {
+    async fn a_stale_crl_is_written_with_a_warning() {
         let fixture = Fixture::new().await;
         let file = fixture.directory.path().join("list");
         let crl = |at, options: &[&str]| {

@@ -53,6 +53,16 @@ Examples:
   ca-daemon show client_1
   ca-daemon show 5f0c3a";
 
+pub(in crate::cli) const RENEW: &str = "\
+Examples:
+  ca-daemon renew --name 'service*'
+  ca-daemon renew --all --within 1h";
+
+pub(in crate::cli) const RENEWALS: &str = "\
+Examples:
+  ca-daemon renewals
+  ca-daemon renewals --json";
+
 pub(in crate::cli) const REVOKE: &str = "\
 Examples:
   ca-daemon revoke client_1 --dry-run

@@ -1,4 +1,4 @@
-//! `ca-daemon healthcheck`: whether the daemon on this machine is ready, for containers that hold no shell.
+//! `ca-daemon healthcheck`: whether the daemon on this machine is ready, for containers without a shell.
 //!
 //! It never opens the authority.
 
@@ -14,12 +14,13 @@ use crate::{
     operator::{DaemonConnection, ListensOn, Operations},
 };
 
-/// How long the daemon may take to say where it listens.
+/// How long the daemon may take to report its address.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Arguments {
-    /// Where the daemon serves CRLs, health and metrics [default: where the daemon of --dir says that it does]
+    /// An HTTP address of the daemon that serves /readyz [default: the operations listener that the daemon of --dir
+    /// reports]
     #[arg(long, value_name = "ADDRESS")]
     http_listen: Option<SocketAddr>,
 }
@@ -27,7 +28,9 @@ pub(in crate::cli) struct Arguments {
 pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     let address = match arguments.http_listen {
         Some(address) => address,
-        None => timeout(PATIENCE, listening(context)).await.context("the daemon does not say where it listens")??,
+        None => timeout(PATIENCE, listening(context))
+            .await
+            .context("the daemon does not report where it listens in time")??,
     };
     Ok(tokio::task::spawn_blocking(move || probe::ready(address)).await??)
 }

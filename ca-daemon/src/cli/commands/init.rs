@@ -1,4 +1,4 @@
-//! `ca-daemon init`: founds an authority and says what to type next.
+//! `ca-daemon init`: founds an authority and prints the next commands.
 //!
 //! It never changes an authority that exists.
 
@@ -27,9 +27,10 @@ use crate::{
     settings::Settings,
 };
 
-/// The shortest CRL lifetime, in seconds: a third of it is the shortest pause between two CRLs.
+/// The shortest CRL lifetime, in seconds. A third of it is the shortest pause between two CRLs.
 const MIN_CRL_LIFETIME: u64 = 3;
-/// The longest, in days: whoever loses touch with the authority admits a revoked client for as long.
+/// The longest CRL lifetime, in days. A relying party that loses contact with the authority can admit a revoked client
+/// for that long.
 const MAX_CRL_LIFETIME: u64 = 365;
 
 #[derive(Debug, Args)]
@@ -37,22 +38,22 @@ pub(in crate::cli) struct Arguments {
     /// The organization in the authority's certificates
     #[arg(long, value_name = "NAME", default_value = "My Organization")]
     org: Organization,
-    /// What the names of root and issuing CA begin with
+    /// The start of the names of root and issuing CA
     #[arg(long, value_name = "NAME", default_value = "Fleet")]
     name: AuthorityName,
-    /// Where enrollment will be reached
+    /// The URL of enrollment
     #[arg(long, default_value = "https://localhost:8440", value_parser = arguments::https_url)]
     url: Url,
-    /// Where CRLs will be reached; stands in every certificate
+    /// The URL of the CRLs; it is in every certificate
     #[arg(long, value_name = "URL", default_value = "http://localhost:8480", value_parser = arguments::http_url)]
     crl_url: Url,
-    /// A further DNS name or address of the authority's own server certificate
+    /// Another DNS name or address for the authority's own server certificate
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<Host>,
-    /// The SPIFFE trust domain in which clients are named [default: the host of --url]
+    /// The SPIFFE trust domain of clients [default: the host of --url]
     #[arg(long, value_name = "DOMAIN")]
     trust_domain: Option<TrustDomain>,
-    /// From thisUpdate to nextUpdate of a CRL; a new one is signed after a third of it
+    /// How long a CRL is valid; a new one is signed after a third of that
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     crl_lifetime: Period,
 }
@@ -88,7 +89,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
     context.output.print(&founded, text)
 }
 
-/// Founds an authority where there is none.
+/// Founds an authority if there is none.
 pub(in crate::cli) async fn found(context: &Context, plan: Plan) -> anyhow::Result<Settings> {
     let randomness = FoundingRandomness {
         root_serial: random::octets(),
@@ -101,7 +102,7 @@ pub(in crate::cli) async fn found(context: &Context, plan: Plan) -> anyhow::Resu
     })
 }
 
-/// What the arguments ask for.
+/// The settings for these arguments.
 pub(in crate::cli) fn plan(arguments: Arguments) -> anyhow::Result<Plan> {
     let host: Host = match arguments.url.host().context("the URL has a host")? {
         url::Host::Domain(name) => name.parse()?,
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crl_lives_for_a_bounded_time() {
+    fn the_lifetime_of_a_crl_is_limited() {
         for (bad, expected) in [("2s", "at least 3s"), ("366d", "at most 365d"), ("10000d", "at most 365d")] {
             let error = plan_of(&["--crl-lifetime", bad]).unwrap_err();
             assert!(matches!(error.downcast_ref(), Some(Failure::Usage(text)) if text.contains(expected)), "{error}");
@@ -202,13 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn what_to_type_next_is_quoted_for_a_shell() {
+    fn the_next_commands_are_quoted_for_a_shell() {
         assert_eq!(next_command(&Directory::new("ca")), "ca-daemon serve");
         assert_eq!(next_command(&Directory::new("/srv/my ca")), "ca-daemon serve --dir '/srv/my ca'");
     }
 
     #[test]
-    fn an_address_is_reached_but_names_nobody() {
+    fn an_ip_address_cannot_be_the_trust_domain() {
         let url = "https://[::1]:8440";
         let error = plan_of(&["--url", url]).unwrap_err();
         assert!(

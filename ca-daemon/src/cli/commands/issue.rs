@@ -1,4 +1,4 @@
-//! `ca-daemon issue`: a key and a certificate for it, made at the authority's own machine.
+//! `ca-daemon issue`: makes a key and a certificate for it on the authority's own machine.
 //!
 //! It never overwrites a file.
 
@@ -37,16 +37,17 @@ pub(in crate::cli) struct Arguments {
     /// The organization in the subject [default: the authority's]
     #[arg(long, value_name = "NAME")]
     org: Option<Organization>,
-    /// The common name; a client needs one [default of a server: its first host]
+    /// The common name; required for a client [default for a server: its first host]
     #[arg(long, required_if_eq("client", "true"))]
     name: Option<CommonName>,
-    /// How long it is valid: days such as 90 or 90d, hours such as 12h; the issuing CA's end is the limit
+    /// How long it is valid: days such as 90 or 90d, hours such as 12h; at most until the issuing CA ends
     #[arg(long, default_value = "90d")]
     duration: Span,
     /// The file for the certificate and the issuing CA's; - is standard output [default: server.crt or client.crt]
     #[arg(long, value_name = "FILE")]
     cert: Option<Target>,
-    /// The file for the private key; - is standard output, after the certificate if that goes there as well [default: server.key or client.key]
+    /// The file for the private key; - is standard output, after the certificate if both are written there [default:
+    /// server.key or client.key]
     #[arg(long, value_name = "FILE")]
     key: Option<Target>,
     /// DNS names and IP addresses of a server [default: localhost 127.0.0.1]
@@ -94,8 +95,8 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
         public_key: PublicKey::from_spki(&key.spki())?,
         lifetime: arguments.duration.0,
     };
-    // The key first: a certificate whose key could not be saved would be of no use to anybody. On standard output it follows the
-    // certificate, as servers that read both from one file expect it.
+    // The key first: a certificate whose key could not be saved would be useless. On standard output the key follows
+    // the certificate, because servers that read both from one file expect that order.
     if !both_printed {
         key_file.write(&context.output, key.to_pem().as_bytes(), Access::Private)?;
     }

@@ -1,6 +1,6 @@
-//! `ca-daemon relying-parties`: which instances are expected to enforce what is revoked, and what each of them does.
+//! `ca-daemon relying-parties`: which instances have to enforce revocations, and what each of them enforces.
 //!
-//! It never tells a relying party anything.
+//! It never sends anything to a relying party.
 
 use clap::{Args, Subcommand};
 use pki::{instance::InstanceId, time::Timestamp};
@@ -26,13 +26,13 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Expect nothing more of what is gone for good: of all instances of a name that are not connected. Whoever comes back is expected
-    /// again
+    /// Stop waiting for instances that are gone for good: all of a name that are not connected. One that connects again
+    /// is waited for again
     #[command(after_help = examples::FORGET)]
     Forget {
-        /// The name, as the list shows it
+        /// The name, as in the list
         name: String,
-        /// Only this instance: its id, or the beginning of it that the list shows
+        /// Only this instance: its id, or the start of it, as in the list
         #[arg(long, value_name = "ID")]
         instance: Option<String>,
     },
@@ -68,7 +68,7 @@ async fn run_list(context: &Context) -> anyhow::Result<()> {
     let parties = match ask(context, RelyingParties).await? {
         Some(Expected::RelyingParties(parties)) => parties,
         None => {
-            output::remark("no ca-daemon serves this authority; this is what the last one wrote down");
+            output::remark("no ca-daemon serves this authority; this is what the last one stored");
             let parties = store.relying_parties().await?.into_iter();
             parties.map(|party| RelyingParty { connected_since: None, ..party }).collect()
         }
@@ -114,7 +114,7 @@ async fn run_forget(context: &Context, name: String, instance: Option<String>) -
     }
 }
 
-/// The daemon's answer; none if none runs.
+/// The daemon's answer; none if no daemon runs.
 async fn ask<Q: Question>(context: &Context, question: Q) -> anyhow::Result<Option<Q::Answer>> {
     let Some(daemon) = DaemonConnection::open(&context.directory).await? else { return Ok(None) };
     Ok(Some(daemon.ask(question).await?.expect().await?))
@@ -129,7 +129,7 @@ fn text(listed: &[Listed], now: Timestamp) -> String {
 
 fn rows(listed: &[Listed], now: Timestamp) -> Vec<[String; 7]> {
     let mut rows = Vec::new();
-    // They come by name.
+    // They are sorted by name.
     for of_name in listed.chunk_by(|one, other| one.party.name == other.party.name) {
         match of_name {
             [only] => rows.push(row(&only.party.name, only, now)),
@@ -144,7 +144,7 @@ fn rows(listed: &[Listed], now: Timestamp) -> Vec<[String; 7]> {
 }
 
 impl Listed {
-    /// Whether a line for both says all that there is to say.
+    /// Whether one line can show both.
     fn agrees(&self, other: &Self) -> bool {
         let of = |listed: &Self| (listed.connected, listed.party.crl_number, listed.party.claims);
         self.connected && of(self) == of(other) && !self.party.certificate_revoked

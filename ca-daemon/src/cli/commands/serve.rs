@@ -1,6 +1,6 @@
-//! `ca-daemon serve`: runs the authority until it is told to stop.
+//! `ca-daemon serve`: runs the authority until it receives a signal to stop.
 //!
-//! It never prints more than one line, when it is ready; the rest is the log.
+//! It never prints more than one line, when it is ready. Everything else is in the log.
 
 use std::net::SocketAddr;
 
@@ -22,13 +22,14 @@ use crate::{
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(in crate::cli) struct Arguments {
-    /// Where to serve enrollment over HTTPS; port 0 takes a free one
+    /// The address for enrollment over HTTPS; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8440")]
     listen: SocketAddr,
-    /// Where to serve CRLs and authority certificates to everybody over HTTP; port 0 takes a free one
+    /// The address for public CRLs and authority certificates over HTTP; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8480")]
     http_listen: SocketAddr,
-    /// Where to serve /readyz, /healthz and /metrics to operators over HTTP: they name your services; port 0 takes a free one
+    /// The address for /readyz, /healthz and /metrics over HTTP, which name your services and are for operators only;
+    /// port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8481")]
     ops_listen: SocketAddr,
 }
@@ -44,7 +45,7 @@ struct Started {
 pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments) -> anyhow::Result<()> {
     file_limit::raise();
     random::warm_up();
-    // Before anything can be waited for, so that an early signal is not lost.
+    // Before the first await, so that an early signal is not lost.
     let mut signals = Signals::catch()?;
     let listen = Listen { https: arguments.listen, http: arguments.http_listen, operations: arguments.ops_listen };
     let daemon = Daemon::start(context.directory.path(), listen, context.clock.clone()).await?;

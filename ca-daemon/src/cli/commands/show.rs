@@ -35,6 +35,12 @@ struct Shown {
     subject: String,
     issuer: String,
     fingerprint: Fingerprint,
+    /// The serial number of the certificate that it was renewed from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    predecessor: Option<Serial>,
+    /// Those of the certificates that were renewed from it, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    successors: Vec<Serial>,
     pem: String,
 }
 
@@ -44,8 +50,11 @@ pub(in crate::cli) async fn run(context: &Context, arguments: &Arguments) -> any
         return context.output.print(&[Stray::new(&stray)], |strays| strays.iter().map(stray_text).collect());
     }
     let Found { with_serial, with_name } = find(authority.store(), &arguments.which, context.clock.now()).await?;
-    let shown = with_serial.iter().chain(&with_name).map(shown).collect::<anyhow::Result<Vec<_>>>()?;
-    context.output.print(&shown, |shown| shown.iter().map(text).collect::<Vec<_>>().join("\n"))
+    let mut all = Vec::new();
+    for record in with_serial.iter().chain(&with_name) {
+        all.push(shown(authority.store(), record).await?);
+    }
+    context.output.print(&all, |all| all.iter().map(text).collect::<Vec<_>>().join("\n"))
 }
 
 /// The revocation with this serial number, if nothing else is known of it.
@@ -89,9 +98,12 @@ pub(in crate::cli) async fn find(store: &Store, which: &str, now: Timestamp) -> 
     Ok(Found { with_serial, with_name })
 }
 
-fn shown(record: &CertificateRecord) -> anyhow::Result<Shown> {
+async fn shown(store: &Store, record: &CertificateRecord) -> anyhow::Result<Shown> {
     let info = CertificateInfo::from_der(&record.der)?;
+    let (predecessor, successors) = store.neighbours(&record.serial).await?;
     Ok(Shown {
+        predecessor,
+        successors,
         listed: Listed::new(record)?,
         subject: info.subject.to_string(),
         issuer: info.id.issuer.to_string(),
@@ -115,6 +127,10 @@ fn text(shown: &Shown) -> String {
         None if certificate.not_known_here_otherwise => format!("at about that time, {UNKNOWN}"),
         None => "without a token".to_owned(),
     };
+    let from = shown.predecessor.iter().map(|serial| ("renewed from", serial));
+    let by = shown.successors.iter().map(|serial| ("renewed by  ", serial));
+    let line: Vec<_> = from.chain(by).map(|(how, serial)| format!("{how} {serial}\n")).collect();
+    let line = line.concat();
     format!(
         "serial       {}
 status       {}
@@ -125,7 +141,7 @@ issuer       {}
 valid from   {}
 valid until  {}
 issued       {} {origin}
-SHA-256      {}
+{line}SHA-256      {}
 {}",
         certificate.serial,
         status_text(certificate.status),

@@ -1,5 +1,5 @@
-//! `ca-daemon start`: the whole life of an authority in one command, for where nobody types any, as in a container. It founds
-//! the authority at its first start and never again, leaves each service its own enrollment token in a file, and serves.
+//! `ca-daemon start`: runs an authority with one command, for example in a container. The first start founds the
+//! authority. Each start leaves each service its enrollment token in a file, and serves.
 //!
 //! It never changes an authority that exists.
 
@@ -39,14 +39,13 @@ pub(in crate::cli) struct Arguments {
     init: init::Arguments,
     #[command(flatten)]
     serve: serve::Arguments,
-    /// A service and the file in which it finds a token for itself: for one server certificate, with this name only; may be
-    /// repeated
+    /// A service, and the file for its token, which is for one server certificate with this name only; may be repeated
     #[arg(long = "server-token", value_name = "NAME=FILE")]
     server_tokens: Vec<ServerToken>,
-    /// Where services reach the authority, if not at --url
+    /// The URL by which services reach the authority, if not --url
     #[arg(long, value_name = "URL", value_parser = arguments::https_url)]
     server_url: Option<Url>,
-    /// Which hosts services may be reached by, as in `token create`; may be repeated
+    /// The hosts that services may have in their certificates, as in `token create`; may be repeated
     #[arg(long = "server-host", value_name = "PATTERN", default_values = ["localhost", "127.0.0.1", "::1"])]
     server_hosts: Vec<HostPattern>,
     /// How long a service has for its first start
@@ -54,7 +53,7 @@ pub(in crate::cli) struct Arguments {
     server_token_ttl: Period,
 }
 
-/// A service and where its token lies.
+/// A service and the file for its token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ServerToken {
     name: CommonName,
@@ -87,7 +86,7 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
     token::check_lifetime(server_token_ttl.0)?;
     let plan = init::plan(init)?;
     match context.directory.check() {
-        // One that was interrupted was never handed out.
+        // Nothing of an interrupted founding was ever used.
         Err(DirectoryError::Empty(_) | DirectoryError::Incomplete(_)) => {
             refuse_second_founding(context, &server_tokens)?;
             let settings = init::found(context, plan).await?;
@@ -109,14 +108,14 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
     serve::run(context, &serve).await
 }
 
-/// Tokens without the authority that made them mean that its directory was lost. A new one in its place would be another authority,
-/// which nobody trusts; the old one's backup is what is wanted.
+/// A token without its authority means that the authority's directory was lost. Founding again would make another
+/// authority, which nobody trusts; the directory has to be restored from a backup.
 fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> anyhow::Result<()> {
     for ServerToken { file, .. } in services {
         if files::exists(file)? {
             return Err(Failure::Refused(format!(
-                "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove the token to \
-                 found another, which nobody of the old fleet will trust",
+                "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove \
+                 the token to found another, which nobody of the old fleet will trust",
                 context.directory.path().display(),
                 file.display()
             ))
@@ -126,7 +125,8 @@ fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> anyhow
     Ok(())
 }
 
-/// What an authority was founded with stands in its certificates and tokens; other arguments do not change it.
+/// Warns about arguments that have no effect: the settings of an authority are in its certificates and tokens, and
+/// cannot change.
 fn warn_of_changes(plan: &Plan, settings: &Settings) {
     let lifetime = |lifetime| humantime::format_duration(lifetime).to_string();
     let pairs = [
@@ -140,8 +140,8 @@ fn warn_of_changes(plan: &Plan, settings: &Settings) {
     }
 }
 
-/// Leaves the service's file with a token that can be used or was used: one that was revoked or used up stays as it is, one that
-/// expired unused, or that a crash kept from being recorded, is replaced.
+/// Makes sure that the service's file has a token. One that is usable, used up or revoked stays. One that expired
+/// unused is replaced, and one that a crash prevented from being recorded.
 async fn ensure_token(
     authority: &Authority,
     service: &ServerToken,
@@ -170,7 +170,7 @@ async fn ensure_token(
         lifetime: grant.lifetime,
         uses: NonZeroU32::MIN,
     };
-    let (mut token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);
+    let (mut token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
     if let Some(url) = &grant.url {
         token.url.clone_from(url);
     }
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_token_that_nobody_can_use_is_replaced() {
+    async fn an_unusable_token_is_replaced() {
         let fixture = Fixture::new().await;
         let (authority, service) = (&fixture.authority, service(&fixture));
         ensure_token(authority, &service, &grant(), now()).await.unwrap();
@@ -226,15 +226,15 @@ mod tests {
         let token = token_of(&service);
         assert_ne!(token, expired);
 
-        // As a crash leaves it: in the file, and not in the database.
-        let unknown = Token { secret: Secret::from_octets([9; 32]), ..token };
+        // As after a crash: in the file, but not in the database.
+        let unknown = Token { secret: Secret::from_bytes([9; 32]), ..token };
         files::write(&service.file, unknown.encode().as_bytes(), files::Access::Private).unwrap();
         ensure_token(authority, &service, &grant(), later).await.unwrap();
         assert_ne!(token_of(&service), unknown);
     }
 
     #[tokio::test]
-    async fn a_token_of_another_authority_is_no_reason_to_overwrite_it() {
+    async fn a_token_of_another_authority_is_not_overwritten() {
         let (fixture, other) = (Fixture::new().await, Fixture::new().await);
         let service = service(&fixture);
         ensure_token(&other.authority, &service, &grant(), now()).await.unwrap();

@@ -1,6 +1,6 @@
 //! `ca-daemon token`: enrollment tokens.
 //!
-//! It never prints a token again after it was created; only its hash is kept.
+//! It never prints a token again after it was created; only its hash is stored.
 
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
@@ -38,13 +38,13 @@ pub(in crate::cli) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Create a token and print it, this once
+    /// Create a token and print it once
     #[command(after_help = examples::TOKEN_CREATE)]
     Create(Create),
     /// List tokens
     #[command(after_help = examples::TOKEN_LIST)]
     List,
-    /// Make a token useless, for good; what was enrolled with it stays valid
+    /// Revoke a token permanently; certificates that were enrolled with it stay valid
     #[command(after_help = examples::TOKEN_REVOKE)]
     Revoke {
         /// The token's id, as `token list` prints it
@@ -60,18 +60,18 @@ struct Create {
     /// For server certificates
     #[arg(long)]
     server: bool,
-    /// Which common names it allows; * stands for any characters. Whoever has a token for servers can be any service whose name it
-    /// allows, so for them it has to be given [default for clients: *]
+    /// The common names that it allows; * stands for any characters. A token for servers allows its holder to be any
+    /// service with such a name, so it needs this option [default for clients: *]
     #[arg(long, value_name = "PATTERN", required_if_eq("server", "true"))]
     name: Option<NamePattern>,
-    /// Which hosts it allows: a name, *.DOMAIN, an address, a network such as 10.0.0.0/8, or * for any
-    /// [default: those of this machine: localhost, 127.0.0.1 and its IPv6 form]
+    /// The hosts that it allows: a name, *.DOMAIN, an address, a network such as 10.0.0.0/8, or * for any [default:
+    /// those of this machine: localhost, 127.0.0.1 and its IPv6 form]
     #[arg(long = "host", value_name = "PATTERN", requires = "server")]
     hosts: Vec<HostPattern>,
     /// How long it can be used
     #[arg(long, value_name = "DURATION", default_value = "24h")]
     ttl: Period,
-    /// How often it can be used
+    /// How many certificates it can enroll
     #[arg(long, value_name = "NUMBER", default_value = "1")]
     uses: NonZeroU32,
     /// Write the token to a new file that only this user can read; - is standard output
@@ -94,7 +94,7 @@ struct Listed {
 
 #[derive(Serialize)]
 struct Created {
-    /// Absent where it went to a file.
+    /// None if it was written to a file.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
     #[serde(flatten)]
@@ -126,7 +126,7 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     }
     let now = context.clock.now();
     let order = TokenOrder { grant: grant(&create), lifetime: create.ttl.0, uses: create.uses };
-    let (token, record) = authority.new_token(order, Secret::from_octets(random::octets()), now);
+    let (token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
     let text = token.encode();
     let mut created = Created { token: Some(text.to_string()), listed: listed(&record, now) };
     if let Target::File(file) = &create.out {
@@ -142,13 +142,17 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     })
 }
 
-/// A longer one is a slip of the pen, or a secret that nobody remembers.
+/// A longer lifetime is a typing error, or a secret that will be forgotten.
 pub(in crate::cli) fn check_lifetime(lifetime: Duration) -> Result<(), Failure> {
     const TEN_YEARS: Duration = Duration::from_hours(24 * 3653);
-    if lifetime <= TEN_YEARS { Ok(()) } else { Err(Failure::Usage("a token lives ten years at most".to_owned())) }
+    if lifetime <= TEN_YEARS {
+        Ok(())
+    } else {
+        Err(Failure::Usage("a token is valid for ten years at most".to_owned()))
+    }
 }
 
-/// The file first: a token whose secret could not be saved would be of use to nobody and stay usable.
+/// The file first: a token whose secret could not be saved would be useless but valid.
 pub(in crate::cli) async fn create_in_file(
     authority: &Authority,
     record: &TokenRecord,
@@ -255,7 +259,7 @@ mod tests {
     fn new_token(fixture: &Fixture, secret: u8) -> (Token, TokenRecord) {
         let grant = Grant { profile: ProfileGrant::Client, names: NamePattern::any(), hosts: Vec::new() };
         let order = TokenOrder { grant, lifetime: Duration::from_hours(1), uses: NonZeroU32::MIN };
-        fixture.authority.new_token(order, Secret::from_octets([secret; 32]), now())
+        fixture.authority.new_token(order, Secret::from_bytes([secret; 32]), now())
     }
 
     #[tokio::test]
@@ -279,9 +283,9 @@ mod tests {
         assert!(file.exists() && !other.exists());
     }
 
-    /// Whoever has a token for servers can be any service whose name it allows.
+    /// The holder of a token for servers can be any service with a name that it allows.
     #[test]
-    fn a_token_for_servers_is_for_names_that_were_given() {
+    fn a_token_for_servers_needs_names() {
         use clap::Parser as _;
         let create = |arguments: &[&str]| {
             crate::cli::Cli::try_parse_from([&["ca-daemon", "token", "create"], arguments].concat()).map(|_| ())
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_file_cannot_be_is_known_before() {
+    async fn output_files_are_checked_first() {
         let fixture = Fixture::new().await;
         let directory = fixture.directory.path();
         let check = |file: &str| targets::check(&[&Target::File(directory.join(file))], "no token was created");

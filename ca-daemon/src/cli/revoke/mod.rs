@@ -41,7 +41,7 @@ use crate::{
     },
     issuer::Issuer,
     operator::DaemonConnection,
-    store::{CertificateRecord, Revoked, Store, StoreError, Target, TokenRecord, WithTokens},
+    store::{CertificateRecord, Lines, Revoked, Store, StoreError, Target, TokenRecord, WithTokens},
 };
 
 /// What is revoked besides the certificates.
@@ -50,6 +50,9 @@ struct Besides {
     /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
     #[arg(long, conflicts_with = "issuing")]
     with_token: bool,
+    /// Revoke no more than is given by serial number or file: not what was renewed from it, nor what it was renewed from
+    #[arg(long, conflicts_with = "issuing")]
+    only_this: bool,
 }
 
 #[derive(Debug, Args)]
@@ -77,8 +80,10 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
         return issuing::run(context, authority, &by_root, reason, dry_run, &waiting).await;
     }
     let now = context.clock.now();
-    let selected = selection.select(authority, now).await?;
+    let lines = if besides.only_this { Lines::Leave } else { Lines::Take };
+    let selected = selection.select(authority, lines, now).await?;
     remark_on_left_out(&selected);
+    remark_on_lines(&selected);
     let usable = usable_tokens(authority.store(), &selected.records, selection.tokens(), now).await?;
     if !besides.with_token {
         for token in usable.iter().take(NAMED) {
@@ -118,8 +123,8 @@ async fn record(
     now: Timestamp,
 ) -> Result<Revoked, StoreError> {
     let serials: Vec<_> = selected.records.iter().map(|record| record.serial).collect();
-    let Selected { names, tokens, strays, unknown, .. } = selected;
-    let target = Target { serials: &serials, names, tokens, with_tokens, strays, unknown };
+    let Selected { names, tokens, lines, strays, unknown, .. } = selected;
+    let target = Target { serials: &serials, lines: *lines, names, tokens, with_tokens, strays, unknown };
     authority.revoke_target(target, reason, now).await
 }
 
@@ -129,6 +134,15 @@ fn remark_on_left_out(selected: &Selected) {
         output::remark(&format!(
             "left out: the authority's own server certificate, which has to be named: {}",
             joined(&left_out)
+        ));
+    }
+}
+
+fn remark_on_lines(selected: &Selected) {
+    if !selected.heirs.is_empty() {
+        output::remark(&format!(
+            "renewed from one another, and valid: {} as well (--only-this leaves them out)",
+            joined(&selected.heirs)
         ));
     }
 }

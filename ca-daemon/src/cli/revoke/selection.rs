@@ -23,7 +23,7 @@ use crate::{
         ui::{arguments::Moment, output::NAMED},
     },
     issuer::Issuer,
-    store::{CertificateRecord, Filter, Status, Wanted},
+    store::{CertificateRecord, Filter, Lines, Status, Wanted},
 };
 
 #[derive(Debug, Args)]
@@ -70,6 +70,10 @@ pub(in crate::cli) struct Selected {
     pub(in crate::cli) tokens: Vec<TokenId>,
     /// The authority's own certificates, which nobody named.
     pub(in crate::cli) left_out: Vec<CertificateRecord>,
+    /// Of the records, the serial numbers of those that nobody has given: they belong to the line of one that was given.
+    pub(in crate::cli) heirs: Vec<Serial>,
+    /// Whether that is so for what is renewed until it is revoked.
+    pub(in crate::cli) lines: Lines,
     /// Of the records, the certificates that only their files know.
     pub(in crate::cli) strays: Vec<IssuedCertificate>,
     /// Serial numbers of which nothing is known, and until when they are in CRLs.
@@ -77,22 +81,30 @@ pub(in crate::cli) struct Selected {
 }
 
 impl Selection {
-    pub(in crate::cli) async fn select(&self, authority: &Authority, now: Timestamp) -> anyhow::Result<Selected> {
+    /// The certificates; and where `lines` says so, those of the lines to which what is given by serial number or file belongs.
+    pub(in crate::cli) async fn select(
+        &self,
+        authority: &Authority,
+        lines: Lines,
+        now: Timestamp,
+    ) -> anyhow::Result<Selected> {
         let store = authority.store();
         let issued_after = self.issued_after.map(|moment| moment.resolve(now));
         let issued_before = self.issued_before.map(|moment| moment.resolve(now));
         let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
         let (mut records, mut names) = (Vec::new(), Vec::new());
         let (mut strays, mut unknown) = (Vec::new(), Vec::new());
+        // What is given one by one.
+        let mut given = Vec::new();
         for which in &self.which {
             match meant_by(which, show::find(store, which, now).await?)? {
-                Meant::Serial(record) => records.push(record),
+                Meant::Serial(record) => given.push(record),
                 Meant::Name(found) => records.extend(worth_revoking(which, found, &mut names)?),
             }
         }
         for serial in &self.serial {
             match store.by_serial(serial, now).await? {
-                Some(record) => records.push(record),
+                Some(record) => given.push(record),
                 None if self.unknown => unknown.push((*serial, authority.last_end()?)),
                 None => return Err(no_such_serial(serial).into()),
             }
@@ -102,9 +114,9 @@ impl Selection {
         }
         for file in &self.cert {
             let found = of_file(authority, file, now).await?;
-            records.extend(found.issued);
+            given.extend(found.issued);
             for stray in found.strays {
-                records.push(CertificateRecord::of_stray(&stray, now));
+                given.push(CertificateRecord::of_stray(&stray, now));
                 strays.push(stray);
             }
         }
@@ -115,6 +127,19 @@ impl Selection {
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }
+        // With a time, what was meant is what was read.
+        let is_open_ended = issued_after.is_none() && issued_before.is_none();
+        let lines = if is_open_ended { lines } else { Lines::Leave };
+        let mut heirs = Vec::new();
+        if lines == Lines::Take {
+            let serials: Vec<_> = given.iter().map(|record| record.serial).collect();
+            for heir in store.valid_of_lines(&serials, now).await? {
+                heirs.push(heir.serial);
+                given.extend(store.by_serial(&heir.serial, now).await?);
+            }
+        }
+        given.append(&mut records);
+        records = given;
         let mut left_out = Vec::new();
         if !self.names_anything() {
             (left_out, records) = store.list(&valid, now).await?.into_iter().partition(is_own);
@@ -131,14 +156,14 @@ impl Selection {
             return Err(nothing_left(&left_out).into());
         }
         // With a time, a name or a token stands for what was read, and for nothing that comes later.
-        let is_open_ended = issued_after.is_none() && issued_before.is_none();
         let mut tokens = self.token.clone();
         if !is_open_ended {
             names.clear();
             tokens.clear();
         }
         strays.retain(|stray| records.iter().any(|record| record.serial == stray.info.id.serial));
-        Ok(Selected { records, names, tokens, left_out, strays, unknown })
+        heirs.retain(|heir| records.iter().any(|record| record.serial == *heir));
+        Ok(Selected { records, names, tokens, left_out, heirs, lines, strays, unknown })
     }
 
     /// Whether it says more than when they were issued.
@@ -331,7 +356,7 @@ mod tests {
         let (one, two) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
 
         let selected = async |selection: Selection| {
-            let selected = selection.select(&fixture.authority, now()).await?;
+            let selected = selection.select(&fixture.authority, Lines::Take, now()).await?;
             anyhow::Ok(selected.records.iter().map(|record| record.serial).collect::<Vec<_>>())
         };
         let which = vec!["client_2".to_owned(), one.to_string(), "client_1".to_owned()];
@@ -373,7 +398,7 @@ mod tests {
     }
 
     async fn serials(fixture: &Fixture, selection: Selection) -> anyhow::Result<Vec<Serial>> {
-        let selected = selection.select(&fixture.authority, now()).await?;
+        let selected = selection.select(&fixture.authority, Lines::Take, now()).await?;
         Ok(selected.records.iter().map(|record| record.serial).collect())
     }
 
@@ -438,7 +463,7 @@ mod tests {
         let nothing_else = failure(&fixture, all()).await;
         assert!(matches!(&nothing_else, Failure::NothingMatches(text) if text.contains("the authority's own")));
         let client = fixture.issue("client_1", 20).await;
-        let selected = all().select(&fixture.authority, now()).await.unwrap();
+        let selected = all().select(&fixture.authority, Lines::Take, now()).await.unwrap();
         let serials_of = |records: &[CertificateRecord]| records.iter().map(|record| record.serial).collect::<Vec<_>>();
         assert_eq!((serials_of(&selected.records), serials_of(&selected.left_out)), (vec![client], vec![own]));
         let named = fixture.authority.settings().server_name().to_string();

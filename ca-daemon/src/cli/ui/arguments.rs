@@ -1,6 +1,6 @@
-//! Values on the command line that the other modules have no type for.
+//! Types for command line values that no other module has.
 //!
-//! It never knows which command they belong to.
+//! It never depends on the command that uses them.
 
 use std::{
     ffi::OsStr,
@@ -15,11 +15,11 @@ use clap::{
 use pki::{crl::RevocationReason, time::Timestamp};
 use url::Url;
 
-/// A span of time that is not zero: `90d`, `12h`, `15m`, `30s`, combined as in `1h 30m`, or a plain number of days.
+/// A duration above zero: `90d`, `12h`, `15m`, `30s`, combined as in `1h 30m`, or a plain number of days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Span(pub(in crate::cli) Duration);
 
-/// The text is no such span.
+/// The text is no such duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{given:?} is not a duration; give days such as 90 or 90d, hours such as 12h, minutes such as 30m, more than zero"
@@ -37,16 +37,16 @@ impl FromStr for Span {
             Ok(days) => days.checked_mul(24 * 60 * 60).map(Duration::from_secs).ok_or_else(error)?,
             Err(_) => humantime::parse_duration(text).map_err(|_| error())?,
         };
-        // What is below a second is zero in a certificate.
+        // Certificates have whole seconds, so less than one would be zero.
         if duration.as_secs() == 0 { Err(error()) } else { Ok(Self(duration)) }
     }
 }
 
-/// A span of time that is not zero and names its unit: where hours are usual, a plain number would be taken for them.
+/// A duration above zero with its unit. A plain number is refused, because it could be taken for hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::cli) struct Period(pub(in crate::cli) Duration);
 
-/// The text is no such span.
+/// The text is no such duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::cli) enum PeriodError {
     #[error("{0} needs a unit: {0}h for hours, {0}d for days")]
@@ -106,7 +106,7 @@ impl FromStr for Moment {
     }
 }
 
-/// Reads a reason for a revocation, and has shells complete it.
+/// Parses a reason for a revocation, and lists the values for shell completion.
 #[derive(Clone)]
 pub(in crate::cli) struct Reasons;
 
@@ -122,7 +122,7 @@ impl TypedValueParser for Reasons {
     }
 }
 
-/// Why an address cannot be what the authority is reached at.
+/// Why a URL cannot be an address of the authority.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not {expected}")]
 pub(in crate::cli) struct AddressError {
@@ -130,15 +130,15 @@ pub(in crate::cli) struct AddressError {
     expected: &'static str,
 }
 
-/// The address of enrollment: `https`, a host, maybe a port.
+/// The address of enrollment: `https`, a host, optionally a port.
 pub(in crate::cli) fn https_url(text: &str) -> Result<Url, AddressError> {
     let error = || AddressError { given: text.to_owned(), expected: "an address such as https://ca.example:8440" };
     let url = address(text, "https").ok_or_else(error)?;
     if url.path() == "/" { Ok(url) } else { Err(error()) }
 }
 
-/// The address of CRLs, which stands in every certificate: `http`, because a CRL is signed and whoever fetches it may
-/// be about to check a TLS certificate (RFC 5280 section 8). A path before ours is fine.
+/// The address of CRLs, which is in every certificate. It is `http`, because a CRL is signed, and a client may need it
+/// to check a TLS certificate (RFC 5280 section 8). It may have a path.
 pub(in crate::cli) fn http_url(text: &str) -> Result<Url, AddressError> {
     let error = || AddressError { given: text.to_owned(), expected: "an address such as http://ca.example:8480" };
     address(text, "http").ok_or_else(error)
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_days_unless_they_say_otherwise() {
+    fn durations_without_a_unit_are_days() {
         let hours = |text: &str| text.parse::<Span>().map(|span| span.0.as_secs() / 3600);
         assert_eq!(hours("90"), Ok(2160));
         assert_eq!(hours("90d"), Ok(2160));

@@ -1,6 +1,6 @@
-//! How text is fitted to a terminal: aligned columns without lines around them, wrapped cells and wrapped prose.
+//! Layout of text for a terminal: aligned columns without borders, wrapped cells, wrapped prose.
 //!
-//! It never prints, and never cuts anything off.
+//! It never prints, and never truncates.
 
 use std::cmp::Reverse;
 
@@ -8,21 +8,21 @@ use std::cmp::Reverse;
 pub(in crate::cli) const WIDTH: usize = 80;
 /// Between two columns.
 const GAP: usize = 2;
-/// How far the continuation of a line is indented further than the line.
+/// How much the continuation of a line is indented.
 const INDENT: usize = 2;
 
-/// How many columns a text takes.
+/// The width of a text, in columns.
 pub(in crate::cli) fn columns_of(text: &str) -> usize {
     text.chars().count()
 }
 
-/// One line: each cell is padded to its column's width, but for the last.
+/// One line. Each cell except the last is padded to its column's width.
 pub(in crate::cli) fn line<const N: usize>(cells: &[impl AsRef<str>; N], widths: &[usize; N]) -> String {
     let cells = cells.iter().zip(widths).map(|(cell, &width)| format!("{:width$}{:GAP$}", cell.as_ref(), ""));
     cells.collect::<String>().trim_end().to_owned()
 }
 
-/// The last cell of a row is put on a line of its own beneath the row where the row does not fit into [`WIDTH`].
+/// If a row is wider than [`WIDTH`], its last cell goes on a line of its own.
 pub(in crate::cli) fn line_or_two<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
     let whole = line(cells, widths);
     let Some((last, rest)) = cells.split_last().filter(|_| columns_of(&whole) > WIDTH) else { return whole };
@@ -31,8 +31,8 @@ pub(in crate::cli) fn line_or_two<const N: usize>(cells: &[String; N], widths: &
     format!("{}\n{:INDENT$}{last}", line(&first, widths), "")
 }
 
-/// A table of at most [`WIDTH`] columns: cells are wrapped at spaces where that is not enough, and in the middle of the
-/// longest words where that is not enough either.
+/// A table of at most [`WIDTH`] columns. Cells are wrapped at spaces, and the longest words are broken if that is not
+/// enough.
 pub(in crate::cli) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let rows: Vec<_> = [header.map(str::to_owned)].into_iter().chain(rows).collect();
     let widths = widths(&rows);
@@ -63,7 +63,7 @@ fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
     for least in [words, [1; N]] {
         while widths.iter().sum::<usize>() > room {
             let shrinkable = widths.iter_mut().zip(least).filter(|(width, least)| **width > *least);
-            // The first of the widest.
+            // The first of the widest columns.
             let Some((widest, _)) = shrinkable.min_by_key(|(width, _)| Reverse(**width)) else { break };
             *widest -= 1;
         }
@@ -71,8 +71,8 @@ fn widths<const N: usize>(rows: &[[String; N]]) -> [usize; N] {
     widths
 }
 
-/// Prose: each line that is longer than [`WIDTH`] is continued on the next one, indented. A command at the end of a
-/// line stays whole, so that it can be copied.
+/// Prose. Lines longer than [`WIDTH`] are continued on the next line, indented. A command at the end of a line stays
+/// whole, so that it can be copied.
 pub(in crate::cli) fn prose(text: &str) -> String {
     let mut fitted = String::new();
     for line in text.lines() {
@@ -89,7 +89,7 @@ pub(in crate::cli) fn prose(text: &str) -> String {
     fitted
 }
 
-/// The text in lines of these widths, broken at spaces, and within words that are wider than a line.
+/// The text in lines of these widths, broken at spaces, and in words that are wider than a line.
 fn wrapped(text: &str, first: usize, others: usize) -> Vec<String> {
     let (mut lines, mut line, mut room) = (Vec::new(), String::new(), first.max(1));
     for mut word in text.split(' ') {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_cell_without_room_is_beneath_its_row() {
+    fn a_last_cell_without_room_is_below_its_row() {
         let widths = [32, 6, 7, 10, 64];
         let row = |name: &str| ["0".repeat(32), "client".into(), "valid".into(), "2026-11-28".into(), name.into()];
         assert_eq!(line_or_two(&row("short"), &widths).lines().count(), 1);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_is_continued_further_to_the_right_and_a_command_stays_whole() {
+    fn wrapped_prose_is_indented_and_a_command_stays_whole() {
         let short = "  service0    3 ms      1\n";
         assert_eq!(prose(short), short);
         let long = format!("  service0    not confirmed: {}end\n", "word ".repeat(20));

@@ -1,6 +1,6 @@
 //! How commands read their arguments, print, and write files.
 //!
-//! It never knows which command it serves.
+//! It never depends on the command that uses it.
 
 pub(in crate::cli) mod arguments;
 pub(in crate::cli) mod columns;

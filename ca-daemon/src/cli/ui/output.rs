@@ -1,4 +1,4 @@
-//! How a command prints: aligned columns or text for people, JSON for programs, both to standard output.
+//! How a command prints to standard output: aligned columns or text for people, JSON for programs.
 //!
 //! It never prints a secret that the command was not asked for.
 
@@ -18,7 +18,7 @@ use crate::cli::ui::{
     spool::{Printed, Spool},
 };
 
-/// How many things are named one by one for people.
+/// How many things are listed by name for people.
 pub(in crate::cli) const NAMED: usize = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Output {
         Self(if json { Format::Json } else { Format::Text })
     }
 
-    /// Prints `value` as JSON if that was asked for, else what `text` makes of it.
+    /// Prints `value` as JSON if `--json` was given, else what `text` makes of it.
     pub(in crate::cli) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         let mut printed = match self.0 {
             Format::Json => serde_json::to_string_pretty(value)?,
@@ -52,7 +52,7 @@ impl Output {
         self.raw(printed.as_bytes())
     }
 
-    /// The same as one line, not printed yet: of JSON, without line breaks.
+    /// The same as one line, returned instead of printed. JSON has no line breaks.
     pub(in crate::cli) fn as_line<T: Serialize>(
         &self,
         value: &T,
@@ -64,7 +64,7 @@ impl Output {
         })
     }
 
-    /// Prints a list that need not fit into memory: a table with these columns, or an array of JSON.
+    /// Prints a list that need not fit into memory: a table with these columns, or a JSON array.
     pub(in crate::cli) fn list<const N: usize>(&self, columns: [&'static str; N]) -> List<N> {
         List {
             out: BufWriter::new(io::stdout()),
@@ -75,14 +75,14 @@ impl Output {
         }
     }
 
-    /// Prints octets as they are.
-    #[expect(clippy::unused_self, reason = "whoever prints has to hold the output")]
+    /// Prints bytes unchanged.
+    #[expect(clippy::unused_self, reason = "printing requires the output")]
     pub(in crate::cli) fn raw(&self, octets: &[u8]) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         Ok(stdout.write_all(octets).and_then(|()| stdout.flush()).map_err(Unwritten)?)
     }
 
-    /// For a command that has other things to do than to print.
+    /// For commands that print while they work.
     pub(in crate::cli) fn reporter(&self) -> Reporter {
         Reporter { format: self.0, is_for_people: self.is_for_people(), spool: Spool::new(io::stdout()) }
     }
@@ -91,18 +91,18 @@ impl Output {
         self.0 == Format::Json
     }
 
-    /// Whether a person reads along.
+    /// Whether the output is for people.
     pub(in crate::cli) fn is_for_people(&self) -> bool {
         self.0 == Format::Text && io::stdout().is_terminal()
     }
 
-    /// Prose as it is printed: on a terminal it fits, for programs a line stays a line.
+    /// Prose to print: wrapped on a terminal, unchanged otherwise.
     pub(in crate::cli) fn prose(&self, text: String) -> String {
         if self.is_for_people() { columns::prose(&text) } else { text }
     }
 }
 
-/// The results of a command that goes on whatever becomes of what it prints.
+/// The output of a command that must not stop because printing fails.
 pub(in crate::cli) struct Reporter {
     format: Format,
     is_for_people: bool,
@@ -110,7 +110,7 @@ pub(in crate::cli) struct Reporter {
 }
 
 impl Reporter {
-    /// To people at once; programs get everything in the end.
+    /// Prints at once for people. Programs get one document at the end.
     pub(in crate::cli) fn say(&self, text: &str) {
         if self.is_for_people {
             self.spool.print(columns::prose(text));
@@ -119,13 +119,13 @@ impl Reporter {
         }
     }
 
-    /// Whether what it prints has to fit a terminal.
+    /// Whether the output has to fit a terminal.
     pub(in crate::cli) fn is_for_people(&self) -> bool {
         self.is_for_people
     }
 
-    /// Ends the report: for programs this is all of it. What became of what was printed, or of as much as there was until
-    /// `interrupted`.
+    /// Ends the report, and returns whether everything was printed, or what was printed before `interrupted`. For
+    /// programs, the whole report is printed here.
     pub(in crate::cli) async fn end<T: Serialize>(self, report: &T, interrupted: impl Future) -> Printed {
         if self.format == Format::Json {
             match serde_json::to_string_pretty(report) {
@@ -146,12 +146,12 @@ pub(in crate::cli) struct List<const N: usize, W: Write = Stdout> {
     format: Format,
     is_for_people: bool,
     columns: [&'static str; N],
-    /// Of each column, what was the widest so far; nothing before the first page.
+    /// The widest cell of each column so far; none before the first page.
     widths: Option<[usize; N]>,
 }
 
 impl<const N: usize, W: Write> List<N, W> {
-    /// Prints some more of it.
+    /// Prints the next rows.
     pub(in crate::cli) fn add<T: Serialize>(
         &mut self,
         page: &[T],
@@ -180,7 +180,7 @@ impl<const N: usize, W: Write> List<N, W> {
         Ok(())
     }
 
-    /// Ends it.
+    /// Prints the end of the list.
     pub(in crate::cli) fn end(mut self) -> anyhow::Result<()> {
         match (self.format, self.widths) {
             (Format::Json, None) => writeln!(self.out, "[]").map_err(Unwritten)?,
@@ -192,13 +192,13 @@ impl<const N: usize, W: Write> List<N, W> {
     }
 }
 
-/// The day of a point in time: what a line of 80 columns has room for.
+/// The date of a point in time, which fits into a line of 80 columns.
 pub(in crate::cli) fn day(time: Timestamp) -> String {
     let text = time.to_string();
     text.split_once(' ').map_or(text.as_str(), |(day, _)| day).to_owned()
 }
 
-/// Says in the last line on standard error what went wrong.
+/// Prints the error as the last line on standard error.
 pub(in crate::cli) fn complain(error: &anyhow::Error, json: bool, exit_code: u8, kind: &'static str) {
     let message = error_chain(error.as_ref());
     if json {
@@ -208,7 +208,7 @@ pub(in crate::cli) fn complain(error: &anyhow::Error, json: bool, exit_code: u8,
     }
 }
 
-/// Says on standard error what is about to happen, so that standard output stays what was asked for.
+/// Prints a remark to standard error, so that standard output has only the result.
 pub(in crate::cli) fn remark(text: &str) {
     if io::stderr().is_terminal() {
         standard_error().print(columns::prose(text));
@@ -217,24 +217,24 @@ pub(in crate::cli) fn remark(text: &str) {
     }
 }
 
-/// Prints a line to standard error as it is: JSON is not wrapped.
+/// Prints a line to standard error unchanged, because JSON is not wrapped.
 pub(in crate::cli) fn document(text: &str) {
     standard_error().print(format!("{text}\n"));
 }
 
-/// Waits until standard error has everything, for as long as somebody reads it.
+/// Waits until standard error has everything, as long as its reader reads.
 pub(in crate::cli) async fn end_remarks() {
-    // Where that cannot be written, there is nowhere left to say so.
+    // If that cannot be written, there is no place to report it.
     let _ = standard_error().flush().await;
 }
 
-/// Standard error of commands, which is not to hold up a revocation either: there is one in a process.
+/// The standard error of this process. It must not delay a revocation either, so it has a spool.
 fn standard_error() -> &'static Spool {
     static SPOOL: LazyLock<Spool> = LazyLock::new(|| Spool::new(io::stderr()));
     &SPOOL
 }
 
-/// The log of a command, for a subscriber to write to.
+/// A writer for the log of a command.
 pub(in crate::cli) struct Log;
 
 impl Write for Log {
@@ -248,7 +248,7 @@ impl Write for Log {
     }
 }
 
-/// Whether whoever read the output has seen enough, as `head` does.
+/// Whether the reader closed the pipe, as `head` does.
 pub(in crate::cli) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<Unwritten>().is_some_and(|Unwritten(error)| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -261,7 +261,7 @@ pub(in crate::cli) fn joined(values: &[impl ToString]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
 
-/// A span of time in its largest unit: nobody reads more of it.
+/// A duration in its largest unit.
 pub(in crate::cli) fn span(span: Duration) -> String {
     match span.as_secs() {
         seconds @ ..60 => format!("{seconds} s"),

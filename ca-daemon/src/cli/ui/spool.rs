@@ -1,6 +1,6 @@
-//! A stream that a thread of its own writes to, so that nobody who should read it can hold up the work of a command.
+//! A stream with a writer thread of its own, so that a slow or stopped reader cannot delay a command.
 //!
-//! It never fails: what became of what was printed is asked in the end, and decides nothing by itself.
+//! It never returns an error while printing. The result is returned by `flush`, and the caller decides what it means.
 
 use std::{
     future::pending,
@@ -15,16 +15,16 @@ use tokio::{
     time::timeout,
 };
 
-/// How long a reader may take nothing before it is not waited for any longer. Much longer than a pager or another program pauses.
+/// How long a reader may read nothing before it is given up: much longer than a pager or another program pauses.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// So much is written at a time: what a pipe takes at once or not at all.
+/// How many bytes are written at a time. A pipe takes them at once or not at all.
 const PIECE: usize = 4096;
 
-/// Where to print what.
+/// A stream to print to.
 #[derive(Debug)]
 pub(in crate::cli) struct Spool {
     queue: mpsc::Sender<Item>,
-    /// Changes with each piece that was taken.
+    /// Changes with each piece that was written.
     taken: watch::Receiver<()>,
     patience: Duration,
 }
@@ -32,16 +32,16 @@ pub(in crate::cli) struct Spool {
 #[derive(Debug)]
 enum Item {
     Text(Vec<u8>),
-    /// Tell when everything before this is written.
+    /// Report when everything before this is written.
     Flush(oneshot::Sender<Printed>),
 }
 
-/// What became of what was printed.
+/// The result of printing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Printed {
-    /// Whoever read it has all of it, or had seen enough and closed the pipe, as `head` does.
+    /// The reader has everything, or closed the pipe, as `head` does.
     Enough,
-    /// For this reason some of it is lost.
+    /// Some of it was lost, for this reason.
     Lost(String),
 }
 
@@ -53,18 +53,18 @@ impl Spool {
     fn with_patience(out: impl Write + Send + 'static, patience: Duration) -> Self {
         let (queue, waiting) = mpsc::channel();
         let (progress, taken) = watch::channel(());
-        // Without the thread nobody receives, and that is what is said in the end.
+        // Without the thread, the queue has no receiver, and `flush` reports that.
         let _ = thread::Builder::new().name("output".to_owned()).spawn(move || write_out(out, &waiting, &progress));
         Self { queue, taken, patience }
     }
 
-    /// Prints this as soon as everything before it is printed.
+    /// Prints this after everything before it.
     pub(in crate::cli) fn print(&self, text: impl Into<Vec<u8>>) {
-        // Where nothing can be printed, that is found out by who asks for it.
+        // If printing is impossible, `flush` reports it.
         let _ = self.queue.send(Item::Text(text.into()));
     }
 
-    /// Waits until everything is written, for as long as somebody reads.
+    /// Waits until everything is written, as long as the reader reads.
     pub(in crate::cli) async fn flush(&self) -> Printed {
         let (tell, mut told) = oneshot::channel();
         let _ = self.queue.send(Item::Flush(tell));
@@ -78,7 +78,7 @@ impl Spool {
                 more = timeout(self.patience, taken_more(&mut taken)) => {
                     if more.is_err() {
                         let seconds = self.patience.as_secs();
-                        return Printed::Lost(format!("nobody has read any of it for {seconds} s"));
+                        return Printed::Lost(format!("its reader has read nothing for {seconds} s"));
                     }
                 }
             }
@@ -86,14 +86,14 @@ impl Spool {
     }
 }
 
-/// Resolves when somebody has taken another piece; never, if there is no thread any more.
+/// Resolves when another piece was written; never, if the thread has ended.
 async fn taken_more(taken: &mut watch::Receiver<()>) {
     if taken.changed().await.is_err() {
         pending::<()>().await;
     }
 }
 
-/// Runs until the spool is dropped. After the first failure nothing more is tried.
+/// Runs until the spool is dropped. Nothing is written after the first failure.
 fn write_out(mut out: impl Write, queue: &mpsc::Receiver<Item>, progress: &watch::Sender<()>) {
     let mut written = Ok(());
     for item in queue {
@@ -109,7 +109,7 @@ fn write_out(mut out: impl Write, queue: &mpsc::Receiver<Item>, progress: &watch
                     Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Printed::Lost(error.to_string()),
                     _ => Printed::Enough,
                 };
-                // Whoever asked may have given up.
+                // The caller may have given up waiting.
                 let _ = tell.send(printed);
             }
         }
@@ -159,10 +159,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_who_reads_nothing_holds_up_who_prints() {
+    async fn a_reader_that_does_not_read_does_not_delay_printing() {
         let (theirs, ours) = io::pipe().unwrap();
         let mut spool = Spool::with_patience(ours, Duration::from_millis(10));
-        // More than any pipe takes.
+        // More than the capacity of any pipe.
         spool.print(vec![b'x'; 16 << 20]);
         assert!(matches!(spool.flush().await, Printed::Lost(_)));
         drop(theirs);

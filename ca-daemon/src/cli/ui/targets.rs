@@ -1,7 +1,7 @@
-//! Where a command writes: new files, of which what can be known before anything is done is found out before; standard output; and
-//! what else a person names, a device or a pipe.
+//! Where a command writes: new files, which are checked before anything is done; standard output; or another device or
+//! pipe.
 //!
-//! It never overwrites a file, and never replaces what is none.
+//! It never overwrites a file, and never replaces what is not a regular file.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ use edge::files::{self, Access, FileError};
 
 use crate::cli::{Failure, ui::output::Output};
 
-/// Where to write something; `-` is standard output.
+/// An output; `-` is standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::cli) enum Target {
     Output,
@@ -56,11 +56,11 @@ impl Target {
         }
     }
 
-    /// Whether a person would see it.
+    /// Whether it is a terminal.
     pub(in crate::cli) fn is_terminal(&self) -> bool {
         match self {
             Self::Output => io::stdout().is_terminal(),
-            // A file is opened only if it is a device: a pipe would wait for its reader.
+            // Only a device is opened: opening a pipe would wait for its reader.
             Self::File(file) => {
                 use std::os::unix::fs::FileTypeExt as _;
                 let is_device = fs::metadata(file).is_ok_and(|metadata| metadata.file_type().is_char_device());
@@ -69,7 +69,7 @@ impl Target {
         }
     }
 
-    /// Removes what was written for nothing; `belongs` says what it is where that fails.
+    /// Removes what was written in vain. `belongs` describes it if that fails.
     pub(in crate::cli) fn remove_unused(&self, belongs: &str) -> anyhow::Result<()> {
         match self {
             Self::Output => Ok(()),
@@ -78,7 +78,7 @@ impl Target {
     }
 }
 
-/// Checks that these can be made. `otherwise` says what was not done, and what to do instead.
+/// Checks that these can be created. `otherwise` is the end of the error: what was not done, and what to do instead.
 pub(in crate::cli) fn check(targets: &[&Target], otherwise: &str) -> Result<(), Failure> {
     for target in targets {
         let Target::File(file) = target else { continue };
@@ -103,7 +103,7 @@ pub(in crate::cli) fn check(targets: &[&Target], otherwise: &str) -> Result<(), 
     Ok(())
 }
 
-/// Removes a file that was written for nothing; what is no file stays.
+/// Removes a file that was written in vain. What is not a regular file stays.
 pub(in crate::cli) fn remove_unused(file: &Path, belongs: &str) -> anyhow::Result<()> {
     let file = files::pointed_to(file);
     if fs::metadata(&file).is_ok_and(|metadata| metadata.is_file()) && !files::is_descriptor(&file) {
@@ -112,7 +112,7 @@ pub(in crate::cli) fn remove_unused(file: &Path, belongs: &str) -> anyhow::Resul
     Ok(())
 }
 
-/// Writes a secret where a person said.
+/// Writes a secret to the file that was given.
 pub(in crate::cli) fn write_secret(file: &Path, text: &[u8]) -> Result<(), FileError> {
     files::write_where_told(file, text, Access::Private)
 }

@@ -1,7 +1,7 @@
-//! The tasks that the daemon runs by the clock: CRLs are followed by the next long before they are stale, and the daemon's own
-//! server certificate is replaced long before it expires.
+//! The timed tasks of the daemon: they sign the next CRLs long before the current ones are stale, and replace the
+//! daemon's own certificate long before it expires.
 //!
-//! It never revokes anything.
+//! They never revoke anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,24 +24,26 @@ use crate::{
     store::{CrlHead, Newest, Status, StoreError},
 };
 
-/// How long the daemon's own certificate lives; its key is never on a disk and ends with the process.
+/// How long the daemon's own certificate is valid. Its key is never on a disk and ends with the process.
 const IDENTITY_LIFETIME: Duration = Duration::from_hours(24 * 7);
-/// The least pause between two looks at the clock.
+/// The shortest pause between two checks of the clock.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How long before its end a list is followed by the next while not everybody was heard: this part of its life, or so many seconds
-/// where that is more. Until then, somebody who enforces what this database has forgotten can come back and hand it over, and
-/// somebody else can read the log. A tenth of the usual day is time enough to try a publication that fails again and again.
+/// How near its end a CRL is signed again although not every relying party has reported: this fraction of its life, or
+/// this duration if that is longer. Until then, a relying party that enforces more than this database knows can come
+/// back and hand it over, and an operator can read the log. A tenth of the default lifetime is enough time to retry a
+/// publication that fails.
 const NEAR_ITS_END: (u32, Duration) = (10, Duration::from_secs(5));
 
-/// How long is waited for what.
+/// How long the tasks wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    /// After the start, and after something was taken back, for relying parties before anything is published by the clock: longer than
-    /// it takes them to connect again.
+    /// For relying parties, after the start and after revocations were taken back, before a CRL is published by the
+    /// clock. It is longer than they take to reconnect.
     pub(crate) first_contact: Duration,
-    /// Between two looks at the clock at most, even when nothing is due: a machine that slept or was set right has skipped time.
+    /// The longest pause between two checks of the clock, even if nothing is due: time jumps when a machine sleeps or
+    /// its clock is corrected.
     pub(crate) look: Duration,
-    /// For further revocations, before a large complete CRL is signed for all of them.
+    /// For further revocations, before one large complete CRL is signed for all of them.
     pub(crate) coalescing: Duration,
 }
 
@@ -82,25 +84,26 @@ pub(crate) async fn own_identity(authority: &Authority, now: Timestamp) -> Resul
     };
     let issued = authority.issue_own(order, Serial::from_random(random::octets()), now).await?;
     let mut chain = authority.chain(issued.der);
-    // Whoever has only the root's fingerprint, as out of a token, has to see the root to recognize it.
+    // A client with only the root's fingerprint, from a token, needs the root itself to recognise it.
     chain.push(authority.certificate(Issuer::Root).clone());
     Ok(Identity::new(chain, key)?)
 }
 
-/// Who could tell by now that this database is an older copy. One that was restored would otherwise publish a list with a higher
-/// number before it hears that it has forgotten something, and relying parties would forget that, too.
+/// Which relying parties have reported that could show that this database is an older copy. A restored authority must
+/// not publish a higher number before it has received what it lacks: relying parties would then drop those revocations,
+/// too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Contact {
-    /// The daemon starts, and has heard nobody.
+    /// The daemon is starting; no relying party has reported.
     Starting,
-    /// Some that are known were waited for in vain, or nobody is known.
+    /// Some known relying parties did not report in time, or none is known.
     Partial,
-    /// Everybody who is known has said what it enforces, and all of it is known here.
+    /// Every known relying party has reported what it enforces, and all of it is known here.
     Full,
 }
 
 impl Contact {
-    /// Waits for a while until everybody who is known has said what it enforces.
+    /// Waits a limited time until every known relying party has reported what it enforces.
     async fn made(feed: &Feed, pace: Pace) -> Self {
         let _ = tokio::time::timeout(pace.first_contact, feed.all_heard()).await;
         Self::now(feed)
@@ -111,12 +114,13 @@ impl Contact {
     }
 }
 
-/// Publishes the CRLs whose time has come and whose key is here. Not so while the database has forgotten revocations that were
-/// published: then it is for a person to decide, and the list that is in force elsewhere stays in force until its nextUpdate.
+/// Publishes the CRLs that are due and whose key is here. If the database lacks revocations that were published,
+/// nothing is published: an operator has to decide, and the CRL in force at relying parties stays valid until its
+/// `nextUpdate`.
 pub(crate) async fn publish_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<(), PublishError> {
     for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
-        // A database from before there were deltas has none, though its next complete CRL will point to one; and so with a list that
-        // covers servers only.
+        // A database of an older release has no delta and no list of servers, but its next complete CRL will refer to
+        // them.
         let lacks = async |kind, path: Option<_>| -> Result<bool, StoreError> {
             Ok(path.is_some() && authority.store().head(issuer, kind).await?.is_none())
         };
@@ -130,7 +134,7 @@ pub(crate) async fn publish_due(authority: &Authority, contact: Contact, now: Ti
     Ok(())
 }
 
-/// Says what a person has to mend before anything is published again.
+/// Logs what an operator has to do before anything is published again.
 pub(crate) async fn warn_of_loss(authority: &Authority) -> Result<(), StoreError> {
     for issuer in Issuer::ALL {
         if let Some(ahead) = authority.store().newest(issuer).await?.ahead {
@@ -140,7 +144,7 @@ pub(crate) async fn warn_of_loss(authority: &Authority) -> Result<(), StoreError
     Ok(())
 }
 
-/// Says whose CRL somebody has to sign elsewhere, and by when.
+/// Logs which issuer's CRL has to be signed elsewhere, and by when.
 pub(crate) async fn warn_of_absent_keys(authority: &Authority) -> Result<(), StoreError> {
     for issuer in Issuer::ALL.into_iter().filter(|issuer| !authority.can_publish(*issuer)) {
         let next_update = authority.store().crl_head(issuer).await?.next_update;
@@ -150,7 +154,7 @@ pub(crate) async fn warn_of_absent_keys(authority: &Authority) -> Result<(), Sto
     Ok(())
 }
 
-/// The certificate that the daemon presents, and how long it is good for.
+/// The certificate that the daemon presents, and when it has to be replaced.
 #[derive(Debug)]
 pub(crate) struct Presented {
     pub(crate) identity: ServerIdentity,
@@ -169,13 +173,13 @@ impl Presented {
         })
     }
 
-    /// Presents another certificate if this one nears its end, if it is not valid yet because the clock was ahead when
-    /// it was issued, or if it was revoked: whoever revokes everything with the authority's own name is not to be left
-    /// without an authority.
+    /// Replaces the certificate if it is near its end, if it is not valid yet because the clock was ahead when it was
+    /// issued, or if it was revoked: an operator who revokes everything with the authority's own name still needs a
+    /// working authority.
     async fn keep_good(&mut self, authority: &Authority, now: Timestamp) -> Result<(), OwnIdentityError> {
         let record = authority.store().by_serial(&self.serial, now).await.map_err(IssueError::from)?;
         let good_for_long = self.validity.contains(now) && now < self.replace_at;
-        // Of an issuing CA that is revoked no other is better.
+        // If the issuing CA is revoked, a new certificate would not be better.
         let is_good = |status| matches!(status, Status::Valid | Status::IssuerRevoked { .. });
         if good_for_long && record.is_some_and(|record| is_good(record.status)) {
             return Ok(());
@@ -190,8 +194,8 @@ impl Presented {
     }
 }
 
-/// Keeps the certificate good that the daemon presents. It is looked at whenever something was revoked, which may be it.
-/// Runs until it is dropped.
+/// Keeps the daemon's own certificate usable. It is checked after every revocation, because it may be the one that was
+/// revoked. Runs until it is dropped.
 pub(crate) async fn keep_presentable(
     authority: Arc<Authority>,
     feed: Feed,
@@ -203,11 +207,11 @@ pub(crate) async fn keep_presentable(
     let mut announced = feed.announced();
     loop {
         announced.mark_unchanged();
-        // Once its files were replaced, which was said, the database takes nothing more.
+        // After its files were replaced, which was logged, the database can take no more writes.
         if authority.store().check_beneath().is_ok()
             && let Err(error) = presented.keep_good(&authority, clock.now()).await
         {
-            error!(%error, "the daemon's own certificate could not be replaced; it is tried again");
+            error!(%error, "replacing the daemon's own certificate failed and will be retried");
         }
         metrics.presents(presented.validity.not_after);
         let pause = presented.replace_at.since(clock.now()).max(PAUSE).min(pace.look);
@@ -218,17 +222,17 @@ pub(crate) async fn keep_presentable(
     }
 }
 
-/// Tries again and again to write once that has failed, as nobody else may come to do so. Runs until it is dropped.
+/// Retries after a write has failed, in case nothing else writes. Runs until it is dropped.
 pub(crate) async fn keep_writable(authority: Arc<Authority>) {
     let mut is_unwritable = authority.store().is_unwritable();
     while is_unwritable.wait_for(|is_off| *is_off).await.is_ok() {
         tokio::time::sleep(PAUSE).await;
-        // What came of it is noted where it is written.
+        // The store records the result.
         let _ = authority.store().try_to_write().await;
     }
 }
 
-/// Runs until it is dropped.
+/// Publishes CRLs when they are due. Runs until it is dropped.
 pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
     let mut said = None;
@@ -236,7 +240,7 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock,
     loop {
         let mut contact = Contact::now(&feed);
         if contact == Contact::Full && said != Some(contact) {
-            // Whoever was heard last may have something to hand over.
+            // The relying party that reported last may have CRLs to hand over.
             contact = make_contact(&authority, &feed, &clock, pace).await;
         }
         if said != Some(contact) {
@@ -247,19 +251,19 @@ pub(crate) async fn keep_up(authority: Arc<Authority>, feed: Feed, clock: Clock,
         if authority.store().check_beneath().is_ok()
             && let Err(error) = publish_due(&authority, contact, now).await
         {
-            error!(%error, "no new CRL could be published; it is tried again");
+            error!(%error, "publishing the next CRL failed and will be retried");
         }
         let next = next_due(&authority, contact, now).await.unwrap_or(now);
         let pause = next.since(now).max(PAUSE).min(pace.look);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            // Others may enforce more than the one who came first: everybody hands over before anything is published.
+            // Other relying parties may enforce more than the first one: all hand over before anything is published.
             _ = taken_back.changed() => drop(make_contact(&authority, &feed, &clock, pace).await),
         }
     }
 }
 
-/// Waits for those who are known, and publishes meanwhile what is so near its end that it waits for nobody.
+/// Waits for the known relying parties. Meanwhile publishes CRLs that are too near their end to wait.
 async fn make_contact(authority: &Authority, feed: &Feed, clock: &Clock, pace: Pace) -> Contact {
     let made = Contact::made(feed, pace);
     tokio::pin!(made);
@@ -273,22 +277,22 @@ async fn make_contact(authority: &Authority, feed: &Feed, clock: &Clock, pace: P
         if authority.store().check_beneath().is_ok()
             && let Err(error) = publish_due(authority, Contact::Starting, clock.now()).await
         {
-            error!(%error, "no new CRL could be published; it is tried again");
+            error!(%error, "publishing the next CRL failed and will be retried");
         }
     }
 }
 
-/// Says who is missing, or that nobody is any more.
+/// Logs which relying parties have not reported, or that all have.
 fn say(feed: &Feed, contact: Contact) {
     if contact == Contact::Full {
-        info!("every relying party that is known was heard; CRLs follow each other as usual");
+        info!("every known relying party has reported; CRLs are published as usual");
     } else {
         warn!("{}", feed::not_heard(&feed.unheard()));
     }
 }
 
-/// Signs the complete CRL that revocations left behind because it is large, a moment after them and once for all of them.
-/// Runs until it is dropped.
+/// Signs the complete CRL that was coalesced because it is large, a moment after the revocations and once for all of
+/// them. Runs until it is dropped.
 pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock, pace: Pace) {
     let mut taken_back = feed.taken_back();
     let mut announced = feed.announced();
@@ -299,16 +303,16 @@ pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock
             return;
         }
         tokio::time::sleep(pace.coalescing).await;
-        // As before any other publication: others may enforce more than the one who came first.
+        // As before any other publication: others may enforce more than the first one that handed over.
         while taken_back.has_changed().unwrap_or(false) {
             taken_back.mark_unchanged();
             Contact::made(&feed, pace).await;
         }
-        // Once its files were replaced, which was said, the database takes nothing more.
+        // After its files were replaced, which was logged, the database can take no more writes.
         if authority.store().check_beneath().is_err() {
             return;
         }
-        // Somebody else may have signed it meanwhile.
+        // Another process may have signed it meanwhile.
         if authority.store().newest(Issuer::Issuing).await.is_ok_and(|newest| !is_behind(&newest)) {
             if let Err(error) = feed.refresh().await {
                 error!(%error, "the database cannot be read");
@@ -316,7 +320,7 @@ pub(crate) async fn catch_up(authority: Arc<Authority>, feed: Feed, clock: Clock
             continue;
         }
         if let Err(error) = authority.publish(Issuer::Issuing, clock.now()).await {
-            error!(%error, "the complete CRL could not be signed; it is tried again");
+            error!(%error, "signing the complete CRL failed and will be retried");
         }
         if let Err(error) = feed.refresh().await {
             error!(%error, "the database cannot be read");
@@ -330,7 +334,7 @@ fn replacement_due(identity: &Identity) -> Timestamp {
     validity.not_after.minus(validity.not_after.since(validity.not_before) / 3)
 }
 
-/// When the first CRL that can be signed here is due.
+/// When the first CRL is due that can be signed here.
 async fn next_due(authority: &Authority, contact: Contact, now: Timestamp) -> Result<Timestamp, StoreError> {
     let mut next = Timestamp::MAX;
     for issuer in Issuer::ALL.into_iter().filter(|issuer| authority.can_publish(*issuer)) {
@@ -339,7 +343,7 @@ async fn next_due(authority: &Authority, contact: Contact, now: Timestamp) -> Re
     Ok(next)
 }
 
-/// When the issuer's next CRL is due; never, as far as the clock goes, while revocations are known to be forgotten.
+/// When the issuer's next CRL is due. The far future while the database is known to lack revocations.
 async fn successor_due(
     authority: &Authority,
     issuer: Issuer,
@@ -355,14 +359,14 @@ async fn successor_due(
     } else if contact == Contact::Full {
         Ok(head.successor_due(now))
     } else if head.this_update > now {
-        // Whose clock is right refuses it.
+        // Relying parties whose clocks are right refuse it.
         Ok(now)
     } else {
         Ok(head.successor_due(now).max(near_its_end(&head)))
     }
 }
 
-/// When a list is so near its end that the next one does not wait for anybody.
+/// When a CRL is so near its end that the next one waits for no relying party.
 fn near_its_end(head: &CrlHead) -> Timestamp {
     let (part, least) = NEAR_ITS_END;
     let life = head.next_update.since(head.this_update);
@@ -381,7 +385,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_crl_is_followed_by_the_next_after_a_third_of_its_life() {
+    async fn a_crl_is_replaced_after_a_third_of_its_life() {
         let fixture = Fixture::new().await;
         let number = async || fixture.authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
         publish_due(&fixture.authority, Contact::Full, hours(7)).await.unwrap();
@@ -392,7 +396,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn while_somebody_is_missing_a_crl_is_followed_by_the_next_only_near_its_end() {
+    async fn with_missing_reports_a_crl_is_replaced_only_near_its_end() {
         let fixture = Fixture::new().await;
         let authority = &fixture.authority;
         let number = async || authority.store().crl_head(Issuer::Issuing).await.unwrap().number;
@@ -412,7 +416,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_clock_that_was_ahead_signed_is_replaced_once_it_is_set_right() {
+    async fn a_crl_from_a_clock_that_was_ahead_is_replaced() {
         let fixture = Fixture::new().await;
         let authority = &fixture.authority;
         let mut presented = Presented::new(&own_identity(authority, hours(1000)).await.unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! A relying party is an instance with a certificate: who is expected to confirm, who confirms for whom, and who goes how.
+//! Instances of relying parties: which are expected to confirm, for which a confirmation counts, and how they leave.
 
 use super::*;
 
-/// What came of a wait: who enforces it, and who is missing, by instance.
+/// The result of a wait: which instances enforce the CRL, and which are missing.
 async fn waited(fixture: &Fixture, number: i64, timeout_millis: u64) -> (Vec<InstanceId>, Vec<InstanceId>) {
     let mut answers = ask(fixture, wait(number, timeout_millis)).await;
     let mut enforced = Vec::new();
@@ -23,7 +23,7 @@ async fn until_connected(fixture: &Fixture, count: usize) {
     }
 }
 
-/// An instance that is on the feed and enforces the first list.
+/// An instance that is on the feed and enforces the first CRL.
 async fn settled(daemon: &Running, fixture: &Fixture, identity: &Identity) -> (Peer, Lines) {
     let mut peer = daemon.connect(identity, fixture).await;
     let feed = peer.feed().await.unwrap();
@@ -31,9 +31,9 @@ async fn settled(daemon: &Running, fixture: &Fixture, identity: &Identity) -> (P
     (peer, feed)
 }
 
-/// Two cases of one kind: a replacement with a certificate and the same name, or with a copy of the certificate.
+/// A replacement with another certificate of the same name, or with a copy of the certificate.
 #[tokio::test]
-async fn one_that_vanished_is_expected_whoever_has_its_name() {
+async fn a_vanished_instance_is_expected_even_if_another_has_its_name() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let (one, two) = (service(&fixture, "service0", 30).await, service(&fixture, "service0", 31).await);
@@ -56,7 +56,7 @@ async fn one_that_vanished_is_expected_whoever_has_its_name() {
     let command = ["--json", "revoke", "client_1", "--wait", "0s"];
     assert_eq!(execute(&fixture.directory, &daemon.clock, &command).await, 5);
 
-    // The operator forgets it, and nobody who is there.
+    // The operator forgets it. Connected instances stay.
     let forget = async |id: Option<&str>| {
         let all = ["--json", "relying-parties", "forget", "service0"];
         let one: Vec<_> = id.iter().flat_map(|id| ["--instance", id]).collect();
@@ -72,7 +72,7 @@ async fn one_that_vanished_is_expected_whoever_has_its_name() {
 }
 
 #[tokio::test]
-async fn nobody_confirms_without_a_feed_or_for_somebody_else() {
+async fn a_confirmation_needs_a_feed_and_counts_for_one_instance() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let (one, two) = (service(&fixture, "service0", 30).await, service(&fixture, "service0", 31).await);
@@ -80,7 +80,7 @@ async fn nobody_confirms_without_a_feed_or_for_somebody_else() {
     let id = honest.id();
     let client = fixture.issue("client_1", 20).await;
     let number = revoke_elsewhere(&fixture, client).await;
-    // Without a feed; with another certificate and, were it known, the same secret; and with forty instances.
+    // Without a feed; with another certificate and the same secret, if that were known; and with forty instances.
     let mut thief = daemon.connect(&two, &fixture).await;
     assert_eq!(thief.confirm(number, 0).await, StatusCode::FORBIDDEN);
     let mut feeds = vec![thief.feed().await.unwrap()];
@@ -90,7 +90,7 @@ async fn nobody_confirms_without_a_feed_or_for_somebody_else() {
     assert_eq!(thief.goodbye().await, StatusCode::FORBIDDEN);
     let mut refused = 0;
     for octet in 0..40 {
-        thief.secret = Secret::from_octets([octet; 32]);
+        thief.secret = Secret::from_bytes([octet; 32]);
         match thief.feed().await {
             Ok(feed) => {
                 assert_eq!(thief.confirm(number, 0).await, StatusCode::NO_CONTENT);
@@ -109,7 +109,7 @@ async fn nobody_confirms_without_a_feed_or_for_somebody_else() {
     assert_eq!(honest.confirm(number, 0).await, StatusCode::NO_CONTENT);
     let (_, missing) = waited(&fixture, number, 0).await;
     assert!(!missing.contains(&id));
-    // Without a secret nobody is anybody.
+    // Without a secret, there is no instance.
     for path in [FEED_PATH, CONFIRM_PATH, GOODBYE_PATH] {
         let method = if path == FEED_PATH { "GET" } else { "POST" };
         let request = Request::builder().method(method).uri(format!("https://localhost{path}"));
@@ -118,14 +118,14 @@ async fn nobody_confirms_without_a_feed_or_for_somebody_else() {
         let request = request.body(Full::from(body.as_bytes().to_vec())).unwrap();
         assert_eq!(honest.sender.send_request(request).await.unwrap().status(), StatusCode::BAD_REQUEST, "{path}");
     }
-    honest.predecessors = (0..20).map(|octet| Secret::from_octets([octet; 32])).collect();
+    honest.predecessors = (0..20).map(|octet| Secret::from_bytes([octet; 32])).collect();
     assert_eq!(honest.feed().await.err().map(|(status, _)| status), Some(StatusCode::BAD_REQUEST));
     daemon.stop().await;
 }
 
-/// A rolling update: two under one name for a while, then the old one ends.
+/// A rolling update: two instances under one name for a while, then the old one ends.
 #[tokio::test]
-async fn one_that_says_goodbye_is_gone_at_once_and_durably() {
+async fn a_goodbye_removes_an_instance_at_once_and_durably() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let (one, two) = (service(&fixture, "service0", 30).await, service(&fixture, "service0", 31).await);
@@ -134,7 +134,7 @@ async fn one_that_says_goodbye_is_gone_at_once_and_durably() {
     let client = fixture.issue("client_1", 20).await;
     let number = revoke_elsewhere(&fixture, client).await;
     assert_eq!(new.confirm(number, 0).await, StatusCode::NO_CONTENT);
-    // Who waits for it waits no longer.
+    // A command that waits for it stops waiting.
     let (waited_for, said) = tokio::join!(waited(&fixture, number, 60_000), async {
         while old_feed.next().await != Some(number) {}
         old.goodbye().await
@@ -147,7 +147,7 @@ async fn one_that_says_goodbye_is_gone_at_once_and_durably() {
     daemon.stop().await;
 }
 
-/// kill -9 of the daemon, at the worst moment.
+/// `kill -9` of the daemon at the worst moment.
 #[tokio::test]
 async fn a_registration_is_durable_before_it_is_answered() {
     let fixture = Fixture::new().await;
@@ -161,7 +161,7 @@ async fn a_registration_is_durable_before_it_is_answered() {
         [(peer.id(), Some(now()))]
     );
     daemon.kill().await;
-    // What it confirmed last was not written down; it counts as having had the newest list.
+    // Its last confirmation was not stored, so it counts as if it had the newest CRL.
     let daemon = Running::start(&fixture).await;
     let known = relying_parties(&fixture).await;
     assert_eq!(
@@ -175,7 +175,7 @@ async fn a_registration_is_durable_before_it_is_answered() {
 }
 
 #[tokio::test]
-async fn what_was_not_written_down_when_the_daemon_was_killed_is_not_understated() {
+async fn after_a_kill_the_stored_state_is_not_too_optimistic() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -188,7 +188,7 @@ async fn what_was_not_written_down_when_the_daemon_was_killed_is_not_understated
     }
     daemon.kill().await;
     let daemon = Running::start(&fixture).await;
-    // The newest list is good for a day, and it judges by it for a minute more.
+    // The newest CRL is valid for a day, and the instance has a grace of one minute.
     let until = now().plus(Duration::from_hours(24)).plus(Duration::from_mins(1));
     assert_eq!(relying_parties(&fixture).await[0].admits_until, Some(until));
     daemon.stop().await;
@@ -220,9 +220,9 @@ async fn a_successor_proves_whose_place_it_takes() {
     daemon.stop().await;
 }
 
-/// Two from one directory: the one that was there stays, whatever the copy has in its hands.
+/// Two instances of one directory: the first one stays, although the copy has its secrets.
 #[tokio::test]
-async fn one_whose_directory_was_copied_stays() {
+async fn an_instance_whose_directory_was_copied_stays() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -233,7 +233,7 @@ async fn one_whose_directory_was_copied_stays() {
     assert_eq!(standing, original.id().to_string(), "it is told that its claim does not count");
     assert_eq!(copy.confirm(1, 0).await, StatusCode::NO_CONTENT);
     assert_eq!(relying_parties(&fixture).await.len(), 2);
-    // It is heard again, so it is alive; then it is cut off.
+    // A message from it arrives, so it is alive; then it is cut off.
     assert_eq!(original.confirm(1, 0).await, StatusCode::NO_CONTENT);
     let id = original.id();
     drop((original, feed));
@@ -245,9 +245,9 @@ async fn one_whose_directory_was_copied_stays() {
     daemon.stop().await;
 }
 
-/// After a crash of its machine a stream may look open for a while.
+/// After its machine crashed, a stream may look open for a while.
 #[tokio::test]
-async fn a_predecessor_whose_stream_is_not_known_to_be_dead_goes_with_it() {
+async fn a_predecessor_is_removed_when_its_stream_ends() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -265,7 +265,7 @@ async fn a_predecessor_whose_stream_is_not_known_to_be_dead_goes_with_it() {
 }
 
 #[tokio::test]
-async fn whoever_is_gone_and_can_admit_nobody_any_more_is_not_expected() {
+async fn a_disconnected_instance_is_removed_after_its_admits_until() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -284,7 +284,7 @@ async fn whoever_is_gone_and_can_admit_nobody_any_more_is_not_expected() {
 }
 
 #[tokio::test]
-async fn what_was_ended_is_counted_once() {
+async fn closed_connections_are_counted_once() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -311,12 +311,12 @@ async fn what_was_ended_is_counted_once() {
     let (mut peer, mut feed) = settled(&daemon, &fixture, &one).await;
     let number = revoke_elsewhere(&fixture, clients[0]).await;
     feed.until(number).await;
-    // The reply to the first was lost, so it says the same again.
+    // The reply to the first was lost, so it sends the same again.
     assert_eq!(peer.confirm(number, 3).await, StatusCode::NO_CONTENT);
     assert_eq!(peer.confirm(number, 3).await, StatusCode::NO_CONTENT);
     let next = revoke_elsewhere(&fixture, clients[1]).await;
     assert_eq!(ended(next, &mut peer, &[4]).await, Some(1));
-    // Another daemon has attributed these.
+    // A previous daemon has already counted these.
     daemon.stop().await;
     let daemon = Running::start(&fixture).await;
     let secret = peer.secret;
@@ -329,7 +329,7 @@ async fn what_was_ended_is_counted_once() {
 }
 
 #[tokio::test]
-async fn one_whose_own_certificate_is_revoked_is_said_to_be_and_not_waited_for() {
+async fn an_instance_with_a_revoked_certificate_is_marked_and_not_waited_for() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -352,7 +352,7 @@ async fn one_whose_own_certificate_is_revoked_is_said_to_be_and_not_waited_for()
 }
 
 #[tokio::test]
-async fn holders_of_server_certificates_of_which_nothing_is_known_are_named_and_may_count() {
+async fn holders_without_a_known_instance_are_named() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -363,7 +363,7 @@ async fn holders_of_server_certificates_of_which_nothing_is_known_are_named_and_
     let silent = service(&fixture, "service1", 31).await;
     let holders = crate::cli::tests::unknown_holders(&fixture.authority, now()).await;
     assert_eq!(holders, ["service1"]);
-    // Nobody confirms anything: what is there enforces the first list.
+    // No instance confirms anything; the connected ones enforce the first CRL.
     let revoke = ["--json", "revoke", "client_1", "--no-wait"];
     assert_eq!(execute(&fixture.directory, &daemon.clock, &revoke).await, 0);
     let number = fixture.published().await.0;
@@ -379,9 +379,9 @@ async fn holders_of_server_certificates_of_which_nothing_is_known_are_named_and_
     daemon.stop().await;
 }
 
-/// A number that this database never gave changes nothing but the mark of who says so.
+/// A number that this database never used changes nothing, except that the instance is marked.
 #[tokio::test]
-async fn a_claim_marks_whoever_makes_it_and_nothing_else() {
+async fn a_false_claim_marks_its_instance_and_changes_nothing_else() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let (one, two) = (service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await);
@@ -406,9 +406,9 @@ async fn a_claim_marks_whoever_makes_it_and_nothing_else() {
     daemon.stop().await;
 }
 
-/// Its row is not gone with its stream: until it hears of it, it may admit whom it did.
+/// Its row stays after its stream has ended: until it receives the revocation, it may admit the same clients.
 #[tokio::test]
-async fn one_whose_own_certificate_is_revoked_during_a_wait_is_said_to_be() {
+async fn an_instance_whose_certificate_is_revoked_during_a_wait_is_reported() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -425,9 +425,9 @@ async fn one_whose_own_certificate_is_revoked_during_a_wait_is_said_to_be() {
     daemon.stop().await;
 }
 
-/// Whoever proves that it takes a place needs none that is free.
+/// An instance that proves that it takes a place does not need a free one.
 #[tokio::test]
-async fn one_of_too_many_that_crashed_comes_back() {
+async fn a_crashed_instance_comes_back_at_the_limit() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let one = service(&fixture, "service0", 30).await;
@@ -445,12 +445,12 @@ async fn one_of_too_many_that_crashed_comes_back() {
     daemon.stop().await;
 }
 
-/// What an older copy says of an instance may be long over, though the instance has gone on with later lists.
+/// What an older copy has about an instance may be over, although the instance continued with later CRLs.
 #[tokio::test]
-async fn one_that_was_not_heard_since_the_start_is_expected_while_a_list_from_before_may_be_good() {
+async fn a_silent_instance_is_expected_while_an_earlier_crl_may_be_valid() {
     let fixture = Fixture::new().await;
     let one = service(&fixture, "service0", 30).await;
-    let secret = Secret::from_octets([1; 32]);
+    let secret = Secret::from_bytes([1; 32]);
     let (record, _) = super::restored::known(&one, 1);
     let until = now().minus(Duration::from_hours(48));
     let record = RelyingParty { admits_until: Some(until), instance: InstanceId::of(&secret), ..record };
@@ -466,9 +466,10 @@ async fn one_that_was_not_heard_since_the_start_is_expected_while_a_list_from_be
     daemon.stop().await;
 }
 
-/// It is the last thing that a daemon says who did not confirm; one that was killed before that says nothing of who came meanwhile.
+/// The daemon sends the missing instances last. If it is killed before that, the instances that confirmed meanwhile are
+/// unknown.
 #[tokio::test]
-async fn a_daemon_that_goes_away_during_a_wait_has_not_said_that_nobody_came() {
+async fn a_daemon_that_ends_during_a_wait_reports_no_missing_instances() {
     use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
     let fixture = Fixture::new().await;
     let _ = fixture.issue("client_1", 20).await;

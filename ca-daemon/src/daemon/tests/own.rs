@@ -1,10 +1,10 @@
-//! The authority's own standing: its server certificate, and the issuing CA that it lives by.
+//! The authority's own server certificate, and the issuing CA above it.
 
 use pki::certificate::CertificateInfo;
 
 use super::*;
 
-/// The serial number of the certificate that the daemon presents to whoever connects.
+/// The serial number of the certificate that the daemon presents.
 async fn presented(daemon: &Running, fixture: &Fixture) -> Serial {
     let root = Fingerprint::of(fixture.authority.certificate(Issuer::Root));
     let mut config = mtls::tls::pinned(root, &daemon.clock).unwrap();
@@ -22,7 +22,7 @@ async fn the_daemons_own_certificate_is_replaced_as_soon_as_it_is_revoked() {
     let daemon = Running::start(&fixture).await;
     let replacements = async {
         let mut serial = presented(&daemon, &fixture).await;
-        // By the clock alone, each of them would come after half a minute.
+        // By the clock alone, each would take half a minute.
         for _ in 0..5 {
             revoke_elsewhere(&fixture, serial).await;
             let revoked = serial;
@@ -52,7 +52,7 @@ async fn under_a_revoked_issuing_ca_the_daemon_runs_and_is_not_ready() {
     };
     let before = check(&daemon).await;
     daemon.stop().await;
-    // It starts again, to publish the root's CRL and to say so.
+    // It starts again, to publish the root's CRL and to report that it is revoked.
     let daemon = Running::start(&fixture).await;
     assert_ne!(check(&daemon).await, before);
     daemon.stop().await;

@@ -1,4 +1,4 @@
-//! A daemon whose database is an older copy than what relying parties enforce.
+//! A daemon whose database is an older copy than the CRLs that relying parties enforce.
 
 use pki::{
     crl::{DeltaDraft, RevokedEntry},
@@ -9,9 +9,9 @@ use pki::{
 use super::*;
 use crate::issuer::CrlKind;
 
-/// An instance that the database knows, and its secret.
+/// An instance that is in the database, and its secret.
 pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
-    let secret = Secret::from_octets([octet; 32]);
+    let secret = Secret::from_bytes([octet; 32]);
     let record = RelyingParty {
         name: identity.info().display_name(),
         serial: identity.info().id.serial,
@@ -32,14 +32,14 @@ pub(super) fn known(identity: &Identity, octet: u8) -> (RelyingParty, Secret) {
 }
 
 #[tokio::test]
-async fn a_claim_that_nobody_proves_changes_nothing() {
+async fn an_unproven_claim_changes_nothing() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1));
     for claimed in [SECOND + 57, 5_000_000_000, i64::MAX] {
-        assert_eq!(peer.confirm(claimed, 0).await, StatusCode::CONFLICT, "that CRL is wanted");
+        assert_eq!(peer.confirm(claimed, 0).await, StatusCode::CONFLICT, "the daemon asks for that CRL");
     }
     assert!(daemon.readiness().await.starts_with("HTTP/1.1 200"));
     let mut answers = ask(&fixture, wait(1, 0)).await;
@@ -51,7 +51,7 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
         }
     };
     assert_eq!(missing.len(), 1);
-    // The numbers go on as they would have, and by the clock.
+    // The numbers continue as before, by the clock.
     let client = fixture.issue("client_1", 20).await;
     assert_eq!(revoke_elsewhere(&fixture, client).await, SECOND);
     feed.until(SECOND).await;
@@ -61,7 +61,7 @@ async fn a_claim_that_nobody_proves_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enforces() {
+async fn lost_revocations_are_taken_back_from_a_relying_party() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let (service, other) = (service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await);
     let (records, [secret, others_secret]): (Vec<_>, [_; 2]) = {
@@ -79,7 +79,7 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
     let delta = fixture.authority.store().signed(Issuer::Issuing, CrlKind::Delta).await.unwrap().unwrap().der;
     let fixture = fixture.restored_from(&copy).await;
 
-    // It is nine hours later, so that a new CRL is due at the start.
+    // Nine hours later, so that a new CRL is due at the start.
     let daemon = Running::start_at(&fixture, now().plus(Duration::from_hours(9))).await;
     let mut peer = Peer { secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
@@ -98,7 +98,7 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
     );
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
-    // Somebody else may enforce more, and is heard first.
+    // Another instance may enforce more, and is waited for.
     let mut other = Peer { secret: others_secret, ..daemon.connect(&other, &fixture).await };
     let mut others_feed = other.feed().await.unwrap();
     assert_eq!(others_feed.next().await, Some(1));
@@ -119,13 +119,13 @@ async fn what_was_forgotten_is_taken_back_from_the_crl_that_a_relying_party_enfo
 }
 
 #[tokio::test]
-async fn what_was_forgotten_is_taken_back_from_files() {
+async fn lost_revocations_are_taken_back_from_files() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let known = fixture.issue("client_1", 20).await;
     let copy = before.path().join("ca.db");
     fixture.copy_database(&copy).await;
     let stranger = fixture.issue("client_2", 21).await;
-    // A delta to a complete CRL that the copy does not know.
+    // A delta to a complete CRL that the copy does not have.
     revoke_elsewhere(&fixture, known).await;
     let base = fixture.authority.store().crl(Issuer::Issuing).await.unwrap();
     let signer = CertificateAuthority::load(
@@ -162,7 +162,7 @@ async fn what_was_forgotten_is_taken_back_from_files() {
 }
 
 #[tokio::test]
-async fn a_number_that_was_never_given_is_noticed_though_higher_ones_were() {
+async fn an_unused_number_is_noticed_below_higher_ones() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let service = service(&fixture, "service0", 30).await;
     let (forgotten, other) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
@@ -171,7 +171,7 @@ async fn a_number_that_was_never_given_is_noticed_though_higher_ones_were() {
     let number = revoke_elsewhere(&fixture, forgotten).await;
     let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
     let fixture = fixture.restored_from(&copy).await;
-    // Somebody revokes before any relying party was heard.
+    // A revocation before any relying party has reported.
     let later = now().plus(Duration::from_mins(10));
     let newest = fixture.authority.revoke(&[other], RevocationReason::Unspecified, later).await.unwrap().crl;
     assert!(newest.get() > number);
@@ -194,7 +194,7 @@ async fn a_number_that_was_never_given_is_noticed_though_higher_ones_were() {
 }
 
 #[tokio::test]
-async fn a_relying_party_whose_revocation_only_a_crl_remembers_is_put_off_the_feed() {
+async fn a_relying_party_that_only_a_crl_revokes_is_removed_from_the_feed() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let copy = before.path().join("ca.db");
     fixture.copy_database(&copy).await;
@@ -215,7 +215,7 @@ async fn a_relying_party_whose_revocation_only_a_crl_remembers_is_put_off_the_fe
 }
 
 #[tokio::test]
-async fn what_was_taken_back_is_vouched_for_from_the_next_number_on() {
+async fn taken_back_revocations_are_in_every_crl_from_the_next_number_on() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let service = service(&fixture, "service0", 30).await;
     let copy = before.path().join("ca.db");
@@ -224,7 +224,7 @@ async fn what_was_taken_back_is_vouched_for_from_the_next_number_on() {
     let number = revoke_elsewhere(&fixture, forgotten).await;
     let complete = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
     let fixture = fixture.restored_from(&copy).await;
-    // A higher number is given before anybody says what is missing.
+    // A higher number is used before any instance reports what is missing.
     let other = fixture.issue("client_2", 21).await;
     let later = now().plus(Duration::from_mins(1));
     let lacking = fixture.authority.revoke(&[other], RevocationReason::Unspecified, later).await.unwrap().crl.get();
@@ -254,10 +254,10 @@ async fn what_was_taken_back_is_vouched_for_from_the_next_number_on() {
     daemon.stop().await;
 }
 
-/// Numbers run ahead of the clock where revocations are many, and the mark is gone: then a number of the lost history is higher than one
-/// that was given since, and says nothing of it.
+/// With many revocations, numbers run ahead of the clock. If the mark is missing as well, a lost number may be higher
+/// than one that was used since, and that one does not contain its revocations.
 #[tokio::test]
-async fn a_list_that_was_taken_back_is_not_taken_to_contain_what_was_revoked_here_since() {
+async fn a_taken_back_crl_does_not_contain_later_revocations() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let service = service(&fixture, "service0", 30).await;
     let [lost, client] = [fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await];
@@ -287,9 +287,9 @@ async fn a_list_that_was_taken_back_is_not_taken_to_contain_what_was_revoked_her
     daemon.stop().await;
 }
 
-/// A command opens the file that lies there; the daemon still has the one from before.
+/// A command opens the new file; the daemon still has the old one open.
 #[tokio::test]
-async fn a_daemon_whose_files_were_replaced_says_nothing_of_who_enforces_what() {
+async fn a_daemon_whose_files_were_replaced_reports_no_confirmations() {
     let (fixture, before) = (Fixture::new().await, tempfile::tempdir().unwrap());
     let daemon = Running::start(&fixture).await;
     let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;

@@ -1,10 +1,10 @@
-//! What the daemon publishes by itself, and what it waits for before.
+//! What the daemon publishes by itself, and what it waits for first.
 
 use pki::pem;
 
 use super::*;
 
-/// Nobody is waited for, and the clock is looked at all the time.
+/// Waits for no relying party, and checks the clock all the time.
 const IMPATIENT: Pace =
     Pace { first_contact: Duration::ZERO, look: Duration::from_millis(20), coalescing: Duration::ZERO };
 
@@ -12,7 +12,7 @@ fn hours(hours: u64) -> Timestamp {
     now().plus(Duration::from_hours(hours))
 }
 
-/// For so long everybody is waited for who is known, and whoever claims to enforce something for what it hands over.
+/// Waits this long for every known relying party, and for the CRLs of one that claims to enforce more.
 const WAITED: Duration = Duration::from_secs(6);
 
 async fn impatient(fixture: &Fixture, now: Timestamp) -> Running {
@@ -30,25 +30,25 @@ async fn until(what: &str, mut is_true: impl AsyncFnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_service_that_the_copy_knows_and_that_is_late_is_waited_for() {
+async fn a_late_service_that_the_copy_has_is_waited_for() {
     let fixture = Fixture::new().await;
     let service = service(&fixture, "service0", 30).await;
     let client = fixture.issue("client_1", 20).await;
     let (record, _) = restored::known(&service, 1);
     fixture.authority.store().record_relying_parties(&[record], &[]).await.unwrap();
-    come_back_late(fixture, service, client, "not heard since the start: service0").await;
+    come_back_late(fixture, service, client, "no report since the start from service0").await;
 }
 
 #[tokio::test]
-async fn a_service_that_the_copy_does_not_know_is_waited_for() {
+async fn a_service_that_the_copy_lacks_is_waited_for() {
     let fixture = Fixture::new().await;
     let service = service(&fixture, "service0", 30).await;
     let client = fixture.issue("client_1", 20).await;
     come_back_late(fixture, service, client, "no relying party was ever on the feed").await;
 }
 
-/// The copy is made now, and older than a third of a CRL's life when it is restored. Who restores the whole directory restores the mark
-/// as well, so that tells nothing.
+/// The copy is older than a third of a CRL's life when it is restored. The mark is restored with it, as with a backup
+/// of the whole directory, so it shows nothing.
 async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, said: &str) {
     let before = tempfile::tempdir().unwrap();
     let copy = before.path().join("ca.db");
@@ -64,7 +64,7 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     let daemon = Running::start_with(authority, &fixture, hours(9), pace).await;
     let readiness = daemon.readiness().await;
     assert!(readiness.starts_with("HTTP/1.1 200") && readiness.contains(said), "{readiness}");
-    let mut peer = Peer { secret: Secret::from_octets([1; 32]), ..daemon.connect(&service, &fixture).await };
+    let mut peer = Peer { secret: Secret::from_bytes([1; 32]), ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
     assert_eq!(feed.next().await, Some(1));
     for heartbeat in 0..2 {
@@ -81,9 +81,9 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     daemon.stop().await;
 }
 
-/// One dead relying party that nobody forgot is waited for after a start, but not while a list becomes stale.
+/// A dead relying party that was not forgotten is waited for after a start, but not until a CRL becomes stale.
 #[tokio::test]
-async fn what_comes_near_its_end_while_somebody_is_waited_for_is_followed_by_the_next() {
+async fn a_crl_near_its_end_is_replaced_during_the_wait_for_a_relying_party() {
     let fixture = Fixture::new().await;
     let service = service(&fixture, "service0", 30).await;
     let (record, _) = restored::known(&service, 1);
@@ -97,13 +97,13 @@ async fn what_comes_near_its_end_while_somebody_is_waited_for_is_followed_by_the
 }
 
 #[tokio::test]
-async fn with_nobody_heard_a_crl_is_followed_by_the_next_near_its_end() {
+async fn without_reports_a_crl_is_replaced_only_near_its_end() {
     let fixture = Fixture::new().await;
     let daemon = impatient(&fixture, hours(9)).await;
     daemon.clock.set(hours(22));
     until("the next one is published", async || fixture.published().await.0.get() == hours(22).unix()).await;
     daemon.stop().await;
-    // Nor does a daemon wait that is started near the end, or after it.
+    // A daemon that is started near the end of a CRL, or after it, does not wait either.
     for late in [47, 100] {
         impatient(&fixture, hours(late)).await.stop().await;
         assert_eq!(fixture.published().await.0.get(), hours(late).unix());
@@ -126,9 +126,9 @@ async fn a_large_complete_crl_is_signed_a_moment_after_the_revocations() {
     daemon.stop().await;
 }
 
-/// Others may enforce more than the first who hands over; a list that lacks it would have a higher number.
+/// Other instances may enforce more than the first one that hands over. A CRL without that would have a higher number.
 #[tokio::test]
-async fn after_one_has_handed_over_nothing_is_published_before_the_others_have() {
+async fn nothing_is_published_before_all_have_handed_over() {
     let fixture = Fixture::new().await;
     let services = [service(&fixture, "service0", 30).await, service(&fixture, "service1", 31).await];
     let [forgotten, also, new] =
@@ -145,7 +145,7 @@ async fn after_one_has_handed_over_nothing_is_published_before_the_others_have()
     std::fs::write(fixture.directory.mark(), mark).unwrap();
     let fixture = fixture.restored_from(&copy).await;
 
-    // Nobody is known, and then two who are as the copy is: by that it is seen that first contact is over.
+    // No instance is known, then two that enforce what the copy has. They show when the first contact is over.
     let patient = Pace { first_contact: Duration::from_mins(10), coalescing: Duration::from_secs(2), ..IMPATIENT };
     let large = fixture.coalescing_above(0).await;
     let daemon = Running::start_with(fixture.coalescing_above(0).await, &fixture, hours(9), patient).await;
@@ -166,7 +166,7 @@ async fn after_one_has_handed_over_nothing_is_published_before_the_others_have()
     }
     assert_eq!(peers[0].0.hand_over(&lists[0].1).await, StatusCode::NO_CONTENT);
     assert_eq!(peers[0].0.confirm(lists[0].0, 0).await, StatusCode::NO_CONTENT);
-    // A revocation leaves the complete CRL behind, which is not signed either.
+    // A revocation leaves the complete CRL to the daemon, which does not sign it either.
     let complete = newest().await.complete;
     let revoked = large.revoke(&[new], RevocationReason::Unspecified, hours(9)).await.unwrap().crl.get();
     peers[1].1.until(revoked).await;

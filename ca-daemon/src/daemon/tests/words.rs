@@ -1,11 +1,11 @@
-//! What relying parties say of themselves, and how far it counts.
+//! What relying parties report about themselves, and what it changes.
 
 use pki::{issuing::CertificateAuthority, policy::Policy};
 
 use super::*;
 
 #[tokio::test]
-async fn a_word_that_is_none_is_refused_and_keeps_no_daemon_from_starting() {
+async fn an_invalid_confirmation_is_refused_and_does_not_prevent_a_start() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let mut peer = daemon.connect(&service(&fixture, "service0", 30).await, &fixture).await;
@@ -15,7 +15,7 @@ async fn a_word_that_is_none_is_refused_and_keeps_no_daemon_from_starting() {
             format!("{{\"crls\":{{\"{ISSUING}\":{number}}},\"admitsUntil\":null,\"ended\":0,\"openConnections\":0}}");
         assert_eq!(peer.confirm_with(word.into_bytes()).await, StatusCode::BAD_REQUEST, "{number}");
     }
-    // What was counted before is added to.
+    // Added to what was counted before.
     for ended in [u64::MAX, u64::MAX] {
         assert_eq!(peer.confirm(1, ended).await, StatusCode::NO_CONTENT);
     }
@@ -24,10 +24,10 @@ async fn a_word_that_is_none_is_refused_and_keeps_no_daemon_from_starting() {
     assert_eq!(execute(&fixture.directory, &Clock::manual(now()), &["--json", "relying-parties"]).await, 0);
 }
 
-/// Whoever has the key of the issuing CA makes certificates of any name and number. When that is why it is revoked, they are not to say
-/// for a relying party that it enforces it.
+/// With the issuing CA's key, an attacker can make certificates with any name and serial number. If the CA is revoked
+/// for that, such certificates must not confirm for a relying party.
 #[tokio::test]
-async fn beneath_a_revoked_issuing_ca_nobody_speaks_whose_certificate_was_not_recorded() {
+async fn below_a_revoked_issuing_ca_only_recorded_certificates_confirm() {
     let fixture = Fixture::new().await;
     let daemon = Running::start(&fixture).await;
     let recorded = service(&fixture, "service0", 30).await;

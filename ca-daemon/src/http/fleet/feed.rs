@@ -307,7 +307,7 @@ mod tests {
             let record = app.authority.store().by_serial(&serial, now()).await.unwrap().unwrap();
             let info = CertificateInfo::from_der(&record.der).unwrap();
             let peer = Presented { info, der: record.der.to_vec(), address: ([127, 0, 0, 1], 1).into() };
-            let secret = HeaderValue::from_str(&Secret::from_octets([1; 32]).to_bearer()).unwrap();
+            let secret = HeaderValue::from_str(&Secret::from_bytes([1; 32]).to_bearer()).unwrap();
             let member = peer.member(&HeaderMap::from_iter([(INSTANCE_HEADER.parse().unwrap(), secret)])).unwrap();
             let joined = peer.in_good_standing(&app, async || {
                 if revoke {

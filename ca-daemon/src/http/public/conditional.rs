@@ -1,6 +1,6 @@
-//! Answers to conditional requests (RFC 9110 section 13): whoever has the current octets is told so, without them.
+//! Conditional requests (RFC 9110 section 13): a client that has the current bytes gets 304 without them.
 //!
-//! It never knows what the octets are.
+//! It never depends on what the bytes mean.
 
 use std::{
     sync::Arc,
@@ -24,13 +24,13 @@ pub(in crate::http) struct Representation {
     pub(in crate::http) modified: Modified,
 }
 
-/// When something was last modified, and what follows from having a copy with the same date.
+/// When something was last modified, and what a copy with the same date proves.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::http) enum Modified {
-    /// The date tells it from every other version.
+    /// No other version has this date.
     At(Timestamp),
-    /// The version before has the same date, because dates are whole seconds, or a later one, because the clock went
-    /// back: others before it may have had this date.
+    /// An earlier version has the same date, because dates are whole seconds, or a later one, because the clock went
+    /// back. So the date does not identify the version.
     AgainWithin(Timestamp),
 }
 
@@ -48,10 +48,10 @@ impl Representation {
         (headers, [(header::CONTENT_TYPE, self.media_type)], lists::body(&self.body)).into_response()
     }
 
-    /// If-None-Match decides where it is given; a date is only asked without one (RFC 9110 section 13.2.2).
+    /// `If-None-Match` decides if it is there; a date counts only without it (RFC 9110 section 13.2.2).
     ///
-    /// The date has to be this one, not just as late (section 13.1.3 recommends a 304 for both): a clock that was ahead
-    /// dated an earlier version later than this, and who has that one lacks the newest revocations.
+    /// The date has to be equal. Section 13.1.3 recommends a 304 for later dates as well, but a clock that was ahead
+    /// gave an earlier version a later date, and a client with that version lacks the newest revocations.
     fn is_known_to(&self, request: &HeaderMap) -> bool {
         if request.contains_key(header::IF_NONE_MATCH) {
             let lists = request.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
@@ -62,7 +62,7 @@ impl Representation {
         since.and_then(|text| httpdate::parse_http_date(text).ok()).is_some_and(|since| since == system_time(at))
     }
 
-    /// Weak comparison (RFC 9110 section 8.8.3.2): a proxy that compressed an answer has weakened its tag.
+    /// Weak comparison (RFC 9110 section 8.8.3.2): a proxy that compresses a response weakens its tag.
     fn is_tagged(&self, tag: &str) -> bool {
         tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == self.etag
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_it_is_told_so() {
+    fn a_client_with_the_current_bytes_gets_304() {
         let at = Modified::At(Timestamp::from_unix(1_795_510_800));
         for (tag, status) in [
             ("\"7-abc\"", 304),

@@ -12,11 +12,14 @@ use edge::random;
 use http::{HeaderMap, header};
 use mtls::serve::limits;
 use pki::{
+    certificate::CertificateInfo,
     pem,
+    renewal::Window,
     serial::Serial,
     token::Secret,
     wire::{EnrollRequest, EnrollResponse},
 };
+use rustls_pki_types::CertificateDer;
 use tracing::warn;
 
 use crate::{
@@ -45,9 +48,16 @@ pub(in crate::http) async fn enroll(
         Ok(chain) => Ok(Json(EnrollResponse {
             chain: pem::chain(&chain),
             root: pem::certificate(app.authority.certificate(Issuer::Root)),
+            renewal: renewal(&chain),
         })),
         Err(error) => Err(denied(&app, peer, error)),
     }
+}
+
+/// When to renew the first certificate of a chain.
+fn renewal(chain: &[CertificateDer<'_>]) -> Option<Window> {
+    let info = CertificateInfo::from_der(chain.first()?).ok()?;
+    Some(Window::of(info.validity))
 }
 
 fn denied(app: &App, peer: SocketAddr, error: EnrollError) -> HttpError {

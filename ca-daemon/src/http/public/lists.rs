@@ -1,7 +1,8 @@
-//! The bytes of a list as they are sent: whoever sends them holds no part of the list, however slowly its peer reads. A list that is not
-//! the newest any more is let go after a while, or for the ones after it, and who was not done with it has to ask again.
+//! Bodies that send a CRL. A body keeps no CRL in memory, so a slow reader does not either. A CRL that is no longer the
+//! newest is dropped after a while, or when later ones need its room; a client that was still receiving it has to ask
+//! again.
 //!
-//! It never decides which list is the newest.
+//! It never decides which CRL is the newest.
 
 use std::{
     collections::VecDeque,
@@ -18,27 +19,27 @@ use http_body::{Frame, SizeHint};
 use mtls::serve::limits;
 use tokio::time::sleep;
 
-/// How long a list that is not the newest any more can be sent to its end.
+/// How long a CRL that is no longer the newest can still be sent.
 const GRACE: Duration = limits::REQUEST_TIMEOUT;
-/// The part of the memory that those of one kind may take that are not the newest any more. There is always one.
+/// The fraction of memory for CRLs of one kind that are no longer the newest. One is always kept.
 const PART: u64 = 64;
-/// How much of a list is copied at once, in bytes.
+/// How many bytes are copied at a time.
 const PIECE: usize = 8 * 1024;
 
-/// A list on its way to one peer.
+/// A CRL that is being sent to one peer.
 struct Sending {
     list: Weak<Vec<u8>>,
     at: usize,
     length: usize,
 }
 
-/// A body of these bytes, for as long as somebody else has them.
+/// A body of these bytes. It fails when their last owner drops them.
 pub(in crate::http) fn body(list: &Arc<Vec<u8>>) -> Body {
     Body::new(Sending { list: Arc::downgrade(list), at: 0, length: list.len() })
 }
 
-/// The lists of one kind that are not the newest any more, and that somebody is not done with. While one revocation follows another, a
-/// list that is sent in pieces would otherwise never arrive where the way is long; however many there are, their bytes are bounded.
+/// CRLs of one kind that are no longer the newest and are still being sent. Without this, a client on a slow link would
+/// never get a complete CRL while revocations follow each other. Their total size is limited.
 #[derive(Debug)]
 pub(in crate::http) struct Earlier {
     /// In bytes.
@@ -63,7 +64,7 @@ impl Earlier {
         Self { most, kept: Mutex::default() }
     }
 
-    /// Keeps what was the newest until now for a while, if somebody is not done with it.
+    /// Keeps the previous CRL for a while, if it is still being sent.
     pub(in crate::http) fn keep(self: &Arc<Self>, list: &Arc<Vec<u8>>) {
         let mut kept = self.lock();
         kept.lists.retain(|(_, list)| is_sent(list));
@@ -90,7 +91,7 @@ impl Earlier {
     }
 }
 
-/// Whether anybody sends it.
+/// Whether a body is still sending it.
 fn is_sent(list: &Arc<Vec<u8>>) -> bool {
     Arc::weak_count(list) > 0
 }
@@ -104,7 +105,7 @@ impl http_body::Body for Sending {
             return Poll::Ready(None);
         }
         let Some(list) = self.list.upgrade() else {
-            let error = "there are newer lists; ask again";
+            let error = "there are newer CRLs; ask again";
             return Poll::Ready(Some(Err(io::Error::other(error))));
         };
         let end = self.length.min(self.at + PIECE);
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_list_is_sent_whole_while_somebody_has_it_and_breaks_off_then() {
+    async fn a_body_ends_early_when_its_crl_is_dropped() {
         let list = Arc::new(vec![7; 3 * PIECE + 1]);
         let whole = body(&list).collect().await.unwrap().to_bytes();
         assert!(whole == *list && !is_sent(&list));
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lists_that_follow_each_other_quickly_are_sent_whole_while_there_is_room() {
+    async fn quickly_replaced_crls_are_sent_whole_while_there_is_room() {
         let (earlier, length) = (Arc::new(Earlier::new(10 * PIECE)), 3 * PIECE);
         let mut sending = Vec::new();
         for number in 0..4 {

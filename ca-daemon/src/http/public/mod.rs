@@ -1,6 +1,6 @@
-//! What everybody may ask: enrollment, CRLs and certificates of the authorities, health; and what operators may ask.
+//! The public routes: enrollment, CRLs, certificates of the authorities, health; and the routes for operators.
 //!
-//! It never asks who the peer is: a token or a signature says all there is to know.
+//! They never authenticate the peer. What they serve is public, or authorised by a token.
 
 pub(in crate::http) mod conditional;
 pub(in crate::http) mod enroll;

@@ -1,4 +1,4 @@
-//! Health, readiness and metrics, for whoever operates the authority.
+//! Health, readiness and metrics.
 //!
 //! It never changes anything.
 
@@ -12,22 +12,22 @@ use crate::{
     metrics::Reading,
 };
 
-/// The process answers.
+/// The process answers requests.
 pub(in crate::http) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Whether the authority can do its work, without the names of those who depend on it: everybody may ask.
+/// Whether the authority can work, without the names of relying parties, because this is public.
 pub(in crate::http) async fn readiness(State(app): State<App>) -> Result<&'static str, HttpError> {
     check(&app).await?;
     Ok("ready\n")
 }
 
-/// The same for operators, with a remark on who was not heard.
+/// The same for operators, with the relying parties that have not reported.
 pub(in crate::http) async fn readiness_in_detail(State(app): State<App>) -> Result<String, HttpError> {
     check(&app).await?;
     let unheard = app.feed.unheard();
-    // Ready all the same: a new authority has no services, and they need it to become some.
+    // This does not turn readiness off: the first service needs a ready authority to enroll.
     let remark = if unheard.is_empty() && app.feed.has_relying_parties() {
         String::new()
     } else {
@@ -36,11 +36,11 @@ pub(in crate::http) async fn readiness_in_detail(State(app): State<App>) -> Resu
     Ok(format!("ready\n{remark}"))
 }
 
-/// The authority can do its work: its issuing CA is not revoked, its database can be read and written and is no older copy, and no
-/// relying party is starved of a CRL that it accepts.
+/// Whether the authority can work: its issuing CA is not revoked, its database can be read and written and is not an
+/// older copy, and no relying party lacks a CRL that it accepts.
 async fn check(app: &App) -> Result<(), HttpError> {
     let now = app.clock.now();
-    // What comes below can be mended; this cannot.
+    // Checked first, because it is permanent.
     if let Some(revocation) = app.authority.store().issuer_revocation().await.map_err(HttpError::Unready)? {
         return Err(HttpError::IssuerRevoked(revocation));
     }
@@ -61,7 +61,7 @@ async fn check(app: &App) -> Result<(), HttpError> {
     Ok(())
 }
 
-/// What happened, for Prometheus.
+/// The metrics, for Prometheus.
 pub(in crate::http) async fn metrics(
     State(app): State<App>,
     headers: HeaderMap,

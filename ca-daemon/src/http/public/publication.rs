@@ -1,6 +1,6 @@
-//! The CRLs and certificates of the authorities, for everybody (RFC 5280 sections 4.2.1.13 and 4.2.2.1).
+//! The public CRLs and certificates of the authorities (RFC 5280 sections 4.2.1.13 and 4.2.2.1).
 //!
-//! It never serves a CRL that is not the current one: another process may have written it a moment ago.
+//! It never serves a CRL that is not the current one: another process may have just written a new one.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::{
     store::{CrlRecord, Store, StoreError},
 };
 
-/// What was read from the database and the files, ready to be answered with.
+/// A file to serve, with its headers.
 #[derive(Debug)]
 pub(in crate::http) struct Published {
     root: OfIssuer,
@@ -41,11 +41,11 @@ struct OfIssuer {
     servers: Cached,
 }
 
-/// The CRL that was current the last time somebody asked.
+/// The CRL that was current at the last request.
 #[derive(Debug, Default)]
 struct Cached {
     crl: ArcSwapOption<(CrlNumber, Representation)>,
-    /// Held while the next one is read: a thousand who ask at once are to have one copy, and not one each.
+    /// Held while the next one is read, so that concurrent requests share one copy.
     reading: Mutex<()>,
     earlier: Arc<lists::Earlier>,
 }
@@ -74,7 +74,7 @@ impl Published {
         }
     }
 
-    /// The current CRL of this kind; it is read from the database only when its number is another than the last time.
+    /// The current CRL of this kind. It is read from the database only if its number has changed.
     async fn crl(
         &self,
         store: &Store,
@@ -122,7 +122,7 @@ pub(in crate::http) fn certificate(app: &App, issuer: Issuer, request: &HeaderMa
 fn crl_representation(crl: CrlRecord) -> Representation {
     let head = crl.head;
     Representation {
-        // The number for people; the digest for a database that was restored and counts a number again.
+        // The number is for people. The digest distinguishes CRLs if a restored database uses a number again.
         etag: format!("\"{}-{}\"", head.number, digest(&crl.der)),
         modified: if head.previous_update >= Some(head.this_update) {
             Modified::AgainWithin(head.this_update)
@@ -131,7 +131,7 @@ fn crl_representation(crl: CrlRecord) -> Representation {
         },
         body: Arc::new(crl.der),
         media_type: "application/pkix-crl",
-        // A cache may keep it and has to ask every time: a revocation is not to wait for a cache.
+        // A cache may keep it but has to revalidate every time, so that no cache delays a revocation.
         cache_control: "no-cache",
     }
 }
@@ -147,7 +147,7 @@ fn certificate_representation(der: &[u8]) -> Representation {
     }
 }
 
-/// The first 16 digits of the SHA-256: enough to tell versions apart that nobody makes to look alike.
+/// The first 16 digits of the SHA-256: enough for versions that nobody makes collide.
 fn digest(octets: &[u8]) -> String {
     let first = Fingerprint::of(octets).0.first_chunk().copied().expect("SHA-256 has more than 8 octets");
     format!("{:016x}", u64::from_be_bytes(first))
@@ -159,7 +159,7 @@ mod tests {
     use crate::authority::tests::Fixture;
 
     #[tokio::test]
-    async fn all_who_ask_at_once_have_one_copy() {
+    async fn concurrent_requests_share_one_copy() {
         let fixture = Fixture::new().await;
         let (published, store) = (Published::new(&fixture.authority), fixture.authority.store());
         let ask = || published.crl(store, Issuer::Issuing, CrlKind::Complete);

@@ -1,7 +1,7 @@
-//! The files beneath the connections: whether the database and its write-ahead log are still those that were opened, and whether
-//! they take writes.
+//! The database's files on disk: whether the database and its write-ahead log are still the files that were opened, and
+//! whether they can be written.
 //!
-//! It never opens them: SQLite's locks on a file end when any descriptor of it in the process is closed.
+//! It never opens them: closing any descriptor of a file releases the locks that SQLite holds on it in this process.
 
 use std::{
     fs, io,
@@ -14,13 +14,13 @@ use tracing::error;
 
 use super::{StoreError, writable::Writable};
 
-/// What the connections were opened on. Whoever removes or replaces one of these files takes what is committed from then on with
-/// it: the process goes on writing into a file that nobody will ever open again.
+/// The files that the connections were opened on. If one is removed or replaced, the process keeps writing to a file
+/// that nobody can open any more, and later commits are lost.
 #[derive(Debug)]
 pub(super) struct Beneath {
     files: [PathBuf; 2],
     opened: [Option<Inode>; 2],
-    /// Once and for all: what was committed in between may be lost.
+    /// Never reset: commits in between may be lost.
     is_replaced: AtomicBool,
     pub(super) writable: Writable,
 }
@@ -29,8 +29,8 @@ pub(super) struct Beneath {
 type Inode = (u64, u64);
 
 impl Beneath {
-    /// Remembers what lies there. The connections have to be open already, and one of them stays open: whoever closes the last one
-    /// removes the log.
+    /// Records the files' inodes. The connections have to be open before this call, and one has to stay open: closing
+    /// the last one removes the write-ahead log.
     pub(super) fn opened(database: &Path) -> io::Result<Self> {
         let mut log = database.as_os_str().to_owned();
         log.push("-wal");
@@ -40,13 +40,13 @@ impl Beneath {
         Ok(Self { files, opened, is_replaced: AtomicBool::new(false), writable: Writable::default() })
     }
 
-    /// Whether what is committed is still in the file that others open. That it is not is logged once.
+    /// Whether commits still go to the files that others open. The first failure is logged.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         if self.is_replaced.load(Ordering::Acquire) {
             return Err(self.replaced());
         }
         for (path, opened) in self.files.iter().zip(&self.opened) {
-            // What cannot be looked at is no proof.
+            // If a file cannot be examined, that does not prove that it was replaced.
             if inode(path).is_ok_and(|current| current != *opened) {
                 return Err(self.condemn());
             }
@@ -54,7 +54,7 @@ impl Beneath {
         Ok(())
     }
 
-    /// Nothing is acknowledged from now on.
+    /// Fails every later commit.
     pub(super) fn condemn(&self) -> StoreError {
         let error = self.replaced();
         if !self.is_replaced.swap(true, Ordering::AcqRel) {

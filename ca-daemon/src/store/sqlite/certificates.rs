@@ -10,7 +10,7 @@ use super::{
     uncertifiable::{Obstacles, issuer_revocation},
 };
 
-/// Certificates with what became of them; the literals say how they are looked for, and which.
+/// Selects certificates with their revocations. The literals are an index hint, and the rest of the query.
 macro_rules! select_certificates {
     ($hint:literal, $which:literal) => {
         concat!(
@@ -25,18 +25,18 @@ macro_rules! select_certificates {
 }
 pub(super) use select_certificates;
 
-/// What became of a certificate that no token was needed for.
+/// The result of recording a certificate that was issued without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Recorded {
-    /// It is on the disk.
+    /// It is durable.
     Done,
     /// Nothing was changed.
     Refused(Uncertifiable),
 }
 
 impl Store {
-    /// Records a certificate that no token was needed for.
+    /// Records a certificate that was issued without a token.
     pub(crate) async fn record(&self, issued: &IssuedCertificate, now: Timestamp) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
         let key = issued.info.spki_sha256;
@@ -48,8 +48,8 @@ impl Store {
         Ok(Recorded::Done)
     }
 
-    /// Records the certificate that the daemon itself presents, also one of an issuing CA that is revoked: without one, nobody
-    /// could be told.
+    /// Records the certificate that the daemon itself presents, even if the issuing CA is revoked: the daemon needs one
+    /// to announce that revocation.
     pub(crate) async fn record_own(&self, issued: &IssuedCertificate, now: Timestamp) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         insert(&mut tx, &[(issued, None, now)]).await?;
@@ -80,11 +80,11 @@ impl Store {
     }
 }
 
-/// So many rows are inserted by one statement at most: fewer statements are less work, and each number of rows is a statement of
-/// its own to prepare and to keep.
+/// The most rows in one INSERT. More rows per statement mean less work, but each number of rows is one more prepared
+/// statement to keep.
 const ROWS: usize = 32;
 
-/// A certificate to be recorded, the token that it was enrolled with, and when.
+/// A certificate to record, the token that it was enrolled with, and when it was issued.
 pub(super) type New<'a> = (&'a IssuedCertificate, Option<&'a TokenId>, Timestamp);
 
 pub(super) async fn insert(connection: &mut SqliteConnection, rows: &[New<'_>]) -> Result<(), StoreError> {

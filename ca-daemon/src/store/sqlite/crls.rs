@@ -1,7 +1,7 @@
-//! The CRLs that publish revocations, changed together with them or not at all.
+//! CRLs, stored in the same transaction as the revocations that they publish.
 //!
-//! It never signs: the signature is made by the [`CrlSigner`] that the caller hands in, inside of the transaction, so that
-//! no revocation exists without a CRL, complete or delta, that carries it.
+//! It never signs. The caller's [`CrlSigner`] signs inside the transaction, so that no revocation is committed without
+//! a complete or delta CRL that contains it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,13 +23,13 @@ use super::{
 };
 use crate::issuer::{CrlKind, Issuer};
 
-/// With more revocations than this, a revocation is published in a delta at once, and in the complete CRL a moment later
-/// together with what comes after it: signing all of them again for each would leave time for nothing else.
+/// Above this number of revocations, a new revocation is published in a delta at once. The complete CRL follows a
+/// moment later and covers several revocations: signing a large one for each would take all the time.
 pub(super) const COALESCED_ABOVE: u64 = 10_000;
-/// A delta with more entries than this moves on to a later base.
+/// If a delta would have more entries than this, it moves to a later base.
 const DELTA_ENTRIES: i64 = 1_000;
 
-/// Signs what is published.
+/// Signs CRLs.
 pub(crate) trait CrlSigner: Send + Sync + 'static {
     fn complete(&self, draft: CrlDraft<EncodedEntries>) -> Result<SignedCrl, IssuingError>;
     fn delta(&self, draft: &DeltaDraft) -> Result<Vec<u8>, IssuingError>;
@@ -50,7 +50,7 @@ impl CrlSigner for CertificateAuthority {
     }
 }
 
-/// When something is published, and for how long it is good.
+/// When a CRL is issued, and for how long it is valid.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Period {
     pub(crate) this_update: Timestamp,
@@ -58,8 +58,8 @@ pub(crate) struct Period {
 }
 
 impl Store {
-    /// Signs and publishes the issuer's next CRL, and its delta; what is revoked stays the same. Nobody who wants to revoke
-    /// meanwhile waits for a large one.
+    /// Signs and publishes the issuer's next CRL and its delta, with the same revocations. A large CRL is signed
+    /// outside of the transaction, so that it does not delay a revocation.
     pub(crate) async fn publish(
         &self,
         issuer: Issuer,
@@ -77,7 +77,7 @@ impl Store {
             self.commit_numbers(tx).await?;
             return Ok(crl);
         }
-        // The delta with its number is out, and nothing else will ever be given it.
+        // The delta with this number is published, so the number is never used again.
         self.commit_numbers(tx).await?;
         loop {
             let mut snapshot = self.reader.begin().await?;
@@ -90,7 +90,7 @@ impl Store {
                 put(&mut tx, &complete, next.through).await?;
                 self.commit_numbers(tx).await?;
             } else if current < next.number {
-                // Another process has published, and the pages may be others than those that this one was made of.
+                // Another process has published, so the pages may not be those that this CRL was made of.
                 continue;
             }
             return Ok(complete.crl);
@@ -102,8 +102,8 @@ impl Store {
         self.signed(issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)
     }
 
-    /// The issuer's current CRL of this kind; a delta is missing until something was published that has one, and so is a
-    /// list that covers servers only.
+    /// The issuer's current CRL of this kind. The delta and the list of servers are missing until they are published
+    /// for the first time.
     pub(crate) async fn signed(&self, issuer: Issuer, kind: CrlKind) -> Result<Option<CrlRecord>, StoreError> {
         let signed = match kind {
             CrlKind::Complete => pages::get(&mut *self.reader.begin().await?, issuer).await?,
@@ -113,7 +113,8 @@ impl Store {
             }
             CrlKind::Servers => servers::get(&mut *self.reader.acquire().await?, issuer).await?,
         };
-        // Whoever has published it may have been killed before the mark said so, and whoever is given it may enforce it.
+        // A process may have published it and been killed before it raised the mark. Whoever receives it may enforce
+        // it, so the mark is raised first.
         self.keep_marked().await?;
         Ok(signed)
     }
@@ -128,15 +129,20 @@ impl Store {
         head(&mut *self.reader.acquire().await?, issuer, kind).await
     }
 
-    /// The newest number that can be fetched, and what is behind it or ahead of it.
+    /// The newest number that can be downloaded, and whether higher ones were used.
     pub(crate) async fn newest(&self, issuer: Issuer) -> Result<Newest, StoreError> {
         let newest = newest(&mut *self.reader.acquire().await?, issuer).await?;
         self.keep_marked().await?;
         Ok(newest)
     }
 
-    /// Gives none of the numbers up to those of the mark. Where the mark tells of revocations that are not known here, that is noted
-    /// and said.
+    /// Returns whether revocations that were published before a restore are missing here.
+    pub(crate) async fn is_ahead(&self) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT 1 FROM crl_sequences WHERE ahead_number IS NOT NULL)";
+        Ok(sqlx::query_scalar(query).fetch_one(&self.reader).await?)
+    }
+
+    /// Skips all numbers up to the mark's. If the mark shows that revocations are missing here, records and logs that.
     pub(super) async fn pass(&self, issuer: Issuer, marked: Option<Level>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let here = Levels::read(&mut tx).await?.of(issuer);
@@ -163,13 +169,13 @@ impl Store {
         match lost {
             Some(lost) => error!("{lost}"),
             None => {
-                warn!(%issuer, number = %marked.number, "this database is an older copy, and no revocation was lost by that");
+                warn!(%issuer, number = %marked.number, "this database is an older copy, but it lacks no revocation");
             }
         }
         Ok(())
     }
 
-    /// Goes on without the revocations that a restored database has forgotten, by an operator's decision.
+    /// Continues without the revocations that a restored database does not have, by the operator's order.
     pub(crate) async fn accept_loss(&self, issuer: Issuer) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let accept = "UPDATE crl_sequences SET ahead_number = NULL, ahead_revoked = NULL WHERE issuer = ?";
@@ -178,22 +184,22 @@ impl Store {
     }
 }
 
-/// The number that is given next, and what has to be known to publish under it.
+/// The next number, and what is needed to publish a CRL with it.
 pub(super) struct Publication {
     pub(super) issuer: Issuer,
     pub(super) number: CrlNumber,
-    /// The id of the last revocation that it carries.
+    /// The id of the last revocation in it.
     pub(super) through: i64,
     /// How many certificates were ever revoked.
     revoked: u64,
-    /// With how many at most the complete CRL is signed at once.
+    /// Above this number of revocations, the complete CRL is not signed at once.
     coalesced_above: u64,
-    /// The complete CRL before it.
+    /// The previous complete CRL.
     complete: Base,
     previous: CrlHead,
     /// RFC 5280 section 3.3: an entry stays until one CRL was issued beyond the certificate's validity.
     pub(super) ended_after: Timestamp,
-    /// The delta before it; none of the root.
+    /// The previous delta; the root has none.
     delta: Option<Previous>,
 }
 
@@ -203,37 +209,38 @@ pub(super) struct Base {
     number: CrlNumber,
     /// The id of the last revocation in it.
     through: i64,
-    /// Certificates that ended before this are not in it, nor, of a base, in any complete CRL since.
+    /// Certificates that ended before this are not in it. For a base: nor in any complete CRL since.
     ended_after: Timestamp,
 }
 
-/// A delta that is followed by another.
+/// The previous delta.
 struct Previous {
     base: Base,
     this_update: Timestamp,
 }
 
 impl Publication {
-    /// Whether the complete CRL belongs into the same transaction.
+    /// Whether the complete CRL has to be published in the same transaction.
     pub(super) fn is_whole(&self) -> bool {
         self.issuer == Issuer::Root || self.revoked <= self.coalesced_above || self.needs_new_base()
     }
 
-    /// Whether what counts as ended has gone back, because a clock that was ahead is right again. Whoever took a complete CRL in the
-    /// meantime lacks entries that count again, and a delta to an older base would not bring them back.
+    /// Whether the limit for ended certificates moved back, because a clock that was ahead was corrected. Relying
+    /// parties that took a complete CRL in between lack entries that are needed again, and a delta to an older base
+    /// would not contain them.
     fn needs_new_base(&self) -> bool {
         self.delta.as_ref().is_some_and(|delta| self.ended_after < delta.base.ended_after)
     }
 
-    /// What its delta adds to.
+    /// The base of the delta.
     fn base(&self) -> Base {
         let Some(Previous { base, .. }) = self.delta else { return self.complete };
         if self.needs_new_base() {
-            // The complete CRL with its own number, which is in the same transaction.
+            // The complete CRL with the same number, from the same transaction.
             Base { number: self.number, through: self.through, ended_after: self.ended_after }
         } else if self.through - base.through > DELTA_ENTRIES && self.complete.number > base.number {
-            // Revocations are never removed, so the difference of their ids is how many there are. Whoever has followed so far has
-            // everything in that complete CRL, and does not notice; whoever has not fetches it.
+            // Revocations are never removed, so the difference of ids is their count. A relying party that is up to
+            // date has everything in that complete CRL already; any other downloads it.
             self.complete
         } else {
             base
@@ -251,9 +258,9 @@ impl Publication {
     }
 }
 
-/// The next number is the time in seconds, or the next higher where more than one is given in a second or the clock went
-/// back. A database that was restored has forgotten numbers that relying parties have seen with other contents; its next
-/// CRL overtakes them all, and is believed.
+/// The next number is the time in seconds, or the previous number plus one if that is higher. A restored database does
+/// not know the numbers that were used after the copy was made. Because of the clock, its next CRL has a higher number
+/// than all of them, and relying parties accept it.
 pub(super) async fn begin_publication(
     connection: &mut SqliteConnection,
     issuer: Issuer,
@@ -304,20 +311,20 @@ async fn previous_delta(connection: &mut SqliteConnection, issuer: Issuer) -> Re
     Ok(Some(Previous { base, this_update: records::time(&row, "this_update")? }))
 }
 
-/// The number that was given last comes with a new revocation.
+/// Records that the last number came with a new revocation.
 pub(super) async fn note_revoking(connection: &mut SqliteConnection, issuer: Issuer) -> Result<(), StoreError> {
     let note = "UPDATE crl_sequences SET revoking_number = last_number WHERE issuer = ?";
     sqlx::query(note).bind(issuer.as_str()).execute(connection).await?;
     Ok(())
 }
 
-/// Everything that was revoked up to this number is known here.
+/// Records that this database has all revocations up to this number.
 pub(super) async fn note_number(
     connection: &mut SqliteConnection,
     issuer: Issuer,
     number: CrlNumber,
 ) -> Result<(), StoreError> {
-    // The highest one is one more; one that is taken back is as many as were before it.
+    // A new highest number increments the ordinal. One that is taken back gets the ordinal of the number before it.
     let query = sqlx::query(
         "INSERT INTO crl_numbers (issuer, number, ordinal)
          VALUES (?1, ?2,
@@ -382,7 +389,7 @@ pub(super) async fn put_delta(
     insert_delta(connection, &CrlRecord { head, der }, base).await
 }
 
-/// A CRL with a million entries takes a tenth of a second to sign, and some more to digest, too long for a thread that others wait for.
+/// Signing and hashing a CRL with a million entries takes more than 100 ms, too long for an async thread.
 pub(super) async fn apart<T: Send + 'static>(
     sign: impl FnOnce() -> Result<T, IssuingError> + Send + 'static,
 ) -> Result<T, StoreError> {
@@ -432,9 +439,9 @@ pub(super) async fn newest(connection: &mut SqliteConnection, issuer: Issuer) ->
     Ok(Newest { number, complete: records::number(&row, "complete")?, complete_contents, delta, ahead, is_overtaken })
 }
 
-/// Whether revocations are recorded that no list has yet, because they were taken back.
+/// Whether the database has revocations that no CRL contains, because they were taken back.
 pub(super) async fn lacks_revocations(connection: &mut SqliteConnection, issuer: Issuer) -> Result<bool, StoreError> {
-    // Everything is in what was published last, unless a number was passed over since.
+    // The last published CRL contains everything, unless numbers were skipped since.
     if !newest(connection, issuer).await?.is_overtaken {
         return Ok(false);
     }
@@ -457,7 +464,7 @@ async fn number(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Crl
     Ok(head(connection, issuer, CrlKind::Complete).await?.ok_or(StoreError::NoAuthority)?.number)
 }
 
-/// The pages that this one is made of have to be those that are stored.
+/// The pages that the CRL was made of have to be those that are stored.
 pub(super) async fn put(
     connection: &mut SqliteConnection,
     complete: &Complete,
@@ -478,7 +485,7 @@ pub(super) async fn put(
     .bind(complete.ended_after.unix())
     .execute(&mut *connection)
     .await?;
-    // Whoever takes this one may lack what ended before, whatever the base says.
+    // Relying parties that take this CRL lack the certificates that ended before, even if the base has them.
     sqlx::query("UPDATE deltas SET ended_after = max(ended_after, ?) WHERE issuer = ?")
         .bind(complete.ended_after.unix())
         .bind(crl.head.issuer.as_str())
@@ -487,14 +494,14 @@ pub(super) async fn put(
     note_number(connection, crl.head.issuer, crl.head.number).await
 }
 
-/// The first delta, which adds nothing to the first complete CRL.
+/// The first delta. It is empty, and its base is the first complete CRL.
 pub(super) async fn insert_first_delta(connection: &mut SqliteConnection, delta: &CrlRecord) -> Result<(), StoreError> {
     let base = Base { number: delta.head.number, through: 0, ended_after: Timestamp::MIN };
     insert_delta(connection, delta, base).await
 }
 
 async fn insert_delta(connection: &mut SqliteConnection, delta: &CrlRecord, base: Base) -> Result<(), StoreError> {
-    // It is short.
+    // Hashed on this thread, because a delta is short.
     let contents = Contents::of(&delta.der);
     sqlx::query(
         "INSERT INTO deltas (issuer, number, base, base_to, ended_after, this_update, next_update, previous_update, der,

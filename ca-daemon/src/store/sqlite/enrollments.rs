@@ -1,12 +1,12 @@
-//! Enrollments: whatever waits is recorded together, in one transaction with one sync of the disk.
+//! Enrollments and renewals: whatever waits is recorded together, in one transaction with one sync of the disk.
 //!
 //! Nobody is answered before the commit, and who is refused harms nobody else.
 
 use std::{collections::HashMap, slice, sync::Arc, time::Duration};
 
 use pki::{
-    certificate::CertificateInfo, issuing::IssuedCertificate, name::CommonName, policy::Approved, time::Timestamp,
-    token::TokenId,
+    certificate::CertificateInfo, issuing::IssuedCertificate, name::CommonName, policy::Approved, serial::Serial,
+    time::Timestamp, token::TokenId,
 };
 use rustls_pki_types::CertificateDer;
 use sqlx::{Row as _, SqliteConnection, SqlitePool};
@@ -16,8 +16,12 @@ use tokio::{
 };
 
 use super::{
-    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, Writing, begin, beneath::Beneath, certificates,
-    records, tokens, uncertifiable::Obstacles,
+    Store, StoreError, TokenRecord, TokenRefusal, Uncertifiable, Writing, begin,
+    beneath::Beneath,
+    certificates, records, strays,
+    successions::{self, Predecessor, PredecessorRefusal},
+    tokens,
+    uncertifiable::Obstacles,
 };
 
 /// How many are recorded together at most: what they take is a small part of a second.
@@ -28,10 +32,26 @@ const WAITING: usize = 1024;
 /// gap it would find the database locked each time.
 const GAP: Duration = Duration::from_millis(1);
 
-/// A certificate that was signed for the bearer of a token, and is worth nothing until it is recorded.
+/// What somebody has to show for a certificate.
+#[derive(Clone, Debug)]
+pub(crate) enum Entitlement {
+    /// A token's secret.
+    Token(TokenId),
+    /// The certificate that is renewed, which this authority has signed.
+    Predecessor(Box<IssuedCertificate>),
+}
+
+/// The same, as far as it tells one from another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Basis {
+    Token(TokenId),
+    Predecessor(Serial),
+}
+
+/// A certificate that was signed for somebody, and is worth nothing until it is recorded.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    pub(crate) token: TokenId,
+    pub(crate) by: Entitlement,
     pub(crate) order: Approved,
     pub(crate) issued: IssuedCertificate,
     pub(crate) now: Timestamp,
@@ -39,26 +59,46 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     fn key(&self) -> Key {
-        (self.token.clone(), self.issued.info.spki_sha256)
+        let basis = match &self.by {
+            Entitlement::Token(id) => Basis::Token(id.clone()),
+            Entitlement::Predecessor(certificate) => Basis::Predecessor(certificate.info.id.serial),
+        };
+        (basis, self.issued.info.spki_sha256)
+    }
+
+    fn token(&self) -> Option<&TokenId> {
+        match &self.by {
+            Entitlement::Token(id) => Some(id),
+            Entitlement::Predecessor(_) => None,
+        }
+    }
+
+    fn predecessor(&self) -> Option<&IssuedCertificate> {
+        match &self.by {
+            Entitlement::Token(_) => None,
+            Entitlement::Predecessor(certificate) => Some(certificate),
+        }
     }
 }
 
-/// What became of an enrollment.
+/// What became of an enrollment or a renewal.
 #[derive(Clone, Debug)]
 pub(crate) enum Enrollment {
-    /// The certificate is on the disk and the token's use counted.
+    /// The certificate is on the disk, and a token's use is counted or the predecessor noted.
     Recorded(CertificateDer<'static>),
-    /// The same key enrolled for the same names before; this is what it got.
+    /// The same key got this one before, on the same grounds and for the same names.
     Repeated(CertificateDer<'static>),
     /// Nothing was changed.
     Refused(Refusal),
 }
 
-/// Why an enrollment is refused that a token was good for when it began.
+/// Why an enrollment is refused that a token was good for when it began, or a renewal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// In the meantime the token became unusable.
     Token(TokenRefusal),
+    /// The certificate gets no successor.
+    Predecessor(PredecessorRefusal),
     /// No token helps.
     Uncertifiable(Uncertifiable),
 }
@@ -112,18 +152,18 @@ async fn work_off(mut queue: mpsc::Receiver<Waiting>, writer: SqlitePool, beneat
 }
 
 impl Store {
-    /// Counts a use of the token and records the certificate, in one transaction, unless the token cannot be used or
-    /// the same was enrolled before: two requests at once must not become two certificates.
+    /// Counts a use of the token, or notes whose place is taken, and records the certificate, in one transaction; unless that is not
+    /// allowed, or the same key has one already: two requests at once must not become two certificates.
     ///
     /// Whoever stops waiting for the answer may have been enrolled all the same, and is answered when asking again.
     pub(crate) async fn enroll(&self, candidate: Candidate) -> Result<Enrollment, StoreError> {
         let (answer, answered) = oneshot::channel();
         // Neither fails but when the runtime ends, and everything with it.
         let ended = || StoreError::Database(sqlx::Error::PoolClosed);
-        let token = candidate.token.clone();
+        let token = candidate.token().cloned();
         self.enrollments.0.send(Waiting { candidate, answer }).await.map_err(|_| ended())?;
         let enrollment = answered.await.map_err(|_| ended())?;
-        if matches!(enrollment, Ok(Enrollment::Refused(Refusal::Token(_)))) {
+        if let (Some(token), Ok(Enrollment::Refused(Refusal::Token(_)))) = (token, &enrollment) {
             self.tokens.forget(&token);
         }
         enrollment
@@ -139,7 +179,7 @@ impl Store {
         // Nor is what may be lost handed out again.
         self.check_beneath()?;
         let mut connection = self.reader.acquire().await?;
-        let key = (token.clone(), order.public_key().spki_sha256());
+        let key = (Basis::Token(token.clone()), order.public_key().spki_sha256());
         let mut found = find_enrolled(&mut connection, [(order.subject(), key.1)], now).await?;
         find_met(found.remove(&key).unwrap_or_default(), order, now)
     }
@@ -187,11 +227,22 @@ async fn record(mut tx: Writing, candidates: &[Candidate]) -> Result<Vec<Result<
     let decided = candidates.iter().zip(&decisions);
     let recorded: Vec<_> = decided
         .filter(|(_, decision)| matches!(decision, Ok(Decision::Record)))
-        .map(|(candidate, _)| (&candidate.issued, Some(&candidate.token), candidate.now))
+        .map(|(candidate, _)| candidate)
         .collect();
     if !recorded.is_empty() {
         tokens::count_uses(&mut tx, &ledger.uses).await?;
-        certificates::insert(&mut tx, &recorded).await?;
+        let renewed = recorded.iter().filter_map(|candidate| Some((*candidate, candidate.predecessor()?)));
+        for (Candidate { now, .. }, predecessor) in renewed.clone() {
+            if !ledger.predecessors.contains_key(&predecessor.info.id.serial) {
+                strays::adopt(&mut tx, predecessor, *now).await?;
+            }
+        }
+        // A successor belongs to the token of the first of its line: whoever revokes what a token enrolled means it, too.
+        let rows = recorded.iter().map(|candidate| (&candidate.issued, ledger.token_of(candidate), candidate.now));
+        certificates::insert(&mut tx, &rows.collect::<Vec<_>>()).await?;
+        for (Candidate { issued, .. }, predecessor) in renewed {
+            successions::insert(&mut tx, issued.info.id.serial, predecessor).await?;
+        }
         tx.commit().await?;
     }
     Ok(decisions)
@@ -215,14 +266,15 @@ impl Decision {
     }
 }
 
-/// Of one enrollment: the token, and the SHA-256 of the key.
-type Key = (TokenId, [u8; 32]);
+/// Of one enrollment: on what grounds, and the SHA-256 of the key.
+type Key = (Basis, [u8; 32]);
 /// What was enrolled, the newest first.
-type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
+pub(super) type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
 
 /// What the tables say at the beginning of the transaction, and what the enrollments in it have added.
 struct Ledger {
     tokens: HashMap<TokenId, TokenRecord>,
+    predecessors: HashMap<Serial, Predecessor>,
     obstacles: Obstacles,
     earlier: Earlier,
     /// How often each token was used in this transaction.
@@ -231,23 +283,31 @@ struct Ledger {
 
 impl Ledger {
     async fn read(connection: &mut SqliteConnection, candidates: &[Candidate]) -> Result<Self, StoreError> {
-        let tokens = tokens::get_all(connection, candidates.iter().map(|candidate| &candidate.token)).await?;
+        let tokens = tokens::get_all(connection, candidates.iter().filter_map(Candidate::token)).await?;
+        let renewed = candidates.iter().filter_map(|candidate| Some(candidate.predecessor()?.info.id.serial));
+        let predecessors = successions::predecessors(connection, renewed.clone()).await?;
         let obstacles = Obstacles::read(connection, candidates.iter().map(|candidate| candidate.key().1)).await?;
         let first = candidates.iter().map(|candidate| candidate.now).min().unwrap_or(Timestamp::MIN);
-        let asked = candidates.iter().map(|candidate| (candidate.order.subject(), candidate.key().1));
-        let earlier = find_enrolled(connection, asked, first).await?;
+        let enrolled = candidates.iter().filter(|candidate| candidate.token().is_some());
+        let asked = enrolled.map(|candidate| (candidate.order.subject(), candidate.key().1));
+        let mut earlier = find_enrolled(connection, asked, first).await?;
+        earlier.extend(successions::successors(connection, renewed, first).await?);
         let tokens = tokens.into_iter().map(|token| (token.id(), token)).collect();
-        Ok(Self { tokens, obstacles, earlier, uses: HashMap::new() })
+        Ok(Self { tokens, predecessors, obstacles, earlier, uses: HashMap::new() })
+    }
+
+    fn token_of<'a>(&'a self, candidate: &'a Candidate) -> Option<&'a TokenId> {
+        let of_predecessor =
+            |predecessor: &IssuedCertificate| self.predecessors.get(&predecessor.info.id.serial)?.token.as_ref();
+        candidate.token().or_else(|| of_predecessor(candidate.predecessor()?))
     }
 
     /// Everything is looked at again that was before the certificate was signed.
     fn decide(&mut self, candidate: &Candidate) -> Result<Decision, StoreError> {
-        let Candidate { token: id, order, issued, now } = candidate;
-        let token =
-            self.tokens.get_mut(id).ok_or_else(|| StoreError::damaged("token_id", &"a token has disappeared"))?;
-        if let Err(refusal) = token.check_not_revoked() {
-            return Ok(Decision::Refuse(Refusal::Token(refusal)));
+        if let Err(refusal) = self.check_standing(candidate)? {
+            return Ok(Decision::Refuse(refusal));
         }
+        let Candidate { order, issued, now, .. } = candidate;
         // Before what was enrolled earlier: a compromised key gets nothing, not even again what it has.
         if let Err(why) = self.obstacles.check(&issued.info.spki_sha256) {
             return Ok(Decision::Refuse(Refusal::Uncertifiable(why)));
@@ -256,14 +316,36 @@ impl Ledger {
         if let Some(met) = find_met(earlier.iter().cloned(), order, *now)? {
             return Ok(Decision::Repeat(met));
         }
-        if let Err(refusal) = token.check(*now) {
-            return Ok(Decision::Refuse(Refusal::Token(refusal)));
-        }
-        token.uses.used += 1;
-        *self.uses.entry(id.clone()).or_default() += 1;
         earlier.insert(0, issued.der.clone());
+        if let Some(id) = candidate.token() {
+            let token = self.tokens.get_mut(id).ok_or_else(disappeared)?;
+            if let Err(refusal) = token.check(*now) {
+                self.earlier.remove(&candidate.key());
+                return Ok(Decision::Refuse(Refusal::Token(refusal)));
+            }
+            token.uses.used += 1;
+            *self.uses.entry(id.clone()).or_default() += 1;
+        }
         Ok(Decision::Record)
     }
+
+    /// Whether what somebody has to show was not revoked.
+    fn check_standing(&self, candidate: &Candidate) -> Result<Result<(), Refusal>, StoreError> {
+        Ok(match &candidate.by {
+            Entitlement::Token(id) => {
+                self.tokens.get(id).ok_or_else(disappeared)?.check_not_revoked().map_err(Refusal::Token)
+            }
+            Entitlement::Predecessor(presented) => match self.predecessors.get(&presented.info.id.serial) {
+                Some(known) => known.check(presented).map_err(Refusal::Predecessor),
+                // A restored database may not know it; the handshake has verified that it is one of ours.
+                None => Ok(()),
+            },
+        })
+    }
+}
+
+fn disappeared() -> StoreError {
+    StoreError::damaged("token_id", &"a token has disappeared")
 }
 
 /// The certificates with one of these names and the key beside it that are valid then.
@@ -289,7 +371,7 @@ async fn find_enrolled(
     .await?;
     let mut found = Earlier::new();
     for row in &rows {
-        let key = (records::parse(row, "token_id")?, records::octets(row, "spki_sha256")?);
+        let key = (Basis::Token(records::parse(row, "token_id")?), records::octets(row, "spki_sha256")?);
         found.entry(key).or_default().push(row.try_get::<Vec<u8>, _>("der")?.into());
     }
     Ok(found)

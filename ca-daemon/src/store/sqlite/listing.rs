@@ -1,6 +1,6 @@
-//! Lists of certificates, which may be millions: found by an index where few are asked for, and read a page at a time.
+//! Lists of certificates, possibly millions: selective queries use an index, and results are read a page at a time.
 //!
-//! It never holds the database at one moment in time while somebody reads a page; what changes meanwhile may be seen or not.
+//! It never keeps a snapshot of the database between two pages: changes in between may or may not be seen.
 
 use pki::{name::NamePattern, time::Timestamp, token::TokenId};
 use serde::Serialize;
@@ -10,11 +10,11 @@ use super::{CertificateRecord, IssuerRevocation, Store, StoreError, certificates
 
 /// How many certificates are read at a time.
 const PAGE: usize = 1_000;
-/// What an index finds is remembered by its ids. Where it finds more than this, the table is read from its beginning instead: that
-/// takes less memory, and the first page comes sooner.
+/// The most ids that are kept from an index lookup. If there are more, the table is scanned instead: that takes less
+/// memory, and the first page comes sooner.
 const FEW: usize = if cfg!(test) { 3_000 } else { 100_000 };
 
-/// Which certificates to list. Every part that is given has to hold.
+/// Which certificates to list. All conditions that are given have to hold.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) name: Option<NamePattern>,
@@ -23,11 +23,11 @@ pub(crate) struct Filter {
     pub(crate) token: Option<TokenId>,
     pub(crate) issued_after: Option<Timestamp>,
     pub(crate) issued_before: Option<Timestamp>,
-    /// Valid now and not any more after this.
+    /// Valid now, and expired after this.
     pub(crate) expiring_by: Option<Timestamp>,
 }
 
-/// A status to ask for; see [`Status`](super::Status).
+/// A status to filter by; see [`Status`](super::Status).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Valid,
@@ -53,12 +53,12 @@ pub(crate) struct Pages<'a> {
     rest: Rest,
 }
 
-/// What was not read yet.
+/// What is still to be read.
 #[derive(Debug)]
 enum Rest {
     /// The certificates with these ids.
     Found(std::vec::IntoIter<i64>),
-    /// Whatever passes after this id.
+    /// All that pass the filter with an id above this one.
     After(i64),
 }
 
@@ -66,7 +66,7 @@ impl Store {
     /// The certificates that pass the filter, oldest first, a page at a time.
     pub(crate) async fn pages(&self, filter: Filter, now: Timestamp) -> Result<Pages<'_>, StoreError> {
         let issuer = self.issuer_revocation().await?;
-        // One revocation of the issuer takes the place of all that would be valid.
+        // If the issuing CA is revoked, certificates that would be valid have the status `IssuerRevoked`.
         let is_nothing = match filter.status {
             Some(Wanted::Valid) => issuer.is_some(),
             Some(Wanted::IssuerRevoked) => issuer.is_none(),
@@ -81,7 +81,7 @@ impl Store {
         Ok(Pages { store: self, filter, issuer, now, rest })
     }
 
-    /// All of them at once.
+    /// All of them in one vector.
     pub(crate) async fn list(&self, filter: &Filter, now: Timestamp) -> Result<Vec<CertificateRecord>, StoreError> {
         let mut pages = self.pages(filter.clone(), now).await?;
         let mut all = Vec::new();
@@ -94,7 +94,7 @@ impl Store {
         }
     }
 
-    /// How many certificates are neither revoked nor expired, whatever became of their issuer. Reads all of them.
+    /// How many certificates are neither revoked nor expired, even if the issuing CA is revoked. Scans the table.
     pub(crate) async fn live(&self, now: Timestamp) -> Result<Live, StoreError> {
         let query = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE profile = 'client'), count(*) FILTER (WHERE profile = 'server')
@@ -106,10 +106,10 @@ impl Store {
         Ok(Live { client: count(client), server: count(server) })
     }
 
-    /// The ids of what passes, in order; none if they are too many.
+    /// The ids of those that pass, in order; none if there are more than [`FEW`].
     async fn find(&self, filter: &Filter, now: Timestamp) -> Result<Option<Vec<i64>>, StoreError> {
         let mut query = QueryBuilder::<Sqlite>::new(if filter.is_of_revocations() {
-            // CROSS JOIN, because the planner would else begin with the certificates, which are more.
+            // CROSS JOIN fixes the order: otherwise the planner begins with the certificates, which are more.
             "SELECT c.id FROM revocations r CROSS JOIN certificates c ON c.serial = r.serial WHERE TRUE"
         } else {
             "SELECT c.id FROM certificates c LEFT JOIN revocations r ON r.serial = c.serial WHERE TRUE"
@@ -123,7 +123,7 @@ impl Store {
 }
 
 impl Pages<'_> {
-    /// The next page; an empty one is the end.
+    /// The next page. An empty page is the end.
     pub(crate) async fn next(&mut self) -> Result<Vec<CertificateRecord>, StoreError> {
         let rows = match &mut self.rest {
             Rest::Found(ids) => {
@@ -132,7 +132,7 @@ impl Pages<'_> {
                 sqlx::query(sql).bind(records::to_json(&ids)).fetch_all(&self.store.reader).await?
             }
             Rest::After(id) => {
-                // NOT INDEXED, because any other order would have to be sorted again for each page.
+                // NOT INDEXED: rows from an index would have to be sorted again for each page.
                 let mut query = QueryBuilder::<Sqlite>::new(select_certificates!("NOT INDEXED", "WHERE c.id > "));
                 query.push_bind(*id);
                 self.filter.push_to(&mut query, self.now);
@@ -149,7 +149,7 @@ impl Pages<'_> {
 }
 
 impl Filter {
-    /// Whether an index finds what passes, or little more than that.
+    /// Whether an index finds few more rows than pass the filter.
     fn has_index(&self) -> bool {
         let prefix = self.name.as_ref().map(|pattern| split(&pattern.to_string()).0.len());
         prefix.is_some_and(|length| length > 0)
@@ -158,7 +158,7 @@ impl Filter {
             || matches!(self.status, Some(Wanted::Revoked | Wanted::Expired))
     }
 
-    /// Whether the revocations are the only way to find what passes.
+    /// Whether only the table of revocations narrows the search.
     fn is_of_revocations(&self) -> bool {
         let others = Self { status: None, ..self.clone() };
         self.status == Some(Wanted::Revoked) && !others.has_index()
@@ -173,7 +173,7 @@ impl Filter {
                     query.push(" AND c.common_name = ").push_bind(name.to_owned());
                 }
                 (prefix, Some(_)) => {
-                    // A NamePattern has no other characters that mean something to GLOB than its stars.
+                    // In a NamePattern, `*` is the only character that is special in GLOB.
                     query.push(" AND c.common_name GLOB ").push_bind(pattern.clone());
                     if !prefix.is_empty() {
                         query.push(" AND c.common_name BETWEEN ").push_bind(prefix.to_owned());
@@ -184,7 +184,7 @@ impl Filter {
         }
         match self.status {
             None => {}
-            // The plus keeps the planner from looking for these by their end: they are most of the table.
+            // The plus prevents the use of the index on `not_after`: most of the table would match.
             Some(Wanted::Valid | Wanted::IssuerRevoked) => {
                 query.push(" AND r.serial IS NULL AND +c.not_after >= ").push_bind(now.unix());
             }
@@ -211,7 +211,7 @@ impl Filter {
     }
 }
 
-/// What a pattern begins with, and what comes after its first star, if it has any.
+/// The part of a pattern before its first star, and the part after it, if it has a star.
 fn split(pattern: &str) -> (&str, Option<&str>) {
     pattern.split_once('*').map_or((pattern, None), |(prefix, rest)| (prefix, Some(rest)))
 }

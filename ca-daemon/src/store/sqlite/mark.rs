@@ -1,6 +1,7 @@
-//! The mark beside the database: how far its CRL numbers have come, so that an older copy in the place of the database is recognised.
+//! The mark beside the database: the highest CRL numbers that were used. It shows when the database is replaced by an
+//! older copy.
 //!
-//! It never goes down, and it never says what was revoked.
+//! It never goes down, and it never contains what was revoked.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -21,22 +22,22 @@ use tracing::{error, warn};
 use super::{StoreError, records};
 use crate::issuer::Issuer;
 
-/// How long another process's writing is waited for, which takes a sync of the disk.
+/// How long to wait for another process that writes the mark, which includes a sync of the disk.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Between two tries to lock the file.
+/// Between two attempts to lock the file.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How far an issuer's CRL numbers have come.
+/// How far the CRL numbers of one issuer have come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Level {
-    /// The highest one that was given.
+    /// The highest number that was used.
     pub(super) number: CrlNumber,
-    /// The highest one that came with a new revocation.
+    /// The highest number that came with a new revocation.
     pub(super) revoking: CrlNumber,
 }
 
-/// The levels of both issuers; none where nothing was founded yet.
+/// The levels of both issuers; none before the authority is founded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Levels {
     #[serde(default)]
@@ -46,7 +47,7 @@ pub(super) struct Levels {
 }
 
 impl Levels {
-    /// What the database says.
+    /// Reads the levels from the database.
     pub(super) async fn read(connection: &mut SqliteConnection) -> Result<Self, StoreError> {
         let mut levels = Self::default();
         let query = sqlx::query("SELECT issuer, last_number, revoking_number FROM crl_sequences");
@@ -74,7 +75,7 @@ impl Levels {
         *self == Self::default()
     }
 
-    /// Whether one of the numbers is lower than there.
+    /// Whether one of the numbers is lower than in `there`.
     pub(super) fn is_behind(&self, there: &Self) -> bool {
         Issuer::ALL.into_iter().any(|issuer| self.number(issuer) < there.number(issuer))
     }
@@ -94,7 +95,7 @@ impl Levels {
     }
 }
 
-/// The file, and what is known to be in it.
+/// The file, and what is known of its content.
 #[derive(Debug)]
 pub(super) struct Mark {
     path: PathBuf,
@@ -103,20 +104,24 @@ pub(super) struct Mark {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
-    /// At least this is on the disk.
+    /// The file has at least these levels.
     on_disk: Levels,
-    /// The database was seen with this, and never goes below it.
+    /// The levels that were read from the database. It never goes below them.
     seen: Levels,
 }
 
 impl Mark {
-    /// The mark of this database, and what it says; nothing if there is none.
+    /// The mark of this database, and the levels in it; none if there is no mark.
     pub(super) fn beside(database: &Path) -> (Arc<Self>, Option<Levels>) {
         let path = database.with_extension("mark");
         let said = match read(&path) {
             Ok(said) => said,
             Err(error) => {
-                error!(%error, "the mark beside the database is of no use and is made anew: an older copy is not recognised by it");
+                error!(
+                    %error,
+                    "the mark beside the database is unreadable and is written again; \
+                     it cannot show whether the database is an older copy"
+                );
                 None
             }
         };
@@ -124,20 +129,24 @@ impl Mark {
         (Arc::new(Self { path, known: Mutex::new(known) }), said)
     }
 
-    /// What the database was seen with.
+    /// The highest levels that were read from the database.
     pub(super) fn seen(&self) -> Levels {
         self.known().seen
     }
 
-    /// Says that there is none, once: it is made by [`Self::raise`].
+    /// Logs that there is no mark. [`Self::raise`] creates it.
     pub(super) fn warn_of_absence(&self) {
         let path = self.path.display();
-        warn!(%path, "there is no mark beside the database, and one is made; whether this is an older copy cannot be told by it");
+        warn!(
+            %path,
+            "there is no mark beside the database; \
+             one is created, but it cannot show whether the database is an older copy"
+        );
     }
 
-    /// Has at least these levels on the disk before it returns. What stays as it was costs nothing.
+    /// Returns when the file has at least these levels. If it already has, nothing is written.
     ///
-    /// Where it cannot be written, that is said and nothing else: a revocation is worth more than being recognised after a restore.
+    /// A failure to write is logged and nothing else: a revocation matters more than detecting a later restore.
     pub(super) async fn raise(self: &Arc<Self>, to: Levels) {
         {
             let mut known = self.known();
@@ -149,11 +158,15 @@ impl Mark {
         let mark = Arc::clone(self);
         let written = spawn_blocking(move || mark.write(to)).await.expect("writing a file does not panic");
         if let Err(error) = written {
-            error!(%error, "the mark beside the database is out of date: an older copy may not be recognised by it");
+            error!(
+                %error,
+                "the mark beside the database could not be written; \
+                 a later restore of an older copy may not be detected"
+            );
         }
     }
 
-    /// Other processes do the same at the same time.
+    /// Other processes may write at the same time.
     fn write(&self, to: Levels) -> Result<(), FileError> {
         let failed = |source| FileError::Io { path: self.path.clone(), action: "locked", source };
         let _lock = lock(&self.path).map_err(failed)?;
@@ -173,7 +186,7 @@ impl Mark {
     }
 }
 
-/// None if there is nothing in it: whoever wanted to write the first one was cut off.
+/// None if the file is empty, because the first write was interrupted.
 fn read(path: &Path) -> Result<Option<Levels>, FileError> {
     let text = match files::read(path) {
         Ok(text) if text.is_empty() => return Ok(None),
@@ -187,8 +200,8 @@ fn read(path: &Path) -> Result<Option<Levels>, FileError> {
     })
 }
 
-/// Locks the file that is there by then: each writer puts another one in its place. Whoever was stopped while holding the lock keeps
-/// no revocation from being announced.
+/// Locks the file that is there now: each writer replaces it. A process that stopped while it held the lock must not
+/// delay a revocation, so this gives up after a while.
 fn lock(path: &Path) -> io::Result<File> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -221,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_only_goes_up_whoever_writes_it() {
+    async fn the_mark_only_goes_up() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("ca.db");
         let ((one, nothing), (two, _)) = (Mark::beside(&database), Mark::beside(&database));
@@ -242,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_stops_while_writing_it_stops_nobody_else() {
+    async fn a_process_that_stops_with_the_lock_does_not_block_others() {
         let directory = tempfile::tempdir().unwrap();
         let database = directory.path().join("ca.db");
         let (mark, _) = Mark::beside(&database);
@@ -257,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_cannot_be_read_is_made_anew() {
+    async fn an_unreadable_mark_is_written_again() {
         let directory = tempfile::tempdir().unwrap();
         for junk in ["", "{", "7"] {
             fs::write(directory.path().join("ca.mark"), junk).unwrap();

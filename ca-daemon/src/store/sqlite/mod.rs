@@ -1,6 +1,6 @@
 //! The store in one SQLite file: the only place with SQL.
 //!
-//! It never begins a transaction that another process can overtake: each one takes the write lock at once.
+//! It never begins a write with a read that another process can overtake: each write takes the lock at once.
 
 mod beneath;
 mod certificates;
@@ -11,9 +11,11 @@ mod mark;
 mod pages;
 mod records;
 mod relying_parties;
+mod renewals;
 mod revocations;
 mod servers;
 mod strays;
+mod successions;
 mod tokens;
 mod uncertifiable;
 mod writable;
@@ -45,57 +47,59 @@ use self::{
 pub(crate) use self::{
     certificates::Recorded,
     crls::{CrlSigner, Period},
-    enrollments::{Candidate, Enrollment, Refusal},
+    enrollments::{Candidate, Enrollment, Entitlement, Refusal},
     listing::{Filter, Live, Wanted},
     records::{
         Ahead, CertificateRecord, Contents, CrlHead, CrlRecord, Newest, Revocation, Status, TokenRecord, TokenRefusal,
         Uses,
     },
     relying_parties::{InstanceKey, RelyingParty},
-    revocations::{Condemned, Revoked, SignedList, TakenBack, Target, WithTokens},
+    renewals::{NotReplaced, RenewalOrder, RenewalProgress},
+    revocations::{Condemned, Lines, Revoked, SignedList, TakenBack, Target, WithTokens},
     strays::StrayRevocation,
+    successions::PredecessorRefusal,
     tokens::TokenRevocation,
     uncertifiable::{IssuerRevocation, Uncertifiable},
 };
 use super::StoreError;
 use crate::{issuer::Issuer, settings::Settings};
 
-/// The oldest SQLite whose write-ahead log survives two writers at a checkpoint.
+/// Older ones can corrupt the write-ahead log if two writers checkpoint.
 const MIN_SQLITE: [u32; 3] = [3, 51, 3];
-/// How long a write waits for another process's.
+/// How long a write waits for the lock of another process.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a request waits for its turn.
+/// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
 const READERS: u32 = 4;
-/// The most memory that the writer keeps pages in: 32 MiB, as SQLite counts it.
+/// The writer's page cache: 32 MiB, in SQLite's notation.
 const CACHE: &str = "-32768";
 
-/// The store; clones share its connections.
+/// The store. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {
-    // SQLite has one writer at a time: waiting for it here is fair and cheap, waiting in SQLite is neither.
+    // SQLite has one writer at a time. Waiting for it in this pool is fair and cheap; waiting in SQLite is neither.
     writer: SqlitePool,
     reader: SqlitePool,
     beneath: Arc<Beneath>,
     mark: Arc<Mark>,
     enrollments: enrollments::Queue,
     tokens: tokens::Held,
-    /// With more revocations than this, the complete CRL follows a moment after a revocation.
+    /// Above this number of revocations, the complete CRL follows a moment after the delta.
     coalesced_above: u64,
 }
 
-/// What is written when an authority is founded.
+/// The rows of a new authority.
 pub(crate) struct Founding<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) crls: &'a [CrlRecord],
-    /// The first delta of the issuing CA, with the first CRL as its base.
+    /// The first delta of the issuing CA. Its base is the first CRL.
     pub(crate) delta: &'a CrlRecord,
-    /// Its first list that covers servers only.
+    /// Its first list of servers.
     pub(crate) servers: &'a CrlRecord,
     pub(crate) bootstrap: &'a TokenRecord,
 }
 
-/// How many there are.
+/// How many certificates were issued and revoked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tallies {
     pub(crate) client: u64,
@@ -104,8 +108,8 @@ pub(crate) struct Tallies {
 }
 
 impl Store {
-    /// Opens an existing file and brings its schema up to date. An empty file is a database without an authority. One that is behind
-    /// the mark beside it is an older copy, and knows that from then on.
+    /// Opens an existing file and migrates its schema. An empty file is a database without an authority. If its CRL
+    /// numbers are below the mark beside it, the database is an older copy, and that is recorded in it.
     pub(crate) async fn open(path: &Path) -> Result<Self, StoreError> {
         let found = path
             .try_exists()
@@ -113,31 +117,33 @@ impl Store {
         if !found {
             return Err(StoreError::Missing(path.to_owned()));
         }
-        // SQLite would take a name that begins with `file:` for a URI.
+        // SQLite would parse a name that begins with `file:` as a URI.
         let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        // Before the database: whoever publishes in between has raised both.
+        // Read before the database: a process that publishes in between raises both.
         let (mark, said) = Mark::beside(path);
         let options = SqliteConnectOptions::new().filename(path).create_if_missing(false).busy_timeout(BUSY_TIMEOUT);
         let writing = options
             .clone()
             .foreign_keys(true)
             .journal_mode(SqliteJournalMode::Wal)
-            // A commit that is answered for is on the disk, also when the power fails.
+            // A commit is on the disk before it is answered, also if the power fails.
             .synchronous(SqliteSynchronous::Full)
-            // The inner pages of all indexes of millions of certificates; what lies below is in the kernel's cache, or nowhere.
+            // Holds the inner pages of all indexes for millions of certificates. Leaf pages are left to the kernel's
+            // cache.
             .pragma("cache_size", CACHE)
-            // What a statement would need to be undone: of that, nothing outlives the transaction.
+            // Statement journals, which are not needed after the transaction.
             .pragma("temp_store", "MEMORY");
-        // When a disk is full or fails, SQLite rolls back by itself; sqlx then cannot, and takes the transaction for unfinished for
-        // ever: a writer would refuse every other one, a reader would see the past.
+        // If a disk is full or fails, SQLite rolls back by itself. sqlx does not notice and considers the transaction
+        // open for ever: a writer would refuse every other write, and a reader would see old data.
         let is_reusable = |connection: &SqliteConnection| !connection.is_in_transaction();
         let pool = || {
             SqlitePoolOptions::new()
                 .acquire_timeout(ACQUIRE_TIMEOUT)
-                // Whoever closes the last connection removes the write-ahead log, and by that it is seen that somebody else did.
+                // Closing the last connection removes the write-ahead log, which would look as if another program had
+                // removed it.
                 .idle_timeout(None)
                 .max_lifetime(None)
-                // A connection is a thread of this process, which need not be asked each time whether it is still there.
+                // A connection is a thread of this process, so it needs no test that it still works.
                 .test_before_acquire(false)
                 .before_acquire(move |connection, _| Box::pin(ready(Ok(is_reusable(connection)))))
         };
@@ -168,19 +174,19 @@ impl Store {
         opened.await.map_err(|error: StoreError| error.at(path))
     }
 
-    /// The same store, which leaves the complete CRL behind above so many revocations.
+    /// The same store with another limit for the coalescing of complete CRLs.
     #[cfg(test)]
     pub(crate) fn coalescing_above(self, coalesced_above: u64) -> Self {
         Self { coalesced_above, ..self }
     }
 
-    /// Waits for what is being written, and folds the write-ahead log into the file if nobody else has it open.
+    /// Waits for pending writes, and checkpoints the write-ahead log if no other process has the file open.
     pub(crate) async fn close(&self) {
         self.reader.close().await;
         self.writer.close().await;
     }
 
-    /// Writes down a new authority, whole or not at all.
+    /// Records a new authority, in one transaction.
     pub(crate) async fn found(&self, founding: &Founding<'_>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         let settings = founding.settings;
@@ -208,13 +214,13 @@ impl Store {
         self.commit_numbers(tx).await
     }
 
-    /// What the authority was founded with.
+    /// The settings that the authority was founded with.
     pub(crate) async fn settings(&self) -> Result<Settings, StoreError> {
         let row = sqlx::query("SELECT * FROM authority").fetch_optional(&self.reader).await?;
         read_settings(&row.ok_or(StoreError::NoAuthority)?)
     }
 
-    /// How many certificates were issued by profile, and how many revoked; reads three rows.
+    /// How many certificates were issued, by profile, and how many revoked. Reads three rows.
     pub(crate) async fn tallies(&self) -> Result<Tallies, StoreError> {
         let mut tallies = Tallies::default();
         for row in sqlx::query("SELECT what, count FROM tallies").fetch_all(&self.reader).await? {
@@ -229,27 +235,27 @@ impl Store {
         Ok(tallies)
     }
 
-    /// Whether what is committed is in the files that others open; see [`StoreError::Replaced`].
+    /// Whether commits still go to the files that others open; see [`StoreError::Replaced`].
     pub(crate) fn check_beneath(&self) -> Result<(), StoreError> {
         self.beneath.check()
     }
 
-    /// Whether the last write went well; if it did not for want of space or because of the disk, why.
+    /// An error if the last write failed because of the disk.
     pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
         self.beneath.writable.check()
     }
 
-    /// How many writes have failed since the start for want of space or because of the disk.
+    /// How many writes have failed because of the disk since the start.
     pub(crate) fn failed_writes(&self) -> u64 {
         self.beneath.writable.failed()
     }
 
-    /// Changes whenever it begins or ceases to be so that nothing can be written.
+    /// Whether nothing can be written. Receivers are notified when it changes.
     pub(crate) fn is_unwritable(&self) -> watch::Receiver<bool> {
         self.beneath.writable.is_off()
     }
 
-    /// Writes what is there already, to see whether anything can be written.
+    /// Rewrites a row unchanged, to test whether writes succeed.
     pub(crate) async fn try_to_write(&self) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE authority SET id = id").execute(&mut *tx).await?;
@@ -260,14 +266,14 @@ impl Store {
         begin(&self.writer, &self.beneath).await
     }
 
-    /// Commits what has given CRL numbers, and has them in the mark before anybody is told of them.
+    /// Commits a transaction that used CRL numbers, and raises the mark before anybody can receive them.
     async fn commit_numbers(&self, tx: Writing) -> Result<(), StoreError> {
         tx.commit().await?;
         self.keep_marked().await
     }
 
-    /// Has the mark say at least what anybody can have read here by now, also of what another process has published and was killed
-    /// before it said so.
+    /// Raises the mark to everything that can have been read from this database. That includes what another process
+    /// published before it was killed.
     async fn keep_marked(&self) -> Result<(), StoreError> {
         self.beneath.check()?;
         let before = self.mark.seen();
@@ -280,12 +286,12 @@ impl Store {
         Ok(())
     }
 
-    /// Notes of a database that was restored how far it had come before. If a revocation was lost, it is not as before until that
-    /// is mended; if only numbers were, they are passed over.
+    /// Compares a database with the mark, and records whether it is an older copy. If revocations are missing, it stays
+    /// in that state until an operator or a relying party supplies them. If only numbers are missing, they are skipped.
     async fn compare_with_mark(&self, said: Option<Levels>) -> Result<(), StoreError> {
         let here = Levels::read(&mut *self.reader.acquire().await?).await?;
         if here.is_empty() {
-            // Nothing was founded yet.
+            // No authority was founded yet.
             return Ok(());
         }
         let Some(said) = said else {
@@ -301,18 +307,18 @@ impl Store {
     }
 }
 
-/// A transaction that writes; dropping it undoes it.
+/// A transaction that writes. Dropping it rolls it back.
 struct Writing {
     tx: Transaction<'static, Sqlite>,
     beneath: Arc<Beneath>,
 }
 
 impl Writing {
-    /// Durable where others will find it, or an error.
+    /// After this, the change is durable in the files that others open, or an error is returned.
     async fn commit(self) -> Result<(), StoreError> {
         let committed = self.tx.commit().await.map_err(StoreError::from);
         self.beneath.writable.note(committed)?;
-        // The files may have gone since it began.
+        // The files may have been replaced since the transaction began.
         self.beneath.check()
     }
 }
@@ -331,13 +337,13 @@ impl DerefMut for Writing {
     }
 }
 
-/// Starts a transaction that writes. It takes the write lock at once: one that begins by reading and is overtaken fails with
-/// "database is locked", whatever the busy timeout.
+/// Starts a transaction that writes. BEGIN IMMEDIATE takes the write lock at once: a transaction that reads first and
+/// is overtaken fails with "database is locked", regardless of the busy timeout.
 async fn begin(writer: &SqlitePool, beneath: &Arc<Beneath>) -> Result<Writing, StoreError> {
     beneath.check()?;
     match writer.begin_with("BEGIN IMMEDIATE").await {
         Ok(tx) => Ok(Writing { tx, beneath: Arc::clone(beneath) }),
-        // A transaction that could begin says nothing yet of whether it can end.
+        // That it could begin does not show that it can commit, so success is not noted here.
         Err(error) => beneath.writable.note(Err(error.into())),
     }
 }

@@ -1,8 +1,8 @@
-//! Complete CRLs in pages: the entries of all revocations but the last few are kept in DER, so that the next CRL is made of them and
-//! of what came since, and only that is stored with it.
+//! Complete CRLs in pages. The encoded entries of all but the latest revocations are stored in DER. The next CRL is
+//! made of these pages and of the entries since, and only the new entries are stored with it.
 //!
-//! It never decides what is revoked. A page says what the rows that it is made of say: those are never changed, removed or added to,
-//! and it knows which certificates have to end before that changes.
+//! It never decides what is revoked. A page matches its rows: rows are never changed, removed or added in its range.
+//! Each page records which ends of validity change its content.
 
 use std::{collections::HashMap, ops::Range};
 
@@ -16,20 +16,20 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use super::{Contents, CrlHead, CrlRecord, StoreError, records};
 use crate::issuer::Issuer;
 
-/// How many revocations make a page. With another number, a migration has to empty the table of pages.
+/// How many revocations are in a page. A migration that empties the table of pages is needed to change it.
 pub(super) const PAGE: i64 = 1024;
 
-/// The entries of a complete CRL, and which of them are kept in pages.
+/// The entries of a complete CRL, and which of them are in pages.
 pub(super) struct Assembled {
     pub(super) entries: EncodedEntries,
     pub(super) paging: Paging,
 }
 
-/// Where the pages lie in the entries, which begin with them.
+/// How many bytes of the entries are in pages. The pages come first.
 pub(super) struct Paging {
     pages: i64,
     octets: usize,
-    /// Those that are not stored, or with other entries.
+    /// Pages that are not stored yet, or are stored with other entries.
     fresh: Vec<Fresh>,
 }
 
@@ -39,7 +39,8 @@ struct Fresh {
     octets: Range<usize>,
 }
 
-/// When certificates of a page end: for as long as those in it have not, and all that were left out have, it stays as it is.
+/// When certificates of a page end. The page is valid while none that it contains has ended, and all that were left out
+/// have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Ends {
     first: Option<Timestamp>,
@@ -52,11 +53,11 @@ impl Ends {
     }
 }
 
-/// A signed complete CRL on its way into the table.
+/// A signed complete CRL to be stored.
 pub(super) struct Complete {
     pub(super) crl: CrlRecord,
     contents: Contents,
-    /// Where its entries begin.
+    /// The offset of its entries.
     first: usize,
     paging: Paging,
     /// Certificates that ended before this are not in it.
@@ -64,7 +65,7 @@ pub(super) struct Complete {
 }
 
 impl Complete {
-    /// The list that was signed with the entries in which the pages lie so.
+    /// A list that was signed with entries that are paged like this.
     pub(super) fn of(
         head: CrlHead,
         signed: SignedCrl,
@@ -76,7 +77,7 @@ impl Complete {
         Self { crl: CrlRecord { head, der }, contents, first: entries.start, paging, ended_after }
     }
 
-    /// The first one, without pages, and short: it leaves nothing out.
+    /// The first complete CRL. It is short, has no pages, and leaves nothing out.
     pub(super) fn whole(crl: CrlRecord) -> Self {
         let contents = Contents::of(&crl.der);
         let paging = Paging { pages: 0, octets: 0, fresh: Vec::new() };
@@ -84,7 +85,7 @@ impl Complete {
     }
 }
 
-/// Everything that is revoked up to the revocation with this id, but for what has ended, out of pages where there are any.
+/// All entries up to the revocation with this id, except of certificates that have ended; from pages where they exist.
 pub(super) async fn assemble(
     connection: &mut SqliteConnection,
     issuer: Issuer,
@@ -113,7 +114,7 @@ pub(super) async fn assemble(
     Ok(Assembled { entries, paging: Paging { pages, octets, fresh } })
 }
 
-/// The pages that are as they have to be, and how long each is.
+/// The pages that are valid, and the length of each in bytes.
 async fn stored(
     connection: &mut SqliteConnection,
     issuer: Issuer,
@@ -153,7 +154,8 @@ async fn read(
     if next == pages.end { Ok(()) } else { Err(StoreError::damaged("page", &format!("there is no page {next}"))) }
 }
 
-/// What is revoked by the revocations after the first and up to the last of these ids, but for what has ended.
+/// Reads the revocations with ids above `ids.start`, up to and including `ids.end`, except of certificates that have
+/// ended.
 pub(super) async fn gather(
     connection: &mut SqliteConnection,
     issuer: Issuer,
@@ -187,7 +189,7 @@ pub(super) async fn gather(
     Ok(ends)
 }
 
-/// The table's triggers refuse a number that is not higher than the one before it.
+/// A trigger of the table refuses a number that is not higher than the previous one.
 pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) -> Result<(), StoreError> {
     let Complete { crl, contents, first, paging, .. } = complete;
     let (before, rest) = crl.der.split_at(*first);
@@ -228,7 +230,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, complete: &Complete) 
     Ok(())
 }
 
-/// The issuer's current complete CRL, put together. Everything that is read has to be of one transaction.
+/// The issuer's current complete CRL, assembled. The caller reads in one transaction.
 pub(super) async fn get(connection: &mut SqliteConnection, issuer: Issuer) -> Result<Option<CrlRecord>, StoreError> {
     let row = sqlx::query(
         "SELECT *, (SELECT coalesce(sum(length(p.der)), 0) FROM crl_pages p WHERE p.issuer = c.issuer AND p.page < c.pages) AS paged
@@ -241,7 +243,7 @@ pub(super) async fn get(connection: &mut SqliteConnection, issuer: Issuer) -> Re
     let head = records::crl_head(&row, issuer)?;
     let around: &[u8] = row.try_get("around")?;
     let before = around.split_at_checked(octets(&row, "pages_at")?);
-    let (before, after) = before.ok_or_else(|| StoreError::damaged("pages_at", &"it lies behind the end"))?;
+    let (before, after) = before.ok_or_else(|| StoreError::damaged("pages_at", &"it is beyond the end"))?;
     let mut der = Vec::with_capacity(around.len() + octets(&row, "paged")?);
     der.extend_from_slice(before);
     read(connection, issuer, 0..row.try_get("pages")?, |page| der.extend_from_slice(page)).await?;

@@ -1,4 +1,4 @@
-//! The records that the store keeps, and how a column becomes a value that cannot be wrong.
+//! The records of the store, and how columns are parsed into types that cannot hold a wrong value.
 //!
 //! It never queries.
 
@@ -28,7 +28,7 @@ use crate::issuer::Issuer;
 /// How far a relying party's clock may be behind before it refuses a CRL as one from the future.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// What a certificate is worth now. Revoked goes before expired: it says more.
+/// The status of a certificate. Revoked comes before expired, because it says more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "status", rename_all = "camelCase")]
 pub(crate) enum Status {
@@ -40,7 +40,7 @@ pub(crate) enum Status {
         reason: RevocationReason,
     },
     Expired,
-    /// It would be valid, but the issuing CA above it is revoked, and so is all that it issued.
+    /// It would be valid, but the issuing CA is revoked, and with it every certificate below it.
     #[serde(rename_all = "camelCase")]
     IssuerRevoked {
         #[serde(rename = "issuerRevokedAt")]
@@ -71,13 +71,13 @@ pub(crate) struct CertificateRecord {
     pub(crate) validity: Validity,
     pub(crate) issued_at: Timestamp,
     pub(crate) der: CertificateDer<'static>,
-    /// When somebody brought it along, if a restored database did not know it otherwise.
+    /// When it was added from its file, if a restored database did not know it.
     pub(crate) adopted_at: Option<Timestamp>,
     pub(crate) status: Status,
 }
 
 impl CertificateRecord {
-    /// What there will be of a certificate once it is recorded out of its file.
+    /// The record of a certificate that is added from its file.
     pub(crate) fn of_stray(stray: &IssuedCertificate, now: Timestamp) -> Self {
         let validity = stray.info.validity;
         Self {
@@ -94,37 +94,37 @@ impl CertificateRecord {
     }
 }
 
-/// What became of one order to revoke.
+/// The result of one order to revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Revocation {
     New,
     AlreadyRevoked { at: Timestamp, reason: RevocationReason },
 }
 
-/// What there is to know about an issuer's current CRL without reading it: with a million entries it has 35 MB.
+/// The number and dates of an issuer's current CRL, without its 35 MB for a million entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CrlHead {
     pub(crate) issuer: Issuer,
     pub(crate) number: CrlNumber,
     pub(crate) this_update: Timestamp,
     pub(crate) next_update: Timestamp,
-    /// thisUpdate of the CRL before it; none for the first.
+    /// `thisUpdate` of the previous CRL; none for the first.
     pub(crate) previous_update: Option<Timestamp>,
 }
 
 impl CrlHead {
-    /// Whether relying parties that have no other refuse everybody by now.
+    /// Whether relying parties with only this CRL refuse everybody.
     pub(crate) fn is_stale(&self, now: Timestamp) -> bool {
         now > self.next_update
     }
 
-    /// Whether relying parties whose clocks are right refuse it because it was issued by a clock that was ahead.
+    /// Whether relying parties with correct clocks refuse it, because it was issued by a clock that was ahead.
     pub(crate) fn is_from_the_future(&self, now: Timestamp) -> bool {
         self.this_update > now.plus(CLOCK_SKEW)
     }
 
-    /// When it is to be followed by the next: a third of its life after it was issued. At once if the clock was ahead
-    /// then and has been set right: waiting for that future would leave relying parties without a CRL until it comes.
+    /// When the next one is to be signed: after a third of its life. At once if it was issued by a clock that was ahead
+    /// and has been corrected: otherwise relying parties have no CRL until that time comes.
     pub(crate) fn successor_due(&self, now: Timestamp) -> Timestamp {
         if self.this_update > now {
             return now;
@@ -140,7 +140,7 @@ pub(crate) struct CrlRecord {
     pub(crate) der: Vec<u8>,
 }
 
-/// What a signed list consists of, for whoever compares it with what was announced.
+/// Size and digest of a signed CRL, to be compared with what was announced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Contents {
     /// In bytes.
@@ -149,7 +149,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    /// It reads the whole list, which may be long.
+    /// Hashes the whole CRL, which may be large.
     pub(crate) fn of(der: &[u8]) -> Self {
         Self { size: u64::try_from(der.len()).unwrap_or(u64::MAX), sha256: Fingerprint::of(der) }
     }
@@ -158,40 +158,41 @@ impl Contents {
 /// The newest CRL number of an issuer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Newest {
-    /// That can be fetched, in a complete CRL or a delta.
+    /// The highest number that can be downloaded, complete or delta.
     pub(crate) number: CrlNumber,
-    /// Of the complete CRL; lower while that waits to be signed together with what comes next.
+    /// The number of the complete CRL. It is lower while signing it is coalesced.
     pub(crate) complete: CrlNumber,
-    /// What the complete CRL consists of, unless an older program signed it.
+    /// Size and digest of the complete CRL; none if an older release signed it.
     pub(crate) complete_contents: Option<Contents>,
-    /// The delta's number, and what it consists of.
+    /// The number of the delta, and its size and digest.
     pub(crate) delta: Option<(CrlNumber, Option<Contents>)>,
-    /// What was published before a restore and is not known here.
+    /// Set if CRLs were published before a restore that are not known here.
     pub(crate) ahead: Option<Ahead>,
-    /// Whether higher numbers were given than can be fetched, by a list that was taken back or before a restore, so that the next
-    /// one is due.
+    /// Whether higher numbers were used than can be downloaded, by a CRL that was taken back or before a restore. If
+    /// so, the next CRL is due.
     pub(crate) is_overtaken: bool,
 }
 
-/// This database is an older copy, and has forgotten revocations that were published.
+/// This database is an older copy and lacks revocations that were published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this database is an older copy: by the mark beside it (ca.mark), {issuer} CRL numbers up to {number} were given, and number \
-     {revoking} revoked something that is not known here. No {issuer} CRL is published by itself until this is mended. It is, when \
-     a relying party that enforces number {revoking} or a later one hands it over, which it does as soon as it is on the feed. If \
-     none does: ca-daemon crl --import FILE... with the CRLs that a service keeps on its disk (*.crl), or any copy of them. If there is \
-     none: revoke again what was revoked since the copy was made, and then, or if nothing was: ca-daemon crl{} --resign",
+    "this database is an older copy: the mark beside it (ca.mark) has {issuer} CRL numbers up to {number}, and number \
+     {revoking} revoked something that is not known here. No {issuer} CRL is published by itself until the missing \
+     revocations are back. A relying party that enforces number {revoking} or a later one hands them over as soon as \
+     it is on the feed. If none does, run: ca-daemon crl --import FILE... with the CRLs that a service keeps on its \
+     disk (*.crl), or with any copy of them. If there is no copy, revoke again what was revoked since this database \
+     was copied, then run: ca-daemon crl{} --resign",
     .issuer.option()
 )]
 pub(crate) struct Ahead {
     pub(crate) issuer: Issuer,
-    /// The highest number that was given, ...
+    /// The highest number that was used.
     pub(crate) number: CrlNumber,
-    /// ... and the highest with a new revocation: from there on, each list has all of them.
+    /// The highest number that came with a new revocation. CRLs from this number on have all of them.
     pub(crate) revoking: CrlNumber,
 }
 
-/// How often a token may enroll, and how often it did.
+/// How many certificates a token may enroll, and how many it did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Uses {
     pub(crate) allowed: u32,
@@ -209,7 +210,7 @@ pub(crate) struct TokenRecord {
     pub(crate) revoked_at: Option<Timestamp>,
 }
 
-/// Why a token that exists enrolls nobody any more.
+/// Why a token that exists enrolls no more certificates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenRefusal {
     #[error("the token was revoked at {at}; ask for a new one: ca-daemon token create")]
@@ -238,7 +239,7 @@ impl TokenRecord {
         self.hash.id()
     }
 
-    /// Whether it can enroll somebody now.
+    /// Whether it can enroll now.
     pub(crate) fn check(&self, now: Timestamp) -> Result<(), TokenRefusal> {
         self.check_not_revoked()?;
         if self.uses.used >= self.uses.allowed {
@@ -250,13 +251,13 @@ impl TokenRecord {
         Ok(())
     }
 
-    /// Whether what was enrolled with it may still be handed out to whoever lost the answer.
+    /// Whether a certificate that was enrolled with it may still be sent to a client that lost the answer.
     pub(crate) fn check_not_revoked(&self) -> Result<(), TokenRefusal> {
         self.revoked_at.map_or(Ok(()), |at| Err(TokenRefusal::Revoked { at }))
     }
 }
 
-/// `issuer`: since when the issuing CA is revoked, if it is.
+/// `issuer`: when and why the issuing CA was revoked, if it was.
 pub(super) fn certificate(
     row: &SqliteRow,
     issuer: Option<IssuerRevocation>,
@@ -287,7 +288,7 @@ pub(super) fn token(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
         u32::try_from(row.try_get::<i64, _>(column)?).map_err(|error| StoreError::damaged(column, &error))
     };
     Ok(TokenRecord {
-        hash: SecretHash::from_octets(octets(row, "secret_sha256")?),
+        hash: SecretHash::from_bytes(octets(row, "secret_sha256")?),
         grant: from_json(row, "granted")?,
         created_at: time(row, "created_at")?,
         expires_at: time(row, "expires_at")?,
@@ -306,7 +307,7 @@ pub(super) fn crl_head(row: &SqliteRow, issuer: Issuer) -> Result<CrlHead, Store
     })
 }
 
-/// A signed list that is kept in one piece.
+/// A signed CRL that is stored in one piece.
 pub(super) fn crl(row: &SqliteRow, issuer: Issuer) -> Result<CrlRecord, StoreError> {
     Ok(CrlRecord { head: crl_head(row, issuer)?, der: row.try_get("der")? })
 }
@@ -343,7 +344,7 @@ pub(super) fn parse<T: FromStr<Err: fmt::Display>>(row: &SqliteRow, column: &'st
     row.try_get::<&str, _>(column)?.parse().map_err(|error| StoreError::damaged(column, &error))
 }
 
-/// As [`parse`], of what was recorded under rules that may have been wider than those for what is new.
+/// As [`parse`], for values that may have been recorded under more permissive rules than apply to new ones.
 pub(super) fn recorded<T: TryFrom<String, Error: fmt::Display>>(
     row: &SqliteRow,
     column: &'static str,
@@ -359,7 +360,7 @@ pub(super) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and patterns serialize to strings and lists of strings")
 }
 
-/// As `unhex` reads it: a list of octet strings goes into a statement as JSON, which has none.
+/// Encodes bytes for SQLite's `unhex`. A list of byte strings is bound as JSON, which has no byte strings.
 pub(super) fn hex(octets: &[u8]) -> String {
     octets.iter().fold(String::with_capacity(octets.len() * 2), |mut text, octet| {
         write!(text, "{octet:02x}").expect("writing to a string does not fail");

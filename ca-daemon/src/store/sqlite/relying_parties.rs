@@ -1,6 +1,6 @@
-//! Relying parties: which instances are expected to enforce what is revoked, and what each enforced the last time it said so.
+//! Relying parties: which instances have to enforce revocations, and what each of them confirmed last.
 //!
-//! It never knows who is connected right now; the daemon's feed does, and writes it down here from time to time.
+//! It never knows which are connected now. The daemon's feed does, and stores its state here from time to time.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,35 +15,36 @@ use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 use super::{Store, StoreError, beneath::Beneath, records};
 use crate::issuer::Issuer;
 
-/// An instance of a relying party and how far it is.
+/// An instance of a relying party, and what it enforces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RelyingParty {
     /// The common name of its certificate.
     pub(crate) name: String,
-    /// Its certificate.
+    /// The serial number of its certificate.
     pub(crate) serial: Serial,
     pub(crate) instance: InstanceId,
     pub(crate) address: String,
-    /// The issuing CA's CRL that it enforces; none before its first confirmation, and none that is not known here.
+    /// The number of the issuing CA's CRL that it enforces; none before its first confirmation, or if that number is
+    /// not known here.
     pub(crate) crl_number: Option<CrlNumber>,
     pub(crate) root_crl_number: Option<CrlNumber>,
-    /// A number that it says it enforces and that this database never gave.
+    /// A number that it claims to enforce and that this database never used.
     pub(crate) claims: Option<CrlNumber>,
-    /// After that it refuses everybody, unless it is heard of again.
+    /// After this it refuses everybody, unless the authority receives another message from it.
     pub(crate) admits_until: Option<Timestamp>,
-    /// For how many seconds it judges clients by a CRL that is stale.
+    /// For how many seconds it still uses a stale CRL.
     pub(crate) grace: u64,
     pub(crate) open_connections: u64,
     pub(crate) first_seen: Timestamp,
-    /// None: it is not on the feed.
+    /// None if it is not on the feed.
     pub(crate) connected_since: Option<Timestamp>,
     pub(crate) last_seen: Timestamp,
-    /// Its own certificate is revoked, so that it is not waited for.
+    /// Its own certificate is revoked, so nobody waits for it.
     pub(crate) certificate_revoked: bool,
 }
 
-/// What an instance is known by. Only its own certificate confirms for it.
+/// What identifies an instance. Only its own certificate confirms for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct InstanceKey {
@@ -51,12 +52,12 @@ pub(crate) struct InstanceKey {
     pub(crate) instance: InstanceId,
 }
 
-/// A valid server certificate without any instance that is known.
+/// A valid server certificate of which no instance is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Holder {
     pub(crate) name: String,
     pub(crate) serial: Serial,
-    /// The certificate, if it was not enrolled with a token: then it may be the authority's own.
+    /// The certificate, if it was not enrolled with a token. It may be the authority's own.
     pub(crate) unclaimed_der: Option<Vec<u8>>,
 }
 
@@ -65,8 +66,9 @@ impl RelyingParty {
         InstanceKey { serial: self.serial, instance: self.instance }
     }
 
-    /// Until when it could let a client in that is revoked, if it has heard nothing of that. One that is connected may yet confirm the
-    /// last list without the revocation, which is good until `outlasting`; one that is not admits nobody for longer than it said.
+    /// Until when it could admit a revoked client if it has not received the revocation. A connected one may still
+    /// confirm the last CRL without the revocation, which is valid until `outlasting`. One that is not connected admits
+    /// nobody after what it reported.
     pub(crate) fn exposed_until(&self, outlasting: Timestamp) -> Option<Timestamp> {
         let latest = outlasting.plus(Duration::from_secs(self.grace));
         self.admits_until.map(|until| if self.connected_since.is_some() { until.max(latest) } else { until })
@@ -81,11 +83,11 @@ impl Store {
         sqlx::query(query).fetch_all(&self.reader).await?.iter().map(read).collect()
     }
 
-    /// How many CRLs of the issuing CA came after the one that each of these enforces; all that there are before its first confirmation.
-    /// Their numbers do not say that: they follow the clock.
+    /// How many CRLs the issuing CA published after the one that each of these enforces; all of them before its first
+    /// confirmation. The numbers themselves do not show that, because they follow the clock.
     pub(crate) async fn lags(&self, parties: &[RelyingParty]) -> Result<Vec<u64>, StoreError> {
         let number = |party: &RelyingParty| party.crl_number.map_or(0, CrlNumber::get);
-        // Most of them enforce the same one.
+        // Most instances enforce the same number, so each number is queried once.
         let mut lags = BTreeMap::new();
         for number in parties.iter().map(number).collect::<BTreeSet<_>>() {
             let query = sqlx::query_scalar(
@@ -99,7 +101,7 @@ impl Store {
         Ok(parties.iter().map(|party| lags[&number(party)]).collect())
     }
 
-    /// Writes down what is known of these, and that the others are not expected any more, all in one transaction.
+    /// Stores the state of these instances, and removes the ones that are no longer expected, in one transaction.
     pub(crate) async fn record_relying_parties(
         &self,
         parties: &[RelyingParty],
@@ -139,7 +141,7 @@ impl Store {
         Ok(())
     }
 
-    /// Who holds a valid server certificate of which no instance is known, oldest first. The authority's own are among them.
+    /// Valid server certificates of which no instance is known, oldest first. The authority's own are among them.
     pub(crate) async fn unknown_holders(&self, now: Timestamp) -> Result<Vec<Holder>, StoreError> {
         let rows = sqlx::query(
             "SELECT c.serial, c.common_name, CASE WHEN c.token_id IS NULL THEN c.der END AS unclaimed_der
@@ -162,15 +164,15 @@ impl Store {
         rows.iter().map(holder).collect()
     }
 
-    /// A look-out for commits, by this process or another.
+    /// Creates a [`LookOut`] for commits by this process or another.
     pub(crate) async fn look_out(&self) -> Result<LookOut, StoreError> {
-        // SQLite compares with what the same connection has seen before, so it must not go back to the pool.
+        // `PRAGMA data_version` compares with what the same connection saw before, so it must not return to the pool.
         let connection = self.reader.acquire().await?.detach();
         Ok(LookOut { connection, version: 0, beneath: Arc::clone(&self.beneath) })
     }
 }
 
-/// Notices that the database was changed, without reading it.
+/// Notices commits without reading the data.
 #[derive(Debug)]
 pub(crate) struct LookOut {
     connection: SqliteConnection,
@@ -179,7 +181,7 @@ pub(crate) struct LookOut {
 }
 
 impl LookOut {
-    /// Whether anything was committed since this was asked the last time. Nothing more is once the files beneath were replaced.
+    /// Whether anything was committed since the last call. Fails after the files were replaced.
     pub(crate) async fn has_changed(&mut self) -> Result<bool, StoreError> {
         if self.beneath.check().is_err() {
             return Ok(false);
@@ -196,7 +198,7 @@ async fn remove(connection: &mut SqliteConnection, key: &InstanceKey) -> Result<
 }
 
 fn read(row: &SqliteRow) -> Result<RelyingParty, StoreError> {
-    // One that is no number was never confirmed: a relying party's word is no reason not to start.
+    // A value that is not a number counts as none: what a relying party sent must not prevent a start.
     let number = |column| Ok::<_, StoreError>(row.try_get::<Option<i64>, _>(column)?.and_then(CrlNumber::new));
     let instance: String = row.try_get("instance")?;
     Ok(RelyingParty {

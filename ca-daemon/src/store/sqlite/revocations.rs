@@ -20,6 +20,7 @@ use super::{
     crls::{begin_publication, lacks_revocations, newest, note_number, note_revoking, put_complete, put_delta},
     records, servers,
     strays::{adopt, revoke_unknown},
+    successions::valid_of_lines,
     tokens,
     uncertifiable::compromise_key,
 };
@@ -30,6 +31,7 @@ use crate::issuer::Issuer;
 pub(crate) struct Target<'a> {
     /// These certificates, valid or not; each of them exists.
     pub(crate) serials: &'a [Serial],
+    pub(crate) lines: Lines,
     /// And every certificate with exactly one of these common names that is valid by then.
     pub(crate) names: &'a [String],
     /// And every certificate that was enrolled with one of these tokens and is valid by then.
@@ -39,6 +41,16 @@ pub(crate) struct Target<'a> {
     pub(crate) strays: &'a [IssuedCertificate],
     /// And what has these serial numbers, of which nothing else is known here but until when it is in CRLs.
     pub(crate) unknown: &'a [(Serial, Timestamp)],
+}
+
+/// What becomes of the certificates that have taken the place of those with given serial numbers, and of those whose place they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// Those that are valid are revoked as well: they are one holder's, or a thief's who has renewed.
+    #[default]
+    Take,
+    /// They stay valid.
+    Leave,
 }
 
 /// What becomes of the tokens that enrolled what is revoked.
@@ -119,6 +131,11 @@ impl Store {
             adopt(&mut tx, stray, period.this_update).await?;
         }
         let mut serials = target.serials.to_vec();
+        if target.lines == Lines::Take {
+            serials.extend(
+                valid_of_lines(&mut tx, target.serials, period.this_update).await?.iter().map(|heir| heir.serial),
+            );
+        }
         for name in target.names {
             serials.extend(valid(&mut tx, valid_with!("common_name"), name, period.this_update).await?);
         }

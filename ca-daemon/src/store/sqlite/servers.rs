@@ -1,7 +1,8 @@
-//! The list that covers servers only: signed together with the publication that revokes a server, and whenever the issuing CA's list
-//! is published by the clock.
+//! The list of servers: a CRL that covers server certificates only. It is signed with each publication that revokes a
+//! server, and with each timed publication of the issuing CA's CRL.
 //!
-//! It never decides who is a server: a trigger notes each revocation but those of certificates that are known to be clients'.
+//! It never decides which certificates are servers'. A trigger records each revocation, except of certificates that are
+//! known to be clients'.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ pub(super) async fn get(connection: &mut SqliteConnection, issuer: Issuer) -> Re
     query.fetch_optional(connection).await?.map(|row| records::crl(&row, issuer)).transpose()
 }
 
-/// Signs the next list, if a server is revoked that is not in the current one.
+/// Signs the next list, if a server was revoked that the current one lacks.
 pub(super) async fn put_if_revoked(
     connection: &mut SqliteConnection,
     next: &Publication,
@@ -49,8 +50,8 @@ pub(super) async fn put(
     signer: &Arc<impl CrlSigner>,
 ) -> Result<(), StoreError> {
     let previous = get(connection, next.issuer).await?.map(|list| list.head.this_update);
-    // RFC 5280 section 3.3: an entry stays until one list was issued beyond the certificate's validity. This one has not been in every
-    // publication, so its own predecessor counts.
+    // RFC 5280 section 3.3: an entry stays until one list was issued beyond the certificate's validity. This list is
+    // not part of every publication, so the date of its own predecessor counts.
     let ended_after = next.ended_after.min(previous.unwrap_or(Timestamp::MIN));
     let rows = sqlx::query(
         "SELECT r.serial, r.revoked_at, r.reason FROM revoked_servers s JOIN revocations r ON r.id = s.id
@@ -72,7 +73,7 @@ pub(super) async fn put(
     insert(connection, &CrlRecord { head, der }, next.through).await
 }
 
-/// `through` is the id of the last revocation that was looked at for it.
+/// `through` is the id of the last revocation that was considered for it.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     CrlRecord { head, der }: &CrlRecord,

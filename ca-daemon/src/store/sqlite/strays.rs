@@ -1,7 +1,7 @@
-//! What this authority has issued and this database does not know, because it was restored from an older copy: certificates that
-//! somebody brings along, and revocations of certificates that nobody has seen here.
+//! Strays: what this authority issued, but a restored database does not know. Certificates are added from their files;
+//! revocations may be of certificates that are not known here.
 //!
-//! It never decides whether a certificate is one of ours; whoever hands one in has verified its signature.
+//! It never decides whether this authority issued a certificate; the caller has verified its signature.
 
 use pki::{
     crl::{RevocationReason, RevokedEntry},
@@ -21,19 +21,19 @@ use crate::issuer::Issuer;
 /// How many are read at a time.
 const PAGE: i64 = 1_000;
 
-/// A revocation of a certificate that is not known here otherwise.
+/// A revocation of a certificate that is not known here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StrayRevocation {
     id: i64,
     pub(crate) serial: Serial,
     pub(crate) revoked_at: Timestamp,
     pub(crate) reason: RevocationReason,
-    /// Until then it is in CRLs: the end of the issuing CA's certificate, as that of its own is not known.
+    /// It is in CRLs until then. The certificate's own end is not known, so this is the end of the issuing CA's.
     pub(crate) not_after: Timestamp,
 }
 
 impl Store {
-    /// The revocation of the certificate with this serial number, if that is not known here otherwise.
+    /// The revocation with this serial number, if the certificate is not known here.
     pub(crate) async fn stray_revocation(&self, serial: &Serial) -> Result<Option<StrayRevocation>, StoreError> {
         let query = sqlx::query(
             "SELECT id, serial, revoked_at, reason, not_after FROM revocations r
@@ -42,7 +42,7 @@ impl Store {
         query.bind(serial.magnitude()).fetch_optional(&self.reader).await?.as_ref().map(read).transpose()
     }
 
-    /// Some more of these revocations, the oldest first; an empty page is the end.
+    /// The next page of these revocations, oldest first. An empty page is the end.
     pub(crate) async fn stray_revocations(
         &self,
         after: Option<&StrayRevocation>,
@@ -66,7 +66,7 @@ fn read(row: &SqliteRow) -> Result<StrayRevocation, StoreError> {
     })
 }
 
-/// Records a certificate that is not known here otherwise. When it was issued is not known; its validity begins about then.
+/// Records a certificate that is not known here. The time of issue is not known, so the start of its validity is used.
 pub(super) async fn adopt(
     connection: &mut SqliteConnection,
     stray: &IssuedCertificate,
@@ -88,7 +88,7 @@ pub(super) async fn adopt(
     .bind(now.unix())
     .execute(&mut *connection)
     .await?;
-    // Its key was not known when a list with its revocation was taken back.
+    // The CRL with its revocation was taken back before the key was known.
     match revocation(connection, &info.id.serial).await? {
         Some(Revocation::AlreadyRevoked { reason, .. }) if reason.is_compromise() => {
             compromise_key(connection, &info.id.serial, now).await
@@ -97,7 +97,7 @@ pub(super) async fn adopt(
     }
 }
 
-/// Revokes a certificate of which the serial number is all that is known.
+/// Revokes a certificate of which only the serial number is known.
 pub(super) async fn revoke_unknown(
     connection: &mut SqliteConnection,
     entry: &RevokedEntry,

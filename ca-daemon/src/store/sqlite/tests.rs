@@ -1,4 +1,4 @@
-//! The story that every backend has to tell in the same way, on a real file, and what the file itself forbids.
+//! The behaviour that every backend must have, on a real file, and what the database itself refuses.
 
 use std::{os::unix::fs::PermissionsExt as _, path::PathBuf};
 
@@ -24,7 +24,7 @@ mod restored;
 mod servers;
 mod together;
 
-/// Signs nothing: so many zeros, or an error.
+/// Signs nothing: returns this many zeros, or an error.
 struct Junk(Option<usize>);
 
 impl Junk {
@@ -52,7 +52,7 @@ fn period() -> Period {
 }
 
 #[tokio::test]
-async fn what_was_founded_is_read_back() {
+async fn a_founded_authority_is_read_back() {
     let fixture = Fixture::new().await;
     let settings = fixture.authority.store().settings().await.unwrap();
     let plan = crate::authority::tests::plan();
@@ -65,7 +65,7 @@ async fn what_was_founded_is_read_back() {
 }
 
 #[tokio::test]
-async fn certificates_are_found_by_what_they_are() {
+async fn certificates_are_found_by_each_filter() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let one = fixture.issue("client_1", 20).await;
@@ -96,7 +96,7 @@ async fn certificates_are_found_by_what_they_are() {
 }
 
 #[tokio::test]
-async fn a_list_is_whole_however_long_it_is_and_however_it_is_found() {
+async fn a_listing_is_complete_at_any_length_and_by_any_index() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let first = fixture.issue("client_1", 20).await;
@@ -123,13 +123,13 @@ async fn a_list_is_whole_however_long_it_is_and_however_it_is_found() {
     assert_eq!(count(Filter { status: Some(Wanted::Valid), ..Filter::default() }).await, (3_001, true));
     assert_eq!(count(revoked(Filter::default())).await, (2_000, false));
     assert_eq!(count(revoked(named("even"))).await, (1_000, false));
-    // More than are remembered by their ids.
+    // More than are kept as ids.
     let expiring = Filter { expiring_by: Some(now().plus(Duration::from_hours(1_000_000))), ..Filter::default() };
     assert_eq!(count(expiring).await, (3_001, true));
 }
 
 #[tokio::test]
-async fn the_database_itself_forbids_to_forget() {
+async fn triggers_prevent_that_revocations_are_lost() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let serial = fixture.issue("client_1", 20).await;
@@ -174,7 +174,7 @@ async fn a_signature_that_fails_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn what_two_processes_write_both_see() {
+async fn two_processes_see_each_others_commits() {
     let fixture = Fixture::new().await;
     let other = Store::open(&fixture.directory.database()).await.unwrap();
     let serial = fixture.issue("client_1", 20).await;
@@ -184,7 +184,7 @@ async fn what_two_processes_write_both_see() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_database_of_ours_is_named() {
+async fn a_file_that_is_not_our_database_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, contents: &[u8]| -> PathBuf {
         let path = directory.path().join(name);
@@ -208,11 +208,11 @@ async fn a_file_that_is_no_database_of_ours_is_named() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_said_to_be_full_and_nothing_is_half_written() {
+async fn a_full_disk_is_reported_and_nothing_is_half_written() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&store.writer).await.unwrap();
-    // The smallest bound that SQLite accepts is the present size; the next page does not fit any more.
+    // The smallest limit that SQLite accepts is the present size, so the next page does not fit.
     sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"))).execute(&store.writer).await.unwrap();
     let before = store.tallies().await.unwrap();
     let mut last = Ok(());
@@ -227,7 +227,7 @@ async fn a_full_disk_is_said_to_be_full_and_nothing_is_half_written() {
     assert_eq!(store.crl_head(Issuer::Issuing).await.unwrap().number, pki::crl::CrlNumber::FIRST);
 }
 
-/// As many revocations as nobody wants to make one by one, of certificates that are not there.
+/// Many revocations of certificates that do not exist, inserted by SQL.
 async fn revoke_many(store: &Store, count: u32) {
     let sql = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1)
                INSERT INTO revocations (serial, revoked_at, reason, not_after)
@@ -238,7 +238,7 @@ async fn revoke_many(store: &Store, count: u32) {
 }
 
 #[tokio::test]
-async fn a_huge_list_is_left_behind_by_revocations_and_signed_once_for_all_of_them() {
+async fn a_large_complete_crl_is_signed_once_for_several_revocations() {
     let fixture = Fixture::new().await;
     let (authority, store) = (&fixture.authority, fixture.authority.store());
     let (first, second) = (fixture.issue("client_1", 20).await, fixture.issue("client_2", 21).await);
@@ -274,7 +274,7 @@ async fn a_commit_is_on_the_disk() {
     assert_eq!(full, 2, "FULL: in WAL mode, NORMAL loses what was committed when the power fails");
 }
 
-/// An instance that was seen once.
+/// An instance that connected once.
 fn relying_party(name: &str, octet: u8, crl_number: i64) -> RelyingParty {
     RelyingParty {
         name: name.to_owned(),
@@ -295,7 +295,7 @@ fn relying_party(name: &str, octet: u8, crl_number: i64) -> RelyingParty {
 }
 
 #[tokio::test]
-async fn relying_parties_are_remembered_until_they_are_gone() {
+async fn relying_parties_are_stored_until_they_are_removed() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     let (a, b) = (relying_party("a", 1, 1), relying_party("b", 2, 1));
@@ -309,7 +309,7 @@ async fn relying_parties_are_remembered_until_they_are_gone() {
         fixture.authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(hours))).await.unwrap();
     }
     assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
-    // One that comes back as it goes stays.
+    // One that reconnects while it is being removed stays.
     store.record_relying_parties(std::slice::from_ref(&b), &[a.key(), b.key(), a.key()]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [b]);
 }
@@ -361,7 +361,7 @@ async fn a_look_out_notices_what_others_commit() {
 }
 
 impl Store {
-    /// As `sqlite3 FILE ".backup COPY"` does it.
+    /// As `sqlite3 FILE ".backup COPY"` does.
     pub(crate) async fn copy(&self, to: &std::path::Path) {
         sqlx::query("VACUUM INTO ?").bind(to.to_str().unwrap()).execute(&self.writer).await.unwrap();
     }
@@ -376,6 +376,8 @@ async fn a_database_from_before_the_deltas_goes_on() {
     let der = store.by_serial(&serial, now()).await.unwrap().unwrap().der;
     let key = CertificateInfo::from_der(&der).unwrap().spki_sha256;
     for step in [
+        "DROP TABLE renewal_orders",
+        "DROP TABLE successions",
         "DROP TRIGGER revoked_servers_are_noted",
         "DROP TABLE servers_lists",
         "DROP TABLE revoked_servers",

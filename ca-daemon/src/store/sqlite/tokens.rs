@@ -1,4 +1,4 @@
-//! Enrollment tokens: their hashes, what they grant and how often they were used.
+//! Enrollment tokens: their hashes, what they grant, and how often they were used.
 //!
 //! It never sees a token's secret.
 
@@ -12,18 +12,19 @@ use sqlx::SqliteConnection;
 
 use super::{Store, StoreError, TokenRecord, records};
 
-/// What became of an order to revoke a token.
+/// The result of an order to revoke a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TokenRevocation {
     New,
     AlreadyRevoked { at: Timestamp },
 }
 
-/// So many tokens are held in memory at most.
+/// The most tokens that are cached in memory.
 const HELD: usize = 1_000;
 
-/// Tokens as they were when they were read. Nothing makes a token good again that is revoked, expired or used up; so what is held
-/// here may be good no longer, and the transaction that counts the use looks again, but never the other way round.
+/// Tokens as they were when they were read. A token never becomes usable again after it was revoked, used up or
+/// expired. So a cached token may be unusable by now, which the transaction that counts the use checks again; but one
+/// that is unusable here is never usable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held(Arc<Mutex<HashMap<TokenId, TokenRecord>>>);
 
@@ -40,7 +41,7 @@ impl Held {
         held.insert(token.id(), token);
     }
 
-    /// So that whoever comes with it again is refused before anything is signed.
+    /// The next attempt with this token reads it again, and is refused before anything is signed.
     pub(super) fn forget(&self, id: &TokenId) {
         self.lock().remove(id);
     }
@@ -51,7 +52,8 @@ impl Held {
 }
 
 impl Store {
-    /// The token with this id, which may have been used or revoked since: [`Self::enroll`] tells.
+    /// The token with this id, possibly from the cache. It may have been used or revoked since: [`Self::enroll`] checks
+    /// that.
     pub(crate) async fn token_to_enroll(&self, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
         if let Some(held) = self.tokens.get(id) {
             return Ok(Some(held));
@@ -63,7 +65,7 @@ impl Store {
         Ok(token)
     }
 
-    /// Remembers a new token.
+    /// Records a new token.
     pub(crate) async fn create_token(&self, token: &TokenRecord) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         put(&mut tx, token).await?;
@@ -82,7 +84,7 @@ impl Store {
         rows.iter().map(records::token).collect()
     }
 
-    /// Makes a token useless, for good; none if there is no such token.
+    /// Revokes a token permanently; none if it does not exist.
     pub(crate) async fn revoke_token(
         &self,
         id: &TokenId,
@@ -103,8 +105,8 @@ impl Store {
     }
 }
 
-/// Revokes the tokens that enrolled these certificates and could enroll somebody else, and those that are named; the ids of
-/// all that it revoked.
+/// Revokes the named tokens, and those that enrolled these certificates and could enroll more. Returns the ids of all
+/// that it revoked.
 pub(super) async fn revoke_usable(
     connection: &mut SqliteConnection,
     enrolled: &[Serial],
@@ -130,7 +132,7 @@ pub(super) async fn get(connection: &mut SqliteConnection, id: &TokenId) -> Resu
     row.as_ref().map(records::token).transpose()
 }
 
-/// Those of the tokens that exist.
+/// The tokens with these ids, as far as they exist.
 pub(super) async fn get_all(
     connection: &mut SqliteConnection,
     ids: impl IntoIterator<Item = &TokenId>,
@@ -140,7 +142,7 @@ pub(super) async fn get_all(
     query.fetch_all(connection).await?.iter().map(records::token).collect()
 }
 
-/// The table's constraint refuses a use beyond the last.
+/// A constraint of the table refuses more uses than allowed.
 pub(super) async fn count_uses(
     connection: &mut SqliteConnection,
     uses: &HashMap<TokenId, u32>,
@@ -156,7 +158,7 @@ pub(super) async fn put(connection: &mut SqliteConnection, token: &TokenRecord) 
          VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(token.id().as_str())
-    .bind(token.hash.as_octets().as_slice())
+    .bind(token.hash.as_bytes().as_slice())
     .bind(records::to_json(&token.grant))
     .bind(token.created_at.unix())
     .bind(token.expires_at.unix())

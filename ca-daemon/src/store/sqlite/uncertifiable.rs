@@ -1,7 +1,7 @@
-//! What is never certified, whatever a token or an operator says: a public key that was revoked for compromise, and anything
-//! under an issuing CA that is revoked.
+//! What is never certified, regardless of tokens and orders: public keys that were revoked as compromised, and anything
+//! if the issuing CA is revoked.
 //!
-//! It never forgets a key: triggers record each one with the revocation that compromises it.
+//! It never forgets a key: triggers record it with the revocation.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,10 @@ use sqlx::{Row as _, SqliteConnection};
 
 use super::{Store, StoreError, records};
 
-/// Why something is not certified.
+/// Why a certificate is not issued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Uncertifiable {
-    /// Relying parties refuse whatever it issues.
+    /// Relying parties refuse everything that a revoked CA issued.
     #[error(transparent)]
     Issuer(#[from] IssuerRevocation),
     /// Somebody else may have the private key.
@@ -24,7 +24,7 @@ pub(crate) enum Uncertifiable {
     Key { at: Timestamp },
 }
 
-/// Since when the issuing CA is revoked, and why.
+/// When the issuing CA was revoked, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the issuing CA of this authority was revoked at {at} ({reason}), so whatever it issues is refused; found another \
@@ -36,21 +36,21 @@ pub(crate) struct IssuerRevocation {
 }
 
 impl Store {
-    /// What forbids to certify the key with this SHA-256.
+    /// What prevents a certificate for the key with this SHA-256.
     pub(crate) async fn uncertifiable(&self, key: [u8; 32]) -> Result<Option<Uncertifiable>, StoreError> {
         let obstacles = Obstacles::read(&mut *self.reader.acquire().await?, [key]).await?;
         Ok(obstacles.check(&key).err())
     }
 
-    /// Serial numbers and names of certificates that are valid although they are for the key of one of these, which is compromised:
-    /// `limit` of them at most, oldest first. Reads the index of all names.
+    /// Serial numbers and names of valid certificates whose key is compromised by a revocation of one of `serials`: at
+    /// most `limit`, oldest first. Scans the index of names.
     pub(crate) async fn valid_with_keys_of(
         &self,
         serials: &[Serial],
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(Serial, String)>, StoreError> {
-        // By name, because that index has a part of each key.
+        // The index of names contains a part of each key.
         let query = sqlx::query(
             "SELECT c.serial, c.common_name FROM certificates AS c INDEXED BY certificates_by_name
              WHERE c.common_name >= ''
@@ -68,16 +68,16 @@ impl Store {
         rows.iter().map(|row| Ok((records::serial(row)?, row.try_get("common_name")?))).collect()
     }
 
-    /// Whether the root has revoked the issuing CA; there is one, so each that is revoked is that.
+    /// The revocation of the issuing CA, if it is revoked. There is only one issuing CA.
     pub(crate) async fn issuer_revocation(&self) -> Result<Option<IssuerRevocation>, StoreError> {
         issuer_revocation(&mut *self.reader.acquire().await?).await
     }
 }
 
-/// What the tables forbid to some keys.
+/// What prevents certificates for a set of keys.
 pub(super) struct Obstacles {
     issuer: Option<IssuerRevocation>,
-    /// Those of the keys that are compromised, and since when.
+    /// The compromised keys among them, and since when.
     keys: HashMap<[u8; 32], Timestamp>,
 }
 
@@ -112,7 +112,7 @@ pub(super) async fn issuer_revocation(
     row.map(read).transpose()
 }
 
-/// Never again certifies the key of a certificate that is revoked already, for a reason that was no compromise.
+/// Marks the key of a certificate as compromised that was revoked before for another reason.
 pub(super) async fn compromise_key(
     connection: &mut SqliteConnection,
     serial: &Serial,

@@ -1,6 +1,7 @@
-//! Whether the database takes writes: no after one has failed for want of space or because of the disk, until one succeeds.
+//! Whether the database can be written. It counts as unwritable after a write failed because of the disk, until one
+//! succeeds.
 //!
-//! It never writes; who does, says how it went.
+//! It never writes. The callers report their results.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -12,7 +13,7 @@ use tracing::{error, info};
 
 use super::StoreError;
 
-/// What came of the last write.
+/// The result of the last write.
 #[derive(Debug)]
 pub(super) struct Writable {
     failure: Mutex<Option<Arc<StoreError>>>,
@@ -27,7 +28,7 @@ impl Default for Writable {
 }
 
 impl Writable {
-    /// Takes note of how a write went, and passes that on. One line in the log when it changes.
+    /// Records the result of a write and returns it. Logs one line when the state changes.
     pub(super) fn note<T>(&self, written: Result<T, StoreError>) -> Result<T, StoreError> {
         match written {
             Ok(value) => {
@@ -42,7 +43,10 @@ impl Writable {
                 let error = Arc::new(error);
                 self.set(Some(Arc::clone(&error)));
                 if self.is_off.send_if_modified(|is_off| !std::mem::replace(is_off, true)) {
-                    error!(%error, "nothing can be written, so the authority is not ready; it tries again every second");
+                    error!(
+                        %error,
+                        "nothing can be written, so the authority is not ready; it tries again every second"
+                    );
                 }
                 Err(StoreError::Together(error))
             }
@@ -54,7 +58,7 @@ impl Writable {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 
-    /// Why nothing can be written.
+    /// An error if nothing can be written.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.as_ref().map_or(Ok(()), |error| Err(StoreError::Together(Arc::clone(error))))
@@ -65,7 +69,7 @@ impl Writable {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Changes whenever it begins or ceases to be so that nothing can be written.
+    /// Whether nothing can be written. Receivers are notified when it changes.
     pub(super) fn is_off(&self) -> watch::Receiver<bool> {
         self.is_off.subscribe()
     }

@@ -115,6 +115,13 @@ pub(crate) struct FeedClient {
     live: LiveSet,
     instance: Instance,
     metrics: Metrics,
+    /// Changes when this process presents another certificate.
+    replacements: watch::Receiver<u64>,
+    /// The stream under the certificate before this one, until the first confirmation under this one has arrived: there is no moment in
+    /// which the authority does not expect this instance.
+    before: Option<(AuthorityClient, Incoming)>,
+    /// The number of the last order to renew.
+    renewal_orders: watch::Sender<Option<u64>>,
     leaving: CancellationToken,
     has_left: watch::Sender<bool>,
     /// Whether the CRLs were handed over on this connection.
@@ -151,6 +158,8 @@ enum FeedError {
     Ended,
     #[error("this relying party ends")]
     Leaving,
+    #[error("the certificate that it was opened with was renewed")]
+    Renewed,
     #[error("the authority's own certificate: {0}")]
     Revoked(#[from] ServerRefusal),
 }
@@ -172,6 +181,7 @@ impl FeedClient {
         recoveries: watch::Receiver<u64>,
         live: LiveSet,
         instance: Instance,
+        replacements: watch::Receiver<u64>,
     ) -> Self {
         let FeedEnd { authority, connector, opened, questions } = end;
         let client = revocation::client_over(connector.clone());
@@ -190,6 +200,9 @@ impl FeedClient {
             live,
             instance,
             metrics: Metrics::default(),
+            replacements,
+            before: None,
+            renewal_orders: watch::Sender::new(None),
             leaving,
             has_left,
             has_handed_over: false,
@@ -200,6 +213,11 @@ impl FeedClient {
     /// The same, with the metric of open feeds.
     pub(crate) fn counted(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The number of the last order to renew, as the authority announces it.
+    pub(crate) fn renewal_orders(&self) -> watch::Receiver<Option<u64>> {
+        self.renewal_orders.subscribe()
     }
 
     /// What ends it while it runs.
@@ -235,21 +253,29 @@ impl FeedClient {
                 () = leaving.cancelled() => return,
             };
             let error = match opened {
-                Ok(body) => {
+                Ok(mut body) => {
                     info!(authority = %self.authority, "feed open: revocations arrive at once");
                     self.backoff.restart();
                     complained = false;
                     openings += 1;
                     self.opened.send_replace(Some(Opening { count: openings, client: self.client.clone() }));
                     self.metrics.feed_is_open(true);
-                    let error = self.listen(body).await;
-                    self.metrics.feed_is_open(false);
-                    self.opened.send_replace(None);
-                    self.instance.disconnected();
+                    let error = self.listen(&mut body).await;
+                    if matches!(error, FeedError::Renewed) {
+                        // The connection before it stays open until the one with the new certificate is.
+                        let client = revocation::client_over(self.connector.clone());
+                        self.before = Some((std::mem::replace(&mut self.client, client), body));
+                        self.instance.renewed();
+                        continue;
+                    }
                     error
                 }
                 Err(error) => error,
             };
+            self.before = None;
+            self.metrics.feed_is_open(false);
+            self.opened.send_replace(None);
+            self.instance.disconnected();
             if matches!(error, FeedError::Leaving) {
                 return;
             }
@@ -313,7 +339,7 @@ impl FeedClient {
     }
 
     /// Announces to the keepers what comes in, confirms what they have settled, and answers roll calls, until one fails.
-    async fn listen(&mut self, mut body: Incoming) -> FeedError {
+    async fn listen(&mut self, body: &mut Incoming) -> FeedError {
         let mut line = Vec::new();
         let mut confirmed = None;
         let mut roll_answered = None;
@@ -325,6 +351,7 @@ impl FeedClient {
                     return error;
                 }
                 confirmed = Some(settled);
+                self.before = None;
             }
             // The feed is opened before the CRLs are present, because they are fetched over its connection. The
             // authority is checked by them as soon as they are in force. The last message confirms the CRL that revokes
@@ -349,6 +376,7 @@ impl FeedClient {
                 },
                 Some(question) = self.questions.recv() => Err(question),
                 frame = timeout(SILENCE, body.frame()) => Ok(frame),
+                Ok(()) = self.replacements.changed() => return FeedError::Renewed,
                 () = leaving.cancelled() => break,
             };
             let frame = match heard {
@@ -396,6 +424,11 @@ impl FeedClient {
             let line: Vec<u8> = received.drain(..=end).collect();
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
             heard.roll_call = event.roll_call.or(heard.roll_call);
+            self.renewal_orders.send_if_modified(|known| {
+                let is_news = event.renewal_order > *known;
+                *known = event.renewal_order.max(*known);
+                is_news
+            });
             for list in &self.lists {
                 if let Some(current) = event.crls.get(&list.url) {
                     heard.is_news |= list.hear(current);
@@ -605,7 +638,9 @@ mod tests {
         let instance = Instance::begin(directory.path(), live.clone(), Clock::system()).unwrap();
         let standing = AuthorityStanding::new(live.clone(), Clock::system());
         let (_, end) = revocation::link(&authority, tls);
-        (FeedClient::new(end, standing, Vec::new(), recoveries, live, instance), recovered, directory)
+        let (_, replacements) = watch::channel(0);
+        let feed = FeedClient::new(end, standing, Vec::new(), recoveries, live, instance, replacements);
+        (feed, recovered, directory)
     }
 
     /// A thousand relying parties that lose their authority at the same time must not reconnect at the same time.

@@ -1,4 +1,4 @@
-//! A clock that was ahead, and is right again.
+//! A clock that was ahead and is corrected.
 
 use mtls::revocation::{InstallError, Installed, LiveSet, Refusal};
 use pki::{
@@ -13,7 +13,7 @@ fn days(days: u64) -> Timestamp {
     now().plus(Duration::from_hours(24 * days))
 }
 
-/// As a service does it: the delta, and the complete CRL where that does not fit.
+/// As a service does: the delta, or the complete CRL if the delta does not apply.
 async fn follow(live: &LiveSet, authority: &Authority, now: Timestamp) -> Result<Installed, InstallError> {
     let store = authority.store();
     let delta = store.signed(Issuer::Issuing, CrlKind::Delta).await.unwrap().unwrap().der;
@@ -27,7 +27,7 @@ async fn follow(live: &LiveSet, authority: &Authority, now: Timestamp) -> Result
 }
 
 #[tokio::test]
-async fn a_clock_that_was_ahead_does_not_unrevoke_for_whoever_took_a_list_meanwhile() {
+async fn a_clock_that_was_ahead_unrevokes_nothing() {
     for more in [0, 10_001] {
         let fixture = Fixture::new().await;
         let (authority, store) = (&fixture.authority, fixture.authority.store());
@@ -41,7 +41,8 @@ async fn a_clock_that_was_ahead_does_not_unrevoke_for_whoever_took_a_list_meanwh
             authority.publish(Issuer::Issuing, now()).await.unwrap();
         }
         let base = fixture.delta().await.0;
-        // The first list beyond the end of a certificate still has it. By a clock that is a hundred days ahead, the second does not.
+        // The first CRL after the end of a certificate still has it. By a clock that is a hundred days ahead, the
+        // second does not.
         for _ in 0..2 {
             authority.publish(Issuer::Issuing, days(100)).await.unwrap();
         }
@@ -49,7 +50,7 @@ async fn a_clock_that_was_ahead_does_not_unrevoke_for_whoever_took_a_list_meanwh
         live.install(&store.crl(Issuer::Issuing).await.unwrap().der, days(100)).unwrap();
         assert_eq!(live.check(&chain, days(100)), Ok(()));
 
-        // The clock is right, by a revocation or by the timer.
+        // The clock is corrected; then a revocation, or the timer.
         let other = fixture.issue("client_2", 21).await;
         let number = authority.revoke(&[other], RevocationReason::Unspecified, now()).await.unwrap().crl;
         follow(&live, authority, now()).await.unwrap();
@@ -61,7 +62,7 @@ async fn a_clock_that_was_ahead_does_not_unrevoke_for_whoever_took_a_list_meanwh
             (number.get(), number),
             "to a complete CRL of its own number"
         );
-        // And stays there.
+        // The base stays there.
         authority.publish(Issuer::Issuing, now()).await.unwrap();
         assert_eq!(fixture.delta().await.0, new_base);
         follow(&live, authority, now()).await.unwrap();

@@ -1,4 +1,5 @@
-//! A complete CRL out of pages says what the rows say, entry for entry: whatever came, ended, or was published by whom before.
+//! A complete CRL from pages matches the rows, entry by entry, after additions, ends and publications by other
+//! processes.
 
 use pki::{
     certificate::CertificateInfo,
@@ -8,7 +9,7 @@ use pki::{
 use super::*;
 use crate::authority::Authority;
 
-/// So many revocations, for every reason, of certificates that end one after the other over two days from now.
+/// Revokes this many certificates, for every reason. They end one after the other over the next two days.
 async fn revoke_more(store: &Store, count: u32) {
     let sql = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?1),
                               known (last) AS (SELECT coalesce(max(id), 0) FROM revocations)
@@ -21,7 +22,7 @@ fn hours(hours: u64) -> Timestamp {
     now().plus(Duration::from_hours(hours))
 }
 
-/// What the rows say.
+/// The entries by the rows.
 async fn rows(store: &Store, ended_after: Timestamp) -> Vec<RevokedEntry> {
     let rows = sqlx::query("SELECT * FROM revocations WHERE not_after >= ? ORDER BY id").bind(ended_after.unix());
     let entry = |row: &SqliteRow| RevokedEntry {
@@ -32,7 +33,7 @@ async fn rows(store: &Store, ended_after: Timestamp) -> Vec<RevokedEntry> {
     rows.fetch_all(&store.reader).await.unwrap().iter().map(entry).collect()
 }
 
-/// Publishes, and compares what came of it with the rows; how many entries there are.
+/// Publishes, compares the CRL with the rows, and returns the number of entries.
 async fn publish(authority: &Authority, at: Timestamp) -> usize {
     let store = authority.store();
     let previous = store.crl_head(Issuer::Issuing).await.unwrap();
@@ -61,7 +62,7 @@ async fn a_list_grows_over_the_ends_of_pages() {
     let (authority, store) = (&fixture.authority, fixture.authority.store());
     assert_eq!(publish(authority, now()).await, 0);
     let mut total = 0;
-    // From the sixth on, it is large enough to be signed apart from the transaction.
+    // From the sixth on, the CRL is large enough to be signed outside of the transaction.
     for (more, expected) in [(1, 0), (1022, 0), (1, 1), (1, 1), (3_000, 3), (7_000, 10), (1, 10), (0, 10)] {
         if more > 0 {
             revoke_more(store, more).await;
@@ -77,13 +78,13 @@ async fn a_list_grows_over_the_ends_of_pages() {
 }
 
 #[tokio::test]
-async fn what_has_ended_leaves_the_list_and_comes_back_when_the_clock_was_wrong() {
+async fn ended_certificates_leave_the_crl_and_return_if_the_clock_was_wrong() {
     let fixture = Fixture::new().await;
     let (authority, store) = (&fixture.authority, fixture.authority.store());
     for (first, more) in [(2_500, 0), (0, 9_000)] {
         revoke_more(store, first + more).await;
         let all = publish(authority, now()).await;
-        // An entry stays until one list was issued after its certificate had ended.
+        // An entry stays until one CRL was issued after its certificate had ended.
         assert_eq!(publish(authority, hours(30)).await, all);
         let some = publish(authority, hours(50)).await;
         assert!(0 < some && some < all, "{some} of {all}");
@@ -95,7 +96,7 @@ async fn what_has_ended_leaves_the_list_and_comes_back_when_the_clock_was_wrong(
 }
 
 #[tokio::test]
-async fn a_copy_goes_on_from_its_own_pages() {
+async fn a_copy_continues_with_its_own_pages() {
     let fixture = Fixture::new().await;
     let copy = fixture.directory.database().with_file_name("copy.db");
     revoke_more(fixture.authority.store(), 12_000).await;
@@ -118,7 +119,7 @@ async fn two_processes_that_publish_at_once_do_not_mix_their_pages() {
     for hour in 0..4 {
         let (one, two) = tokio::join!(
             authority.publish(Issuer::Issuing, hours(30 + hour)),
-            // By a clock that is ahead, so that others have ended.
+            // By a clock that is ahead, so that other certificates have ended.
             other.publish(Issuer::Issuing, hours(30 + 3 * hour)),
         );
         let last = one.unwrap().head.number.max(two.unwrap().head.number);
@@ -129,7 +130,7 @@ async fn two_processes_that_publish_at_once_do_not_mix_their_pages() {
 }
 
 #[tokio::test]
-async fn a_page_that_is_missing_is_no_shorter_list() {
+async fn a_missing_page_is_an_error() {
     let fixture = Fixture::new().await;
     let (authority, store) = (&fixture.authority, fixture.authority.store());
     revoke_more(store, 5_000).await;

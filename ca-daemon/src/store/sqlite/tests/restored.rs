@@ -1,4 +1,4 @@
-//! A database that is an older copy: the mark beside it tells.
+//! A database that is an older copy, which the mark shows.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn later(seconds: u64) -> Timestamp {
     now().plus(Duration::from_secs(seconds))
 }
 
-/// Two clients are revoked after the copy was made, and a CRL comes after that.
+/// Two clients are revoked after the copy was made, and another CRL follows.
 async fn restored() -> (Fixture, [Serial; 2], [i64; 3]) {
     let fixture = Fixture::new().await;
     let copy = fixture.directory.path().join("copy.db");
@@ -32,7 +32,7 @@ async fn restored() -> (Fixture, [Serial; 2], [i64; 3]) {
 }
 
 #[tokio::test]
-async fn a_copy_that_lacks_a_revocation_knows_that_until_an_operator_goes_on_without() {
+async fn a_copy_that_lacks_a_revocation_publishes_nothing_until_the_loss_is_accepted() {
     let (fixture, [client, _], numbers) = restored().await;
     let store = fixture.authority.store();
     let lost = Some((numbers[2], numbers[1]));
@@ -49,7 +49,7 @@ async fn a_copy_that_lacks_a_revocation_knows_that_until_an_operator_goes_on_wit
 }
 
 #[tokio::test]
-async fn a_list_from_after_the_last_lost_revocation_mends_it_and_none_from_before() {
+async fn only_a_crl_with_all_lost_revocations_ends_the_loss() {
     let (fixture, clients, numbers) = restored().await;
     let store = fixture.authority.store();
     let list = |number, clients: &[Serial]| SignedList {
@@ -70,7 +70,7 @@ async fn a_list_from_after_the_last_lost_revocation_mends_it_and_none_from_befor
 }
 
 #[tokio::test]
-async fn a_copy_that_lacks_only_numbers_goes_on_above_them() {
+async fn a_copy_that_lacks_only_numbers_continues_above_them() {
     let fixture = Fixture::new().await;
     let copy = fixture.directory.path().join("copy.db");
     let client = fixture.issue("client_1", 20).await;
@@ -108,7 +108,7 @@ async fn without_a_mark_a_database_is_taken_as_it_is_and_gets_one() {
 }
 
 #[tokio::test]
-async fn the_mark_is_raised_before_anybody_is_told_of_what_a_killed_process_has_published() {
+async fn the_mark_is_raised_before_the_crl_of_a_killed_process_is_announced() {
     let fixture = Fixture::new().await;
     let mark = fixture.directory.mark();
     let before = fs::read(&mark).unwrap();
@@ -130,7 +130,7 @@ async fn the_mark_is_raised_before_anybody_is_told_of_what_a_killed_process_has_
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_once_the_files_beneath_were_removed_or_replaced() {
+async fn no_commit_succeeds_after_the_files_were_removed_or_replaced() {
     let wal = |fixture: &Fixture| fixture.directory.path().join("ca.db-wal");
     for replace in [&(|fixture: &Fixture| fs::remove_file(wal(fixture)).unwrap()) as &dyn Fn(&Fixture), &|fixture| {
         let copy = fixture.directory.path().join("copy.db");
@@ -142,10 +142,10 @@ async fn nothing_is_acknowledged_once_the_files_beneath_were_removed_or_replaced
         let client = fixture.issue("client_1", 20).await;
         let mut look_out = store.look_out().await.unwrap();
         look_out.has_changed().await.unwrap();
-        // Another process that comes and goes removes nothing.
+        // Another process that opens and closes the database removes nothing.
         Store::open(&fixture.directory.database()).await.unwrap().close().await;
         store.check_beneath().unwrap();
-        // It was there when the transaction began.
+        // The file existed when the transaction began.
         let tx = store.begin().await.unwrap();
         replace(&fixture);
         assert!(tx.commit().await.unwrap_err().is_replaced());
@@ -165,7 +165,7 @@ async fn a_copy_over_the_file_in_use_is_noticed_by_its_numbers() {
     store.newest(Issuer::Issuing).await.unwrap();
     let last = fixture.authority.publish(Issuer::Issuing, later(50)).await.unwrap().head.number;
     assert_eq!(store.newest(Issuer::Issuing).await.unwrap().number, last);
-    // What an older copy would say, past all triggers.
+    // Writes what an older copy would have, without the triggers.
     for step in ["DROP TRIGGER crl_sequences_go_up", "UPDATE crl_sequences SET complete_number = 1, last_number = 1"] {
         sqlx::query(step).execute(&store.writer).await.unwrap();
     }
@@ -173,10 +173,10 @@ async fn a_copy_over_the_file_in_use_is_noticed_by_its_numbers() {
     assert!(store.begin().await.is_err());
 }
 
-/// What was taken back waits for others to hand over before it is published; whoever orders it to be revoked meanwhile is not told of a
-/// list that lacks it.
+/// Revocations that were taken back are not published before others have handed over. A command that revokes one of
+/// them meanwhile must not report a CRL that lacks it.
 #[tokio::test]
-async fn what_was_taken_back_and_not_published_is_published_by_an_order_to_revoke_it() {
+async fn revoking_publishes_what_was_taken_back() {
     let (fixture, [client, other], numbers) = restored().await;
     let store = fixture.authority.store();
     let entry = |serial| RevokedEntry { serial, revoked_at: now(), reason: RevocationReason::Unspecified };
@@ -194,7 +194,7 @@ async fn what_was_taken_back_and_not_published_is_published_by_an_order_to_revok
 }
 
 #[tokio::test]
-async fn an_issuing_ca_whose_revocation_was_taken_back_is_in_the_list_that_is_waited_for() {
+async fn revoking_the_issuing_ca_publishes_its_taken_back_revocation() {
     let fixture = Fixture::new().await;
     let authority = &fixture.authority;
     let condemned = CertificateInfo::from_der(authority.certificate(Issuer::Issuing)).unwrap().id.serial;

@@ -1,4 +1,4 @@
-//! The list that covers servers only: what is in it, and when it is signed.
+//! The list of servers: what is in it, and when it is signed.
 
 use pki::{crl::CrlNumber, profile::Profile};
 
@@ -20,14 +20,14 @@ async fn a_revoked_server_is_in_its_list_at_once_and_a_client_never() {
         "with the number of its publication"
     );
     assert_eq!(fixture.published().await, (revoked.crl, vec![client, server]));
-    // By the clock with every other list, whatever was revoked.
+    // By the clock with every other CRL, whatever was revoked.
     let published = authority.publish(Issuer::Issuing, now()).await.unwrap();
     assert_eq!(fixture.revoked_servers().await, (published.head.number.get(), vec![server]));
 }
 
-/// It is signed while the complete list waits to be.
+/// It is signed at once, even if the complete CRL is coalesced.
 #[tokio::test]
-async fn a_revoked_server_does_not_wait_for_a_huge_list() {
+async fn a_revoked_server_does_not_wait_for_a_large_crl() {
     let fixture = Fixture::new().await;
     let (authority, store) = (&fixture.authority, fixture.authority.store());
     let server = fixture.issue_as(Profile::Server, "web_1", 21).await;
@@ -40,7 +40,7 @@ async fn a_revoked_server_does_not_wait_for_a_huge_list() {
 }
 
 #[tokio::test]
-async fn what_is_not_known_counts_as_a_server() {
+async fn an_unknown_certificate_counts_as_a_server() {
     let fixture = Fixture::new().await;
     let authority = &fixture.authority;
     let (client, server) = (fixture.issue("client_1", 20).await, fixture.issue_as(Profile::Server, "web_1", 21).await);
@@ -50,7 +50,7 @@ async fn what_is_not_known_counts_as_a_server() {
         revoked_at: now(),
         reason: RevocationReason::KeyCompromise,
     });
-    // As after a restore: out of a list that this authority had signed.
+    // As after a restore, from a CRL that this authority signed.
     let number = CrlNumber::new(now().unix() + 100).unwrap();
     let list = SignedList { issuer: Issuer::Issuing, number, base: None, revoked: revoked.to_vec() };
     authority.store().take_back(&[list], now().plus(Duration::from_hours(1))).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_is_not_known_counts_as_a_server() {
 }
 
 #[tokio::test]
-async fn a_server_stays_in_it_until_it_was_published_beyond_the_servers_end() {
+async fn a_server_stays_in_the_list_until_one_was_published_after_its_end() {
     let fixture = Fixture::new().await;
     let authority = &fixture.authority;
     let server = fixture.issue_as(Profile::Server, "web_1", 21).await;
@@ -72,7 +72,7 @@ async fn a_server_stays_in_it_until_it_was_published_beyond_the_servers_end() {
 }
 
 #[tokio::test]
-async fn the_file_keeps_numbers_from_going_down() {
+async fn triggers_prevent_lower_numbers() {
     let fixture = Fixture::new().await;
     let store = fixture.authority.store();
     fixture.authority.publish(Issuer::Issuing, now()).await.unwrap();
@@ -86,7 +86,7 @@ async fn the_file_keeps_numbers_from_going_down() {
     }
 }
 
-/// Revoked clients, by SQL.
+/// Revokes this many clients by SQL.
 async fn fill(store: &Store, count: u32) {
     let certificates = "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)
         INSERT INTO certificates (serial, common_name, profile, spki_sha256, not_before, not_after, issued_at, der)

@@ -1,4 +1,4 @@
-//! Enrollments that are recorded together: none harms another, and nobody is left out.
+//! Enrollments that share a transaction: none harms another, and each gets an answer.
 
 use pki::{key::KeyPair, profile::Profile, token::Secret};
 use tokio::task::{JoinHandle, yield_now};
@@ -29,12 +29,12 @@ impl<'a> Enrolling<'a> {
     }
 }
 
-/// What becomes of them, in the same order, when all of them are waiting for the same transaction.
+/// The results, in the same order, if all of them wait for the same transaction.
 async fn enroll_together(fixture: &Fixture, clients: &[Enrolling<'_>]) -> Vec<Result<Vec<u8>, EnrollError>> {
     let store = fixture.authority.store();
     let writing = store.begin().await.unwrap();
     let tasks: Vec<_> = clients.iter().map(|client| client.start(fixture)).collect();
-    // The first of them has left the queue, and waits for the writer.
+    // The first one has left the queue and waits for the writer.
     while store.enrollments.len() + 1 < clients.len() {
         yield_now().await;
     }
@@ -74,20 +74,20 @@ async fn a_token_gives_as_many_certificates_as_it_has_uses() {
 }
 
 #[tokio::test]
-async fn who_is_refused_harms_nobody_else() {
+async fn a_refused_enrollment_does_not_affect_others() {
     let fixture = Fixture::new().await;
     let secret = fixture.single_use_token().await;
     let several = &fixture.bootstrap;
     let (once, twice) = (Enrolling::new(&secret, 10), Enrolling::new(&secret, 11));
     let good = Enrolling::new(several, 12);
-    // The same request once more before the first is answered, with another serial number drawn for it.
+    // The same request again before the first is answered, with another serial number.
     let again = Enrolling { serial: 13, key: KeyPair::from_pem(good.key.to_pem()).unwrap(), ..good };
-    // A serial number that was given before: the table refuses it.
+    // A serial number that exists already, which the table refuses.
     let _ = fixture.issue("client_2", 14).await;
     let (collides, last) = (Enrolling::new(several, 14), Enrolling::new(several, 15));
     let outcomes = enroll_together(&fixture, &[once, twice, good, again, collides, last]).await;
     let mut reasons: Vec<_> = outcomes.iter().map(reason).collect();
-    // Who of these two came first is not known.
+    // Which of these two came first is not known.
     reasons[..2].sort_unstable();
     assert_eq!(reasons, ["enrolled", "token-used-up", "enrolled", "enrolled", "failed", "enrolled"]);
     assert_eq!(outcomes[2].as_ref().unwrap(), outcomes[3].as_ref().unwrap());
@@ -95,7 +95,7 @@ async fn who_is_refused_harms_nobody_else() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_written_was_not_enrolled_for_anybody() {
+async fn a_failed_commit_enrolls_nothing() {
     let fixture = Fixture::new().await;
     let secret = fixture.client_token(100).await;
     let store = fixture.authority.store();
@@ -117,7 +117,7 @@ async fn what_cannot_be_written_was_not_enrolled_for_anybody() {
 }
 
 #[tokio::test]
-async fn who_has_gone_away_keeps_the_use() {
+async fn an_enrollment_of_a_disconnected_client_is_not_recorded() {
     let fixture = Fixture::new().await;
     let secret = fixture.client_token(5).await;
     let store = fixture.authority.store();
@@ -155,7 +155,7 @@ async fn others_write_while_enrollments_never_end() {
             })
         })
         .collect();
-    // Of the same process, and of another one.
+    // From the same process, and from another one.
     let other = Store::open(&fixture.directory.database()).await.unwrap();
     for serial in 100..110 {
         let serial = fixture.issue("client_2", serial).await;

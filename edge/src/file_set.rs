@@ -1,0 +1,301 @@
+//! Files that change together, such as a certificate and its key: whoever reads them finds all of the old ones or all of the new.
+//!
+//! They are stored in a directory of their own. A symbolic link leads to it, and the link is replaced by one rename (rename(2)); each file
+//! has a stable path beside the link, which is a link through it. It never looks into what it reads and writes.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    os::unix::fs::{MetadataExt as _, symlink},
+    path::{Path, PathBuf},
+};
+
+use tracing::warn;
+
+use crate::{
+    files::{self, Access, FileError},
+    random,
+};
+
+/// How often a reader begins again because the files have changed meanwhile.
+const ATTEMPTS: usize = 16;
+
+/// A set of files in a directory.
+#[derive(Clone, Debug)]
+pub struct FileSet {
+    directory: PathBuf,
+    name: String,
+}
+
+/// What one file of a set is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Member<'a> {
+    /// Its name in the directory.
+    pub name: &'a str,
+    /// What is in it.
+    pub contents: &'a [u8],
+    /// Who may read it.
+    pub access: Access,
+}
+
+impl FileSet {
+    /// The set with this name. The link is `NAME.current`, and the directories to which it leads are `.NAME.` and sixteen hexadecimal
+    /// digits.
+    #[must_use]
+    pub fn new(directory: &Path, name: &str) -> Self {
+        Self { directory: directory.to_owned(), name: name.to_owned() }
+    }
+
+    /// The link, through which all files of one generation can be read.
+    #[must_use]
+    pub fn current(&self) -> PathBuf {
+        self.directory.join(self.link())
+    }
+
+    /// Replaces all files of the set at once. A crash at any instant leaves all of the old ones or all of the new, and the new ones are on
+    /// the disk on return. Where nothing was before, the last member appears last.
+    ///
+    /// Whoever calls it holds the lock of the directory ([`files::lock_directory`]).
+    pub fn replace(&self, members: &[Member<'_>]) -> Result<(), FileError> {
+        self.remove_leftovers();
+        if members.iter().all(|member| self.is_plain(member.name)) {
+            self.adopt(members)?;
+        }
+        self.put(members)?;
+        for Member { name, .. } in members {
+            self.lead_through(name)?;
+        }
+        sync(&self.directory)?;
+        self.remove_leftovers();
+        Ok(())
+    }
+
+    /// Reads files of the set, all of one generation. `read` is handed what turns a name into the path to be read, and is called again if
+    /// the files have changed meanwhile.
+    pub fn read<T, E>(&self, mut read: impl FnMut(&dyn Fn(&str) -> PathBuf) -> Result<T, E>) -> Result<T, E> {
+        for _ in 0..ATTEMPTS {
+            let generation = fs::read_link(self.current()).ok();
+            let place = |name: &str| match &generation {
+                Some(generation) if self.leads_through(name) => self.directory.join(generation).join(name),
+                _ => self.directory.join(name),
+            };
+            let outcome = read(&place);
+            // What was read before the files changed may have been removed under the reader's hands.
+            if fs::read_link(self.current()).ok() == generation {
+                return outcome;
+            }
+        }
+        read(&|name| self.directory.join(name))
+    }
+
+    /// Removes what earlier generations have left, and writes that were cut off: there are private keys in them. That something cannot be
+    /// removed is no reason to stop.
+    pub fn remove_leftovers(&self) {
+        let current = fs::read_link(self.current()).ok();
+        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if self.is_generation(&name.to_string_lossy())
+                && current.as_deref() != Some(Path::new(&name))
+                && let Err(error) = fs::remove_dir_all(entry.path())
+            {
+                warn!(%error, path = %entry.path().display(), "an earlier identity cannot be removed");
+            }
+        }
+    }
+
+    fn link(&self) -> String {
+        format!("{}.current", self.name)
+    }
+
+    fn is_generation(&self, name: &str) -> bool {
+        let unique = name.strip_prefix('.').and_then(|rest| rest.strip_prefix(self.name.as_str())?.strip_prefix('.'));
+        unique.is_some_and(|unique| unique.len() == 16 && unique.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    }
+
+    /// Whether it is there, and not by way of the link: somebody else has written it, or a program from before there were sets.
+    fn is_plain(&self, name: &str) -> bool {
+        self.directory.join(name).exists() && !self.leads_through(name)
+    }
+
+    fn leads_through(&self, name: &str) -> bool {
+        fs::read_link(self.directory.join(name)).is_ok_and(|target| target == Path::new(&self.link()).join(name))
+    }
+
+    /// Makes a generation of what lies there as plain files, so that they can be replaced together.
+    fn adopt(&self, members: &[Member<'_>]) -> Result<(), FileError> {
+        let mut contents = Vec::with_capacity(members.len());
+        for Member { name, .. } in members {
+            let path = self.directory.join(name);
+            let is_open = fs::metadata(&path).map_err(|source| failed(&path, "read", source))?.mode() & 0o077 != 0;
+            let access = if is_open { Access::Public } else { Access::Private };
+            contents.push((*name, files::read(&path)?, access));
+        }
+        let old: Vec<_> =
+            contents.iter().map(|(name, contents, access)| Member { name, contents, access: *access }).collect();
+        self.put(&old)?;
+        for Member { name, .. } in members {
+            self.lead_through(name)?;
+        }
+        sync(&self.directory)
+    }
+
+    /// Writes a generation and has the link lead to it.
+    fn put(&self, members: &[Member<'_>]) -> Result<(), FileError> {
+        let name = format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::octets()));
+        let generation = self.directory.join(&name);
+        files::create_directory(&generation, Access::Public)?;
+        for Member { name, contents, access } in members {
+            files::write(&generation.join(name), contents, *access)?;
+        }
+        sync(&generation)?;
+        self.point(&self.link(), Path::new(&name))?;
+        sync(&self.directory)
+    }
+
+    /// Has a file's stable path lead through the link.
+    fn lead_through(&self, name: &str) -> Result<(), FileError> {
+        if self.leads_through(name) {
+            return Ok(());
+        }
+        self.point(name, &Path::new(&self.link()).join(name))
+    }
+
+    /// Makes a symbolic link, in place of what is there.
+    fn point(&self, name: &str, target: &Path) -> Result<(), FileError> {
+        let path = self.directory.join(name);
+        let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::octets())));
+        let pointed = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, &path));
+        pointed.map_err(|source| {
+            let _ = fs::remove_file(&temporary);
+            failed(&path, "written", source)
+        })
+    }
+}
+
+fn sync(directory: &Path) -> Result<(), FileError> {
+    let synced = File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| failed(directory, "written", source))
+}
+
+fn failed(path: &Path, action: &'static str, source: io::Error) -> FileError {
+    if source.kind() == ErrorKind::NotFound && action == "read" {
+        FileError::Missing(path.to_owned())
+    } else {
+        FileError::Io { path: path.to_owned(), action, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn members<'a>(chain: &'a [u8], key: &'a [u8]) -> [Member<'a>; 2] {
+        [
+            Member { name: "client.key", contents: key, access: Access::Private },
+            Member { name: "client.crt", contents: chain, access: Access::Public },
+        ]
+    }
+
+    fn read(set: &FileSet) -> (String, String) {
+        set.read(|place| {
+            let text = |name| fs::read_to_string(place(name));
+            Ok::<_, io::Error>((text("client.crt")?, text("client.key")?))
+        })
+        .unwrap()
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names: Vec<_> = fs::read_dir(directory)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn files_have_stable_paths_and_nothing_of_the_old_ones_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        for (chain, key) in [("chain 1", "key 1"), ("chain 2", "key 2")] {
+            set.replace(&members(chain.as_bytes(), key.as_bytes())).unwrap();
+            assert_eq!(read(&set), (chain.to_owned(), key.to_owned()));
+            assert_eq!(fs::read_to_string(directory.path().join("client.crt")).unwrap(), chain);
+            assert_eq!(fs::read_to_string(set.current().join("client.key")).unwrap(), key);
+            let key = fs::metadata(directory.path().join("client.key")).unwrap();
+            assert_eq!(key.mode() & 0o777, 0o600);
+            let names = names(directory.path());
+            assert!(names[0].starts_with(".client.") && names.len() == 4, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn plain_files_are_taken_over_as_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        for Member { name, contents, access } in members(b"old chain", b"old key") {
+            files::write(&directory.path().join(name), contents, access).unwrap();
+        }
+        set.adopt(&members(b"", b"")).unwrap();
+        assert_eq!(read(&set), ("old chain".to_owned(), "old key".to_owned()));
+        assert!(directory.path().join("client.key").is_symlink());
+        set.replace(&members(b"chain", b"key")).unwrap();
+        assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));
+    }
+
+    #[test]
+    fn what_somebody_has_put_in_place_by_hand_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        set.replace(&members(b"chain", b"key")).unwrap();
+        files::write(&directory.path().join("client.crt"), b"by hand", Access::Public).unwrap();
+        assert_eq!(read(&set), ("by hand".to_owned(), "key".to_owned()));
+        set.replace(&members(b"chain", b"key")).unwrap();
+        assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));
+    }
+
+    #[test]
+    fn a_reader_finds_files_that_belong_together_while_they_change() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        set.replace(&members(b"0", b"0")).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut seen = 0;
+                while !is_over.load(Ordering::Relaxed) {
+                    let (chain, key) = read(&set);
+                    assert_eq!(chain, key);
+                    seen += 1;
+                }
+                seen
+            });
+            for generation in 1..200 {
+                let text = format!("{generation}");
+                set.replace(&members(text.as_bytes(), text.as_bytes())).unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert!(reader.join().unwrap() > 0);
+        });
+    }
+
+    #[test]
+    fn what_a_killed_writer_has_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        set.replace(&members(b"chain", b"key")).unwrap();
+        let left = directory.path().join(".client.0123456789abcdef");
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("client.key"), "half a key").unwrap();
+        let not_ours = [".client.d", ".server.0123456789abcdef"].map(|name| directory.path().join(name));
+        for path in &not_ours {
+            fs::create_dir(path).unwrap();
+        }
+        set.remove_leftovers();
+        assert!(!left.exists() && not_ours.iter().all(|path| path.exists()));
+        assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));
+    }
+}

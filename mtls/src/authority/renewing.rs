@@ -1,0 +1,140 @@
+//! A relying party's own certificate, renewed in time while it serves.
+//!
+//! It never interrupts anything: handshakes present the new certificate from the moment at which it is on the disk.
+
+use std::time::Duration;
+
+use edge::{clock::Clock, random};
+use pki::{renewal::Window, time::Timestamp};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tracing::{info, warn};
+
+use super::{enroll::Enrolled, renew::Renewer};
+use crate::{errors::error_chain, metrics::Metrics, tls::ServerIdentity};
+
+/// How often the clock is read.
+const LOOK: Duration = Duration::from_secs(1);
+/// Which part of a certificate's life passes until the authority is asked again when to renew, where nothing announces that.
+const ASK_AGAIN: u32 = 12;
+/// Which part of the time that is left passes between two attempts ...
+const RETRY: u32 = 10;
+/// ... and at least and at most how long that is.
+const RETRY_BETWEEN: [Duration; 2] = [Duration::from_secs(1), Duration::from_hours(1)];
+/// A failure that lasts is logged once in this time, or more often where the life is short.
+const COMPLAIN: Duration = Duration::from_hours(24);
+
+/// The task that renews.
+#[derive(Debug)]
+pub(crate) struct Renewing {
+    renewer: Renewer,
+    identity: ServerIdentity,
+    clock: Clock,
+    /// The number of the authority's last order to renew. Without a feed nothing is announced.
+    orders: Option<watch::Receiver<Option<u64>>>,
+    metrics: Metrics,
+}
+
+impl Renewing {
+    pub(crate) fn new(
+        renewer: Renewer,
+        identity: ServerIdentity,
+        clock: Clock,
+        orders: Option<watch::Receiver<Option<u64>>>,
+        metrics: Metrics,
+    ) -> Self {
+        Self { renewer, identity, clock, orders, metrics }
+    }
+
+    /// Renews for ever.
+    pub(crate) async fn run(mut self) {
+        // One number for each certificate: a window that is asked for again gives the same moment.
+        let (mut serial, mut drawn) = (self.identity.serial(), draw());
+        let mut complained: Option<Instant> = None;
+        loop {
+            let window = self.window().await;
+            if self.identity.serial() != serial {
+                (serial, drawn, complained) = (self.identity.serial(), draw(), None);
+            }
+            let due = window.pick(drawn);
+            let life = self.identity.validity().lifetime();
+            if !self.wait_until(due, life / ASK_AGAIN).await {
+                continue;
+            }
+            match self.renewer.renew().await {
+                Ok(renewed) => self.present(&renewed.enrolled),
+                Err(error) => {
+                    self.metrics.renewed(false);
+                    let not_after = self.identity.validity().not_after;
+                    if complained.is_none_or(|at| at.elapsed() >= COMPLAIN.min(life / ASK_AGAIN)) {
+                        let error = error_chain(&error);
+                        warn!(%error, %not_after, "the certificate is due and cannot be renewed; it is tried again");
+                        complained = Some(Instant::now());
+                    }
+                    let left = not_after.since(self.clock.now());
+                    let [least, most] = RETRY_BETWEEN;
+                    self.pause((left / RETRY).clamp(least, most)).await;
+                }
+            }
+        }
+    }
+
+    /// When to renew the certificate on the disk, which somebody else may have renewed. Where the authority cannot be asked, at its own time.
+    async fn window(&self) -> Window {
+        let regular = Window::of(self.identity.validity());
+        let Ok(Some(enrolled)) = self.renewer.files().load() else { return regular };
+        if enrolled.identity.info().id.serial != self.identity.serial() {
+            self.present(&enrolled);
+        }
+        match self.renewer.window(&enrolled).await {
+            Ok(window) => window,
+            Err(_) => Window::of(self.identity.validity()),
+        }
+    }
+
+    fn present(&self, enrolled: &Enrolled) {
+        match self.identity.replace(&enrolled.identity) {
+            Ok(()) => {
+                let info = enrolled.identity.info();
+                self.metrics.renewed(true);
+                info!(serial = %info.id.serial, not_after = %info.validity.not_after, "certificate renewed");
+            }
+            Err(error) => warn!(%error, "the renewed certificate cannot be presented"),
+        }
+    }
+
+    /// Whether it is time. Not so where it is to be asked again: because that was long ago, or the authority has announced an order.
+    async fn wait_until(&mut self, due: Timestamp, ask_again: Duration) -> bool {
+        let began = Instant::now();
+        while self.clock.now() < due {
+            // At least a few seconds, so that short lives cost the authority no more than long ones.
+            if began.elapsed() >= ask_again.max(LOOK * 5) || self.pause(LOOK).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether it was ended by an order.
+    async fn pause(&mut self, at_most: Duration) -> bool {
+        let Some(orders) = &mut self.orders else {
+            sleep(at_most).await;
+            return false;
+        };
+        tokio::select! {
+            changed = orders.changed() => {
+                if changed.is_err() {
+                    self.orders = None;
+                }
+                changed.is_ok()
+            }
+            () = sleep(at_most) => false,
+        }
+    }
+}
+
+fn draw() -> u64 {
+    u64::from_ne_bytes(random::octets())
+}
