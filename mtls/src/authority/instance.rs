@@ -77,17 +77,17 @@ struct State {
     predecessors: Vec<Run>,
 }
 
-/// Whether the authority's account has this run.
+/// Whether the authority has registered this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Account {
     #[default]
     Unknown,
     Registered,
-    /// It may have it under an earlier certificate as well.
+    /// It may also be registered with an earlier certificate.
     Renewed,
 }
 
-/// A run that is over, as the file has it.
+/// An earlier run, as in the file.
 #[derive(Clone, Debug)]
 struct Run {
     secret: Secret,
@@ -131,14 +131,15 @@ impl Instance {
         self.0.secret.to_bearer()
     }
 
-    /// What shows that this run takes the place of earlier ones, or its own under an earlier certificate; empty if there are none.
+    /// The secrets of the earlier runs that this run replaces, or its own if it was registered with an earlier
+    /// certificate. Empty if there are none.
     pub(crate) fn predecessors(&self) -> Zeroizing<String> {
         let state = self.state();
         let own = (state.account == Account::Renewed).then_some(&self.0.secret);
         write_secrets(own.into_iter().chain(state.predecessors.iter().map(|run| &run.secret)).take(MAX_PREDECESSORS))
     }
 
-    /// From now on it comes with another certificate. It takes its own place under the one before.
+    /// From now on it uses another certificate, and replaces its own registration with the previous one.
     pub(crate) fn renewed(&self) {
         self.state().account = Account::Renewed;
     }
@@ -157,7 +158,7 @@ impl Instance {
         self.keep().await;
     }
 
-    /// Whether the account has this run.
+    /// Whether the authority has registered this run.
     pub(crate) fn is_registered(&self) -> bool {
         self.state().account != Account::Unknown
     }

@@ -117,8 +117,8 @@ pub(crate) struct FeedClient {
     metrics: Metrics,
     /// Changes when this process presents another certificate.
     replacements: watch::Receiver<u64>,
-    /// The stream under the certificate before this one, until the first confirmation under this one has arrived: there is no moment in
-    /// which the authority does not expect this instance.
+    /// The stream with the previous certificate, until the first confirmation with the new one has arrived. So the
+    /// authority expects this instance at every moment.
     before: Option<(AuthorityClient, Incoming)>,
     /// The number of the last order to renew.
     renewal_orders: watch::Sender<Option<u64>>,
@@ -215,12 +215,12 @@ impl FeedClient {
         Self { metrics, ..self }
     }
 
-    /// The number of the last order to renew, as the authority announces it.
+    /// The number of the last announced order to renew.
     pub(crate) fn renewal_orders(&self) -> watch::Receiver<Option<u64>> {
         self.renewal_orders.subscribe()
     }
 
-    /// What ends it while it runs.
+    /// Requests a goodbye while the feed runs.
     pub(crate) fn goodbye(&self) -> Goodbye {
         Goodbye { leaving: self.leaving.clone(), has_left: self.has_left.subscribe() }
     }
@@ -262,7 +262,7 @@ impl FeedClient {
                     self.metrics.feed_is_open(true);
                     let error = self.listen(&mut body).await;
                     if matches!(error, FeedError::Renewed) {
-                        // The connection before it stays open until the one with the new certificate is.
+                        // The previous connection stays open until the one with the new certificate is open.
                         let client = revocation::client_over(self.connector.clone());
                         self.before = Some((std::mem::replace(&mut self.client, client), body));
                         self.instance.renewed();
@@ -338,7 +338,7 @@ impl FeedClient {
         }
     }
 
-    /// Announces to the keepers what comes in, confirms what they have settled, and answers roll calls, until one fails.
+    /// Announces received CRLs to the keepers, confirms settled ones, and answers roll calls, until one of these fails.
     async fn listen(&mut self, body: &mut Incoming) -> FeedError {
         let mut line = Vec::new();
         let mut confirmed = None;
