@@ -1,7 +1,10 @@
-//! Files that change together, such as a certificate and its key: whoever reads them finds all of the old ones or all of the new.
+//! Files that change together, such as a certificate and its key. A reader gets all of the old ones or all of the new
+//! ones.
 //!
-//! They are stored in a directory of their own. A symbolic link leads to it, and the link is replaced by one rename (rename(2)); each file
-//! has a stable path beside the link, which is a link through it. It never looks into what it reads and writes.
+//! They are stored in a directory of their own. A symbolic link leads to it, and one rename (rename(2)) replaces the
+//! link. Each file has a stable path beside the link, which is a symbolic link through it.
+//!
+//! It never interprets their contents.
 
 use std::{
     fs::{self, File},
@@ -17,7 +20,7 @@ use crate::{
     random,
 };
 
-/// How often a reader begins again because the files have changed meanwhile.
+/// How many times a reader retries because the files have changed meanwhile.
 const ATTEMPTS: usize = 16;
 
 /// A set of files in a directory.
@@ -27,20 +30,19 @@ pub struct FileSet {
     name: String,
 }
 
-/// What one file of a set is to be.
+/// One file of a set.
 #[derive(Clone, Copy, Debug)]
 pub struct Member<'a> {
     /// Its name in the directory.
     pub name: &'a str,
-    /// What is in it.
+    /// Its contents.
     pub contents: &'a [u8],
     /// Who may read it.
     pub access: Access,
 }
 
 impl FileSet {
-    /// The set with this name. The link is `NAME.current`, and the directories to which it leads are `.NAME.` and sixteen hexadecimal
-    /// digits.
+    /// The set with this name. The link is `NAME.current`. The directories are `.NAME.` and sixteen hexadecimal digits.
     #[must_use]
     pub fn new(directory: &Path, name: &str) -> Self {
         Self { directory: directory.to_owned(), name: name.to_owned() }
@@ -52,10 +54,10 @@ impl FileSet {
         self.directory.join(self.link())
     }
 
-    /// Replaces all files of the set at once. A crash at any instant leaves all of the old ones or all of the new, and the new ones are on
-    /// the disk on return. Where nothing was before, the last member appears last.
+    /// Replaces all files of the set at once. After a crash at any instant there are all of the old ones or all of the
+    /// new ones. On return the new ones are on disk. If there were none before, the last member appears last.
     ///
-    /// Whoever calls it holds the lock of the directory ([`files::lock_directory`]).
+    /// The caller must hold the lock of the directory ([`files::lock_directory`]).
     pub fn replace(&self, members: &[Member<'_>]) -> Result<(), FileError> {
         self.remove_leftovers();
         if members.iter().all(|member| self.is_plain(member.name)) {
@@ -70,8 +72,8 @@ impl FileSet {
         Ok(())
     }
 
-    /// Reads files of the set, all of one generation. `read` is handed what turns a name into the path to be read, and is called again if
-    /// the files have changed meanwhile.
+    /// Reads files of the set, all of one generation. `read` receives a function from a name to its path, and is called
+    /// again if the files have changed meanwhile.
     pub fn read<T, E>(&self, mut read: impl FnMut(&dyn Fn(&str) -> PathBuf) -> Result<T, E>) -> Result<T, E> {
         for _ in 0..ATTEMPTS {
             let generation = fs::read_link(self.current()).ok();
@@ -80,7 +82,7 @@ impl FileSet {
                 _ => self.directory.join(name),
             };
             let outcome = read(&place);
-            // What was read before the files changed may have been removed under the reader's hands.
+            // The files may have been removed while they were read.
             if fs::read_link(self.current()).ok() == generation {
                 return outcome;
             }
@@ -88,8 +90,8 @@ impl FileSet {
         read(&|name| self.directory.join(name))
     }
 
-    /// Removes what earlier generations have left, and writes that were cut off: there are private keys in them. That something cannot be
-    /// removed is no reason to stop.
+    /// Removes earlier generations and interrupted writes, because they contain private keys. Failures are logged and
+    /// ignored.
     pub fn remove_leftovers(&self) {
         let current = fs::read_link(self.current()).ok();
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
@@ -113,7 +115,8 @@ impl FileSet {
         unique.is_some_and(|unique| unique.len() == 16 && unique.bytes().all(|digit| digit.is_ascii_hexdigit()))
     }
 
-    /// Whether it is there, and not by way of the link: somebody else has written it, or a program from before there were sets.
+    /// Whether it exists as a plain file and not through the link. Another program has written it, or an older version
+    /// of this one.
     fn is_plain(&self, name: &str) -> bool {
         self.directory.join(name).exists() && !self.leads_through(name)
     }
@@ -122,7 +125,7 @@ impl FileSet {
         fs::read_link(self.directory.join(name)).is_ok_and(|target| target == Path::new(&self.link()).join(name))
     }
 
-    /// Makes a generation of what lies there as plain files, so that they can be replaced together.
+    /// Makes a generation of the plain files, so that they can be replaced together.
     fn adopt(&self, members: &[Member<'_>]) -> Result<(), FileError> {
         let mut contents = Vec::with_capacity(members.len());
         for Member { name, .. } in members {
@@ -140,7 +143,7 @@ impl FileSet {
         sync(&self.directory)
     }
 
-    /// Writes a generation and has the link lead to it.
+    /// Writes a generation, and makes the link lead to it.
     fn put(&self, members: &[Member<'_>]) -> Result<(), FileError> {
         let name = format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::octets()));
         let generation = self.directory.join(&name);
@@ -153,7 +156,7 @@ impl FileSet {
         sync(&self.directory)
     }
 
-    /// Has a file's stable path lead through the link.
+    /// Makes a file's stable path lead through the link.
     fn lead_through(&self, name: &str) -> Result<(), FileError> {
         if self.leads_through(name) {
             return Ok(());
@@ -161,7 +164,7 @@ impl FileSet {
         self.point(name, &Path::new(&self.link()).join(name))
     }
 
-    /// Makes a symbolic link, in place of what is there.
+    /// Creates a symbolic link in place of an existing file.
     fn point(&self, name: &str, target: &Path) -> Result<(), FileError> {
         let path = self.directory.join(name);
         let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::octets())));
@@ -217,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn files_have_stable_paths_and_nothing_of_the_old_ones_is_left() {
+    fn files_have_stable_paths_and_old_ones_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let set = FileSet::new(directory.path(), "client");
         for (chain, key) in [("chain 1", "key 1"), ("chain 2", "key 2")] {
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_has_put_in_place_by_hand_counts() {
+    fn files_that_were_placed_by_hand_are_used() {
         let directory = tempfile::tempdir().unwrap();
         let set = FileSet::new(directory.path(), "client");
         set.replace(&members(b"chain", b"key")).unwrap();
@@ -283,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_writer_has_left_is_removed() {
+    fn leftovers_of_a_killed_writer_are_removed() {
         let directory = tempfile::tempdir().unwrap();
         let set = FileSet::new(directory.path(), "client");
         set.replace(&members(b"chain", b"key")).unwrap();

@@ -80,15 +80,15 @@ pub struct Options {
     pub on_stale_crl: OnStaleCrl,
     /// The balancers that send PROXY headers.
     pub proxy_from: ProxyFrom,
-    /// The files of its identity, if it is to renew its own certificate in time: those that it was loaded from.
+    /// The files that its identity was loaded from, if it is to renew its own certificate in time.
     pub renew: Option<IdentityFiles>,
-    /// What time it is.
+    /// The source of the current time.
     pub clock: Clock,
 }
 
 impl Options {
-    /// What most services want: CRLs from where the certificates say, asked for every second and kept in this directory; no feed and no
-    /// balancer; a stale CRL refuses everybody; and somebody else renews the certificate.
+    /// The defaults: CRLs from the distribution points, fetched every second and stored in this directory. There is no
+    /// feed and no balancer. A stale CRL refuses everybody. The certificate is renewed by another program.
     #[must_use]
     pub fn new(crl_directory: PathBuf) -> Self {
         Self {
@@ -307,10 +307,7 @@ impl RelyingParty {
             }
         };
         if timeout(LAST_CONNECTION, gone).await.is_err() {
-            warn!(
-                connections = self.live.open_connections(),
-                "connections are left, so the authority is not told goodbye"
-            );
+            warn!(connections = self.live.open_connections(), "connections are still open, so no goodbye is sent");
             return;
         }
         goodbye.say().await;

@@ -151,8 +151,8 @@ fn is_token(octets: &[u8]) -> bool {
 /// The root's file.
 const ROOT: &str = "ca.crt";
 
-/// The files of one identity: `NAME.crt` (the chain), `NAME.key` and `ca.crt` (the root), which change together; and `ca.url` (the
-/// authority's address).
+/// The files of one identity: `NAME.crt` (the chain), `NAME.key` and `ca.crt` (the root), which change together, and
+/// `ca.url` (the authority's address).
 #[derive(Clone, Debug)]
 pub struct IdentityFiles {
     directory: PathBuf,
@@ -234,7 +234,7 @@ impl IdentityFiles {
             return Ok(None);
         }
         let read = self.set.read(|place| self.read_set(place));
-        // Whoever reads of an error looks for the file by its stable path.
+        // An error names the stable path of the file, so that a person can find it.
         let (identity, root) = read.or_else(|_| self.read_set(&|name| self.directory.join(name)))?;
         let authority = match files::read_text(&self.authority) {
             // Without the address there would be no feed, and `revoke` would not wait for this relying party. So it is
@@ -246,9 +246,9 @@ impl IdentityFiles {
         Ok(Some(Enrolled { identity, root, authority }))
     }
 
-    /// Chain, key and root where `place` says that they are.
+    /// Reads the chain, key and root at the paths from `place`.
     fn read_set(&self, place: &dyn Fn(&str) -> PathBuf) -> Result<(Identity, CertificateDer<'static>), IdentityError> {
-        // The chain is what appears last, so that the rest was there once.
+        // The chain is written last, so the other files existed once.
         let lost = |error, path: &Path| match error {
             FileError::Missing(_) => IdentityError::Lost { path: path.to_owned(), chain: self.chain.clone() },
             error => error.into(),
@@ -262,18 +262,18 @@ impl IdentityFiles {
             error => error,
         })?;
         let text = files::read(&place(ROOT)).map_err(|error| lost(error, &self.root))?;
-        // Which of several would count, nobody has said.
+        // It is unclear which of several roots would be trusted.
         let root = pem::read_certificate(&text)
             .map_err(|source| IdentityError::Pem { path: self.root.display().to_string(), source })?;
         Ok((identity, root))
     }
 
-    /// Of the chain and of the key.
+    /// The names of the chain and of the key.
     fn names(&self) -> [String; 2] {
         ["crt", "key"].map(|suffix| format!("{}.{suffix}", self.profile))
     }
 
-    /// In what the certificate in these files is another than the one that the options `--name`, `--org` and `--host` propose.
+    /// How the certificate in these files differs from the options `--name`, `--org` and `--host`.
     #[must_use]
     pub fn differences(&self, proposal: &Proposal, certificate: &CertificateInfo) -> Vec<String> {
         let chain = self.chain().display();
@@ -326,7 +326,8 @@ impl IdentityFiles {
         }
     }
 
-    /// The key of the next certificate, likewise. One that cannot be used makes room for another: the identity in place goes on.
+    /// The key of the next certificate, stored in the same way. A damaged one is replaced, because the current identity
+    /// still works.
     pub(crate) fn key_to_renew(&self) -> Result<KeyPair, IdentityError> {
         match load_key(&self.next_key) {
             Err(IdentityError::Key { .. } | IdentityError::File(FileError::Missing(_))) => new_key(&self.next_key),
@@ -334,23 +335,24 @@ impl IdentityFiles {
         }
     }
 
-    /// Puts the successor in place, with the key that [`Self::key_to_renew`] gave.
+    /// Stores the successor with the key from [`Self::key_to_renew`].
     pub(crate) fn succeed(&self, enrolled: &Enrolled, key: &KeyPair) -> Result<(), FileError> {
         self.store(enrolled, key)?;
         files::remove(&self.next_key)
     }
 
-    /// The key of a renewal that the authority has denied: nothing was certified for it.
+    /// Removes the key of a denied renewal, for which nothing was issued.
     pub(crate) fn forget_next_key(&self) -> Result<(), FileError> {
         files::remove(&self.next_key)
     }
 
-    /// Where all of it lies.
+    /// The directory of all these files.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Puts an identity in place, all of it at once. The pending key is removed last: while it is there, the next attempt repeats this one.
+    /// Stores an identity, all files at once. The pending key is removed last: while it exists, the next attempt
+    /// repeats this one.
     fn store(&self, enrolled: &Enrolled, key: &KeyPair) -> Result<(), FileError> {
         if let Some(authority) = &enrolled.authority {
             files::write(&self.authority, format!("{authority}\n").as_bytes(), Access::Public)?;
@@ -383,13 +385,14 @@ pub enum EnrollError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Another process is enrolling here.
-    #[error("another enrollment is at work in {}; wait for its end", .0.display())]
+    #[error("another enrollment is running in {}; wait until it ends", .0.display())]
     Underway(PathBuf),
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] KeyError),
     /// The pending key of an interrupted attempt is damaged.
-    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again", path.display())]
+    #[error("{} was left by an earlier attempt and cannot be used: {source}; remove it and enroll again",
+        path.display())]
     PendingKey {
         /// Its file.
         path: PathBuf,
@@ -426,7 +429,7 @@ pub enum EnrollError {
     },
     /// The server at the token's address is the authority, but its certificate or one above it is revoked.
     #[error(
-        "{url} cannot be trusted: {source}. The token was not sent. Somebody else may have the key of that certificate; \
+        "{url} cannot be trusted: {source}. The token was not sent. An attacker may have the key of that certificate; \
          ask whoever runs the authority"
     )]
     Revoked {
@@ -437,7 +440,8 @@ pub enum EnrollError {
     },
     /// Whether the authority's own certificate is revoked is unknown.
     #[error(
-        "whether {url} can be trusted is not known, as it gives no current list of the servers that are revoked: {source}. \
+        "whether {url} can be trusted is not known, because it sends no current CRL about its own certificate: \
+         {source}. \
          The token was not sent. Check this machine's clock and the authority's, and its log"
     )]
     UnknownStanding {
@@ -567,12 +571,12 @@ async fn send(
     }
 }
 
-/// What the authority answers.
+/// An answer of the authority.
 pub(crate) enum Answer<T> {
     Given(T),
-    /// It says no.
+    /// A denial.
     Denied(Problem),
-    /// Something else, in words.
+    /// An unusable answer, in words.
     Unusable(String),
 }
 
@@ -586,7 +590,7 @@ pub(crate) async fn read_answer<T: DeserializeOwned>(response: Response<Incoming
         return serde_json::from_slice(&body).map_or_else(|error| Answer::Unusable(error.to_string()), Answer::Given);
     }
     match serde_json::from_slice(&body) {
-        // A request that took too long was not denied: it may have been carried out.
+        // A request that timed out was not denied, and may have succeeded.
         Ok(problem) if status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT => Answer::Denied(problem),
         Ok(Problem { detail, .. }) => Answer::Unusable(format!("{status}: {detail}")),
         Err(_) => Answer::Unusable(format!("status {status}")),

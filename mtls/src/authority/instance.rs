@@ -77,17 +77,17 @@ struct State {
     predecessors: Vec<Run>,
 }
 
-/// Whether the authority's account has this run.
+/// Whether the authority has registered this run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Account {
     #[default]
     Unknown,
     Registered,
-    /// It may have it under an earlier certificate as well.
+    /// It may also be registered with an earlier certificate.
     Renewed,
 }
 
-/// A run that is over, as the file has it.
+/// An earlier run, as in the file.
 #[derive(Clone, Debug)]
 struct Run {
     secret: Secret,
@@ -131,14 +131,15 @@ impl Instance {
         self.0.secret.to_bearer()
     }
 
-    /// What shows that this run takes the place of earlier ones, or its own under an earlier certificate; empty if there are none.
+    /// The secrets of the earlier runs that this run replaces, or its own if it was registered with an earlier
+    /// certificate. Empty if there are none.
     pub(crate) fn predecessors(&self) -> Zeroizing<String> {
         let state = self.state();
         let own = (state.account == Account::Renewed).then_some(&self.0.secret);
         write_secrets(own.into_iter().chain(state.predecessors.iter().map(|run| &run.secret)).take(MAX_PREDECESSORS))
     }
 
-    /// From now on it comes with another certificate. It takes its own place under the one before.
+    /// From now on it uses another certificate, and replaces its own registration with the previous one.
     pub(crate) fn renewed(&self) {
         self.state().account = Account::Renewed;
     }
@@ -157,7 +158,7 @@ impl Instance {
         self.keep().await;
     }
 
-    /// Whether the account has this run.
+    /// Whether the authority has registered this run.
     pub(crate) fn is_registered(&self) -> bool {
         self.state().account != Account::Unknown
     }
@@ -215,7 +216,7 @@ impl Instance {
             let file = self.0.file.clone();
             let removed = spawn_blocking(move || files::remove(&file)).await.expect("removing a file does not panic");
             if let Err(error) = removed {
-                warn!(%error, "the secret of a run that is over stays on the disk; it is of no use to anybody");
+                warn!(%error, "the secret of an ended run stays on disk; it is not valid any more");
             }
         }
     }
@@ -282,7 +283,7 @@ impl Instance {
 }
 
 fn complain(error: &FileError) {
-    warn!(%error, "what the authority knows of this run cannot be kept for the next one, which will not be able to take its place");
+    warn!(%error, "the state of this run cannot be stored, so the next run will not be able to replace it");
 }
 
 /// Reads the runs in the file. An unreadable file replaces no run and permits no client.
@@ -291,7 +292,7 @@ fn read(file: &Path) -> Vec<Run> {
         Ok(text) => text,
         Err(FileError::Missing(_)) => return Vec::new(),
         Err(error) => {
-            warn!(%error, "the runs before this one cannot be replaced; the authority expects them until they are forgotten");
+            warn!(%error, "earlier runs cannot be replaced; the authority expects them until they are forgotten");
             return Vec::new();
         }
     };
@@ -302,7 +303,7 @@ fn read(file: &Path) -> Vec<Run> {
     };
     let runs: Vec<_> = text.lines().filter_map(run).collect();
     if runs.len() < text.lines().count() {
-        warn!(file = %file.display(), "damaged: not every run before this one can be replaced");
+        warn!(file = %file.display(), "damaged: not all earlier runs can be replaced");
     }
     runs
 }

@@ -1,6 +1,7 @@
-//! What a member of the fleet does with its authority: it enrolls and renews, and a relying party keeps the feed open and confirms on it.
+//! What a certificate holder exchanges with its authority: enrollment and renewal, and for a relying party the feed and
+//! its confirmations.
 //!
-//! It never issues anything, and believes nothing that is not signed.
+//! It never issues anything, and never trusts unsigned data.
 
 pub(crate) mod backoff;
 pub(crate) mod enroll;

@@ -1,7 +1,7 @@
-//! Renewal from the side of a certificate's holder: when it is time, and the successor that comes back over a connection with the
-//! certificate itself.
+//! The certificate holder's side of a renewal: the time for it, and the successor, which is fetched over a connection
+//! with the certificate itself.
 //!
-//! It never needs a token, and changes nothing on disk before the successor is here.
+//! It never needs a token, and changes no files before the successor has arrived.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -35,45 +35,46 @@ use crate::{
     tls::{Identity, IdentityError, connecting},
 };
 
-/// How long the authority may take to answer.
+/// Timeout for the authority's answer.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it may take to connect, and for how long nothing may be acknowledged.
+/// Timeout to connect, and for unacknowledged data.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A successor that is in place, and when to renew it in turn.
+/// A stored successor, and when to renew it.
 #[derive(Debug)]
 pub struct Renewed {
-    /// What is on disk by now.
+    /// The stored identity.
     pub enrolled: Enrolled,
     /// When to renew it.
     pub window: Window,
 }
 
-/// Why a certificate was not renewed; the one in place goes on.
+/// Why a certificate was not renewed. The current one stays in use.
 #[derive(Debug, thiserror::Error)]
 pub enum RenewError {
     /// A file could not be read or written.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Another process is doing the same.
+    /// Another process is enrolling or renewing here.
     #[error("another enrollment or renewal is at work in {}; wait for its end", .0.display())]
     Underway(PathBuf),
-    /// What is in place, or what was answered, cannot be used.
+    /// The current identity or the answer cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// It does not say who could renew it.
+    /// The authority's address is unknown.
     #[error(
-        "{} does not exist, so it is not known which authority to ask; write its address there, as in https://HOST:8440",
+        "{} does not exist, so it is not known which authority renews it; write its address there, as in \
+         https://HOST:8440",
         .0.display()
     )]
     NoAuthority(PathBuf),
-    /// The certificate's name is none that a request can have.
+    /// The certificate's name cannot be put into a request.
     #[error("the certificate's name cannot be put into a request: {0}")]
     Name(#[from] NameError),
     /// The same.
     #[error(transparent)]
     Proposal(#[from] ProposalError),
-    /// The authority could not be reached, or is not to be trusted.
+    /// The authority could not be reached, or is not trusted.
     #[error("the authority at {url} cannot be reached: {cause}; is `ca-daemon serve` running there?")]
     Unreachable {
         /// Its address.
@@ -81,10 +82,10 @@ pub enum RenewError {
         /// What happened.
         cause: String,
     },
-    /// The authority said no.
+    /// The authority denied it.
     #[error("the authority denied the renewal: {}", .0.detail)]
     Denied(Problem),
-    /// The authority answered something else than a certificate.
+    /// The answer of the authority is not a certificate.
     #[error("the authority at {url} gave no usable answer: {cause}")]
     Answer {
         /// Its address.
@@ -103,7 +104,7 @@ pub struct Renewer {
 }
 
 impl Renewer {
-    /// For a client, which refuses an authority that its own lists say is revoked.
+    /// For a client, which refuses an authority that its own CRLs revoke.
     #[must_use]
     pub fn of_client(files: IdentityFiles, servers: &ServerStanding) -> Self {
         Self::new(files, servers.live_set().clone(), servers.clock().clone())
@@ -119,17 +120,17 @@ impl Renewer {
         &self.files
     }
 
-    /// Asks the authority when this certificate is to be renewed.
+    /// Queries when this certificate is to be renewed.
     pub async fn window(&self, enrolled: &Enrolled) -> Result<Window, RenewError> {
         let answer: RenewalAnswer = self.holder(enrolled)?.ask(Method::GET, RENEWAL_PATH, Bytes::new()).await?;
         Ok(answer.renewal)
     }
 
-    /// Renews the certificate: makes a key (or takes the one of an attempt whose answer was lost), asks for the successor, and puts it in
-    /// place, all files at once.
+    /// Renews the certificate. Makes a key, or takes the one of an attempt whose answer was lost. Requests the
+    /// successor, and stores it, all files at once.
     pub async fn renew(&self) -> Result<Renewed, RenewError> {
         let files = &self.files;
-        // Two at once would each have a successor, and one of them for nothing.
+        // Two at once would each get a successor, and one of them would be useless.
         let lock = files::lock_directory(files.directory())?;
         let _lock = lock.ok_or_else(|| RenewError::Underway(files.directory().to_owned()))?;
         let enrolled = files.load()?.ok_or_else(|| FileError::Missing(files.chain().to_owned()))?;
@@ -141,7 +142,7 @@ impl Renewer {
         let body = serde_json::to_vec(&request).expect("a request is text");
         let answer: EnrollResponse = match holder.ask(Method::POST, RENEW_PATH, body.into()).await {
             Err(RenewError::Denied(problem)) => {
-                // Nothing was certified for this key, unless an answer before this one was lost; that certificate is not missed.
+                // Nothing was issued for this key, unless an earlier answer was lost. That certificate is not needed.
                 files.forget_next_key()?;
                 return Err(RenewError::Denied(problem));
             }
@@ -160,7 +161,7 @@ impl Renewer {
     }
 }
 
-/// The holder of a certificate, who asks the authority that it was enrolled with.
+/// A certificate holder's client for its authority.
 #[derive(Debug)]
 struct Holder<'a> {
     enrolled: &'a Enrolled,
@@ -170,7 +171,7 @@ struct Holder<'a> {
 }
 
 impl Holder<'_> {
-    /// One question to the authority itself, over a connection of its own.
+    /// One request to the authority itself, over its own connection.
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, RenewError> {
         let asked = timeout(TIMEOUT, self.ask_in_time(method, path, body)).await;
         asked.unwrap_or_else(|_| Err(self.unreachable(format!("no answer within {} s", TIMEOUT.as_secs()))))
@@ -200,8 +201,8 @@ impl Holder<'_> {
         }
     }
 
-    /// What was answered, if it is the successor that was asked for: for this key, of the same subject and names, beneath the root that is
-    /// trusted.
+    /// Checks that the answer is the requested successor: for this key, with the same subject and names, below the
+    /// trusted root.
     fn successor(&self, answer: &EnrollResponse, key: &KeyPair) -> Result<(Identity, Window), RenewError> {
         let chain = pem::read_chain(&answer.chain).map_err(|error| self.unusable(error.to_string()))?;
         let key = KeyPair::from_pem(key.to_pem())

@@ -1,6 +1,6 @@
-//! A relying party's own certificate, renewed in time while it serves.
+//! Renews a relying party's own certificate in time while it serves.
 //!
-//! It never interrupts anything: handshakes present the new certificate from the moment at which it is on the disk.
+//! It never interrupts anything: new handshakes present the new certificate as soon as it is on disk.
 
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ use crate::{errors::error_chain, metrics::Metrics, tls::ServerIdentity};
 
 /// How often the clock is read.
 const LOOK: Duration = Duration::from_secs(1);
-/// Which part of a certificate's life passes until the authority is asked again when to renew, where nothing announces that.
+/// The fraction of a certificate's life (1/12) after which the authority is queried again when to renew, if that is not
+/// announced.
 const ASK_AGAIN: u32 = 12;
-/// Which part of the time that is left passes between two attempts ...
+/// The fraction of the remaining time (1/10) between two attempts.
 const RETRY: u32 = 10;
-/// ... and at least and at most how long that is.
+/// The lower and upper limit of that pause.
 const RETRY_BETWEEN: [Duration; 2] = [Duration::from_secs(1), Duration::from_hours(1)];
-/// A failure that lasts is logged once in this time, or more often where the life is short.
+/// How often a lasting failure is logged. More often for short lives.
 const COMPLAIN: Duration = Duration::from_hours(24);
 
 /// The task that renews.
@@ -32,7 +33,7 @@ pub(crate) struct Renewing {
     renewer: Renewer,
     identity: ServerIdentity,
     clock: Clock,
-    /// The number of the authority's last order to renew. Without a feed nothing is announced.
+    /// The number of the authority's last order to renew. `None` without a feed, because nothing is announced.
     orders: Option<watch::Receiver<Option<u64>>>,
     metrics: Metrics,
 }
@@ -48,9 +49,9 @@ impl Renewing {
         Self { renewer, identity, clock, orders, metrics }
     }
 
-    /// Renews for ever.
+    /// Never returns.
     pub(crate) async fn run(mut self) {
-        // One number for each certificate: a window that is asked for again gives the same moment.
+        // One random number for each certificate, so that the same window gives the same time.
         let (mut serial, mut drawn) = (self.identity.serial(), draw());
         let mut complained: Option<Instant> = None;
         loop {
@@ -81,7 +82,8 @@ impl Renewing {
         }
     }
 
-    /// When to renew the certificate on the disk, which somebody else may have renewed. Where the authority cannot be asked, at its own time.
+    /// When to renew the certificate on disk, which another program may have renewed. If the authority cannot be
+    /// queried, at the certificate's default time.
     async fn window(&self) -> Window {
         let regular = Window::of(self.identity.validity());
         let Ok(Some(enrolled)) = self.renewer.files().load() else { return regular };
@@ -105,7 +107,8 @@ impl Renewing {
         }
     }
 
-    /// Whether it is time. Not so where it is to be asked again: because that was long ago, or the authority has announced an order.
+    /// Waits until the renewal is due. Returns `false` if the authority is to be queried again: the last query was long
+    /// ago, or an order was announced.
     async fn wait_until(&mut self, due: Timestamp, ask_again: Duration) -> bool {
         let began = Instant::now();
         while self.clock.now() < due {
@@ -117,7 +120,7 @@ impl Renewing {
         true
     }
 
-    /// Whether it was ended by an order.
+    /// Returns whether an order ended the pause.
     async fn pause(&mut self, at_most: Duration) -> bool {
         let Some(orders) = &mut self.orders else {
             sleep(at_most).await;

@@ -57,8 +57,8 @@ impl Reason {
             Self::Barred => "the service lets nobody in at present",
             Self::ProxyHeader => "the balancer's PROXY header is missing or broken",
             Self::Timeout => "the handshake took too long",
-            Self::Displaced => "the handshake had to make room for newer ones",
-            Self::Disconnected => "the client went away during the handshake",
+            Self::Displaced => "the handshake was displaced by newer ones",
+            Self::Disconnected => "the client disconnected during the handshake",
             Self::Protocol => "the TLS handshake failed",
         }
     }

@@ -176,7 +176,7 @@ impl ServerStanding {
         &self.0.clock
     }
 
-    /// Whether a server with these certificates may be talked to at this moment.
+    /// Whether a client may use a server with these certificates now.
     pub(crate) fn check(&self, chain: &[VerifiedId]) -> Result<(), ServerRefusal> {
         match judge(&self.0.live, chain, self.now()) {
             Err(ServerRefusal::Unknown(_)) if self.0.on_missing_crl == OnMissingCrl::Accept => Ok(()),

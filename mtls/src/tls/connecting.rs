@@ -70,7 +70,8 @@ pub(crate) fn to_list(root: Fingerprint, clock: &Clock, judge: Arc<dyn Judge>) -
     Ok(asking_each_time(tls.with_no_client_auth()))
 }
 
-/// The holder of a certificate, who presents it and speaks to the authority itself only, unless that is known to be revoked.
+/// A certificate holder's client for its authority. It presents the certificate. It connects to the authority only, and
+/// refuses it if it is known to be revoked.
 pub(crate) fn to_authority(
     identity: Arc<dyn ResolvesClientCert>,
     root: Fingerprint,
@@ -81,7 +82,7 @@ pub(crate) fn to_authority(
     Ok(asking_each_time(tls.with_client_cert_resolver(identity)))
 }
 
-/// Presents this identity to whoever asks.
+/// Presents this identity to every server.
 pub(crate) fn one(identity: &Identity) -> Result<Arc<dyn ResolvesClientCert>, IdentityError> {
     Ok(Arc::new(OneIdentity(Arc::new(identity.certified_key()?))))
 }

@@ -41,8 +41,8 @@ pub struct Identity {
 pub enum IdentityError {
     /// The file with the authority's address is damaged.
     #[error(
-        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; without the file, \
-         there is no feed, and no revocation waits for this service", .0.display()
+        "{} is damaged: it does not hold the authority's https address. Write it there, as in https://HOST:8440; \
+         without the file, there is no feed, and no revocation waits for this service", .0.display()
     )]
     Authority(PathBuf),
     /// A file cannot be read.
@@ -68,7 +68,8 @@ pub enum IdentityError {
     #[error("the certificate cannot be used: {0}")]
     Certificate(#[from] CertificateError),
     /// The certificate exists, but a file that belongs to it does not.
-    #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(), chain.display())]
+    #[error("{} does not exist, and {} is of no use without it; restore it, or enroll again", path.display(),
+        chain.display())]
     Lost {
         /// Which file.
         path: PathBuf,
@@ -84,7 +85,8 @@ pub enum IdentityError {
     #[error("the certificate of {0} is missing from the chain, or one above it is; it has to lead to the root")]
     MissingIssuer(String),
     /// The root is not valid now. The TLS library does not check the dates of a trust anchor.
-    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or enroll again",
+    #[error("the root certificate {name} is not valid now: it is from {} until {}; put the current one in place, or \
+             enroll again",
         validity.not_before, validity.not_after)]
     RootNotValid {
         /// The root's name.
@@ -196,12 +198,12 @@ pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
     KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
 }
 
-/// A server's identity that can be replaced at any time; new handshakes present the new one. Clones are the same.
+/// A server's identity that can be replaced at any time. New handshakes present the new one. Clones share it.
 #[derive(Clone, Debug)]
 pub struct ServerIdentity {
     presented: Arc<ArcSwap<Presented>>,
     judged: Option<Judged>,
-    /// How often it was replaced.
+    /// How many times it was replaced.
     replacements: Arc<watch::Sender<u64>>,
 }
 
@@ -258,8 +260,8 @@ impl ServerIdentity {
         Ok(Self { judged: Some(judged), ..Self::new(identity)? })
     }
 
-    /// Presents another identity from now on, and is judged by it. One that cannot be used changes nothing. Sessions that were begun with
-    /// the one before are not resumed.
+    /// Presents another identity from now on, and checks that one. If it cannot be used, nothing changes. Sessions of
+    /// the previous identity are not resumed.
     pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
         let presented = Arc::new(Presented::new(identity)?);
         let judged = self.judged.as_ref().map(|judged| Ok::<_, IdentityError>((judged, judged.ids(identity)?)));
@@ -272,13 +274,13 @@ impl ServerIdentity {
         Ok(())
     }
 
-    /// The validity of the certificate that is presented.
+    /// The validity of the presented certificate.
     #[must_use]
     pub fn validity(&self) -> Validity {
         self.presented.load().validity
     }
 
-    /// The serial number of the certificate that is presented.
+    /// The serial number of the presented certificate.
     pub(crate) fn serial(&self) -> Serial {
         self.presented.load().serial
     }
@@ -295,7 +297,7 @@ impl ResolvesServerCert for ServerIdentity {
     }
 }
 
-/// As a client it presents the same: a relying party comes to its authority as the server that it is.
+/// A relying party presents its server certificate as a client of its authority as well.
 impl ResolvesClientCert for ServerIdentity {
     fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         Some(Arc::clone(&self.presented.load().key))

@@ -1,9 +1,9 @@
-//! The TLS sessions that clients may resume. All of them are forgotten when somebody is revoked: a revoked client's next attempt is
-//! then a full handshake, which can be refused with the alert that says why. So they are when this process presents another identity: a
-//! session would go on with the one before.
+//! The TLS sessions that clients may resume. All of them are dropped when a client may have been revoked. The next
+//! attempt of a revoked client is then a full handshake, which can be refused with the right alert. They are also
+//! dropped when this process presents another identity, because a session would continue with the previous one.
 //!
-//! It never decides who is let in: a session may be begun in the very moment of a revocation, so whoever resumes one is asked about
-//! afterwards all the same.
+//! It never decides who is admitted. A session may begin at the moment of a revocation, so the acceptor checks every
+//! resumed session as well.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -34,13 +34,13 @@ pub(crate) struct Sessions {
 
 #[derive(Debug)]
 struct SinceRevocation {
-    /// How many revocations, and identities of this process, there were when these sessions were begun.
+    /// The numbers of revocations and of this process's identities when these sessions began.
     since: (u64, u64),
     sessions: Generations<Vec<u8>, Vec<u8>>,
 }
 
 impl Sessions {
-    /// Of a process that presents this identity.
+    /// The sessions of a process with this identity.
     pub(crate) fn new(live: LiveSet, identity: &ServerIdentity) -> Self {
         let replacements = identity.replacements();
         let since = (live.revocations(), *replacements.borrow());

@@ -117,8 +117,8 @@ pub(crate) struct FeedClient {
     metrics: Metrics,
     /// Changes when this process presents another certificate.
     replacements: watch::Receiver<u64>,
-    /// The stream under the certificate before this one, until the first confirmation under this one has arrived: there is no moment in
-    /// which the authority does not expect this instance.
+    /// The stream with the previous certificate, until the first confirmation with the new one has arrived. So the
+    /// authority expects this instance at every moment.
     before: Option<(AuthorityClient, Incoming)>,
     /// The number of the last order to renew.
     renewal_orders: watch::Sender<Option<u64>>,
@@ -150,9 +150,9 @@ enum FeedError {
         /// The authority's reason.
         detail: String,
     },
-    #[error("nothing was heard for {} s", SILENCE.as_secs())]
+    #[error("no data for {} s", SILENCE.as_secs())]
     Silent,
-    #[error("the authority said something that is no announcement: {0}")]
+    #[error("the authority sent a line that is not an announcement: {0}")]
     Line(String),
     #[error("the authority ended it")]
     Ended,
@@ -215,12 +215,12 @@ impl FeedClient {
         Self { metrics, ..self }
     }
 
-    /// The number of the last order to renew, as the authority announces it.
+    /// The number of the last announced order to renew.
     pub(crate) fn renewal_orders(&self) -> watch::Receiver<Option<u64>> {
         self.renewal_orders.subscribe()
     }
 
-    /// What ends it while it runs.
+    /// Requests a goodbye while the feed runs.
     pub(crate) fn goodbye(&self) -> Goodbye {
         Goodbye { leaving: self.leaving.clone(), has_left: self.has_left.subscribe() }
     }
@@ -233,7 +233,7 @@ impl FeedClient {
             () = self.stay() => {}
             () = watching => {}
         }
-        // Not within the feed, because the goodbye needs its connection.
+        // The feed ended before the goodbye could be sent on it.
         if leaving.is_cancelled() && !*self.has_left.borrow() {
             let _ = timeout(GOODBYE_TIMEOUT, self.come_back_to_leave()).await;
         }
@@ -262,7 +262,7 @@ impl FeedClient {
                     self.metrics.feed_is_open(true);
                     let error = self.listen(&mut body).await;
                     if matches!(error, FeedError::Renewed) {
-                        // The connection before it stays open until the one with the new certificate is.
+                        // The previous connection stays open until the one with the new certificate is open.
                         let client = revocation::client_over(self.connector.clone());
                         self.before = Some((std::mem::replace(&mut self.client, client), body));
                         self.instance.renewed();
@@ -321,8 +321,8 @@ impl FeedClient {
             Ok(()) => info!(authority = %self.authority, "said goodbye to the authority"),
             Err(error) => warn!(
                 %error, authority = %self.authority,
-                "the authority may not have heard the goodbye; then it expects this relying party until the next one is started in its \
-                 directory"
+                "the authority may not have received the goodbye; then it expects this relying party until the next \
+                 one is started in its directory"
             ),
         }
         self.instance.left(said.is_ok()).await;
@@ -338,7 +338,7 @@ impl FeedClient {
         }
     }
 
-    /// Announces to the keepers what comes in, confirms what they have settled, and answers roll calls, until one fails.
+    /// Announces received CRLs to the keepers, confirms settled ones, and answers roll calls, until one of these fails.
     async fn listen(&mut self, body: &mut Incoming) -> FeedError {
         let mut line = Vec::new();
         let mut confirmed = None;
@@ -436,7 +436,7 @@ impl FeedClient {
             }
         }
         if received.len() > MAX_LINE {
-            return Err(FeedError::Line("a line without an end".to_owned()));
+            return Err(FeedError::Line("a line that is too long".to_owned()));
         }
         Ok(heard)
     }
@@ -471,7 +471,7 @@ impl FeedClient {
                             ..
                         },
                     ) => {
-                        warn!(%error, authority = %self.authority, "the authority does not take the CRLs back");
+                        warn!(%error, authority = %self.authority, "the authority refuses a handover of CRLs");
                     }
                     handed_over => handed_over?,
                 }
@@ -515,7 +515,7 @@ impl FeedClient {
     /// Hands over the CRLs on disk. The authority does not have the confirmed numbers, because it was restored from an
     /// older copy and has lost the revocations since.
     async fn hand_over(&self) -> Result<(), FeedError> {
-        warn!(authority = %self.authority, "the authority does not know the CRLs in force: it gets them back");
+        warn!(authority = %self.authority, "the authority does not have the CRLs in force, so they are handed over");
         let files: Vec<_> =
             self.lists.iter().flat_map(|list| [&list.files.complete, &list.files.delta]).cloned().collect();
         // The authority accepts all of them or none. A damaged CRL, or one of another authority, would prevent the

@@ -35,7 +35,7 @@ impl FeedClient {
             self.handed_over = Some(Instant::now());
             match self.hand_over().await {
                 // The authority may accept them later. The CRL in force does not change.
-                Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not taken the CRLs"),
+                Err(error @ FeedError::Refused { .. }) => debug!(%error, "the authority has not accepted the CRLs"),
                 handed_over => return handed_over,
             }
         }
