@@ -1,4 +1,4 @@
-//! The program as a person runs it: what `revoke` says and which exit code it ends with.
+//! The program as a person runs it: what `revoke` prints, and its exit code.
 
 #![expect(clippy::unwrap_used, reason = "a test whose surroundings cannot be built has failed")]
 
@@ -122,7 +122,7 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
     run(directory, &["revoke", "client_4"], 0, &["was already revoked"]);
 }
 
-/// What is revoked is on the disk whatever stands where the daemon's socket should.
+/// A revocation is durable even if the daemon's socket is another kind of file.
 #[test]
 fn an_unreachable_daemon_does_not_prevent_a_revocation() {
     let directory = founded();

@@ -16,7 +16,7 @@ pub(crate) enum Uncertifiable {
     /// Relying parties refuse everything that a revoked CA issued.
     #[error(transparent)]
     Issuer(#[from] IssuerRevocation),
-    /// Somebody else may have the private key.
+    /// The private key may be known to an attacker.
     #[error(
         "the public key was revoked for compromise at {at} and is never certified again; enroll with a new key \
          (api-client makes one: enroll --force)"
