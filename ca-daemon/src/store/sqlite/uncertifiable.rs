@@ -27,8 +27,8 @@ pub(crate) enum Uncertifiable {
 /// When the issuing CA was revoked, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the issuing CA of this authority was revoked at {at} ({reason}), so whatever it issues is refused; found another \
-     authority: ca-daemon init --dir DIR"
+    "the issuing CA of this authority was revoked at {at} ({reason}), so everything that it issued is refused; found \
+     another authority: ca-daemon init --dir DIR"
 )]
 pub(crate) struct IssuerRevocation {
     pub(crate) at: Timestamp,
