@@ -1,4 +1,4 @@
-//! Has the crate rebuilt when a migration is added: `sqlx::migrate!` embeds the directory, which cargo does not see.
+//! Rebuilds the crate when a migration is added: cargo does not notice the directory that `sqlx::migrate!` embeds.
 //!
 //! It never generates code.
 

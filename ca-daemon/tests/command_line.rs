@@ -1,4 +1,4 @@
-//! The program as a person runs it: what `revoke` says and which exit code it ends with.
+//! The program as a person runs it: what `revoke` prints, and its exit code.
 
 #![expect(clippy::unwrap_used, reason = "a test whose surroundings cannot be built has failed")]
 
@@ -67,7 +67,7 @@ fn a_command_leaves_the_whole_database_in_its_file() {
 }
 
 #[test]
-fn revoke_says_when_nobody_could_be_told() {
+fn revoke_reports_that_no_instance_could_be_notified() {
     let directory = founded();
     let directory = directory.path();
     run(directory, &["revoke", "client_1", "--dry-run"], 0, &["client_1", "nothing was revoked; 1 would be"]);
@@ -92,7 +92,7 @@ fn revoke_says_when_nobody_could_be_told() {
 }
 
 #[test]
-fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() {
+fn revoke_takes_several_arguments_and_ends_when_every_instance_enforces_it() {
     let directory = founded();
     let directory = directory.path();
     let daemon = Daemon::start(directory);
@@ -122,7 +122,7 @@ fn revoke_takes_several_things_at_once_and_is_done_when_everybody_enforces_it() 
     run(directory, &["revoke", "client_4"], 0, &["was already revoked"]);
 }
 
-/// What is revoked is on the disk whatever stands where the daemon's socket should.
+/// A revocation is durable even if the daemon's socket is another kind of file.
 #[test]
 fn an_unreachable_daemon_does_not_prevent_a_revocation() {
     let directory = founded();

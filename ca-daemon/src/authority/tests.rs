@@ -351,7 +351,7 @@ async fn revoking_publishes_a_crl_and_repeating_it_is_reported() {
     let record = fixture.authority.store().by_serial(&second, later).await.unwrap().unwrap();
     assert_eq!(record.status, Status::Revoked { at: later, reason: RevocationReason::Superseded });
 
-    // Relying parties may have a CRL without it until then, whatever they downloaded meanwhile.
+    // Until then, relying parties may have a CRL without it.
     let outlasting = async |serial| {
         fixture.authority.revoke(&[serial], RevocationReason::Superseded, later).await.unwrap().outlasting
     };

@@ -32,8 +32,9 @@ pub enum SocketError {
     Running(PathBuf),
     /// A daemon that ran as another user, perhaps as root, left its lock file here.
     #[error(
-        "{} belongs to another user, as whom a ca-daemon ran here: {source}. If none does any more, remove the file, \
-         and give the database's files back to this user", path.display()
+        "{} belongs to another user, as whom a ca-daemon ran here: {source}. If that one has ended, remove the file and \
+         give the files of the database to this user",
+        path.display()
     )]
     Foreign {
         /// The lock file.

@@ -346,7 +346,7 @@ async fn a_command_receives_which_instances_enforce_its_revocation() {
     peers[0].1.until(number).await;
     assert_eq!(peers[0].0.confirm(number, 4).await, StatusCode::NO_CONTENT);
     let Some(Confirmed::Enforced { party, enforced }) = answers.next().await.unwrap() else {
-        panic!("nobody confirmed")
+        panic!("no instance confirmed")
     };
     assert_eq!((party.name.as_str(), enforced.ended), ("service0", Some(4)));
     assert!(enforced.after_micros.is_some());
@@ -382,7 +382,7 @@ async fn each_instance_answers_a_roll_call_while_a_command_waits() {
     for (name, serial) in [("service0", 30), ("service1", 31)] {
         let mut peer = daemon.connect(&service(&fixture, name, serial).await, &fixture).await;
         let mut feed = peer.feed().await.unwrap();
-        assert_eq!(feed.event().await.unwrap().roll_call, None, "nobody asks");
+        assert_eq!(feed.event().await.unwrap().roll_call, None, "no roll call is open");
         peers.push((peer, feed));
     }
     let mut patient = ask(&fixture, RollCall { timeout_millis: PATIENT }).await;
@@ -395,10 +395,10 @@ async fn each_instance_answers_a_roll_call_while_a_command_waits() {
         Some(Called::Present { party, answer }) => (party.name, answer.open_connections),
         other => panic!("{other:?}"),
     };
-    assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first word counts");
+    assert_eq!(present(&mut patient).await, ("service0".to_owned(), 5), "its first answer counts");
     // It hardly waits, and answers from before its question do not count.
     let mut hurried = ask(&fixture, RollCall { timeout_millis: 1 }).await;
-    let Some(Called::Missing(silent)) = hurried.next().await.unwrap() else { panic!("somebody answered") };
+    let Some(Called::Missing(silent)) = hurried.next().await.unwrap() else { panic!("an instance answered") };
     assert_eq!(silent.len(), 2);
     // It counts for all three questions, except that the last is over.
     assert_eq!(peers[1].0.answer_roll_call(first + 2, 7).await, StatusCode::NO_CONTENT);

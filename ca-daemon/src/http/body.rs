@@ -98,8 +98,8 @@ impl<P: Eq + Hash> Bodies<P> {
     /// Waits for room for this many bytes.
     async fn room(&self, peer: P, bytes: usize) -> Room {
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).clamp(1, self.most_of_one);
-        let own = self.of(peer).acquire_many_owned(units).await.expect("nobody closes it");
-        let all = Arc::clone(&self.free).acquire_many_owned(units).await.expect("nobody closes it");
+        let own = self.of(peer).acquire_many_owned(units).await.expect("the semaphore is never closed");
+        let all = Arc::clone(&self.free).acquire_many_owned(units).await.expect("the semaphore is never closed");
         [own, all]
     }
 

@@ -30,7 +30,7 @@ impl Asker {
             for progress in feed.progress(wait.issuer, wait.number, committed) {
                 let Progress { party, enforced } = progress;
                 match enforced {
-                    // It is being ended, and nobody waits for it.
+                    // It is not waited for.
                     _ if party.certificate_revoked => dismissed.push(party),
                     Some(enforced) if said.insert(party.key()) => {
                         self.send(&Confirmed::Enforced { party: Box::new(party), enforced }).await?;

@@ -33,7 +33,7 @@ async fn a_compromised_key_is_never_certified_again() {
     assert_eq!(fixture.enroll(&secret, &csr_2, 12, now()).await.unwrap(), second, "a lost answer");
 
     let with_same_key = async |serial| fixture.authority.store().valid_with_keys_of(&[serial], now(), 9).await.unwrap();
-    assert_eq!(with_same_key(first).await, [], "nobody has said that it is compromised");
+    assert_eq!(with_same_key(first).await, [], "it is not known to be compromised");
     revoke(&fixture, first, RevocationReason::KeyCompromise).await;
     assert_eq!(with_same_key(first).await, [(second, "client_2".to_owned())], "what is still to be revoked");
     assert_eq!(with_same_key(fixture.issue("client_5", 16).await).await, []);

@@ -94,7 +94,7 @@ async fn import(context: &Context, paths: &[PathBuf]) -> anyhow::Result<()> {
 fn imported(list: &TakenBack) -> String {
     let TakenBack { issuer, number, revocations, was_known } = list;
     let what = if *was_known {
-        "nothing to take back: all of it is known".to_owned()
+        "known, nothing to take back".to_owned()
     } else {
         format!("{revocations} revocations taken back")
     };

@@ -107,8 +107,9 @@ async fn run_forget(context: &Context, name: String, instance: Option<String>) -
             Err(Failure::Refused(message).into())
         }
         Forgotten::Ambiguous => {
-            let message =
-                format!("{meant} may be several; give more of the id, as ca-daemon relying-parties --json prints it");
+            let message = format!(
+                "{meant} matches several instances; give more of the id, as ca-daemon relying-parties --json prints it"
+            );
             Err(Failure::Refused(message).into())
         }
     }

@@ -115,7 +115,7 @@ fn refuse_second_founding(context: &Context, services: &[ServerToken]) -> anyhow
         if files::exists(file)? {
             return Err(Failure::Refused(format!(
                 "{} holds no authority, but {} holds a token of one; restore the authority from a backup, or remove \
-                 the token to found another, which nobody of the old fleet will trust",
+                 the token to found another, which the old fleet will not trust",
                 context.directory.path().display(),
                 file.display()
             ))

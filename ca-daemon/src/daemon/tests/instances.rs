@@ -52,7 +52,7 @@ async fn a_vanished_instance_is_expected_even_if_another_has_its_name() {
     }
     let (enforced, missing) = waited(&fixture, number, 0).await;
     assert!(enforced.len() == 2 && !enforced.contains(&id), "{enforced:?}");
-    assert_eq!(missing, [id], "nobody confirms for it");
+    assert_eq!(missing, [id], "no other instance confirms for it");
     let command = ["--json", "revoke", "client_1", "--wait", "0s"];
     assert_eq!(execute(&fixture.directory, &daemon.clock, &command).await, 5);
 
@@ -230,7 +230,7 @@ async fn an_instance_whose_directory_was_copied_stays() {
     let mut copy = daemon.connect(&one, &fixture).await;
     copy.predecessors = vec![original.secret.clone()];
     let (_copys_feed, standing) = copy.feed_and_standing().await.unwrap();
-    assert_eq!(standing, original.id().to_string(), "it is told that its claim does not count");
+    assert_eq!(standing, original.id().to_string(), "the answer shows that its claim does not count");
     assert_eq!(copy.confirm(1, 0).await, StatusCode::NO_CONTENT);
     assert_eq!(relying_parties(&fixture).await.len(), 2);
     // A message from it arrives, so it is alive; then it is cut off.
@@ -340,7 +340,7 @@ async fn an_instance_with_a_revoked_certificate_is_marked_and_not_waited_for() {
     while let Some(announced) = feed.next().await {
         heard.push(announced);
     }
-    assert_eq!(heard.last(), Some(&number), "it hears the reason before its feed ends");
+    assert_eq!(heard.last(), Some(&number), "it receives the reason before its feed ends");
     drop(peer);
     assert_eq!(waited(&fixture, number, 60_000).await, (Vec::new(), Vec::new()));
     assert!(relying_parties(&fixture).await[0].certificate_revoked);
@@ -419,7 +419,7 @@ async fn an_instance_whose_certificate_is_revoked_during_a_wait_is_reported() {
     assert_eq!(answers.next().await.unwrap(), Some(Confirmed::Announced));
     assert!(matches!(answers.next().await.unwrap(), Some(Confirmed::RelyingParties(parties)) if parties.len() == 1));
     revoke_elsewhere(&fixture, one.info().id.serial).await;
-    let Some(Confirmed::Missing(missing)) = answers.next().await.unwrap() else { panic!("nobody confirms") };
+    let Some(Confirmed::Missing(missing)) = answers.next().await.unwrap() else { panic!("no instance confirms") };
     let [missing] = missing.as_slice() else { panic!("{missing:?}") };
     assert!(missing.certificate_revoked && missing.instance == peer.id());
     daemon.stop().await;

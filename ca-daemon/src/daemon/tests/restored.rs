@@ -46,7 +46,7 @@ async fn an_unproven_claim_changes_nothing() {
     let missing = loop {
         match answers.next().await.unwrap().unwrap() {
             Confirmed::Missing(missing) => break missing,
-            Confirmed::Enforced { .. } => panic!("a number of another history says nothing about 1 of this"),
+            Confirmed::Enforced { .. } => panic!("a number of another history does not confirm this CRL number 1"),
             _ => {}
         }
     };
@@ -83,8 +83,8 @@ async fn lost_revocations_are_taken_back_from_a_relying_party() {
     let daemon = Running::start_at(&fixture, now().plus(Duration::from_hours(9))).await;
     let mut peer = Peer { secret, ..daemon.connect(&service, &fixture).await };
     let mut feed = peer.feed().await.unwrap();
-    assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party was heard");
-    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::FORBIDDEN, "nobody has asked");
+    assert_eq!(feed.next().await, Some(1), "nothing is published before a relying party has reported");
+    assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::FORBIDDEN, "the daemon has not asked for it");
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
 
     assert_eq!(peer.hand_over("no CRL").await, StatusCode::UNPROCESSABLE_ENTITY);
@@ -94,7 +94,7 @@ async fn lost_revocations_are_taken_back_from_a_relying_party() {
     assert_eq!(
         peer.hand_over(&pem::crl(&elsewhere)).await,
         StatusCode::UNPROCESSABLE_ENTITY,
-        "signed by somebody else"
+        "signed by another issuer"
     );
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     assert_eq!(peer.hand_over(&(pem::crl(&delta) + &pem::crl(&complete))).await, StatusCode::NO_CONTENT);
@@ -179,7 +179,7 @@ async fn an_unused_number_is_noticed_below_higher_ones() {
     let daemon = Running::start_at(&fixture, later).await;
     let mut peer = daemon.connect(&service, &fixture).await;
     let mut feed = peer.feed().await.unwrap();
-    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT, "that one was given");
+    assert_eq!(peer.confirm(1, 0).await, StatusCode::NO_CONTENT, "that number was used");
     assert_eq!(peer.confirm(number, 0).await, StatusCode::CONFLICT);
     assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
     assert_eq!(peer.confirm(number, 0).await, StatusCode::NO_CONTENT);
@@ -232,11 +232,11 @@ async fn taken_back_revocations_are_in_every_crl_from_the_next_number_on() {
 
     let daemon = Running::start_at(&fixture, later).await;
     let mut peer = daemon.connect(&service, &fixture).await;
-    assert_eq!(peer.known(&[1, lacking]).await, Some(lacking), "what was given here is in what is given later");
+    assert_eq!(peer.known(&[1, lacking]).await, Some(lacking), "later CRLs contain what this one revoked");
     assert_eq!(peer.known(&[number]).await, None);
     assert_eq!(peer.known(&[number, lacking]).await, None, "all of it has to be known");
     assert_eq!(peer.known(&[]).await, None);
-    assert_eq!(peer.known(&[lacking; KNOWN_NUMBERS + 1]).await, None, "so many are not looked up");
+    assert_eq!(peer.known(&[lacking; KNOWN_NUMBERS + 1]).await, None, "too many are not looked up");
     assert_eq!(peer.hand_over(&pem::crl(&complete)).await, StatusCode::NO_CONTENT);
     let from = peer.known(&[number, lacking]).await.unwrap();
     assert!(from > lacking, "{from}: what was published before lacks it");

@@ -77,7 +77,7 @@ async fn come_back_late(fixture: Fixture, service: Identity, client: Serial, sai
     let (published, revoked) = fixture.published().await;
     assert!(published.get() > number);
     assert_eq!(revoked, [client]);
-    until("everybody was heard", async || daemon.readiness().await.ends_with("\r\n\r\nready\n")).await;
+    until("all have reported", async || daemon.readiness().await.ends_with("\r\n\r\nready\n")).await;
     daemon.stop().await;
 }
 

@@ -51,7 +51,7 @@ async fn below_a_revoked_issuing_ca_only_recorded_certificates_confirm() {
     let forged = Identity::new(fixture.authority.chain(forged.der), key).unwrap();
     let mut thief = daemon.connect(&forged, &fixture).await;
     let _thiefs_feed = thief.feed().await.unwrap();
-    assert_eq!(thief.confirm(1, 0).await, StatusCode::NO_CONTENT, "nobody can know yet");
+    assert_eq!(thief.confirm(1, 0).await, StatusCode::NO_CONTENT, "it is not known yet");
     let mut peer = daemon.connect(&recorded, &fixture).await;
     let _feed = peer.feed().await.unwrap();
 

@@ -147,9 +147,9 @@ fn certificate_representation(der: &[u8]) -> Representation {
     }
 }
 
-/// The first 16 digits of the SHA-256: enough for versions that nobody makes collide.
+/// The first 16 digits of the SHA-256: enough, because nobody gains from a collision.
 fn digest(octets: &[u8]) -> String {
-    let first = Fingerprint::of(octets).0.first_chunk().copied().expect("SHA-256 has more than 8 octets");
+    let first = Fingerprint::of(octets).0.first_chunk().copied().expect("SHA-256 has more than 8 bytes");
     format!("{:016x}", u64::from_be_bytes(first))
 }
 

@@ -251,7 +251,7 @@ mod tests {
             .collect();
         writers.join_all().await;
         assert_eq!(Mark::beside(&database).1, Some(issuing(120, 99)));
-        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "and nothing lies beside it");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "there is no other file");
     }
 
     #[tokio::test]

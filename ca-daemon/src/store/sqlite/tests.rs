@@ -308,7 +308,7 @@ async fn relying_parties_are_stored_until_they_are_removed() {
     for hours in [9, 18] {
         fixture.authority.publish(Issuer::Issuing, now().plus(Duration::from_hours(hours))).await.unwrap();
     }
-    assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "of lists, whatever their numbers");
+    assert_eq!(store.lags(&parties).await.unwrap(), [2, 2, 3], "CRLs, not differences of numbers");
     // One that reconnects while it is being removed stays.
     store.record_relying_parties(std::slice::from_ref(&b), &[a.key(), b.key(), a.key()]).await.unwrap();
     assert_eq!(store.relying_parties().await.unwrap(), [b]);

@@ -16,7 +16,7 @@ pub(crate) enum Uncertifiable {
     /// Relying parties refuse everything that a revoked CA issued.
     #[error(transparent)]
     Issuer(#[from] IssuerRevocation),
-    /// Somebody else may have the private key.
+    /// The private key may be known to an attacker.
     #[error(
         "the public key was revoked for compromise at {at} and is never certified again; enroll with a new key \
          (api-client makes one: enroll --force)"
@@ -27,8 +27,8 @@ pub(crate) enum Uncertifiable {
 /// When the issuing CA was revoked, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the issuing CA of this authority was revoked at {at} ({reason}), so whatever it issues is refused; found another \
-     authority: ca-daemon init --dir DIR"
+    "the issuing CA of this authority was revoked at {at} ({reason}), so everything that it issued is refused; found \
+     another authority: ca-daemon init --dir DIR"
 )]
 pub(crate) struct IssuerRevocation {
     pub(crate) at: Timestamp,

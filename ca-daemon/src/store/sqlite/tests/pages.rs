@@ -74,7 +74,7 @@ async fn a_list_grows_over_the_ends_of_pages() {
         .fetch_one(&store.reader)
         .await
         .unwrap();
-    assert!(inline < 100 * 1024, "{inline} octets beside the pages");
+    assert!(inline < 100 * 1024, "{inline} bytes outside of the pages");
 }
 
 #[tokio::test]

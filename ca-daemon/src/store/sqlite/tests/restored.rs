@@ -39,13 +39,13 @@ async fn a_copy_that_lacks_a_revocation_publishes_nothing_until_the_loss_is_acce
     assert_eq!(ahead(store).await, lost);
     assert_eq!(ahead(&Store::open(&fixture.directory.database()).await.unwrap()).await, lost, "durable");
     let revoked = fixture.authority.revoke(&[client], RevocationReason::Unspecified, now()).await.unwrap();
-    assert_eq!(revoked.crl.get(), numbers[2] + 1, "above everything that was given");
-    assert_eq!(ahead(store).await, lost, "one revocation says nothing of the other");
+    assert_eq!(revoked.crl.get(), numbers[2] + 1, "above every number that was used");
+    assert_eq!(ahead(store).await, lost, "one revocation does not replace the other");
     let text = store.newest(Issuer::Issuing).await.unwrap().ahead.unwrap().to_string();
     assert!(text.contains("crl --import") && text.ends_with("ca-daemon crl --resign"), "{text}");
     store.accept_loss(Issuer::Issuing).await.unwrap();
     assert_eq!(ahead(store).await, None);
-    assert_eq!(ahead(&Store::open(&fixture.directory.database()).await.unwrap()).await, None, "for good");
+    assert_eq!(ahead(&Store::open(&fixture.directory.database()).await.unwrap()).await, None, "permanently");
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ async fn a_revoked_server_is_in_its_list_at_once_and_a_client_never() {
         "with the number of its publication"
     );
     assert_eq!(fixture.published().await, (revoked.crl, vec![client, server]));
-    // By the clock with every other CRL, whatever was revoked.
+    // By the clock it is signed with every other CRL.
     let published = authority.publish(Issuer::Issuing, now()).await.unwrap();
     assert_eq!(fixture.revoked_servers().await, (published.head.number.get(), vec![server]));
 }
