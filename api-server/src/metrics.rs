@@ -1,4 +1,4 @@
-//! What the service counts, for Prometheus: its requests, and how current its CRLs are. What concerns connections is `mtls`'s.
+//! The service's metrics for Prometheus: requests, and the age of CRLs. `mtls` has the metrics of connections.
 
 use std::{
     pin::Pin,
@@ -25,7 +25,7 @@ use prometheus_client::{
 };
 use tower::{Layer, Service};
 
-/// From 100 microseconds to 1.6 seconds, in doublings.
+/// From 100 microseconds to 1.6 seconds; each bucket is twice as large as the one before.
 fn request_durations() -> Histogram {
     Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.000_1, 2.0, 15))
 }
@@ -39,7 +39,7 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CrlLabels {
     issuer: String,
-    /// CAs may share a name.
+    /// Distinguishes CAs of the same name.
     key: String,
 }
 
@@ -48,7 +48,7 @@ struct CertificateLabels {
     certificate: String,
 }
 
-/// The service's metrics; clones count together.
+/// The service's metrics. Clones share the counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
 
@@ -66,7 +66,7 @@ struct Counted {
 }
 
 impl Metrics {
-    /// Of a service with these counters of its connections, and certificates that end then.
+    /// Registers these counters of connections and these expiry times of certificates.
     pub(crate) fn new(
         connections: &mtls::metrics::Metrics,
         certificates: &[(String, Timestamp)],
@@ -92,7 +92,7 @@ impl Metrics {
             feed.set(i64::from(has_feed));
             registry.register(
                 "feed",
-                "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
+                "1 if the service uses its authority's feed, 0 if the file with the authority's address is missing: then no revocation waits for it",
                 feed,
             );
             let not_after = Family::<CertificateLabels, Gauge>::default();
@@ -101,14 +101,14 @@ impl Metrics {
             }
             registry.register(
                 "certificate_not_after_seconds",
-                "When a certificate ends, in Unix time: the service's own, and those above it by their names",
+                "Expiry of a certificate in Unix time: the service's own, and those above it by their names",
                 not_after,
             );
         });
         Self(Arc::new(counted))
     }
 
-    /// The body of a scrape and its Content-Type, for a request with these headers.
+    /// The body and Content-Type of a scrape. `headers` are those of the request.
     pub(crate) fn encode(&self, headers: &HeaderMap) -> (HeaderValue, String) {
         let now = self.0.clock.now();
         self.0.open_connections.set(i64::try_from(self.0.live.open_connections()).unwrap_or(i64::MAX));
@@ -144,8 +144,8 @@ impl Counted {
     }
 }
 
-/// Times every request under the route that it matched: a layer of its own type, as axum's for functions puts each request and
-/// each answer into boxes.
+/// Measures the time of every request by its route. It is a layer type of its own, because axum's layers of functions
+/// box each request and each answer.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeRequests(pub(crate) Metrics);
 
@@ -157,7 +157,7 @@ impl<S> Layer<S> for TimeRequests {
     }
 }
 
-/// A service whose requests are timed.
+/// A service with measured requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Timed<S> {
     inner: S,
@@ -184,7 +184,7 @@ where
     }
 }
 
-/// The answer to a request that is timed.
+/// The response of a measured request.
 #[derive(Debug)]
 pub(crate) struct Timing<F> {
     answer: F,
