@@ -1,10 +1,10 @@
 # The verbs of this project. What CI runs is what a person runs.
 
-# HAProxy lies where an ordinary user's PATH may not look.
+# HAProxy's directory may not be in the PATH of an ordinary user.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-# What is checked and tested is what ships: fully static programs. That takes a target of its own, because compiler plugins cannot be
-# static; and one build serves `check`, `test` and the images of the tests.
+# Checks and tests use the build that ships: fully static programs. That needs an explicit target, because procedural
+# macros cannot be static. One build serves `check`, `test` and the images of the tests.
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 check test test-fast soak dist programs man images bench bench-quick: export CARGO_BUILD_TARGET = $(HOST)
 check test test-fast soak dist programs man images bench bench-quick: export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS = -C target-feature=+crt-static
@@ -46,14 +46,14 @@ test: check build
 	cargo test --workspace --locked --no-run
 	scripts/test.sh
 
-# For every day: what is installed is taken as it is, and nothing runs in containers.
+# For daily work: installs nothing and runs no containers.
 test-fast:
 	@scripts/setup-linter.sh
 	cargo build --workspace --examples --locked
 	cargo test --workspace --locked --no-run
 	scripts/test.sh --fast
 
-# Not a part of `make test`: it takes ten minutes and more.
+# Not part of `make test`, because it takes ten minutes or more.
 soak: setup
 	cargo build --workspace --bins --examples --locked
 	cargo test --locked -p e2e --test soak -- --ignored --nocapture
@@ -72,7 +72,7 @@ programs: setup
 	cargo build --profile dist --locked -p ca-daemon -p api-server -p api-client
 	@scripts/dist.sh
 
-# One page for each command. The program that writes them is an example, built without the optimisations of what ships.
+# One page per command. The generator is an example, built without the release's optimisations.
 man: setup
 	cargo build --locked -p e2e --example man
 	"$${CARGO_TARGET_DIR:-target}"/$(HOST)/debug/examples/man target/dist/man "$$(git log -1 --format=%cs 2>/dev/null || date +%F)"
@@ -83,7 +83,7 @@ images: programs
 fuzz: setup
 	@scripts/fuzz.sh
 
-# The profile of what is handed out is the one that is measured.
+# Builds with the same profile that is measured.
 bench: setup
 	@bench/peers/setup.sh
 	cargo build --profile dist --workspace --locked

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Puts what `make dist` built into target/dist, checks that it needs nothing of the machine that it will run on, and says how large
-# it is.
+# Copies the output of `make dist` to target/dist, checks that the programs are fully static, and prints their sizes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Makes a stand-in for the HAProxy image that docker-compose.yml names, with its tag, out of this distribution's own HAProxy:
-# for machines that reach no registry. Paths, user, entrypoint and stop signal are those of the official image.
-# It does nothing where an image of that name is there. To be rid of it again: docker rmi NAME
+# Builds a replacement for the HAProxy image in docker-compose.yml from this distribution's HAProxy, with the same name
+# and tag, for machines without access to a registry. Paths, user, entrypoint and stop signal are those of the official
+# image. Does nothing if an image of that name exists. To remove it: docker rmi NAME
 set -euo pipefail
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
@@ -24,11 +24,11 @@ echo 'haproxy:x:99:' >"$root/etc/group"
 cat >"$context/docker-entrypoint.sh" <<'SCRIPT'
 #!/bin/sh
 set -e
-# Options only: they are HAProxy's.
+# Only options: run HAProxy with them.
 if [ "${1#-}" != "$1" ]; then
     set -- haproxy "$@"
 fi
-# A master process that passes signals on, in the foreground.
+# Master-worker mode: the master process passes signals on and stays in the foreground.
 if [ "$1" = haproxy ]; then
     shift
     set -- haproxy -W -db "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Packs the three programs in a directory into images, localhost/NAME:TAG: nothing in them but the program.
+# Builds an image, localhost/NAME:TAG, for each of the three programs in a directory. It contains only the program.
 #     scripts/images.sh DIRECTORY [TAG]
 set -euo pipefail
 
@@ -10,7 +10,8 @@ tag=${2:-latest}
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$repository/Cargo.toml" | head -n 1)
 revision=$(git -C "$repository" rev-parse HEAD 2>/dev/null || echo unknown)
 
-# The directories that are the owner's in each image: what volumes are mounted on has to be there, with the right owner.
+# The directories that the user of each image owns. A volume takes owner and mode from the directory that it is mounted
+# on.
 declare -A owned=(
     [ca-daemon]="data tokens/service0 tokens/service1 tokens/service2"
     [api-server]="data token"
@@ -23,12 +24,12 @@ trap 'rm -rf "$contexts"' EXIT
 for program in ca-daemon api-server api-client; do
     linked=$(ldd "$programs/$program" 2>&1 || true)
     if ! grep -qE 'statically linked|not a dynamic executable' <<<"$linked"; then
-        echo "$programs/$program is not static, so it would not run in an image of its own; build it with: make dist" >&2
+        echo "$programs/$program is not static and cannot run in an empty image; build it with: make dist" >&2
         exit 1
     fi
 done
 
-# The builds wait for the engine more than they work, so all three run at a time.
+# A build mostly waits for the container engine, so all three run at the same time.
 declare -A builds
 for program in ca-daemon api-server api-client; do
     context=$contexts/$program

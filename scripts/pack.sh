@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Copies a program of this machine into a directory, with the shared libraries that it needs, so that it runs with that
-# directory as its root.
+# Copies a program of this machine and its shared libraries into a directory, so that it runs with that directory as its
+# root.
 #     scripts/pack.sh DIRECTORY PROGRAM PATH_IN_DIRECTORY
 set -euo pipefail
 

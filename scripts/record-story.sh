@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the story of the README for real, and draws docs/story.svg from what happened. A story that fails draws nothing.
+# Runs the story of the README and draws docs/story.svg from the transcript. If the story fails, nothing is drawn.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 directory=$(mktemp -d)

@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs, in a virtualenv of its own under target/linter, the certificate linter that judges what pki/ issues (pki/tests/judged.rs) and
-# the OpenAPI linter (e2e/tests/protocol.rs). Safe to run again: it does nothing when the pinned versions are installed.
+# Installs two linters in a virtualenv under target/linter: the certificate linter for the output of pki/
+# (pki/tests/judged.rs) and the OpenAPI linter (e2e/tests/protocol.rs). Does nothing if the pinned versions are
+# installed.
 set -eu
 
 packages="pkilint==0.13.3 openapi-spec-validator==0.7.2"
@@ -23,5 +24,5 @@ if ! "$directory/bin/pip" install --quiet --disable-pip-version-check $packages 
     echo "error: pip cannot install $packages; check that the Python package index can be reached and run this again" >&2
     exit 1
 fi
-# Last, so that an installation that was cut short is made anew.
+# Written last, so that an interrupted installation is repeated.
 echo "$packages" >"$directory/.version"

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what `make demo` and `make test` need and a fresh machine lacks. Where it may not, it says exactly what to install.
+# Installs what `make demo` and `make test` need. Without permission to install, it prints the command instead.
 set -euo pipefail
 
 # command -> Debian package
@@ -20,7 +20,7 @@ declare -A packages=(
     [strip]=binutils
     [tcpdump]=tcpdump
 )
-# HAProxy lies where an ordinary user's PATH may not look.
+# HAProxy's directory may not be in the PATH of an ordinary user.
 export PATH="$PATH:/usr/sbin:/sbin"
 
 if ! command -v cargo >/dev/null; then

@@ -28,7 +28,7 @@ def entries(path):
                 yield group
                 group = []
             if kind == "#":
-                # A comment stands apart from what came before.
+                # A comment starts a new group.
                 if group:
                     yield group
                     group = []

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every test of the workspace, which is built already. Where cargo-nextest is installed, tests of several programs run at a time,
-# and the stories in containers, which follow each other, beside them. Elsewhere `cargo test` runs one program after the other.
+# Runs all tests of the workspace, which must be built already. With cargo-nextest, several test programs run at the
+# same time, and the container stories run one after the other beside them. Without it, `cargo test` runs one program
+# after the other.
 #
 #   scripts/test.sh         everything
 #   scripts/test.sh --fast  without containers
@@ -22,7 +23,7 @@ if [ "$mode" != --fast ]; then
 fi
 failed=0
 cargo nextest run --workspace --locked -E 'not binary(containers)' || failed=1
-# They are not nextest's.
+# nextest does not run doc tests.
 cargo test --workspace --locked --doc || failed=1
 if [ -n "$stories" ]; then
     wait "$stories" || failed=1

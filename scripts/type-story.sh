@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Types the commands of one story in a document, as they are printed there, in the current directory.
+# Types the commands of one story in a document, exactly as printed, in the current directory.
 #
 #   scripts/type-story.sh DOCUMENT [NUMBER]
 #
-# A story is everything between `<!-- story -->` and `<!-- end of story -->`: one block of ```sh or several, typed into one shell, in order.
-# A block behind `<!-- not typed: REASON -->` or `<!-- typed by: FILE -->` is left out. NUMBER counts the stories of the document from 1. The
-# programs are those on PATH.
+# A story is everything between `<!-- story -->` and `<!-- end of story -->`: blocks of ```sh, typed into one shell in
+# order. A block after `<!-- not typed: REASON -->` or `<!-- typed by: FILE -->` is skipped. NUMBER counts the stories
+# of the document from 1. The programs are found on PATH.
 #
 #   - A command may continue on the next line: after | or \, or inside of quotes and compound commands.
 #   - A command that ends with & is a process. The next command is typed when the process is ready.
@@ -34,7 +34,7 @@ trap typist_stop EXIT
 trap 'exit 130' INT TERM
 
 if [ -n "${PATIENCE:-}" ]; then
-    # A program, and no function: it has to be one process that the story can stop.
+    # A program instead of a function, because the story has to stop it as one process.
     mkdir "$typist_files/bin"
     cat >"$typist_files/bin/ca-daemon" <<END
 #!/bin/sh
@@ -56,7 +56,7 @@ typist_fail() {
     exit 1
 }
 
-# Whether a process is ready, so that the next command can be typed.
+# Whether a process is ready. If so, the next command can be typed.
 typist_ready() {
     case $1 in
         curl*) ca-daemon revoke client_1 --dry-run 2>/dev/null | grep -q 'connected to service' ;;
@@ -64,7 +64,7 @@ typist_ready() {
     esac
 }
 
-# The log of a process goes to a file, so that it does not run into the output of the next commands.
+# The log of a process goes to a file, so that it does not mix with the output of the next commands.
 typist_start() {
     typist_count=$((${typist_count:-0} + 1))
     local log=$typist_here/process-$typist_count.log
@@ -132,7 +132,7 @@ while IFS= read -r typist_line <&9; do
 done 9<<<"$typist_story"
 [ -z "$typist_command" ] || typist_fail "this command has no end: $typist_command"
 
-# What holds a connection open has to end by itself, as the story says.
+# The story expects that the commands that hold a connection open end by themselves.
 for typist_holder in "${typist_holders[@]}"; do
     read -r typist_pid typist_log typist_line <<<"$typist_holder"
     for _ in $(seq 100); do

@@ -1,8 +1,8 @@
-//! Remembers the TLS alert that ended a connection, and counts handshakes.
+//! Stores the TLS alert that ended a connection, and counts handshakes.
 //!
-//! In TLS 1.3 a server judges the client's certificate after the client believes the handshake to be over (RFC 8446
-//! section 4.4), so the refusal arrives as an error of the first read. The HTTP layers above turn it into text; this
-//! one, beneath them, keeps what it was.
+//! It never interprets the alert. In TLS 1.3 a server verifies the client's certificate after the client has completed
+//! the handshake (RFC 8446 section 4.4), so the refusal arrives as an error of the first read. The HTTP layers turn
+//! that error into text; this layer below them keeps the alert itself.
 
 use std::{
     io::{self, IoSlice},
@@ -26,7 +26,7 @@ use rustls::{AlertDescription, HandshakeKind};
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// The last alert that a server sent, and how often hands were shaken; clones share it.
+/// The last alert of a server, and the number of handshakes. Clones share both.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LastAlert(Arc<Noticed>);
 
@@ -38,12 +38,12 @@ struct Noticed {
 }
 
 impl LastAlert {
-    /// Takes it, so that it is told once.
+    /// Takes the alert, so that it is reported once.
     pub(crate) fn take(&self) -> Option<AlertDescription> {
         self.0.alert.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// How many handshakes there were: full ones, and those that resumed a session.
+    /// The number of handshakes: full ones, and resumed ones.
     pub(crate) fn handshakes(&self) -> (u64, u64) {
         (self.0.full.load(Ordering::Relaxed), self.0.resumed.load(Ordering::Relaxed))
     }
@@ -64,7 +64,7 @@ impl LastAlert {
     }
 }
 
-/// The name of an alert in RFC 8446 section 6: `certificate_revoked`.
+/// The name of an alert in RFC 8446 section 6, such as `certificate_revoked`.
 pub(crate) fn name(alert: AlertDescription) -> String {
     let camel = format!("{alert:?}");
     let mut name = String::with_capacity(camel.len() + 4);
@@ -79,7 +79,7 @@ pub(crate) fn name(alert: AlertDescription) -> String {
     name
 }
 
-/// A connector whose connections note the alert that ends them.
+/// A connector whose connections store the alert that ends them.
 #[derive(Clone, Debug)]
 pub(crate) struct Noting {
     pub(crate) connector: WatchedConnector<HttpsConnector<HttpConnector>>,
@@ -106,7 +106,7 @@ impl Service<http::Uri> for Noting {
     }
 }
 
-/// A connection that notes the alert that ends it.
+/// A connection that stores the alert that ends it.
 #[derive(Debug)]
 pub(crate) struct Noted<T> {
     stream: T,

@@ -1,6 +1,6 @@
-//! One connection to a service: mutual TLS, a request over it, and why there was no answer.
+//! One connection to a service: mutual TLS, requests over it, and the reason if there is no answer.
 //!
-//! It never prints, and it never decides how many requests there are.
+//! It never prints, and it never decides how many requests are sent.
 
 use std::{
     io,
@@ -30,30 +30,30 @@ use crate::{
     repeat::{self, Fate, Repeats},
 };
 
-/// The largest answer that is read.
+/// The largest response body that is read, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Where requests go, and what each may take.
+/// Where requests are sent, and their time limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) uri: Uri,
     pub(crate) handshakes: Handshakes,
-    /// How long one request may take, its connection included.
+    /// The time limit of one request, including its connection.
     pub(crate) timeout: Duration,
 }
 
-/// When a connection is made anew.
+/// When a new connection is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handshakes {
-    /// When there is none yet, or no more.
+    /// When there is none that is usable.
     AsNeeded,
-    /// For every request, in full.
+    /// For every request, with a full handshake.
     Full,
-    /// For every request, resuming a session where there is one.
+    /// For every request, resuming a session if there is one.
     Resumed,
 }
 
-/// A client of its own for each connection: a shared one would send everything over one.
+/// Each connection has an HTTP client of its own, because a shared client would send everything over one connection.
 pub(crate) struct Connection {
     client: Client<Noting, Empty<Bytes>>,
     last_alert: LastAlert,
@@ -62,7 +62,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// `tls` is that of the identity with which it is made, and `standing` what is known of services.
+    /// `tls` is the configuration of the client's identity; `standing` has the revocation status of services.
     pub(crate) fn new(target: Target, mut tls: ClientConfig, standing: &ServerStanding, repeats: Repeats) -> Self {
         if target.handshakes == Handshakes::Full {
             tls.resumption = Resumption::disabled();
@@ -70,7 +70,7 @@ impl Connection {
         let last_alert = LastAlert::default();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
-        // With several requests under way, each would wait for the acknowledgement of the one before it.
+        // Nagle's algorithm would delay each of several concurrent requests until the one before it is acknowledged.
         tcp.set_nodelay(true);
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_all_versions().wrap_connector(tcp);
@@ -83,8 +83,9 @@ impl Connection {
         Self { client, last_alert, repeats, target }
     }
 
-    /// Sends one request. Its latency counts from `due`, which was before now if the requests before it took too long:
-    /// otherwise a service that stalls would be asked less often just then, and look the better for it.
+    /// Sends one request. Its latency counts from `due`, which is in the past if earlier requests took too long.
+    /// Otherwise a stalled service would receive fewer requests during the stall, and its latencies would look better
+    /// than they are.
     pub(crate) async fn request(&self, due: Instant) -> Result<Answer, Failure> {
         let body = timeout(self.target.timeout, self.persistent_exchange()).await.unwrap_or_else(|_| {
             let detail = format!("no answer within {}", humantime::format_duration(self.target.timeout));
@@ -93,12 +94,12 @@ impl Connection {
         Ok(Answer { body, latency: due.elapsed() })
     }
 
-    /// How many handshakes there were so far: full ones, and those that resumed a session.
+    /// The number of handshakes so far: full ones, and resumed ones.
     pub(crate) fn handshakes(&self) -> (u64, u64) {
         self.last_alert.handshakes()
     }
 
-    /// An exchange that is repeated where that is right.
+    /// Sends a request and repeats it if that is allowed.
     async fn persistent_exchange(&self) -> Result<String, Failure> {
         for pause in repeat::PAUSES {
             match self.exchange().await {
@@ -157,7 +158,7 @@ impl Connection {
             Some(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof) => {
                 explained(FailureKind::ConnectionClosed)
             }
-            // What HTTP itself reports without an I/O error beneath is a connection that ended too early.
+            // hyper reports an error without an I/O error below it if the connection ended too early.
             None if find::<hyper::Error>(error).is_some() => explained(FailureKind::ConnectionClosed),
             _ => explained(FailureKind::Other),
         }

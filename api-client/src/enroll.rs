@@ -1,6 +1,6 @@
-//! `api-client enroll`: from a token to a certificate on disk.
+//! `api-client enroll`: exchanges a token for a certificate and writes it to disk.
 //!
-//! It never sends the private key anywhere.
+//! It never sends the private key.
 
 use std::path::PathBuf;
 
@@ -22,11 +22,11 @@ use crate::output::{Exit, Print, Refused, say};
 
 #[derive(Debug, Args)]
 pub(crate) struct EnrollArguments {
-    /// The name in the certificate [default: of a server, its first host]
+    /// The name in the certificate [default: for a server, its first host]
     #[arg(long, required_unless_present_any = ["server", "profile"])]
     name: Option<CommonName>,
 
-    /// What the certificate is for [default: client]; server is for one that nginx, PostgreSQL or another program presents
+    /// What the certificate is for [default: client]; server is for nginx, PostgreSQL or another program
     #[arg(long, value_name = "client|server", value_parser = parse_profile, conflicts_with = "server")]
     profile: Option<Profile>,
 
@@ -34,7 +34,7 @@ pub(crate) struct EnrollArguments {
     #[arg(long)]
     server: bool,
 
-    /// A DNS name or address that a server is reached by; may be repeated
+    /// A DNS name or address of the server; may be repeated
     #[arg(long = "host", value_name = "HOST")]
     hosts: Vec<Host>,
 
@@ -46,37 +46,37 @@ pub(crate) struct EnrollArguments {
     #[arg(long)]
     org: Option<Organization>,
 
-    /// Replace an identity that is there already
+    /// Replace an existing identity
     #[arg(long)]
     force: bool,
 
-    /// A CA's directory on this machine, whose bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
+    /// The directory of a CA on this machine; its bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
     #[arg(long)]
     ca_dir: Option<PathBuf>,
 
-    /// The enrollment token; better in a file, as arguments can be seen by everybody on the machine
+    /// The enrollment token; a file is safer, because other users of the machine can read arguments
     #[arg(long, conflicts_with_all = ["token_file", "ca_dir"])]
     token: Option<TokenText>,
 
-    /// A file that holds the enrollment token
+    /// A file that contains the enrollment token
     #[arg(long, conflicts_with = "ca_dir")]
     token_file: Option<PathBuf>,
 }
 
 impl EnrollArguments {
-    /// What the certificate is for.
+    /// The profile to request.
     fn profile(&self) -> Profile {
         if self.server { Profile::Server } else { self.profile.unwrap_or(Profile::Client) }
     }
 
-    /// What it asks for.
+    /// The proposal to request.
     pub(crate) fn proposal(&self) -> Result<Proposal, Misuse> {
         let wrong = |kind, message| Err(Misuse { kind, message });
         let hosts = match (self.profile(), self.hosts.as_slice()) {
             (Profile::Client, [_, ..]) => {
                 return wrong(
                     ErrorKind::ArgumentConflict,
-                    "--host is for servers: a client is known by its name; see --server",
+                    "--host is for servers, a client has only a name; see --server",
                 );
             }
             (Profile::Server, []) => {
@@ -104,7 +104,7 @@ impl EnrollArguments {
     }
 }
 
-/// Arguments that make no sense together.
+/// Arguments that cannot be combined.
 #[derive(Debug)]
 pub(crate) struct Misuse {
     pub(crate) kind: ErrorKind,
@@ -117,13 +117,13 @@ pub(crate) async fn run(arguments: &EnrollArguments, proposal: &Proposal, print:
     let existing = match files.load() {
         Err(IdentityError::Mismatch(_)) if files.is_interrupted() => None,
         result if arguments.force => result.unwrap_or_default(),
-        result => result.context("there is an identity already; --force replaces it")?,
+        result => result.context("there already is an identity; --force replaces it")?,
     };
     if let Some(enrolled) = existing.filter(|_| !arguments.force) {
         files.tidy(&enrolled)?;
         let info = enrolled.identity.info();
         let mut why = format!(
-            "{} already holds {} (serial {}, until {}); --force replaces it",
+            "{} already contains {} (serial {}, until {}); --force replaces it",
             files.chain().display(),
             info.display_name(),
             info.id.serial,
@@ -170,7 +170,7 @@ fn parse_profile(text: &str) -> Result<Profile, String> {
     match text {
         "client" => Ok(Profile::Client),
         "server" => Ok(Profile::Server),
-        _ => Err("give client or server".to_owned()),
+        _ => Err("use client or server".to_owned()),
     }
 }
 

@@ -1,8 +1,9 @@
-//! The client of the fleet: enrolls with a token, sends requests over mutual TLS, and says what came of them.
+//! A client of the fleet: enrolls with a token, sends requests over mutual TLS, and reports the results.
 //!
-//! It never holds anything but its own key and certificates.
+//! It never has any secret but its own private key and a token.
 //!
-//! To see how a client uses `mtls`, read `enroll.rs`, then `request.rs` and `connection.rs`. What is in `loadgen/` is about measuring.
+//! To see how a client uses `mtls`, read `enroll.rs`, then `request.rs` and `connection.rs`. `loadgen/` is for
+//! measurements.
 
 pub mod cli;
 pub mod output;

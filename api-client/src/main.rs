@@ -12,7 +12,7 @@ use edge::{
     log::{self, Log},
 };
 
-// Requests have threads of their own.
+// Requests run on threads of their own.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {

@@ -1,4 +1,4 @@
-//! What came of a request: an answer, or a failure of some kind.
+//! The outcome of a request: an answer or a failure.
 //!
 //! It never sends anything.
 
@@ -9,38 +9,38 @@ use rustls::AlertDescription;
 
 use crate::alert;
 
-/// A request that got its answer.
+/// An answered request.
 #[derive(Clone, Debug)]
 pub(crate) struct Answer {
-    /// The body, as text.
+    /// The body as text.
     pub(crate) body: String,
-    /// From when the request was due, its connection included, to the end of the body.
+    /// From the time the request was due to the end of the body, including the connection.
     pub(crate) latency: Duration,
 }
 
-/// A request that did not: what kind of failure it was, and what happened in particular.
+/// A failed request: the kind of failure, and details.
 #[derive(Clone, Debug)]
 pub(crate) struct Failure {
     pub(crate) kind: FailureKind,
     pub(crate) detail: String,
 }
 
-/// Kinds of failures, as they are counted.
+/// Kinds of failure. They are counted separately.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum FailureKind {
     /// The service ended the handshake with an alert (RFC 8446 section 6.2).
     HandshakeRefused(String),
-    /// Nobody listens there.
+    /// Nothing listens at the address.
     ConnectionRefused,
     /// The service's certificate is not trusted.
     ServerNotTrusted,
     /// The service's certificate, or that of a CA above it, is revoked.
     ServerRevoked,
-    /// No current CRL says whether the service is revoked.
+    /// No current CRL shows whether the service is revoked.
     ServerNotKnown,
     /// The connection ended before the answer.
     ConnectionClosed,
-    /// Another status than 200.
+    /// A status other than 200.
     Status(u16),
     /// No answer in time.
     Timeout,
@@ -64,9 +64,9 @@ impl fmt::Display for FailureKind {
             Self::HandshakeRefused(alert) => write!(f, "refused by the service: TLS alert {alert}"),
             Self::ConnectionRefused => f.write_str("connection refused"),
             Self::ServerNotTrusted => f.write_str("the service's certificate is not trusted"),
-            Self::ServerRevoked => f.write_str("the service is revoked, and nothing was sent to it"),
+            Self::ServerRevoked => f.write_str("the service is revoked; nothing was sent to it"),
             Self::ServerNotKnown => {
-                f.write_str("whether the service is revoked is not known, and nothing was sent to it")
+                f.write_str("it is not known whether the service is revoked; nothing was sent to it")
             }
             Self::ConnectionClosed => f.write_str("connection closed before the answer"),
             Self::Status(status) => write!(f, "HTTP status {status}"),

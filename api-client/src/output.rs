@@ -1,6 +1,6 @@
-//! What a command leaves behind: lines on standard output and standard error, and the exit code.
+//! The output of a command: lines on standard output and standard error, and the exit code.
 //!
-//! It never knows the commands.
+//! It never depends on a command.
 
 use std::{
     io::{self, Write as _},
@@ -10,20 +10,20 @@ use std::{
 use edge::errors::{problem, usage_problem};
 use mtls::errors::error_chain;
 
-/// What a run came to.
+/// The result of a run, as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// Done.
     Done,
     /// Something broke.
     Failure,
-    /// The command line makes no sense.
+    /// The command line is wrong.
     Usage,
     /// At least one request failed.
     RequestsFailed,
-    /// The authority said no, or there is an identity already.
+    /// The authority denied the enrollment, or there already is an identity.
     Refused,
-    /// Stopped by Ctrl-C, with a summary of what was sent so far; the code is a shell's for that.
+    /// Stopped by Ctrl-C, with a summary of what was sent so far. The code is the one that shells use.
     Interrupted,
 }
 
@@ -46,17 +46,17 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// For whom the output is.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Print {
-    /// People.
+    /// For people.
     Text,
-    /// Programs.
+    /// For programs.
     Json,
 }
 
 impl Print {
-    /// Whether programs read it.
+    /// Whether the output is JSON.
     #[must_use]
     pub fn is_json(self) -> bool {
         self == Self::Json
@@ -68,18 +68,18 @@ pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout().lock(), "{line}")?)
 }
 
-/// Writes what else there is to know for people to standard error.
+/// Writes a note for people to standard error.
 pub(crate) fn note(what: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stderr().lock(), "note: {what}")?)
 }
 
-/// The authority said no, or there is an identity already.
+/// The authority denied the enrollment, or there already is an identity.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Refused(pub(crate) String);
 
-/// How a program ends that did not do what it was asked for, and what is to be said on standard error: nothing, where
-/// whoever reads the output has seen enough (`api-client request -n 1000 | head`).
+/// The exit code of a failed run, and the text for standard error. The text is empty if the reader closed the pipe, as
+/// in `api-client request -n 1000 | head`.
 #[must_use]
 pub fn explain(error: &anyhow::Error, print: Print) -> (Exit, Option<String>) {
     let is_closed = error.downcast_ref().map(io::Error::kind) == Some(io::ErrorKind::BrokenPipe);

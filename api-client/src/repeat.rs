@@ -1,7 +1,8 @@
-//! Which requests are sent again, and how often: those that no service acted on for certain, and those whose connection was lost
-//! before the answer, which may have been acted on and are repeated because they only read (RFC 9110 section 9.2.2).
+//! Decides which requests are repeated, and how often. Repeated are those that certainly no service has processed, and
+//! those whose connection was lost before the answer. The latter may have been processed, but all requests only read
+//! (RFC 9110 section 9.2.2).
 //!
-//! It never repeats what was answered or refused, and nothing is repeated silently: both kinds are counted.
+//! It never repeats a request that was answered or refused. Repeats of both kinds are counted and reported.
 
 use std::{
     error::Error,
@@ -18,43 +19,44 @@ use serde_json::{Value, json};
 
 use crate::outcome::FailureKind;
 
-/// The pauses before the second attempt at a request and those after it; then it has failed. The first is none: whoever ends a
-/// connection in good order (GOAWAY) is replaced by another replica at once.
+/// The pauses before the second attempt and those after it. After the last one the request has failed. The first pause
+/// is zero: a service that shuts down (GOAWAY) can be replaced by another replica at once.
 pub(crate) const PAUSES: [Duration; 3] = [Duration::ZERO, Duration::from_millis(100), Duration::from_millis(400)];
 
-/// What is known of a request that is sent again.
+/// Why a request may be repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// No service acted on it.
+    /// No service has processed it.
     Unprocessed,
-    /// The connection ended before the answer did.
+    /// The connection ended before the answer was complete.
     Lost,
 }
 
-/// Whether to send a request again that failed in this way.
+/// Whether a request that failed with this error is repeated.
 pub(crate) fn fate(kind: &FailureKind, error: &(dyn Error + 'static)) -> Option<Fate> {
     match kind {
         FailureKind::ConnectionClosed | FailureKind::Other if is_unprocessed(error) => Some(Fate::Unprocessed),
         FailureKind::ConnectionClosed => Some(Fate::Lost),
-        // Somebody decided, or nobody is there; neither is different a moment later.
+        // A service refused it, or nothing listens. Neither changes within moments.
         _ => None,
     }
 }
 
 fn is_unprocessed(error: &(dyn Error + 'static)) -> bool {
-    // The connection never came about.
+    // The connection was never established.
     find::<hyper_util::client::legacy::Error>(error).is_some_and(hyper_util::client::legacy::Error::is_connect)
-        // The request waited for a connection that ended first.
+        // The request waited for a connection, which ended first.
         || find::<hyper::Error>(error).is_some_and(hyper::Error::is_canceled)
         || find::<h2::Error>(error).is_some_and(|error| {
-            // The server says so of this request (RFC 9113 section 8.7) ...
+            // The server reports that it did not process this request (RFC 9113 section 8.7),
             error.reason() == Some(Reason::REFUSED_STREAM)
-                // ... or of every request after one before it: h2 ends only streams above GOAWAY's last id in this way (section 6.8).
+                // or this and all later requests: h2 ends only streams above GOAWAY's last id with this error (section
+                // 6.8).
                 || (error.is_go_away() && error.is_remote())
         })
 }
 
-/// How many requests were sent again; clones count together.
+/// The number of repeated requests. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Repeats(Arc<[AtomicU64; 2]>);
 
@@ -71,11 +73,11 @@ impl Repeats {
         json!({ "unprocessed": self.of(Fate::Unprocessed), "lost": self.of(Fate::Lost) })
     }
 
-    /// A line for people, if there is anything to say.
+    /// A line for people, if any request was repeated.
     pub(crate) fn to_text(&self) -> Option<String> {
         let (unprocessed, lost) = (self.of(Fate::Unprocessed), self.of(Fate::Lost));
         (unprocessed + lost > 0)
-            .then(|| format!("sent again  {unprocessed} that no service had taken, {lost} whose connection was lost"))
+            .then(|| format!("repeated  {unprocessed} that no service had processed, {lost} whose connection was lost"))
     }
 }
 
@@ -97,7 +99,7 @@ mod tests {
 
     use super::*;
 
-    /// The error of a request to a server that treats its one connection so.
+    /// The error of a request to a server that treats its one connection like this.
     async fn error_of<F>(serve: impl FnOnce(TcpStream) -> F) -> hyper::Error
     where
         F: Future<Output = ()> + Send + 'static,
@@ -142,7 +144,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_above_the_last_id_of_a_goaway_was_not_processed() {
-        // Frame by frame (RFC 9113 sections 6.5 and 6.8), because servers send no GOAWAY in the middle of a request on demand.
+        // Written frame by frame (RFC 9113 sections 6.5 and 6.8), because no server library sends GOAWAY in the middle
+        // of a request on demand.
         const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
         const HEADERS_OF_STREAM_1: &[u8] = b"\x01\x05\0\0\0\x01";
         const GOAWAY_NOTHING_PROCESSED: &[u8] = b"\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\0";
@@ -165,11 +168,11 @@ mod tests {
         let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
         let error = client.get(format!("http://{address}/").parse().unwrap()).await.unwrap_err();
         assert_eq!(fate(&FailureKind::ConnectionClosed, &error), Some(Fate::Unprocessed));
-        assert_eq!(fate(&FailureKind::ConnectionRefused, &error), None, "nobody listens there");
+        assert_eq!(fate(&FailureKind::ConnectionRefused, &error), None, "nothing listens there");
     }
 
     #[test]
-    fn what_was_decided_is_not_repeated() {
+    fn refusals_are_not_repeated() {
         let error = io::Error::from(io::ErrorKind::ConnectionReset);
         for kind in [
             FailureKind::HandshakeRefused("certificate_revoked".to_owned()),
@@ -183,13 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_told() {
+    fn repeats_are_reported() {
         let repeats = Repeats::default();
         assert_eq!(repeats.to_text(), None);
         repeats.count(Fate::Lost);
         repeats.clone().count(Fate::Unprocessed);
         repeats.count(Fate::Unprocessed);
         assert_eq!(repeats.to_json(), json!({ "unprocessed": 2, "lost": 1 }));
-        assert!(repeats.to_text().unwrap().contains("2 that no service had taken, 1 whose connection was lost"));
+        assert!(repeats.to_text().unwrap().contains("2 that no service had processed, 1 whose connection was lost"));
     }
 }

@@ -1,6 +1,6 @@
-//! `api-client request`: sends requests and says how they went.
+//! `api-client request`: sends requests and reports the results.
 //!
-//! It never sends anything to a service before it has asked whether services are revoked.
+//! It never sends anything to a service before it has checked which services are revoked.
 
 use std::{
     path::{Path, PathBuf},
@@ -34,24 +34,25 @@ use crate::{
 
 #[derive(Debug, Args)]
 pub(crate) struct RequestArguments {
-    /// How many requests [default: 1, unless --duration is given]
+    /// The number of requests [default: 1, unless --duration is given]
     #[arg(short = 'n', long = "requests", value_parser = clap::value_parser!(u64).range(1..))]
     requests: Option<u64>,
 
-    /// For how long requests are sent, in place of -n
+    /// Send requests for this long, instead of -n
     #[arg(long, conflicts_with = "requests", value_parser = parse_period)]
     duration: Option<Duration>,
 
-    /// Over how many connections; a layer-4 balancer spreads connections, not requests [default: 6, at most the number of requests]
+    /// The number of connections; a layer-4 balancer distributes connections, not requests [default: 6, at most the
+    /// number of requests]
     #[arg(short = 'c', long = "connections", value_parser = clap::value_parser!(u64).range(1..=10_000))]
     connections: Option<u64>,
 
-    /// How many requests each connection has under way at a time (HTTP/2 streams)
+    /// Concurrent requests on each connection (HTTP/2 streams)
     #[arg(short = 'm', long = "streams", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000))]
     streams: u64,
 
-    /// How many requests are sent in a second altogether, answered or not; latencies count from when a request was due
-    /// [default: each is sent when the one before it is answered]
+    /// Requests per second on all connections together, sent whether or not earlier ones are answered; a latency counts
+    /// from when the request was due [default: each request is sent when the one before it is answered]
     #[arg(long, value_name = "PER_SECOND", value_parser = parse_rate)]
     rate: Option<f64>,
 
@@ -59,11 +60,11 @@ pub(crate) struct RequestArguments {
     #[arg(long)]
     handshakes: bool,
 
-    /// With --handshakes: resume a session where there is one
+    /// With --handshakes: resume a session if there is one
     #[arg(long, requires = "handshakes")]
     resume: bool,
 
-    /// Send requests for so long first, which are not counted
+    /// Send requests for this long first, without counting them
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = humantime::parse_duration)]
     warm_up: Duration,
 
@@ -71,30 +72,30 @@ pub(crate) struct RequestArguments {
     #[arg(long, default_value = "https://localhost:8443/hello", value_parser = parse_url)]
     url: Uri,
 
-    /// Where the certificate and key lie
+    /// The directory of the certificate and key
     #[arg(long, default_value = ".")]
     dir: PathBuf,
 
-    /// Where a certificate and key lie, in place of --dir; may be repeated: connections use them in turn
+    /// A directory of a certificate and key, instead of --dir; may be repeated: connections use them in turn
     #[arg(long = "identity", value_name = "DIR", conflicts_with = "dir")]
     identities: Vec<PathBuf>,
 
-    /// What happens to a service when no current CRL says whether it is revoked: `refuse`, or `accept` where no CRL can be fetched. One
-    /// that is known to be revoked is refused in any case
+    /// What to do if no current CRL shows whether a service is revoked: `refuse`, or `accept` if no CRL can be fetched.
+    /// A service that is known to be revoked is always refused
     #[arg(long, default_value = "refuse", value_name = "refuse|accept", value_parser = parse_on_missing_crl)]
     on_missing_crl: OnMissingCrl,
 
-    /// How often it is asked which services are revoked while requests are sent; it is asked once before the first
+    /// How often the CRL of services is fetched while requests are sent; it is always fetched before the first
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_period)]
     crl_refresh: Duration,
 
-    /// How long one request may take, its connection included
+    /// The time limit of one request, including its connection
     #[arg(long, default_value = "10s", value_parser = parse_period)]
     timeout: Duration,
 }
 
 impl RequestArguments {
-    /// What is to be sent.
+    /// The load to send.
     fn load(&self) -> Load {
         let amount = self.duration.map_or_else(|| Amount::Requests(self.requests.unwrap_or(1)), Amount::Time);
         let most = if let Amount::Requests(requests) = amount { requests } else { u64::MAX };
@@ -115,7 +116,7 @@ impl RequestArguments {
         }
     }
 
-    /// How it is found out whether services are revoked, with an identity of this authority.
+    /// How the revocation status of services is found, with an identity of this authority.
     fn standing(&self, crl_directory: &Path, authority: Option<Url>) -> standing::Options {
         standing::Options {
             authority,
@@ -125,12 +126,12 @@ impl RequestArguments {
         }
     }
 
-    /// Where the identities lie; at least one place.
+    /// The directories of the identities; at least one.
     fn directories(&self) -> &[PathBuf] {
         if self.identities.is_empty() { std::slice::from_ref(&self.dir) } else { &self.identities }
     }
 
-    /// Whether this is about speed, and not about what is answered.
+    /// Whether the run measures speed, so that answers are not shown.
     fn is_measurement(&self) -> bool {
         self.duration.is_some() || self.streams > 1 || self.rate.is_some() || self.handshakes
     }
@@ -141,7 +142,7 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
     let Identities { configurations: identities, _keeping } = identities(arguments).await?;
     let display = Display::choose(print, load.amount, arguments.is_measurement());
     let connections = Connections::new(load.clone(), &identities)?;
-    // The first latency is that of a request.
+    // So that the first latency does not include the random generator's start.
     random::warm_up();
     let stop = Stop::at_interrupt()?;
     connections.warm_up(arguments.warm_up, &stop).await;
@@ -171,14 +172,15 @@ pub(crate) async fn run(arguments: &RequestArguments, print: Print) -> anyhow::R
     })
 }
 
-/// The identities, each with whom it asks about services, and what asks while requests are sent.
+/// The identities, each with the revocation status of services, and the tasks that update it.
 struct Identities {
     configurations: Vec<(ClientConfig, ServerStanding)>,
-    /// Ends with the last request.
+    /// The tasks end when this is dropped, after the last request.
     _keeping: JoinSet<()>,
 }
 
-/// Those of one authority share what is known of its services: with a thousand of them, it is asked once.
+/// Loads the identities. Those of one authority share the revocation status of its services, so a thousand identities
+/// fetch it once.
 async fn identities(arguments: &RequestArguments) -> anyhow::Result<Identities> {
     let mut known: Vec<(Above, ServerStanding)> = Vec::new();
     let (mut configurations, mut keeping) = (Vec::new(), JoinSet::new());
@@ -206,7 +208,7 @@ async fn identities(arguments: &RequestArguments) -> anyhow::Result<Identities> 
     Ok(Identities { configurations, _keeping: keeping })
 }
 
-/// What identities have above them that are of one authority.
+/// What identities of one authority have in common.
 #[derive(PartialEq, Eq)]
 struct Above {
     chain: Vec<CertificateDer<'static>>,
@@ -214,7 +216,7 @@ struct Above {
     authority: Option<Url>,
 }
 
-/// Asks which services are revoked, before anything is sent to one.
+/// Fetches the revocation status of services before the first request.
 async fn ask_once(
     arguments: &RequestArguments,
     standing: &ServerStanding,
@@ -223,15 +225,15 @@ async fn ask_once(
     let Err(error) = lists.refresh().await else { return Ok(()) };
     let why = error_chain(&error);
     if standing.is_current() {
-        note(format_args!("services are judged by the CRLs of an earlier run, as newer ones are not to be had: {why}"))
+        note(format_args!("CRLs of an earlier run are used, because newer ones cannot be fetched: {why}"))
     } else if arguments.on_missing_crl == OnMissingCrl::Accept {
         note(format_args!(
-            "whether services are revoked is not known, and --on-missing-crl says to talk to them: {why}"
+            "it is not known whether services are revoked; they are accepted because of --on-missing-crl: {why}"
         ))
     } else {
         anyhow::bail!(
-            "whether services are revoked is not known, so nothing is sent to any: {why}. Is the authority running, and is this \
-             machine's clock right? Where no CRL can be fetched, --on-missing-crl accept talks to them all the same"
+            "it is not known whether services are revoked, so nothing is sent: {why}. Is the authority running, \
+             and is this machine's clock right? If no CRL can be fetched, --on-missing-crl accept sends requests all the same"
         )
     }
 }
@@ -241,7 +243,7 @@ fn parse_url(text: &str) -> Result<Uri, String> {
     if uri.scheme_str() == Some("https") && uri.host().is_some() {
         Ok(uri)
     } else {
-        Err("give an https:// URL: without TLS there is no client certificate".to_owned())
+        Err("use an https:// URL: a client certificate needs TLS".to_owned())
     }
 }
 
@@ -249,13 +251,13 @@ fn parse_on_missing_crl(text: &str) -> Result<OnMissingCrl, String> {
     match text {
         "refuse" => Ok(OnMissingCrl::Refuse),
         "accept" => Ok(OnMissingCrl::Accept),
-        _ => Err("give refuse or accept".to_owned()),
+        _ => Err("use refuse or accept".to_owned()),
     }
 }
 
 fn parse_period(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(period) if period.is_zero() => Err("give some time, such as 10s".to_owned()),
+        Ok(period) if period.is_zero() => Err("must be longer than zero, such as 10s".to_owned()),
         Ok(period) => Ok(period),
         Err(error) => Err(error.to_string()),
     }
@@ -264,6 +266,6 @@ fn parse_period(text: &str) -> Result<Duration, String> {
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.001..=10_000_000.0).contains(&rate) => Ok(rate),
-        _ => Err("give a number of requests per second between 0.001 and 10000000".to_owned()),
+        _ => Err("use a number of requests per second between 0.001 and 10000000".to_owned()),
     }
 }

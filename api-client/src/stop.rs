@@ -1,4 +1,4 @@
-//! Ctrl-C while requests are sent: the first ends the sending, the second the program.
+//! Ctrl-C while requests are sent: the first stops sending, the second ends the program.
 //!
 //! It never prints.
 
@@ -11,12 +11,12 @@ use tokio::{
 
 use crate::output::Exit;
 
-/// Whether to stop; clones are told the same.
+/// Whether to stop. Clones share the signal.
 #[derive(Clone, Debug)]
 pub(crate) struct Stop(watch::Receiver<bool>);
 
 impl Stop {
-    /// From now on, Ctrl-C does not end the program at once.
+    /// Catches Ctrl-C, so that it no longer ends the program at once.
     pub(crate) fn at_interrupt() -> io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (tell, told) = watch::channel(false);
@@ -29,11 +29,11 @@ impl Stop {
         Ok(Self(told))
     }
 
-    /// Returns once it is time to stop.
+    /// Returns when sending has to stop.
     pub(crate) async fn asked(&self) {
         let mut told = self.0.clone();
         if told.wait_for(|stop| *stop).await.is_err() {
-            // Nobody can ask any more.
+            // The sender is gone, so no signal can arrive.
             std::future::pending::<()>().await;
         }
     }

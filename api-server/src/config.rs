@@ -1,4 +1,4 @@
-//! What the service is told on its command line, and the configuration that follows from it.
+//! The command line of the service, and the configuration that follows from it.
 //!
 //! It never reads a file.
 
@@ -18,9 +18,9 @@ use pki::{
     profile::Profile,
 };
 
-/// A service behind the balancer: answers GET /hello with who its client is, to clients whose certificate is not revoked.
+/// A service behind the balancer. GET /hello answers who the client is. Clients with a revoked certificate are refused.
 ///
-/// At its first start it enrolls itself with a token; afterwards it uses the certificate on disk, and renews it in time.
+/// The first start enrolls with a token. Later starts use the certificate on disk. It is renewed in time.
 #[derive(Debug, Parser)]
 #[command(
     name = "api-server",
@@ -29,114 +29,115 @@ use pki::{
     after_help = "Exit codes:\n  0  stopped by a signal\n  1  something broke\n  2  bad usage\n\nExamples:\n  api-server --name service0\n  api-server --name service1 --token-file service1.token --host service1.fleet --listen 0.0.0.0:8443 --proxy-protocol-from 10.0.0.2/32\n\nEnvironment:\n  CA_TOKEN  an enrollment token, where no flag gives one\n  API_LOG   what is logged to standard error: error, warn, info, debug (default: info)"
 )]
 pub struct Arguments {
-    /// What to do instead of serving
+    /// A command to run instead of serving
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// The service's name: the common name of its certificate, and what /hello answers as `service`
+    /// The service's name: the common name of its certificate, and `service` in the answer of /hello
     #[arg(long, default_value = "service0")]
     name: CommonName,
 
-    /// Where its certificate, key and CRLs lie [default: the name]
+    /// The directory of its certificate, key and CRLs [default: the name]
     #[arg(long)]
     dir: Option<PathBuf>,
 
-    /// Where clients, or the balancer, connect (HTTPS)
+    /// The address for clients or the balancer (HTTPS)
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
 
-    /// Where /readyz, /healthz and /metrics answer (plain HTTP)
+    /// The address of /readyz, /healthz and /metrics (plain HTTP)
     #[arg(long, default_value = "127.0.0.1:8081")]
     ops_listen: SocketAddr,
 
-    /// A CA's directory on this machine, whose bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
+    /// The directory of a CA on this machine; its bootstrap token is used [default: ca, unless `CA_TOKEN` is set]
     #[arg(long)]
     ca_dir: Option<PathBuf>,
 
-    /// The enrollment token; better in a file, as arguments can be seen by everybody on the machine
+    /// The enrollment token; a file is safer, because other users of the machine can read arguments
     #[arg(long, conflicts_with_all = ["token_file", "ca_dir"])]
     token: Option<TokenText>,
 
-    /// A file that holds the enrollment token
+    /// A file that contains the enrollment token
     #[arg(long, conflicts_with = "ca_dir")]
     token_file: Option<PathBuf>,
 
-    /// A DNS name or address that clients reach the service by; may be repeated [default: localhost 127.0.0.1]
+    /// A DNS name or address of the service; may be repeated [default: localhost 127.0.0.1]
     #[arg(long = "host")]
     hosts: Vec<Host>,
 
-    /// A network from which a balancer connects with the PROXY protocol, version 2; may be repeated
+    /// A network of balancers that send the PROXY protocol, version 2; may be repeated
     #[arg(long, value_name = "CIDR")]
     proxy_protocol_from: Vec<IpNet>,
 
-    /// How often the CRLs are asked for
+    /// How often CRLs are fetched
     #[arg(long, default_value = "1s", value_parser = parse_interval)]
     crl_refresh: Duration,
 
-    /// What happens to clients when a CRL is stale: `refuse`, or `grace=2h` to judge them by it for so long before they are refused
+    /// What to do when a CRL is stale: `refuse` clients, or `grace=2h` to use it for two more hours and then refuse
     #[arg(long, default_value = "refuse", value_name = "refuse|grace=DURATION", value_parser = parse_on_stale_crl)]
     on_stale_crl: OnStaleCrl,
 
-    /// How long a service that shuts down goes on taking connections, after it has said that it is not ready: as long as its
-    /// balancer takes to notice
+    /// How long a service that shuts down still accepts connections after it reports that it is not ready; at least the
+    /// time that its balancer needs to notice
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = humantime::parse_duration)]
     drain_delay: Duration,
 
-    /// Print the line that says where it listens as JSON
+    /// Print the line with the listening addresses as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// What else than serving there is to do.
+/// The commands besides serving.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum Command {
-    /// Ask a running service on this machine whether it is ready: exit code 0 if it is
+    /// Check whether a running service on this machine is ready; the exit code is 0 if it is
     #[command(after_help = "Examples:\n  api-server healthcheck --ops-listen 127.0.0.1:8082")]
     Healthcheck {
-        /// Where the service answers /readyz
+        /// The address of the service's /readyz
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
         ops_listen: SocketAddr,
     },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:\n  api-server completions bash > /etc/bash_completion.d/api-server")]
     Completions {
-        /// For which shell
+        /// The shell
         shell: Shell,
     },
 }
 
-/// The script that completes this program's command lines.
+/// The completion script for this shell.
 #[must_use]
 pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "api-server", &mut script);
-    // clap_complete spells the hyphen in two ways in a script for bash, which would complete the first word only.
+    // clap_complete spells the hyphen in two ways in its script for bash. Unchanged, only the first word would be
+    // completed.
     String::from_utf8_lossy(&script).replace("api__subcmd__server", "api__server")
 }
 
-/// What the service works with.
+/// The configuration of a service.
 #[derive(Debug)]
 pub struct Config {
     /// The service's name.
     pub name: CommonName,
-    /// Where its identity lies.
+    /// The files of its identity.
     pub files: IdentityFiles,
-    /// Where a token is found, if it has to enroll.
+    /// The places to find a token for enrolling.
     pub tokens: TokenSources,
-    /// What clients reach it by; none: what [`Host::local`] says.
+    /// Its hosts. If empty, [`Host::local`] applies.
     pub hosts: Vec<Host>,
-    /// Where clients connect.
+    /// The address for clients.
     pub listen: SocketAddr,
-    /// Where operators connect.
+    /// The address for operators.
     pub ops_listen: SocketAddr,
-    /// From readiness off to the end of listening.
+    /// The time between readiness off and the end of listening.
     pub drain_delay: Duration,
-    /// How it judges its clients.
+    /// How it verifies its clients.
     pub options: Options,
 }
 
 impl Arguments {
-    /// The configuration that follows.
+    /// Converts the arguments.
     #[must_use]
     pub fn into_config(self) -> Config {
         let directory = self.dir.unwrap_or_else(|| PathBuf::from(self.name.as_str()));
@@ -169,7 +170,7 @@ fn parse_interval(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(interval) if interval >= Duration::from_millis(10) => Ok(interval),
         Ok(_) => Err("at least 10ms".to_owned()),
-        Err(error) => Err(format!("{error}; give a duration such as 1s or 500ms")),
+        Err(error) => Err(format!("{error}; use a duration such as 1s or 500ms")),
     }
 }
 
@@ -177,13 +178,13 @@ fn parse_on_stale_crl(text: &str) -> Result<OnStaleCrl, String> {
     let Some(grace) = text.strip_prefix("grace=") else {
         return match text {
             "refuse" => Ok(OnStaleCrl::Refuse),
-            _ => Err("give refuse, or a grace such as grace=2h".to_owned()),
+            _ => Err("use refuse, or a grace such as grace=2h".to_owned()),
         };
     };
     match humantime::parse_duration(grace) {
-        Ok(Duration::ZERO) => Err("no time is no grace; give refuse, or a grace such as grace=2h".to_owned()),
+        Ok(Duration::ZERO) => Err("a grace of zero is not allowed; use refuse, or a grace such as grace=2h".to_owned()),
         Ok(grace) => Ok(OnStaleCrl::Grace(grace)),
-        Err(error) => Err(format!("{error}; give a grace such as grace=2h or grace=30m")),
+        Err(error) => Err(format!("{error}; use a grace such as grace=2h or grace=30m")),
     }
 }
 
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_to_a_stale_crl_is_refused_with_what_would_be() {
+    fn an_invalid_policy_for_stale_crls_is_refused_with_an_example() {
         for bad in ["", "admit", "Refuse", "grace", "grace=", "grace=2", "grace=-1h", "grace=0s", "grace=soon", "2h"] {
             let error = on_stale_crl(bad).unwrap_err();
             let says = |text: &str| error.contains(text);

@@ -1,4 +1,4 @@
-//! What clients can ask: who they are, as the service sees them, and whether it is healthy.
+//! The routes for clients: who they are, as the service sees them, and whether it is healthy.
 
 use std::net::SocketAddr;
 
@@ -29,7 +29,7 @@ pub(crate) fn routes(service: CommonName) -> Router {
         .with_state(service)
 }
 
-/// Who the client is.
+/// The body of /hello.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Hello<'a> {
@@ -42,7 +42,7 @@ struct Hello<'a> {
     client_address: SocketAddr,
 }
 
-/// An answer, which is the same for all requests of a connection in one version of HTTP.
+/// A prepared answer: it is the same for all requests of a connection in one version of HTTP.
 struct Said {
     version: Version,
     json: Bytes,
@@ -78,11 +78,11 @@ async fn healthy() -> Json<serde_json::Value> {
 }
 
 async fn not_found() -> Response {
-    problem(StatusCode::NOT_FOUND, "not-found", "there is nothing here; try GET /hello")
+    problem(StatusCode::NOT_FOUND, "not-found", "no such path; use GET /hello")
 }
 
 async fn method_not_allowed() -> Response {
-    problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET and HEAD are answered here")
+    problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET and HEAD are allowed")
 }
 
 fn problem(status: StatusCode, kind: &str, detail: &str) -> Response {

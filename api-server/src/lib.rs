@@ -1,6 +1,6 @@
-//! A service of the fleet: it answers who its client is, to clients whose certificate is not revoked.
+//! A service of the fleet: it answers who its client is. Clients with a revoked certificate are refused.
 //!
-//! It never issues anything and knows no database; what it does about revocation is `mtls`'s.
+//! It never issues a certificate and has no database. `mtls` decides about revocation.
 
 pub mod config;
 pub mod server;

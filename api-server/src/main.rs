@@ -41,8 +41,8 @@ fn main() -> ExitCode {
     }
     let result = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
         let result = runtime.block_on(run(arguments));
-        // A lookup of the authority's name that is under way cannot be taken back, and nobody waits for it any more: it would keep a
-        // service that has drained from ending, for as long as a name server that is out of reach does not answer.
+        // A name lookup of the authority cannot be cancelled. Waiting for it would delay the end of a drained service
+        // until an unreachable name server times out.
         runtime.shutdown_background();
         result
     });
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Before anything began, so that nobody is held up.
+/// Reports an error before the log is set up.
 fn misused(why: &str) -> ExitCode {
     let _ = writeln!(io::stderr(), "{why}");
     ExitCode::from(2)
@@ -67,7 +67,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return Ok(tokio::task::spawn_blocking(move || probe::ready(ops_listen)).await??);
     }
     let json = arguments.json;
-    // From the first moment: a service that waits for its authority can be stopped, too.
+    // Caught from the start, so that a service can be stopped while it waits for its authority.
     let mut signals = Signals::catch()?;
     let shutdown = signals.asked_to_end();
     tokio::pin!(shutdown);

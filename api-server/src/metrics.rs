@@ -1,4 +1,4 @@
-//! What the service counts, for Prometheus: its requests, and how current its CRLs are. What concerns connections is `mtls`'s.
+//! The service's metrics for Prometheus: requests, and the age of CRLs. `mtls` has the metrics of connections.
 
 use std::{
     pin::Pin,
@@ -41,7 +41,7 @@ struct RequestLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CrlLabels {
     issuer: String,
-    /// CAs may share a name.
+    /// Distinguishes CAs of the same name.
     key: String,
 }
 
@@ -50,7 +50,7 @@ struct CertificateLabels {
     certificate: String,
 }
 
-/// The service's metrics; clones count together.
+/// The service's metrics. Clones share the counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Counted>);
 
@@ -99,7 +99,7 @@ impl Metrics {
             feed.set(i64::from(has_feed));
             registry.register(
                 "feed",
-                "1 if the service is to be on its authority's feed, 0 if the file with the authority's address is missing: nobody waits for it then",
+                "1 if the service uses its authority's feed, 0 if the file with the authority's address is missing: then no revocation waits for it",
                 feed,
             );
             for (certificate, end) in above {
@@ -115,7 +115,7 @@ impl Metrics {
         Self(Arc::new(counted))
     }
 
-    /// The body of a scrape and its Content-Type, for a request with these headers.
+    /// The body and Content-Type of a scrape. `headers` are those of the request.
     pub(crate) fn encode(&self, headers: &HeaderMap) -> (HeaderValue, String) {
         let now = self.0.clock.now();
         let own = CertificateLabels { certificate: "own".to_owned() };
@@ -153,8 +153,8 @@ impl Counted {
     }
 }
 
-/// Times every request under the route that it matched: a layer of its own type, as axum's for functions puts each request and
-/// each answer into boxes.
+/// Measures the time of every request by its route. It is a layer type of its own, because axum's layers of functions
+/// box each request and each answer.
 #[derive(Clone, Debug)]
 pub(crate) struct TimeRequests(pub(crate) Metrics);
 
@@ -166,7 +166,7 @@ impl<S> Layer<S> for TimeRequests {
     }
 }
 
-/// A service whose requests are timed.
+/// A service with measured requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Timed<S> {
     inner: S,
@@ -193,7 +193,7 @@ where
     }
 }
 
-/// The answer to a request that is timed.
+/// The response of a measured request.
 #[derive(Debug)]
 pub(crate) struct Timing<F> {
     answer: F,

@@ -1,4 +1,4 @@
-//! What the balancer and operators ask, over plain HTTP on a listener of its own.
+//! The routes for the balancer and operators, over plain HTTP on a listener of its own.
 
 use std::{
     convert::Infallible,
@@ -21,7 +21,7 @@ use pki::time::Timestamp;
 
 use crate::metrics::Metrics;
 
-/// What readiness depends on; clones are about the same service.
+/// What readiness depends on. Clones share the state.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     pub(crate) live: LiveSet,
@@ -60,7 +60,7 @@ pub(crate) fn routes(operations: Operations) -> Router {
         .with_state(operations)
 }
 
-/// Whether clients should be sent here: not without a current CRL, by which everybody would be refused.
+/// Whether clients should be sent here. Without a current CRL the service refuses everyone, so it is not ready.
 async fn readyz(State(operations): State<Operations>) -> Response {
     let now = operations.clock.now();
     let not_ready = |why: String| (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
@@ -100,7 +100,7 @@ mod tests {
 
     const HOUR: Duration = Duration::from_hours(1);
 
-    /// A service with an hour of grace, whose CRL is good for an hour from `now`.
+    /// A service with an hour of grace, whose CRL is valid for an hour from `now`.
     fn operations(now: Timestamp) -> Operations {
         let publication = Publication {
             crl_url: String::new(),

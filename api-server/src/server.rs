@@ -1,4 +1,4 @@
-//! Puts the service together, runs it, and ends it when asked to.
+//! Assembles the service, runs it, and shuts it down.
 
 use std::{
     fs::File,
@@ -43,12 +43,12 @@ use crate::{
     operations::{self, Operations, OwnCertificate},
 };
 
-/// How long a service that starts waits for its authority ...
+/// How long a starting service waits for its authority.
 const AUTHORITY_PATIENCE: Duration = Duration::from_secs(30);
-/// ... and how long between two attempts.
+/// The pause between two attempts.
 const AUTHORITY_RETRY: Duration = Duration::from_secs(1);
 
-/// A service whose sockets are bound and whose clients are about to be answered.
+/// A service with bound sockets, ready to run.
 #[derive(Debug)]
 pub struct Server {
     name: CommonName,
@@ -62,51 +62,51 @@ pub struct Server {
     drain_delay: Duration,
     clock: Clock,
     has_feed: bool,
-    /// Keeps a second process out of the directory where no feed does.
+    /// Locks the directory against a second process, if there is no feed that does.
     _lock: Option<File>,
 }
 
 /// Why the service cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// It has no identity and no token to get one.
+    /// It has no identity and no token.
     #[error(transparent)]
     Token(#[from] FindTokenError),
-    /// It could not enroll.
+    /// Enrolling failed.
     #[error(transparent)]
     Enroll(#[from] EnrollError),
-    /// What is on disk cannot be used.
+    /// The identity on disk cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A directory cannot be made.
+    /// A directory cannot be created.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Another one runs in its directory.
-    #[error("another process keeps its CRLs in {}; stop it, or give each service a directory of its own", .0.display())]
+    /// Another service runs in its directory.
+    #[error("another process uses {}; stop it, or use a separate directory for each service", .0.display())]
     Underway(PathBuf),
-    /// Its clients could not be judged.
+    /// The verification of clients cannot be set up.
     #[error(transparent)]
     RelyingParty(#[from] RelyingPartyError),
-    /// An address cannot be listened on.
+    /// An address is not available.
     #[error("cannot listen on {address}: {source}; is another process using it?")]
     Listen {
-        /// Which address.
+        /// The address.
         address: SocketAddr,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// A task that keeps a CRL current is gone.
+    /// A task that keeps a CRL current has ended.
     #[error("the task that keeps a CRL current ended; this is a defect, please report it with the log above")]
     KeeperEnded,
-    /// A listener or a signal handler broke.
+    /// A listener or a signal handler failed.
     #[error("the service stopped: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Server {
-    /// Binds the sockets, enrolls if nothing is enrolled yet, and puts the CRLs of the last run in force.
+    /// Binds the sockets, enrolls if there is no identity yet, and puts the CRLs of the last run in force.
     pub async fn start(config: Config) -> Result<Self, ServerError> {
-        // The sockets first: a port in use must not cost an enrollment.
+        // Binds first, so that a port in use does not consume the token.
         let (clients, address) = listen(config.listen)?;
         let (operators, operations_address) = listen(config.ops_listen)?;
         let Enrolled { identity, root, authority } = identity(&config).await?;
@@ -115,8 +115,9 @@ impl Server {
         if authority.is_none() {
             warn!(
                 file = %config.files.authority().display(),
-                "NO FEED: the file with the authority's address is missing, so no `ca-daemon revoke` knows of this service or waits for it, \
-                 and revocations arrive by polling only. Write the address there (https://HOST:8440) and restart, unless that is meant"
+                "NO FEED: the file with the authority's address is missing. `ca-daemon revoke` does not wait for this \
+                 service, and revocations arrive by polling only. To change that, write the address into it \
+                 (https://HOST:8440) and restart"
             );
         }
         let has_feed = authority.is_some();
@@ -147,21 +148,21 @@ impl Server {
         &self.name
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.addresses.0
     }
 
-    /// Where operators connect.
+    /// The address for operators.
     #[must_use]
     pub fn operations_address(&self) -> SocketAddr {
         self.addresses.1
     }
 
-    /// Serves until `shutdown` resolves. Then readiness goes off, and only after the delay that a balancer takes to notice, no new
-    /// connection is accepted, every open one gets its GOAWAY, requests in flight are finished within a bound, the authority is told
-    /// goodbye, and it returns.
+    /// Serves until `shutdown` resolves, then drains. Readiness goes off. After the balancer's delay no new connection
+    /// is accepted and every open one receives GOAWAY. Requests in flight are finished within a time limit. Then the
+    /// service signs off at the authority and returns.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
         let live = self.relying_party.live_set().clone();
         let own = OwnCertificate::Presented(self.relying_party.identity().clone());
@@ -188,7 +189,7 @@ impl Server {
             own,
             draining: Arc::clone(&draining),
         };
-        // It is never shut down, but cut off last.
+        // The operators' listener does not drain; it is cancelled last.
         let operators_end = CancellationToken::new();
         let routes = operations::routes(operations);
         let serve_operators = host(self.operators, DefaultAcceptor::new(), routes, operators_end);
@@ -202,7 +203,7 @@ impl Server {
             sleep(self.drain_delay).await;
             clients_end.cancel();
         };
-        // Operators are answered until the last client is: that is how they see it drain.
+        // Operators are served until the last client is gone, so they can observe the drain.
         let serve_clients = async {
             tokio::join!(serve_clients, drain);
             self.relying_party.goodbye().await;
@@ -210,7 +211,7 @@ impl Server {
         tokio::select! {
             () = serve_clients => Ok(()),
             served = serve_operators => Ok(served?),
-            // They run for ever; one that ended has failed, and a service whose CRLs are not kept current must not go on.
+            // Keepers run forever. If one ends, it has failed, and the service must not continue without current CRLs.
             _ = keepers.join_next() => Err(ServerError::KeeperEnded),
         }
     }
@@ -221,11 +222,11 @@ fn ends(path: &[CertificateInfo]) -> Vec<(String, Timestamp)> {
     path.iter().skip(1).map(|info| (info.display_name(), info.validity.not_after)).collect()
 }
 
-/// What is on disk, or what a token gets.
+/// Loads the identity on disk, or enrolls with a token.
 async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     if let Some(enrolled) = on_disk(config)? {
         for difference in differences(config, enrolled.identity.info()) {
-            warn!("{difference}; it is used as it is. Move its directory away to enroll anew");
+            warn!("{difference}; it is used unchanged. To enroll again, move its directory away");
         }
         return Ok(enrolled);
     }
@@ -235,11 +236,11 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     let began = Instant::now();
     let enrolled = loop {
         match enroll(&config.files, &token, Profile::Server, &proposal, &config.options.clock).await {
-            // A fleet's parts start in any order; the key is kept, so that trying again is the same enrollment.
+            // The parts of a fleet start in any order. The key is kept, so a retry is the same enrollment.
             Err(error @ EnrollError::Unreachable { .. }) if began.elapsed() < AUTHORITY_PATIENCE => {
                 warn!(%error, "not enrolled yet, trying again");
                 sleep(AUTHORITY_RETRY).await;
-                // Somebody else may have enrolled here meanwhile.
+                // Another process may have enrolled here in the meantime.
                 if let Some(enrolled) = on_disk(config)? {
                     return Ok(enrolled);
                 }
@@ -252,7 +253,7 @@ async fn identity(config: &Config) -> Result<Enrolled, ServerError> {
     Ok(enrolled)
 }
 
-/// In what the certificate on disk is another than the one that the arguments would ask for.
+/// The differences between the certificate on disk and the one that the arguments describe.
 fn differences(config: &Config, certificate: &CertificateInfo) -> Vec<String> {
     config.files.differences(&proposal(config, config.hosts.clone()), certificate)
 }
@@ -324,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_certificate_on_disk_is_not_for_is_said() {
+    fn differences_to_the_certificate_on_disk_are_reported() {
         let certificate = certificate(&["a.example", "10.0.0.1"]);
         let said = |line: &[&str]| {
             let arguments = Arguments::try_parse_from([&["api-server"], line].concat()).unwrap();

@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/certificate.rs.
+//! Runs targets/certificate.rs under libFuzzer.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/crl.rs.
+//! Runs targets/crl.rs under libFuzzer.
 
 #![no_main]
 

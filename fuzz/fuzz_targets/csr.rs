@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/csr.rs.
+//! Runs targets/csr.rs under libFuzzer.
 
 #![no_main]
 

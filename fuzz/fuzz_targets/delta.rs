@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/delta.rs.
+//! Runs targets/delta.rs under libFuzzer.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/pem.rs.
+//! Runs targets/pem.rs under libFuzzer.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/proxy.rs.
+//! Runs targets/proxy.rs under libFuzzer.
 
 #![no_main]
 

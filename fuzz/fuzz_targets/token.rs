@@ -1,4 +1,4 @@
-//! libFuzzer's way to targets/token.rs.
+//! Runs targets/token.rs under libFuzzer.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes are a certificate or refused; and the live set is asked about the very certificate that rustls judges.
+//! Any bytes are read as a certificate or refused. The live set checks the same certificate that rustls verifies.
 
 use pki::{
     certificate::{CertificateId, CertificateInfo},
@@ -14,7 +14,8 @@ pub(crate) fn check(data: &[u8]) {
         assert!(shown.len() <= 4 * data.len() + 64, "{}", shown.len());
     }
     if let (Ok(id), Ok(info)) = (&id, &info) {
-        // A name within a name is read less strictly there; nothing that a CA signed has one.
+        // The reader of identities is less strict about names within names. No certificate that a CA signed has such
+        // names.
         assert_eq!(id.serial, info.id.serial);
     }
     let der = CertificateDer::from(data);

@@ -1,4 +1,5 @@
-//! Any bytes are a CRL or refused; what is believed was signed, and another parser reads the same serials in it.
+//! Any bytes are read as a CRL or refused. An accepted CRL was signed, and another parser reads the same serial
+//! numbers.
 
 use std::sync::LazyLock;
 
@@ -13,16 +14,16 @@ use testkit::{
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-/// The authority whose lists are verified, and its key.
+/// The authority that signs the CRLs, and its key.
 static AUTHORITY: LazyLock<(KeyPair, CrlIssuer)> = LazyLock::new(|| {
     let (root, key) = root();
     (key, CrlIssuer::from_certificate(root.info()).expect("a root signs CRLs"))
 });
 
-/// `data` twice: as a CRL, and as the contents of a `TBSCertList` that is signed as it should be.
+/// Uses `data` twice: as a CRL, and as the contents of a correctly signed `TBSCertList`.
 pub(crate) fn check(data: &[u8]) {
     let (key, issuer) = &*AUTHORITY;
-    assert!(VerifiedCrl::verify(data, issuer).is_err(), "nobody else has the key");
+    assert!(VerifiedCrl::verify(data, issuer).is_err(), "accepted without the key");
 
     let crl = sign(&element(SEQUENCE, data), key);
     let Ok(read) = VerifiedCrl::verify(&crl, issuer) else { return };
@@ -30,7 +31,7 @@ pub(crate) fn check(data: &[u8]) {
     assert_eq!(serials.len(), read.count());
     assert!(read.number().get() >= 0);
     assert!(read.delta_urls().iter().all(|url| url.starts_with("http://")));
-    assert!(VerifiedDelta::verify(&crl, issuer).is_err(), "a list is of one kind");
+    assert!(VerifiedDelta::verify(&crl, issuer).is_err(), "accepted as both kinds");
     if let Ok((rest, other)) = CertificateRevocationList::from_der(&crl) {
         let others = other.iter_revoked_certificates().map(|entry| Serial::from_der_integer(entry.raw_serial()));
         assert_eq!(others.collect::<Result<Vec<_>, _>>().as_ref(), Ok(&serials));

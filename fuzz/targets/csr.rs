@@ -1,4 +1,5 @@
-//! Any bytes are a request or refused; what is issued for one has the names that policy approved and no power.
+//! Any bytes are read as a request or refused. A certificate issued for one has only approved names and no extra
+//! rights.
 
 use std::sync::LazyLock;
 
@@ -36,8 +37,8 @@ static WORLD: LazyLock<World> = LazyLock::new(|| {
     }
 });
 
-/// `data` twice: as a request, and as the subject and attributes of one that is signed as it should be
-/// (one byte with the subject's length, the subject, the attributes).
+/// Uses `data` twice: as a request, and as the subject and attributes of a correctly signed one (one byte with the
+/// subject's length, the subject, the attributes).
 pub(crate) fn check(data: &[u8]) {
     check_request(data);
     if let Some((length, rest)) = data.split_first()

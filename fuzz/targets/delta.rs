@@ -1,5 +1,5 @@
-//! Any bytes are a delta CRL or refused; what is believed was signed, adds to an earlier number, revokes the serials that
-//! another parser reads in it, and takes no revocation back.
+//! Any bytes are read as a delta CRL or refused. An accepted delta was signed, has an earlier or equal base, revokes
+//! the serial numbers that another parser reads, and removes none.
 
 use std::sync::LazyLock;
 
@@ -14,20 +14,20 @@ use testkit::{
 };
 use x509_parser::prelude::{CertificateRevocationList, FromDer, ReasonCode, RevokedCertificate};
 
-/// The authority whose lists are verified, and its key.
+/// The authority that signs the CRLs, and its key.
 static AUTHORITY: LazyLock<(KeyPair, CrlIssuer)> = LazyLock::new(|| {
     let (root, key) = root();
     (key, CrlIssuer::from_certificate(root.info()).expect("a root signs CRLs"))
 });
 
-/// `data` twice: as a delta, and as the contents of a `TBSCertList` that is signed as it should be.
+/// Uses `data` twice: as a delta, and as the contents of a correctly signed `TBSCertList`.
 pub(crate) fn check(data: &[u8]) {
     let (key, issuer) = &*AUTHORITY;
-    assert!(VerifiedDelta::verify(data, issuer).is_err(), "nobody else has the key");
+    assert!(VerifiedDelta::verify(data, issuer).is_err(), "accepted without the key");
 
     let delta = sign(&element(SEQUENCE, data), key);
     let Ok(read) = VerifiedDelta::verify(&delta, issuer) else { return };
-    assert!(VerifiedCrl::verify(&delta, issuer).is_err(), "a list is of one kind");
+    assert!(VerifiedCrl::verify(&delta, issuer).is_err(), "accepted as both kinds");
     let serials: Vec<Serial> = read.serials().collect();
     assert_eq!(serials.len(), read.count());
     assert!(read.base() <= read.number());

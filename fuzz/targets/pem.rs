@@ -1,4 +1,4 @@
-//! Any bytes hold PEM sections or none; what was read out of them reads back as itself.
+//! Any bytes contain PEM sections or none. What was read encodes to the same content again.
 
 use pki::{key::KeyPair, pem};
 

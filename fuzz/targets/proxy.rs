@@ -1,4 +1,5 @@
-//! Any bytes are a PROXY header or refused; what follows the header is left alone, and the address is the one in it.
+//! Any bytes are read as a PROXY header or refused. Nothing after the header is read, and the address is the one in the
+//! header.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -27,14 +28,14 @@ pub(crate) fn check(data: &[u8]) {
     }
     let _ = parse(data);
 
-    // From anybody else nothing is read.
+    // Nothing is read from other addresses.
     let mut rest = data;
     let stranger = SocketAddr::from(([192, 0, 2, 1], 1234));
     let address = now(ProxyFrom::default().client_address(&mut rest, stranger)).and_then(Result::ok);
     assert!(address == Some(stranger) && rest == data);
 }
 
-/// The source of a `PROXY` command, read as `proxy-protocol.txt` section 2.2 has it.
+/// The source of a `PROXY` command, parsed by `proxy-protocol.txt` section 2.2.
 fn by_hand(header: &[u8]) -> Option<SocketAddr> {
     const PROXY: u8 = 0x21;
     let port = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
@@ -51,7 +52,7 @@ fn by_hand(header: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// What a future that waits for nothing comes to.
+/// Polls a future once. `None` if it has to wait.
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),

@@ -1,4 +1,4 @@
-//! Any text is a token or refused; a token reads back as itself.
+//! Any text is read as a token or refused. A token encodes to the same text again.
 
 use pki::token::{Secret, Token, TokenId};
 
@@ -13,7 +13,7 @@ pub(crate) fn check(data: &[u8]) {
             assert_eq!(token.url.scheme(), "https");
             assert_eq!(token.encode().parse(), Ok(token));
         }
-        // The message must not repeat what may be most of a secret.
+        // The message must not repeat the text, which may contain most of a secret.
         Err(error) => assert!(error.to_string().is_ascii() && error.to_string().len() < 200),
     }
 }

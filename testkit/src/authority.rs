@@ -1,6 +1,6 @@
-//! Throw-away authorities: their keys are drawn anew in each run, and therefore in no corpus.
+//! Temporary authorities. Their keys are generated in each run, so no corpus contains them.
 //!
-//! It never publishes anything: nobody answers at the addresses in what they sign.
+//! It never publishes anything: nothing listens at the URLs in their certificates.
 
 use pki::{
     issuing::{AuthoritySubject, CertificateAuthority, Publication},
@@ -9,13 +9,13 @@ use pki::{
     time::Timestamp,
 };
 
-/// 2026-11-24 09:00:00 UTC: the time of every test that does not need another one.
+/// 2026-11-24 09:00:00 UTC, the default time of tests.
 #[must_use]
 pub fn now() -> Timestamp {
     Timestamp::from_unix(1_795_510_800)
 }
 
-/// A serial as long as real ones are; different for each number.
+/// A serial number of the usual length, different for each argument.
 #[must_use]
 pub fn serial(number: u64) -> Serial {
     let mut bytes = [0x5a; 16];
@@ -29,13 +29,13 @@ pub fn new_key() -> KeyPair {
     KeyPair::generate().expect("a key is drawn")
 }
 
-/// The same key again: an authority does not give back the one that it signs with.
+/// A copy of a key, because an authority takes ownership of its key.
 #[must_use]
 pub fn copy(key: &KeyPair) -> KeyPair {
     KeyPair::from_pem(key.to_pem()).expect("its own PEM")
 }
 
-/// A root that signs at [`now`], and the key that it signs with.
+/// A root that signs at [`now`], and its key.
 #[must_use]
 pub fn root() -> (CertificateAuthority, KeyPair) {
     let subject = AuthoritySubject {

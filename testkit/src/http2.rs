@@ -1,10 +1,10 @@
-//! HTTP/2 frame by frame (RFC 9113 section 4.1), for clients that break its rules.
+//! HTTP/2 frames (RFC 9113 section 4.1), for test clients that violate the protocol.
 //!
-//! It never checks that a frame makes sense.
+//! It never checks whether a frame is valid.
 
-/// What a client sends first (RFC 9113 section 3.4); SETTINGS follow.
+/// The first bytes of a client (RFC 9113 section 3.4). SETTINGS follow.
 pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// SETTINGS without any.
+/// A SETTINGS frame without settings.
 pub const EMPTY_SETTINGS: &[u8] = &[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
 
 /// The type of a frame (RFC 9113 section 6).
@@ -39,17 +39,17 @@ pub const PADDED: u8 = 0x8;
 /// A flag of HEADERS: a priority comes first.
 pub const WITH_PRIORITY: u8 = 0x20;
 
-/// `SETTINGS_INITIAL_WINDOW_SIZE`: how many bytes of a body may come on a stream before more is allowed.
+/// `SETTINGS_INITIAL_WINDOW_SIZE`: the bytes of a body that may be sent on a stream before a window update.
 pub const INITIAL_WINDOW_SIZE: u16 = 4;
 
-/// A frame with this payload, which may be longer than the protocol allows.
+/// A frame with this payload. It may exceed the protocol's limit.
 #[must_use]
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a payload of less than 16 MiB").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// One setting, as it is in the payload of SETTINGS.
+/// One setting, encoded for the payload of SETTINGS.
 #[must_use]
 pub fn setting(id: u16, value: u32) -> Vec<u8> {
     [&id.to_be_bytes()[..], &value.to_be_bytes()].concat()

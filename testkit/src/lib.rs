@@ -1,5 +1,5 @@
-//! What tests of several crates, and fuzz targets, share: throw-away authorities, signed structures of any content, and
-//! the bytes of HTTP/2 and TLS that an attacker puts together by hand.
+//! Shared code of tests and fuzz targets: temporary authorities, signed structures with any content, and the bytes of
+//! HTTP/2 and TLS for test attackers.
 //!
 //! It never opens a connection, and no program depends on it: `scripts/check-dependencies.sh` asserts that.
 

@@ -1,4 +1,4 @@
-//! Signed structures of any content: what a mutation cannot forge, a fuzz target (or a test) has to sign itself.
+//! Signs structures with any content, because a fuzzer's mutations cannot produce a valid signature.
 //!
 //! It never checks what it signs.
 

@@ -1,6 +1,6 @@
-//! TLS (RFC 8446) as clients use it that follow no rules: records of any content, and certificates with any key.
+//! TLS (RFC 8446) for test clients that violate the protocol: records with any content, certificates with any key.
 //!
-//! It never makes a handshake.
+//! It never performs a handshake.
 
 use std::sync::Arc;
 
@@ -18,20 +18,20 @@ pub const HANDSHAKE: u8 = 22;
 /// The type of a record.
 pub const APPLICATION_DATA: u8 = 23;
 
-/// A record that is not encrypted (RFC 8446 section 5.1), as a client sends its first one.
+/// An unencrypted record (RFC 8446 section 5.1), as a client's first one is.
 #[must_use]
 pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).expect("a payload of less than 64 KiB").to_be_bytes();
     [&[kind, 3, 1], &length[..], payload].concat()
 }
 
-/// Presents these certificates whatever the server asks for, and signs with this key, whether they belong together or
-/// not.
+/// A client that presents these certificates and signs with this key, whatever the server requests and whether or not
+/// they match.
 #[derive(Debug)]
 pub struct Presenting(Arc<CertifiedKey>);
 
 impl Presenting {
-    /// The certificates with the client's own first, and the key that signs.
+    /// The client's own certificate comes first.
     #[must_use]
     pub fn new(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Arc<Self> {
         let key = any_supported_type(key).expect("a key that aws-lc signs with");

@@ -1,4 +1,4 @@
-//! Latencies as a picture of text.
+//! Draws latencies as a text histogram.
 //!
 //! It never measures anything.
 
@@ -8,12 +8,12 @@ use hdrhistogram::Histogram;
 
 use super::summary::Short;
 
-/// How long the longest bar is.
+/// The length of the longest bar.
 const WIDTH: u64 = 40;
-/// A line reaches to this times the line before it.
+/// The upper bound of a line is that of the line before it times this.
 const STEP: f64 = 1.6;
 
-/// One line for each range of latencies (in microseconds), the ranges growing by the same factor; empty ranges at both
+/// One line for each range of latencies (in microseconds). The bounds grow by a constant factor. Empty ranges at both
 /// ends are left out.
 pub(crate) fn draw(latencies: &Histogram<u64>) -> String {
     let mut lines = Vec::new();
@@ -25,7 +25,7 @@ pub(crate) fn draw(latencies: &Histogram<u64>) -> String {
     let longest = lines.iter().map(|line| line.2).max().unwrap_or(0).max(1);
     let mut text = String::new();
     for (_, to, count) in lines.into_iter().skip_while(|line| line.2 == 0) {
-        // A bar that is too short to be seen is drawn all the same: the slowest are few, and matter.
+        // Every bar that is not empty has a length of at least one, because the slowest requests are few and important.
         let bar = usize::try_from((count * WIDTH).div_ceil(longest)).unwrap_or(0);
         let to = Short(Duration::from_micros(to)).to_string();
         let _ = write!(text, "\n  up to {to:>8}  {count:>9}  {}", "#".repeat(bar));

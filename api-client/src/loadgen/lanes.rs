@@ -1,7 +1,7 @@
-//! The threads over which connections are spread, each with a scheduler of its own: what belongs to one connection
-//! stays on one thread, so that an answer wakes nobody elsewhere.
+//! Threads for connections, each with its own scheduler. All tasks of a connection run on one thread, so an answer
+//! never wakes another thread.
 //!
-//! It never knows what runs on it.
+//! It never depends on what runs on the threads.
 
 use std::{io, num::NonZero, sync::mpsc, thread};
 
@@ -10,29 +10,29 @@ use tokio::{
     sync::oneshot,
 };
 
-/// Threads that run until this is dropped, and what was spawned on them with them.
+/// Threads that run until this is dropped. Dropping also ends the tasks on them.
 pub(crate) struct Lanes(Vec<Lane>);
 
 struct Lane {
     handle: Handle,
-    /// Its end is that of the thread.
+    /// Dropping it ends the thread.
     _running: oneshot::Sender<()>,
 }
 
 impl Lanes {
-    /// One for each processor, but not more than this; at least one.
+    /// Starts one thread per processor, at most `at_most`, and at least one.
     pub(crate) fn start(at_most: u64) -> io::Result<Self> {
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
         let count = usize::try_from(at_most).unwrap_or(usize::MAX).clamp(1, processors);
         (0..count).map(|_| Lane::start()).collect::<Result<_, _>>().map(Self)
     }
 
-    /// At least one.
+    /// The number of threads; at least one.
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Of the lane with this number, which is less than there are.
+    /// The scheduler of the thread `lane`, counted from 0.
     pub(crate) fn handle(&self, lane: usize) -> &Handle {
         &self.0[lane].handle
     }
@@ -42,16 +42,16 @@ impl Lane {
     fn start() -> io::Result<Self> {
         let (running, ended) = oneshot::channel::<()>();
         let (tell, hear) = mpsc::sync_channel(1);
-        // The scheduler is made on its thread: where there can be no thread, none has to be taken down again.
+        // The scheduler is made on its own thread, so there is nothing to clean up if the thread cannot be started.
         thread::Builder::new().name("lane".to_owned()).spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build();
             let _ = tell.send(runtime.as_ref().map(|runtime| runtime.handle().clone()).map_err(io::Error::kind));
             if let Ok(runtime) = runtime {
-                // Nothing is ever sent; the sender is dropped.
+                // Nothing is ever sent; this ends when the sender is dropped.
                 let _ = runtime.block_on(ended);
             }
         })?;
-        let handle = hear.recv().expect("a thread that was started says what came of its scheduler")?;
+        let handle = hear.recv().expect("a started thread sends the result of making its scheduler")?;
         Ok(Self { handle, _running: running })
     }
 }

@@ -1,4 +1,4 @@
-//! Spreads requests over connections, and connections over threads.
+//! Distributes requests over connections, and connections over threads.
 //!
 //! It never prints.
 
@@ -27,27 +27,27 @@ use crate::{
     stop::Stop,
 };
 
-/// What is to be sent.
+/// The load to send.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     pub(crate) target: Target,
     pub(crate) amount: Amount,
     pub(crate) pace: Pace,
     pub(crate) connections: u64,
-    /// How many requests each connection has under way at a time.
+    /// The number of concurrent requests on each connection.
     pub(crate) streams: u64,
 }
 
-/// What is told while requests are under way.
+/// What is reported while requests are sent.
 #[derive(Clone, Debug)]
 pub(crate) enum Watcher {
-    /// What came of each, in the order in which it came about.
+    /// The outcome of each request, in order of completion.
     Each(mpsc::Sender<Result<Answer, Failure>>),
-    /// How many are done.
+    /// The number of completed requests.
     Count(Arc<AtomicU64>),
 }
 
-/// The connections over which a load is sent, made as they are needed.
+/// The connections of a load, made when they are needed.
 pub(crate) struct Connections {
     all: Vec<Arc<Connection>>,
     lanes: Lanes,
@@ -56,7 +56,7 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Each configuration in turn is that of a connection: one for every identity, with whom it asks about services.
+    /// Connections use the identities in turn: each is a TLS configuration and the revocation status of services.
     pub(crate) fn new(load: Load, identities: &[(ClientConfig, ServerStanding)]) -> io::Result<Self> {
         let repeats = Repeats::default();
         let tls = identities.iter().cycle().zip(0..load.connections);
@@ -67,14 +67,14 @@ impl Connections {
         Ok(Self { all, lanes: Lanes::start(load.connections)?, repeats, load })
     }
 
-    /// Sends for so long, and forgets what came of it: caches are filled then, and connections open.
+    /// Sends requests for this long and discards the outcomes, to open connections and fill caches.
     pub(crate) async fn warm_up(&self, period: Duration, stop: &Stop) {
         if !period.is_zero() {
             self.drive(Amount::Time(period), &Watcher::Count(Arc::default()), stop).await;
         }
     }
 
-    /// Sends everything, or what can be sent until it is stopped. What is under way then counts for nothing.
+    /// Sends everything, or until stopped. Requests in flight at that time are not counted.
     pub(crate) async fn send(&self, watcher: Watcher, stop: &Stop) -> Summary {
         self.drive(self.load.amount, &watcher, stop).await
     }
@@ -83,7 +83,7 @@ impl Connections {
         let mut workers = JoinSet::new();
         let began = Instant::now();
         let total = self.load.connections * self.load.streams;
-        // One for each thread, where nobody waits for it: one for each stream would not fit into the processor's
+        // One summary per thread, so no thread waits for another. One per stream would not fit into the processor's
         // caches.
         let summaries: Vec<_> = (0..self.lanes.len()).map(|_| Arc::new(Mutex::new(Summary::new()))).collect();
         for (lane, (connection, index)) in self.all.iter().zip(0..).enumerate() {
@@ -126,12 +126,12 @@ impl Connections {
         sum
     }
 
-    /// What was sent again.
+    /// The repeated requests.
     pub(crate) fn repeats(&self) -> &Repeats {
         &self.repeats
     }
 
-    /// How many handshakes there were so far: full ones, and those that resumed a session.
+    /// The number of handshakes so far: full ones, and resumed ones.
     pub(crate) fn handshakes(&self) -> (u64, u64) {
         let counts = self.all.iter().map(|connection| connection.handshakes());
         counts.fold((0, 0), |(full, resumed), (more, others)| (full + more, resumed + others))
@@ -139,7 +139,7 @@ impl Connections {
 }
 
 impl Watcher {
-    /// An error if nobody watches any more.
+    /// Fails if nothing receives outcomes any more.
     async fn tell(&self, outcome: Result<Answer, Failure>) -> Result<(), ()> {
         match self {
             Self::Each(outcomes) => outcomes.send(outcome).await.map_err(|_| ()),

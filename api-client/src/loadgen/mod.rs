@@ -1,7 +1,7 @@
-//! Sends many requests over a number of connections, each of its own, and counts what came of every one: for `-n`,
-//! `--duration`, `--rate`, `-m` and `--handshakes`. To see how a client talks to a service, read [`crate::connection`].
+//! Sends many requests over a number of connections and counts the outcomes: for `-n`, `--duration`, `--rate`, `-m` and
+//! `--handshakes`. To see how a client sends one request, read [`crate::connection`].
 //!
-//! It never makes a request itself.
+//! It never makes an HTTP request itself.
 
 pub(crate) mod histogram;
 mod lanes;

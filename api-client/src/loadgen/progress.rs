@@ -1,4 +1,4 @@
-//! What is shown while requests are under way: every answer, or a bar, or nothing.
+//! Shows progress while requests are sent: every answer, a bar, or nothing.
 //!
 //! It never counts anything itself.
 
@@ -28,12 +28,12 @@ use crate::{
     stop::Stop,
 };
 
-/// From so many requests on, a person at a terminal sees a progress bar instead of every answer.
+/// From this number of requests on, a terminal shows a progress bar instead of every answer.
 const MANY: u64 = 100;
-/// How often the bar moves.
+/// How often the bar is updated.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What is shown while requests are under way.
+/// What is shown while requests are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Display {
     Nothing,
@@ -42,7 +42,7 @@ pub(crate) enum Display {
 }
 
 impl Display {
-    /// A measurement shows no answers: writing them would be what is measured.
+    /// A measurement shows no answers, because writing them would change the result.
     pub(crate) fn choose(print: Print, amount: Amount, is_measurement: bool) -> Self {
         let on_terminal = stdout().is_terminal() && stderr().is_terminal();
         let is_long = match amount {
@@ -57,7 +57,7 @@ impl Display {
         }
     }
 
-    /// Sends everything, and shows it meanwhile.
+    /// Sends everything and shows the progress.
     pub(crate) async fn show(self, connections: &Connections, amount: Amount, stop: &Stop) -> anyhow::Result<Summary> {
         match self {
             Self::Nothing => Ok(connections.send(Watcher::Count(Arc::default()), stop).await),
@@ -78,7 +78,7 @@ impl Display {
     }
 }
 
-/// Ends when the last outcome was shown, or when nobody reads along any more.
+/// Ends after the last outcome, or when the reader has closed the pipe.
 async fn show_answers(mut outcomes: mpsc::Receiver<Result<Answer, Failure>>) -> anyhow::Result<()> {
     while let Some(outcome) = outcomes.recv().await {
         match outcome {
@@ -89,7 +89,7 @@ async fn show_answers(mut outcomes: mpsc::Receiver<Result<Answer, Failure>>) -> 
     Ok(())
 }
 
-/// Never ends; the bar goes when it is dropped.
+/// Never ends; dropping it removes the bar.
 async fn show_bar<T>(amount: Amount, done: &AtomicU64) -> T {
     let (length, template) = match amount {
         Amount::Requests(requests) => (requests, "{bar:40} {pos}/{len} requests, {per_sec}, {eta} left"),
@@ -97,7 +97,7 @@ async fn show_bar<T>(amount: Amount, done: &AtomicU64) -> T {
             (u64::try_from(period.as_millis()).unwrap_or(u64::MAX), "{bar:40} {elapsed} of {msg}, {prefix}, {eta} left")
         }
     };
-    let style = ProgressStyle::with_template(template).expect("the templates are constants that were tried");
+    let style = ProgressStyle::with_template(template).expect("the templates are valid constants");
     let bar = Cleared(ProgressBar::new(length).with_style(style));
     let began = Instant::now();
     let mut ticks = interval(TICK);
@@ -116,7 +116,7 @@ async fn show_bar<T>(amount: Amount, done: &AtomicU64) -> T {
     }
 }
 
-/// A bar that leaves nothing behind on the terminal.
+/// A bar that is cleared from the terminal when dropped.
 struct Cleared(ProgressBar);
 
 impl Drop for Cleared {

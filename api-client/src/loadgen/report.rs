@@ -1,4 +1,4 @@
-//! What is said of a run when the last answer is there, for people and for programs.
+//! The report after the last answer, for people and for programs.
 //!
 //! It never prints.
 
@@ -14,22 +14,21 @@ use super::{
 };
 use crate::repeat::Repeats;
 
-/// From so many requests on, their latencies are drawn.
+/// From this number of requests on, the latencies are drawn.
 const MANY: u64 = 100;
 
-/// Everything that is known when the last answer is there.
+/// The results of a run.
 pub(crate) struct Run {
     pub(crate) load: Load,
     pub(crate) summary: Summary,
-    /// Those of the warm-up included.
+    /// Includes those of the warm-up.
     pub(crate) repeats: Repeats,
-    /// Whether it was stopped before everything was sent.
+    /// Whether the run was stopped early.
     pub(crate) is_interrupted: bool,
     pub(crate) elapsed: Duration,
-    /// What this client itself used of the processor: where it is more than the service did, it is the client that was
-    /// measured.
+    /// The CPU time of this client. If it is more than that of the service, the run measured the client.
     pub(crate) processor: Duration,
-    /// Full ones, and those that resumed a session.
+    /// Full handshakes and resumed ones.
     pub(crate) handshakes: (u64, u64),
 }
 
@@ -80,7 +79,7 @@ impl Run {
     }
 }
 
-/// What this process has used of the processor so far, all of its threads together.
+/// The CPU time of all threads of this process so far.
 pub(crate) fn processor_time() -> Duration {
     clock_gettime(ClockId::ProcessCPUTime).try_into().unwrap_or_default()
 }

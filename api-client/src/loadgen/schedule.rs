@@ -1,4 +1,4 @@
-//! How many requests there are to send, and when each is due.
+//! How many requests are sent, and when each is due.
 //!
 //! It never sends any.
 
@@ -9,20 +9,20 @@ use std::{
 
 use tokio::time::sleep_until;
 
-/// So late may a timer wake up: it counts in milliseconds, and so does the kernel call beneath it. That is no service's
-/// doing.
+/// How late a timer may fire: it counts in milliseconds, and so does the system call below it. Such a delay is not
+/// counted as the service's latency.
 const TIMER: Duration = Duration::from_millis(2);
 
-/// How much is to be sent.
+/// The amount to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Amount {
-    /// So many requests.
+    /// This number of requests.
     Requests(u64),
-    /// Whatever is sent in this time.
+    /// As many as can be sent in this time.
     Time(Duration),
 }
 
-/// What is left to one connection; its streams share it.
+/// The remaining amount of one connection. Its streams share it.
 #[derive(Debug)]
 pub(crate) enum Budget {
     Requests(AtomicU64),
@@ -30,8 +30,8 @@ pub(crate) enum Budget {
 }
 
 impl Budget {
-    /// The share of one of so many connections. Shares are fixed, so that every connection is opened: a layer-4
-    /// balancer can spread nothing else.
+    /// The share of one connection. Shares are fixed so that every connection is opened, because a layer-4 balancer
+    /// distributes connections only.
     pub(crate) fn of(amount: Amount, began: Instant, index: u64, connections: u64) -> Self {
         match amount {
             Amount::Requests(requests) => {
@@ -42,7 +42,7 @@ impl Budget {
         }
     }
 
-    /// Takes one request, if one is left.
+    /// Takes one request, if any is left.
     pub(crate) fn take(&self) -> bool {
         match self {
             Self::Requests(left) => {
@@ -52,7 +52,7 @@ impl Budget {
         }
     }
 
-    /// When nothing more is sent; none where that is a matter of how much was sent.
+    /// When sending ends. `None` if the amount is a number of requests.
     pub(crate) fn end(&self) -> Option<Instant> {
         match self {
             Self::Requests(_) => None,
@@ -61,12 +61,12 @@ impl Budget {
     }
 }
 
-/// How fast requests follow each other.
+/// The pace of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pace {
-    /// Each when the one before it on its stream is answered.
+    /// Each is sent when the one before it on its stream is answered.
     Closed,
-    /// So many in a second altogether, answered or not.
+    /// At this rate on all connections together, whether or not earlier requests are answered.
     Open {
         /// Positive.
         per_second: f64,
@@ -74,7 +74,7 @@ pub(crate) enum Pace {
 }
 
 impl Pace {
-    /// The schedule of one of so many streams, which take turns.
+    /// The schedule of one stream. The streams take turns.
     pub(crate) fn schedule(self, began: Instant, index: u64, streams: u64) -> Schedule {
         let Self::Open { per_second } = self else { return Schedule::Closed };
         #[expect(clippy::cast_precision_loss, reason = "there are at most some millions of streams")]
@@ -95,9 +95,9 @@ pub(crate) enum Schedule {
 }
 
 impl Schedule {
-    /// Waits until the next request is due, and says from when its latency counts: from when it was due, however long
-    /// ago that was, if this stream is behind; from when it is sent, if only the timer woke up a little late. Waits for
-    /// none that is due after the end.
+    /// Waits until the next request is due, and returns from when its latency counts. If this stream is behind, that is
+    /// when the request was due; if only the timer fired a little late, it is when the request is sent. `None` if the
+    /// request would be due after `end`.
     pub(crate) async fn wait(&self, end: Option<Instant>) -> Option<Instant> {
         match self {
             Self::Closed => Some(Instant::now()),
@@ -138,7 +138,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_loop_does_not_wait_for_answers() {
-        // Ten seconds behind: everything is due at once, and what is late is counted from when it was due.
+        // Ten seconds behind: everything is due at once, and latencies count from when requests were due.
         let began = Instant::now().checked_sub(Duration::from_secs(10)).unwrap();
         let streams: Vec<_> = (0..2).map(|index| Pace::Open { per_second: 100.0 }.schedule(began, index, 2)).collect();
         let mut due = Vec::new();
@@ -152,7 +152,7 @@ mod tests {
     async fn nothing_is_waited_for_that_is_due_after_the_end() {
         let began = Instant::now();
         let budget = Budget::of(Amount::Time(Duration::from_hours(1)), began, 0, 1);
-        // The last of so many streams that its turn comes in ten hours.
+        // The last of many streams, whose turn comes in ten hours.
         let schedule = Pace::Open { per_second: 0.1 }.schedule(began, 3_600, 3_601);
         assert!(budget.take());
         assert_eq!(schedule.wait(budget.end()).await, None);

@@ -1,4 +1,4 @@
-//! What came of many requests: answers per replica, latencies, failures by kind.
+//! Summarizes the outcomes of many requests: answers per replica, latencies, failures by kind.
 //!
 //! It never sends anything.
 
@@ -9,27 +9,26 @@ use serde_json::{Value, json};
 
 use crate::outcome::{Answer, Failure, FailureKind};
 
-/// The longest latency that is told from longer ones: an hour, in microseconds.
+/// The longest latency that is recorded exactly: an hour, in microseconds.
 const LONGEST: u64 = 3_600_000_000;
 
-/// What came of all requests.
+/// The outcomes of all requests.
 #[derive(Debug)]
 pub(crate) struct Summary {
-    /// In microseconds, of the requests that were answered.
+    /// Of the answered requests, in microseconds.
     latencies: Histogram<u64>,
     replicas: BTreeMap<String, u64>,
     failures: BTreeMap<FailureKind, (u64, String)>,
     answered: u64,
     failed: u64,
-    /// The last body, and which replica that was: the next is mostly the same, and reading it anew would be most of the
-    /// work.
+    /// The last body and its replica. The next body is usually equal, and parsing each would be most of the work.
     last: (String, String),
 }
 
 impl Summary {
     pub(crate) fn new() -> Self {
         Self {
-            latencies: Histogram::new_with_max(LONGEST, 3).expect("the bounds are a constant that was tried"),
+            latencies: Histogram::new_with_max(LONGEST, 3).expect("the bounds are valid constants"),
             replicas: BTreeMap::new(),
             failures: BTreeMap::new(),
             answered: 0,
@@ -60,9 +59,9 @@ impl Summary {
         }
     }
 
-    /// Counts what another has counted as well.
+    /// Adds the counts of another summary.
     pub(crate) fn merge(&mut self, other: &Self) {
-        self.latencies.add(&other.latencies).expect("all have the same bounds");
+        self.latencies.add(&other.latencies).expect("all summaries have the same bounds");
         for (replica, count) in &other.replicas {
             *self.replicas.entry(replica.clone()).or_default() += count;
         }
@@ -153,7 +152,7 @@ impl Summary {
     }
 }
 
-/// A duration with three significant figures or so: `850 us`, `1.20 ms`, `3.05 s`.
+/// A duration with about three significant figures: `850 us`, `1.20 ms`, `3.05 s`.
 pub(crate) struct Short(pub(crate) Duration);
 
 impl fmt::Display for Short {
@@ -169,7 +168,7 @@ impl fmt::Display for Short {
     }
 }
 
-/// Which replica answered, as it says itself.
+/// The name of the replica, from its answer.
 fn replica(body: &str) -> String {
     serde_json::from_str::<Value>(body)
         .ok()
