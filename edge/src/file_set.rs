@@ -145,7 +145,7 @@ impl FileSet {
 
     /// Writes a generation, and makes the link lead to it.
     fn put(&self, members: &[Member<'_>]) -> Result<(), FileError> {
-        let name = format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::octets()));
+        let name = format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::bytes()));
         let generation = self.directory.join(&name);
         files::create_directory(&generation, Access::Public)?;
         for Member { name, contents, access } in members {
@@ -167,7 +167,7 @@ impl FileSet {
     /// Creates a symbolic link in place of an existing file.
     fn point(&self, name: &str, target: &Path) -> Result<(), FileError> {
         let path = self.directory.join(name);
-        let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::octets())));
+        let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::bytes())));
         let pointed = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, &path));
         pointed.map_err(|source| {
             let _ = fs::remove_file(&temporary);

@@ -126,13 +126,13 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, FileError> {
 /// As [`read_secret`], for a path that may be another file by mistake. A file without a secret need not be private, and
 /// the caller reports what it lacks.
 pub fn read_secret_if(path: &Path, is_secret: impl FnOnce(&[u8]) -> bool) -> Result<Zeroizing<String>, FileError> {
-    let bytes = read_secret_octets_if(path, is_secret)?;
+    let bytes = read_secret_bytes_if(path, is_secret)?;
     let text = std::str::from_utf8(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error));
     text.map(|text| Zeroizing::new(text.to_owned())).map_err(|source| FileError::io(path, "read", source))
 }
 
 /// As [`read_secret_if`], for a file that need not be text.
-pub fn read_secret_octets_if(
+pub fn read_secret_bytes_if(
     path: &Path,
     is_secret: impl FnOnce(&[u8]) -> bool,
 ) -> Result<Zeroizing<Vec<u8>>, FileError> {
@@ -315,7 +315,7 @@ impl Temporary {
             Access::Public => 0o644,
         };
         loop {
-            let unique = u64::from_ne_bytes(crate::random::octets());
+            let unique = u64::from_ne_bytes(crate::random::bytes());
             let path = path.with_file_name(format!(".{name}.{unique:016x}.tmp"));
             let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&path)?;
             let temporary = Self { file, path };

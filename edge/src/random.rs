@@ -7,7 +7,7 @@
 /// # Panics
 /// If the operating system has no randomness. Nothing that this system does would be safe then.
 #[must_use]
-pub fn octets<const N: usize>() -> [u8; N] {
+pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     #[expect(clippy::disallowed_methods, reason = "this is the edge at which randomness enters")]
     aws_lc_rs::rand::fill(&mut bytes).expect("the operating system has randomness");
@@ -17,5 +17,5 @@ pub fn octets<const N: usize>() -> [u8; N] {
 /// Draws the first randomness of this process, which takes up to 100 ms because aws-lc gathers entropy. Call it before
 /// any time limit starts.
 pub fn warm_up() {
-    let _: [u8; 1] = octets();
+    let _: [u8; 1] = bytes();
 }

@@ -71,7 +71,7 @@ const OF_BOTH_KINDS: &[Attack] = &[
     ("cut: within the header", |signer, n| signer.list(n + 1, &[])[..12].to_vec(), "not a CRL"),
     ("cut: in the middle", |signer, n| half(&signer.list(n + 1, &[])), "not a CRL"),
     ("cut: the last byte", |signer, n| without_last(&signer.list(n + 1, &[])), "not a CRL"),
-    ("continued", |signer, n| [signer.list(n + 1, &[]), vec![0]].concat(), "left over at the end"),
+    ("continued", |signer, n| [signer.list(n + 1, &[]), vec![0]].concat(), "bytes after the end"),
     ("expired", |signer, n| signer.list_between(n + 1, start().minus(DAY), start().minus(HOUR), &[]), "was stale"),
     (
         "from the future",

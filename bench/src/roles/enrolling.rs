@@ -209,7 +209,7 @@ impl Door {
 
     /// A request with a key and a name of its own.
     fn body(&self) -> anyhow::Result<Bytes> {
-        let name = format!("{:016x}", u64::from_ne_bytes(random::octets()));
+        let name = format!("{:016x}", u64::from_ne_bytes(random::bytes()));
         let proposal = Proposal { common_name: format!("host-{name}").parse()?, organization: None, hosts: Vec::new() };
         let csr = pem::csr(&proposal.sign(&KeyPair::generate()?)?);
         let body = match self.bearer {

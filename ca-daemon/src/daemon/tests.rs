@@ -106,7 +106,7 @@ impl Running {
         let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(io::Error::other)?;
         tokio::spawn(connection);
-        Ok(Peer { sender, secret: Secret::from_bytes(edge::random::octets()), predecessors: Vec::new() })
+        Ok(Peer { sender, secret: Secret::from_bytes(edge::random::bytes()), predecessors: Vec::new() })
     }
 
     async fn connect(&self, identity: &Identity, fixture: &Fixture) -> Peer {

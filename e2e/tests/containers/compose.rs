@@ -424,5 +424,5 @@ fn free_network() -> String {
 
 /// A number that another run does not have.
 fn random() -> u32 {
-    u32::from_ne_bytes(edge::random::octets())
+    u32::from_ne_bytes(edge::random::bytes())
 }

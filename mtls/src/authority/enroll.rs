@@ -144,8 +144,8 @@ impl TokenSources {
     }
 }
 
-fn is_token(octets: &[u8]) -> bool {
-    octets.trim_ascii_start().starts_with(pki::token::PREFIX.as_bytes())
+fn is_token(bytes: &[u8]) -> bool {
+    bytes.trim_ascii_start().starts_with(pki::token::PREFIX.as_bytes())
 }
 
 /// The root's file.

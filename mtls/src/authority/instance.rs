@@ -110,7 +110,7 @@ impl Instance {
         let until = predecessors.iter().filter_map(|run| run.until).max();
         let lead = clock.lead();
         let instance = Self(Arc::new(Shared {
-            secret: Secret::from_bytes(random::octets()),
+            secret: Secret::from_bytes(random::bytes()),
             file,
             live,
             clock,

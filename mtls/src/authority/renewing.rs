@@ -139,5 +139,5 @@ impl Renewing {
 }
 
 fn draw() -> u64 {
-    u64::from_ne_bytes(random::octets())
+    u64::from_ne_bytes(random::bytes())
 }

@@ -193,8 +193,8 @@ fn path(
 /// Loads a PEM private key that others cannot read.
 pub fn load_key(path: &Path) -> Result<KeyPair, IdentityError> {
     const MARK: &[u8] = b"PRIVATE KEY";
-    let is_key = |octets: &[u8]| octets.windows(MARK.len()).any(|part| part == MARK);
-    let text = files::read_secret_octets_if(path, is_key)?;
+    let is_key = |bytes: &[u8]| bytes.windows(MARK.len()).any(|part| part == MARK);
+    let text = files::read_secret_bytes_if(path, is_key)?;
     KeyPair::from_pem(&*text).map_err(|source| IdentityError::Key { path: path.display().to_string(), source })
 }
 

@@ -284,14 +284,14 @@ fn contents(element: &[u8]) -> &[u8] {
 }
 
 /// The consecutive DER elements.
-fn elements(mut octets: &[u8]) -> Vec<&[u8]> {
+fn elements(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut elements = Vec::new();
-    while !octets.is_empty() {
-        let contents = contents(octets);
-        let header = contents.as_ptr() as usize - octets.as_ptr() as usize;
-        let (element, rest) = octets.split_at(header + contents.len());
+    while !bytes.is_empty() {
+        let contents = contents(bytes);
+        let header = contents.as_ptr() as usize - bytes.as_ptr() as usize;
+        let (element, rest) = bytes.split_at(header + contents.len());
         elements.push(element);
-        octets = rest;
+        bytes = rest;
     }
     elements
 }

@@ -92,9 +92,9 @@ pub(in crate::cli) async fn run(context: &Context, arguments: Arguments) -> anyh
 /// Founds an authority if there is none.
 pub(in crate::cli) async fn found(context: &Context, plan: Plan) -> anyhow::Result<Settings> {
     let randomness = FoundingRandomness {
-        root_serial: random::octets(),
-        issuing_serial: random::octets(),
-        bootstrap_secret: random::octets(),
+        root_serial: random::bytes(),
+        issuing_serial: random::bytes(),
+        bootstrap_secret: random::bytes(),
     };
     founding::found(&context.directory, plan, randomness, context.clock.now()).await.map_err(|error| match error {
         FoundingError::Exists { .. } | FoundingError::Underway(_) => Failure::Refused(error.to_string()).into(),

@@ -155,7 +155,7 @@ key          {}
 }
 
 async fn issue(authority: &Authority, order: OperatorOrder, now: Timestamp) -> anyhow::Result<IssuedCertificate> {
-    authority.issue(order, Serial::from_random(random::octets()), now).await.map_err(|error| match error {
+    authority.issue(order, Serial::from_random(random::bytes()), now).await.map_err(|error| match error {
         IssueError::Denied(denial) => Failure::Refused(denial.to_string()).into(),
         IssueError::Uncertifiable(why) => Failure::Refused(why.to_string()).into(),
         error => error.into(),

@@ -170,7 +170,7 @@ async fn ensure_token(
         lifetime: grant.lifetime,
         uses: NonZeroU32::MIN,
     };
-    let (mut token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
+    let (mut token, record) = authority.new_token(order, Secret::from_bytes(random::bytes()), now);
     if let Some(url) = &grant.url {
         token.url.clone_from(url);
     }

@@ -126,7 +126,7 @@ async fn run_create(context: &Context, create: Create) -> anyhow::Result<()> {
     }
     let now = context.clock.now();
     let order = TokenOrder { grant: grant(&create), lifetime: create.ttl.0, uses: create.uses };
-    let (token, record) = authority.new_token(order, Secret::from_bytes(random::octets()), now);
+    let (token, record) = authority.new_token(order, Secret::from_bytes(random::bytes()), now);
     let text = token.encode();
     let mut created = Created { token: Some(text.to_string()), listed: listed(&record, now) };
     if let Target::File(file) = &create.out {

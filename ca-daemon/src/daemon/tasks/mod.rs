@@ -82,7 +82,7 @@ pub(crate) async fn own_identity(authority: &Authority, now: Timestamp) -> Resul
         public_key: PublicKey::from_spki(&key.spki())?,
         lifetime: IDENTITY_LIFETIME,
     };
-    let issued = authority.issue_own(order, Serial::from_random(random::octets()), now).await?;
+    let issued = authority.issue_own(order, Serial::from_random(random::bytes()), now).await?;
     let mut chain = authority.chain(issued.der);
     // A client with only the root's fingerprint, from a token, needs the root itself to recognise it.
     chain.push(authority.certificate(Issuer::Root).clone());

@@ -60,7 +60,7 @@ pub(in crate::http) async fn renew(
     let (serial, peer) = (holder.certificate.info.id.serial, holder.address);
     check_standing(&app, serial).await?;
     let read = app.members.json::<RenewRequest>(serial, request, limits::MAX_BODY, HttpError::RenewBody).await?;
-    let successor = Serial::from_random(random::octets());
+    let successor = Serial::from_random(random::bytes());
     match app.authority.renew(holder.certificate, &read.value.csr, successor, app.clock.now()).await {
         Ok((chain, window)) => Ok(Json(EnrollResponse {
             chain: pem::chain(&chain),

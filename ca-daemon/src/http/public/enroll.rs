@@ -43,7 +43,7 @@ pub(in crate::http) async fn enroll(
     let read =
         app.strangers.json::<EnrollRequest>(secret.hash().id(), request, limits::MAX_BODY, HttpError::Body).await?;
     let request = &read.value;
-    let serial = Serial::from_random(random::octets());
+    let serial = Serial::from_random(random::bytes());
     match app.authority.enroll(&secret, request.profile, &request.csr, serial, app.clock.now()).await {
         Ok(chain) => Ok(Json(EnrollResponse {
             chain: pem::chain(&chain),

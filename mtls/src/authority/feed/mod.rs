@@ -186,7 +186,7 @@ impl FeedClient {
         let FeedEnd { authority, connector, opened, questions } = end;
         let client = revocation::client_over(connector.clone());
         let (leaving, has_left) = (CancellationToken::new(), watch::Sender::new(false));
-        let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::octets()));
+        let backoff = Backoff::new(BACKOFF, || u32::from_ne_bytes(random::bytes()));
         Self {
             connector,
             client,
