@@ -124,8 +124,8 @@ impl Reporter {
         self.is_for_people
     }
 
-    /// Ends the report, and returns whether everything was printed, or what was printed before `interrupted`. For
-    /// programs, the whole report is printed here.
+    /// Ends the report: returns when everything is printed, or when `interrupted` resolves. For programs, the whole
+    /// report is printed here.
     pub(in crate::cli) async fn end<T: Serialize>(self, report: &T, interrupted: impl Future) -> Printed {
         if self.format == Format::Json {
             match serde_json::to_string_pretty(report) {
