@@ -1,6 +1,6 @@
-//! The command line: which commands there are, and what each is given.
+//! The command line: the commands and their arguments.
 //!
-//! It never does what a command does; each has a file of its own.
+//! It never runs a command itself; each has a file of its own.
 
 use std::{
     io::{self, Write as _},

@@ -1,6 +1,6 @@
 //! `api-client status`: what is on disk, and until when it is good.
 //!
-//! It never asks anybody whether the certificate is revoked.
+//! It never checks whether the certificate is revoked.
 
 use std::path::Path;
 

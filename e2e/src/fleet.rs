@@ -1,4 +1,4 @@
-//! The fleet: which processes there are, and where they lie and listen.
+//! The fleet of a test: its processes, directories and addresses.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -19,16 +19,16 @@ use crate::{
     process::{Output, Process, binary, interrupt_when, run, wait_until},
 };
 
-/// The port that says that an address is taken; nothing else listens there.
+/// The port that reserves an address. Nothing else listens on it.
 const RESERVED: u16 = 8400;
 
-/// An authority, services, a balancer and clients in a directory of their own, on a loopback address of their own.
+/// An authority, services, a balancer and clients in a temporary directory, on a loopback address of their own.
 ///
-/// The address is why fixed ports are free here: an authority's URL has to be known before it listens for the first time, so
-/// port 0 would come too late for it. Services listen on port 0.
+/// Because the address is unique, fixed ports are free. They are needed: an authority's URL is fixed before it listens
+/// for the first time, so port 0 cannot be used. Services listen on port 0.
 #[derive(Debug)]
 pub struct Fleet {
-    // Stopped before the directory goes, in this order.
+    // Fields are dropped in this order: processes stop before the directory is removed.
     balancer: Option<Process>,
     services: Vec<Service>,
     ca: Option<Process>,
@@ -82,13 +82,13 @@ impl Fleet {
         fleet
     }
 
-    /// The directory in which everything lies.
+    /// The directory of the whole fleet.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The loopback address on which everything listens.
+    /// The loopback address of the whole fleet.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
@@ -118,13 +118,13 @@ impl Fleet {
         format!("http://{}:8481", self.address)
     }
 
-    /// What a path of the authority's operations listener says: status and text; status 0 if there is no answer.
+    /// Status and text of a path of the authority's operations listener; status 0 if there is no answer.
     #[must_use]
     pub fn ca_operations(&self, path: &str) -> (u16, String) {
         http_get(&format!("{}/{path}", self.ca_operations_url()))
     }
 
-    /// Where clients reach the balancer.
+    /// The balancer's address for clients.
     #[must_use]
     pub fn balancer_url(&self) -> String {
         format!("https://{}:8443/hello", self.address)
@@ -154,7 +154,7 @@ impl Fleet {
         drop(self.ca.take());
     }
 
-    /// The same within a bound on memory, in place of the one that runs.
+    /// Restarts the authority with a memory limit.
     pub fn restart_ca_within(&mut self, limit: &MemoryLimit) {
         drop(self.ca.take());
         self.start_ca_as(limit.command(binary("ca-daemon")));
@@ -184,7 +184,7 @@ impl Fleet {
         self.ca.as_mut().expect("the authority runs")
     }
 
-    /// Starts a service, which enrolls itself if it has not yet; returns when it is ready for clients.
+    /// Starts a service, which enrolls if it has no identity, and returns when it is ready.
     pub fn start_service(&mut self, name: &str, arguments: &[&str]) -> &mut Service {
         let service = self.launch_service(name, arguments);
         service.wait_ready();
@@ -192,19 +192,19 @@ impl Fleet {
         self.services.last_mut().expect("one was just pushed")
     }
 
-    /// Starts a service and returns when it listens, ready or not. The caller keeps it.
+    /// Starts a service and returns when it listens, whether or not it is ready. The caller keeps it.
     #[must_use]
     pub fn launch_service(&self, name: &str, arguments: &[&str]) -> Service {
         self.launch(Command::new(binary("api-server")), self.address, name, arguments)
     }
 
-    /// The same within a bound on memory.
+    /// The same with a memory limit.
     #[must_use]
     pub fn launch_service_within(&self, limit: &MemoryLimit, name: &str, arguments: &[&str]) -> Service {
         self.launch(limit.command(binary("api-server")), self.address, name, arguments)
     }
 
-    /// The same at the other side of a network.
+    /// The same on the far side of a network.
     #[must_use]
     pub fn launch_service_in(&self, network: &Network, name: &str, arguments: &[&str]) -> Service {
         self.launch(network.command(binary("api-server").as_os_str()), network.there, name, arguments)
@@ -236,7 +236,7 @@ impl Fleet {
         Service { name: name.to_owned(), https: address("https"), operations: address("operations"), process }
     }
 
-    /// Waits until so many relying parties are known, and all of them are on the feed.
+    /// Waits until this number of relying parties is registered and all of them are on the feed.
     pub fn wait_connected(&self, count: usize) {
         wait_until("every service is on the feed", || {
             let listed = self.ca_daemon(&["relying-parties", "--json"]).success().json();
@@ -246,7 +246,7 @@ impl Fleet {
         });
     }
 
-    /// A service by its place in the order of starting.
+    /// A service by its start order.
     pub fn service(&mut self, index: usize) -> &mut Service {
         &mut self.services[index]
     }
@@ -264,7 +264,7 @@ impl Fleet {
         self.services.insert(index, restarted);
     }
 
-    /// Three services behind HAProxy with the configuration that is shipped; returns when a client reaches all three.
+    /// Three services behind HAProxy with the shipped configuration. Returns when a client reaches all three.
     pub fn start_balanced_services(&mut self) {
         for name in ["service0", "service1", "service2"] {
             self.start_service(name, &["--proxy-protocol-from", "127.0.0.0/8"]);
@@ -288,8 +288,8 @@ impl Fleet {
         wait_until("the balancer listens", || TcpStream::connect(balancer).ok());
     }
 
-    /// `revoke`, with all the time in the world for these services, and interrupted (Ctrl-C) once they have confirmed: however long they
-    /// take, and without waiting for the others. The exit code has to be 5, which says that there are others.
+    /// Runs `revoke` without a time limit and interrupts it (Ctrl-C) when these services have confirmed, without
+    /// waiting for the others. The exit code must be 5, which reports that others have not.
     #[must_use]
     pub fn revoke_but(&self, arguments: &[&str], confirming: &[&str]) -> Output {
         let mut command = self.command("ca-daemon");
@@ -325,25 +325,25 @@ impl Default for Fleet {
 }
 
 impl Service {
-    /// The URL of its own `/hello`, past the balancer.
+    /// The URL of its own `/hello`, without the balancer.
     #[must_use]
     pub fn url(&self) -> String {
         format!("https://{}/hello", self.https)
     }
 
-    /// What `/readyz` says: status and text.
+    /// Status and text of `/readyz`.
     #[must_use]
     pub fn readiness(&self) -> (u16, String) {
         self.operations("readyz")
     }
 
-    /// What a path of its operations listener says: status and text; status 0 if there is no answer.
+    /// Status and text of a path of its operations listener; status 0 if there is no answer.
     #[must_use]
     pub fn operations(&self, path: &str) -> (u16, String) {
         http_get(&format!("http://{}/{path}", self.operations))
     }
 
-    /// Waits until `/readyz` says yes.
+    /// Waits until `/readyz` answers 200.
     pub fn wait_ready(&self) {
         wait_until(&format!("{} is ready; its log:\n{}", self.name, self.process.log()), || {
             (self.readiness().0 == 200).then_some(())
@@ -352,14 +352,14 @@ impl Service {
 }
 
 impl Client {
-    /// `api-client request -n N --url URL --json`, with more patience than people have: machines are busy.
+    /// `api-client request -n N --url URL --json`, with a long timeout because the machine may be busy.
     #[must_use]
     pub fn request(&self, requests: u64, url: &str) -> Output {
         let requests = requests.to_string();
         run(self.command().args(["request", "--json", "--timeout", "1m", "-n", &requests, "--url", url]))
     }
 
-    /// Requests without end over one connection; returns after the first answer.
+    /// Endless requests over one connection. Returns after the first answer.
     #[must_use]
     pub fn keep_asking(&self, url: &str) -> Process {
         let process = Process::start(binary("api-client"), &self.directory.join("requests.log"), |command| {
@@ -385,7 +385,7 @@ impl Client {
     }
 }
 
-/// The service that enforces the revocation, if that is what a line of `revoke` says.
+/// The service that a line of `revoke` reports as enforcing the revocation, if it does.
 #[must_use]
 pub fn enforcing(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace();
@@ -401,12 +401,12 @@ fn http_get(url: &str) -> (u16, String) {
     (status.parse().unwrap_or(0), body.to_owned())
 }
 
-/// A loopback address that no other fleet uses, in this process or another: whoever has it listens on a port of it until the process
-/// ends.
+/// A loopback address that no other fleet uses, in this process or another. It is reserved by listening on one of its
+/// ports until the process ends.
 fn own_address() -> Ipv4Addr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     static TAKEN: Mutex<Vec<TcpListener>> = Mutex::new(Vec::new());
-    // Processes begin at different ones, so that hardly anybody has to look twice.
+    // Processes start the search at different addresses, so most find a free one at once.
     let [_, _, high, low] = std::process::id().to_be_bytes();
     loop {
         let index = NEXT.fetch_add(1, Ordering::Relaxed);

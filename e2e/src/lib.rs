@@ -1,7 +1,7 @@
 //! A fleet of real processes for tests: an authority, services, a balancer, clients.
 //!
-//! Everything that it starts it also stops, by process id, when it goes out of scope. Nothing here knows how the programs work inside;
-//! it types what a person would type.
+//! Everything that it starts it also stops, by process id, when it goes out of scope. It never uses the programs'
+//! internals, only their commands and sockets.
 
 mod fleet;
 mod memory;

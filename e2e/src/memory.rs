@@ -1,6 +1,6 @@
-//! A bound on the memory of a process, as a container's: a control group of its own.
+//! Limits the memory of a process like a container does, with a control group of its own.
 //!
-//! It never touches a control group that it has not made, and removes it in the end.
+//! It never changes a control group that it has not made, and removes its own at the end.
 
 use std::{
     ffi::OsStr,
@@ -12,17 +12,17 @@ use std::{
 
 use crate::process::wait_until;
 
-/// The bound of each program in docker-compose.yml, in bytes.
+/// The limit of each program in docker-compose.yml, in bytes.
 pub const CONTAINER_MEMORY: u64 = 256 * 1024 * 1024;
 
-/// A control group with a bound on memory. Who is in it, is killed by the kernel where it needs more.
+/// A control group with a memory limit. The kernel kills a process in it that exceeds the limit.
 #[derive(Debug)]
 pub struct MemoryLimit {
     group: PathBuf,
     files: &'static Files,
 }
 
-/// The names of one version of control groups.
+/// The file names of one version of control groups.
 #[derive(Debug)]
 struct Files {
     limit: &'static str,
@@ -40,7 +40,7 @@ const V1: Files = Files {
 const V2: Files = Files { limit: "memory.max", swap: "memory.swap.max", peak: "memory.peak", events: "memory.events" };
 
 impl MemoryLimit {
-    /// None where this user may not make one, and says so: a test that needs one is skipped.
+    /// `None` if this user may not make one; this is printed, and the test is skipped.
     #[must_use]
     pub fn new(bytes: u64) -> Option<Self> {
         match Self::make(bytes) {
@@ -64,7 +64,7 @@ impl MemoryLimit {
         fs::create_dir(&group)?;
         let made = Self { group, files };
         made.write(files.limit, bytes)?;
-        // No swap either. Version 1 counts both together; a kernel without swap has no such file.
+        // Swap is limited too. Version 1 counts memory and swap together; a kernel without swap has no such file.
         let _ = made.write(files.swap, if std::ptr::eq(files, &V1) { bytes } else { 0 });
         Ok(made)
     }
@@ -81,14 +81,14 @@ impl MemoryLimit {
         command
     }
 
-    /// The most bytes that it held at once since it was made.
+    /// The peak memory since the group was made, in bytes.
     #[must_use]
     pub fn peak(&self) -> u64 {
         let text = fs::read_to_string(self.group.join(self.files.peak)).expect("the group counts");
         text.trim().parse().expect("a number of bytes")
     }
 
-    /// How often a process in it was killed because it needed more.
+    /// The number of processes in it that the kernel killed for exceeding the limit.
     #[must_use]
     pub fn kills(&self) -> u64 {
         let text = fs::read_to_string(self.group.join(self.files.events)).expect("the group counts");

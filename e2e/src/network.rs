@@ -1,7 +1,7 @@
-//! A network of its own for a service: a namespace, connected to the authority by a pair of virtual interfaces whose packets can be
-//! lost.
+//! A separate network for a service: a namespace, connected to the authority by a pair of virtual interfaces that can
+//! drop packets.
 //!
-//! It never touches an interface or a namespace that it has not made, and removes both in the end.
+//! It never changes an interface or a namespace that it has not made, and removes both at the end.
 
 use std::{
     fs::File,
@@ -16,10 +16,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{Output, run};
 
-/// A hardware address that nobody has: what is sent to it is lost on the way, and no socket hears of that.
+/// An unused hardware address. Packets to it are lost, and no socket gets an error.
 const NOWHERE: &str = "02:00:00:00:00:01";
 
-/// A namespace and the way to it.
+/// A namespace and its connection.
 #[derive(Debug)]
 pub struct Network {
     namespace: String,
@@ -32,7 +32,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// None where this user may not make one, or iproute2 is missing, and says so: a test that needs one is skipped.
+    /// `None` if this user may not make one, or iproute2 is missing; this is printed, and the test is skipped.
     #[must_use]
     pub fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -70,7 +70,7 @@ impl Network {
         ip(&["-n", namespace, "link", "set", "lo", "up"])
     }
 
-    /// From now on every packet is lost, in both directions; no socket is closed.
+    /// Drops every packet in both directions from now on. No socket is closed.
     pub fn cut(&self) {
         let Self { namespace, outside, inside, here, there } = self;
         let lost = |device: &str, address: &Ipv4Addr, before: &[&str]| {
@@ -89,7 +89,7 @@ impl Network {
         ip(&["-n", namespace, "neigh", "del", &here.to_string(), "dev", inside]).expect("it was cut");
     }
 
-    /// Moves the calling thread to the other side, for good: what it connects to, it reaches from there.
+    /// Moves the calling thread to the far side permanently: it connects from there.
     pub fn enter(&self) {
         let namespace =
             File::open(Path::new("/var/run/netns").join(&self.namespace)).expect("iproute2 has put it there");
@@ -108,7 +108,7 @@ impl Network {
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // The interfaces go with the namespace, once nothing runs in it.
+        // The interfaces are removed with the namespace when no process runs in it.
         let _ = ip(&["link", "del", &self.outside]);
         let _ = ip(&["netns", "del", &self.namespace]);
     }
@@ -123,7 +123,7 @@ fn ip(arguments: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Runs a command at the other side to its end.
+/// Runs a command on the far side to its end.
 #[must_use]
 pub fn run_in(network: &Network, command: &Command) -> Output {
     let mut inside = network.command(command.get_program());

@@ -1,4 +1,4 @@
-//! One process: started, spoken to, waited for, stopped.
+//! One process: starts it, reads its output, waits for it and stops it.
 
 use std::{
     ffi::OsStr,
@@ -14,14 +14,15 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// How long anything may take that should come about by itself. Far more than it takes, because machines are busy.
+/// The time limit for anything that should happen by itself. It is much longer than needed, because the machine may be
+/// busy.
 pub const PATIENCE: Duration = Duration::from_mins(3);
 
 /// The program `name` of this workspace, in the same build as the running test or program.
 #[must_use]
 pub fn binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running test has a path");
-    // Tests lie in target/PROFILE/deps, programs beside this one.
+    // Tests are in target/PROFILE/deps, programs in the directory above.
     let path = own.ancestors().find(|path| !path.ends_with("deps") && path.is_dir()).unwrap_or(&own).join(name);
     assert!(path.exists(), "{} is not built; run: cargo build --workspace", path.display());
     path
@@ -35,7 +36,7 @@ pub fn example(name: &str) -> PathBuf {
     path
 }
 
-/// What a command that ended left behind.
+/// The result of a command that has ended.
 #[derive(Debug)]
 pub struct Output {
     /// How it ended.
@@ -77,7 +78,7 @@ pub fn run(command: &mut Command) -> Output {
     }
 }
 
-/// Runs a command, and interrupts it (SIGINT) once it has said so many lines of a kind.
+/// Runs a command, and interrupts it (SIGINT) after this number of matching lines.
 pub(crate) fn interrupt_when(command: &mut Command, is_one: impl Fn(&str) -> bool, count: usize) -> Output {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -87,7 +88,7 @@ pub(crate) fn interrupt_when(command: &mut Command, is_one: impl Fn(&str) -> boo
         said += usize::from(is_one(&line));
         stdout = stdout + &line + "\n";
         if said == count {
-            // Once is enough; what it says afterwards is read to its end.
+            // One signal is enough; the rest of the output is read to its end.
             kill_process(Pid::from_child(&child), Signal::INT).expect("the process runs");
             said += 1;
         }
@@ -96,7 +97,7 @@ pub(crate) fn interrupt_when(command: &mut Command, is_one: impl Fn(&str) -> boo
     Output { status: output.status, stdout, stderr: String::from_utf8_lossy(&output.stderr).into_owned() }
 }
 
-/// Waits until `condition` gives something.
+/// Waits until `condition` returns a value.
 pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -112,7 +113,7 @@ pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
 #[derive(Debug)]
 pub struct Process {
     child: Child,
-    // Behind a lock, so that threads may share what has processes.
+    // Behind a mutex, so that threads can share a struct with processes.
     lines: Mutex<mpsc::Receiver<String>>,
     log: PathBuf,
 }
@@ -133,7 +134,7 @@ impl Process {
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let stdout = child.stdout.take().expect("standard output is a pipe");
         let (sender, lines) = mpsc::channel();
-        // Reads to the end, so that the process never waits for a reader.
+        // Reads to the end, so that the process never blocks on a full pipe.
         thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let _ = sender.send(line);
@@ -177,7 +178,7 @@ impl Process {
         self.end_with(Signal::TERM)
     }
 
-    /// Gives it a tenth of its time for as long as the work takes.
+    /// Limits it to a tenth of the CPU time until `work` returns.
     pub fn slowed<T>(&self, work: impl FnOnce() -> T) -> T {
         // Dropped with the work, also where that panics.
         let (working, is_over) = mpsc::channel::<()>();

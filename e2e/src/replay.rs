@@ -1,4 +1,4 @@
-//! Somebody at an address where CRLs are looked for, who answers with what was good at another time.
+//! A server at the address of CRLs that answers with outdated content.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
     thread::JoinHandle,
 };
 
-/// A plain HTTP server that answers with given bytes, and with nothing else.
+/// A plain HTTP server with fixed responses.
 #[derive(Debug)]
 pub struct Replay {
     address: SocketAddr,
@@ -20,7 +20,7 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Serves these at their paths, at an address that is free.
+    /// Serves these at their paths, on a free address.
     #[must_use]
     pub fn start(address: SocketAddr, files: HashMap<String, Vec<u8>>) -> Self {
         let listener = TcpListener::bind(address).expect("the address is free");
@@ -31,7 +31,7 @@ impl Replay {
                 if ends.load(Ordering::SeqCst) {
                     return;
                 }
-                // Whoever goes away before the answer has none.
+                // A client that disconnects early gets no answer.
                 let _ = stream.and_then(|stream| answer(stream, &files));
             }
         });

@@ -1,6 +1,6 @@
-//! Policy approves: what a request proposes, held against what a token grants.
+//! Policy approves orders: it compares the proposals of a request with the grant of a token.
 //!
-//! It never signs, and it never looks anything up; an [`Approved`] order can come from nowhere else.
+//! It never signs and never reads the store. Only this module makes an [`Approved`] order.
 
 use std::{fmt, time::Duration};
 
@@ -15,7 +15,7 @@ use crate::{
     profile::Profile,
 };
 
-/// The most hosts that one certificate may carry.
+/// The most hosts in one certificate.
 const MAX_HOSTS: usize = 100;
 
 /// Which profiles a token grants.
@@ -52,7 +52,7 @@ impl fmt::Display for ProfileGrant {
     }
 }
 
-/// What the bearer of a token may be given.
+/// What a token grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
     /// Which profiles.
@@ -63,10 +63,10 @@ pub struct Grant {
     pub hosts: Vec<HostPattern>,
 }
 
-/// Policy says no: the request can be read, and its sender may not have what it asks for.
+/// Policy denies the order. The request is readable, but its sender may not have what it proposes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denial {
-    /// Another kind of certificate than the token is for.
+    /// The token is not for this profile.
     #[error("profile {asked} is not granted by this token; granted: {granted}")]
     Profile {
         /// What was asked for.
@@ -100,10 +100,10 @@ pub enum Denial {
         /// How many there may be.
         expected: &'static str,
     },
-    /// A proposed name is no name.
+    /// A proposed name is malformed.
     #[error(transparent)]
     Malformed(#[from] NameError),
-    /// A server certificate has to be for some host, and for a bounded number of them.
+    /// A server certificate needs at least one host and has a limited number of them.
     #[error("a server certificate carries 1 to {MAX_HOSTS} hosts (DNS names or addresses); the request has {0}")]
     Hosts(usize),
     /// What the certificate says is not what would be certified today.
@@ -118,10 +118,10 @@ fn list(patterns: &[HostPattern]) -> String {
     patterns.iter().map(HostPattern::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The rules that are the same for every token.
+/// The rules that apply to every token.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// In which client names are unique.
+    /// Client names are unique in it.
     pub trust_domain: TrustDomain,
 }
 
@@ -179,7 +179,7 @@ fn san_text(name: &SanType) -> Option<String> {
     }
 }
 
-/// What an operator at the authority's own keyboard orders; only well-formedness is checked.
+/// An order of an operator on the authority's host. Only its form is checked.
 #[derive(Clone, Debug)]
 pub struct OperatorOrder {
     /// Client or server.
@@ -192,12 +192,12 @@ pub struct OperatorOrder {
     pub hosts: Vec<Host>,
     /// The key to be certified.
     pub public_key: PublicKey,
-    /// How long it is to live; the issuer's own end is the limit.
+    /// The lifetime; the issuer's own expiry is the limit.
     pub lifetime: Duration,
 }
 
 impl Policy {
-    /// Holds a request against what its token grants.
+    /// Compares a request with the grant of its token.
     pub fn approve(&self, grant: &Grant, profile: Profile, request: CertificateRequest) -> Result<Approved, Denial> {
         if !grant.profile.allows(profile) {
             return Err(Denial::Profile { asked: profile, granted: grant.profile });
@@ -242,8 +242,8 @@ impl Policy {
         })
     }
 
-    /// Approves the authority's own server certificate. It carries a URI that is never granted to anybody else, so that
-    /// a server of the fleet, even one on the authority's host, does not pass for the authority.
+    /// Approves the authority's own server certificate. Its URI is granted to nobody else, so that no server of the
+    /// fleet, not even one on the authority's host, can impersonate the authority.
     pub fn for_authority(&self, order: OperatorOrder) -> Result<Approved, Denial> {
         let uri = self.trust_domain.authority_uri().try_into().expect("a trust domain is checked to be ASCII");
         let mut approved = self.by_operator(order)?;
@@ -251,8 +251,8 @@ impl Policy {
         Ok(approved)
     }
 
-    /// Approves the successor of a certificate, for this key: the same profile, subject and names, if that is what today's rules make of
-    /// them.
+    /// Approves the successor of a certificate with this key: the same profile, subject and names, if today's rules
+    /// would still approve them.
     pub fn approve_successor(
         &self,
         predecessor: &CertificateInfo,
@@ -265,7 +265,7 @@ impl Policy {
         let organization = predecessor.organization.as_deref().map(str::parse).transpose()?;
         let hosts = match profile {
             Profile::Client => Vec::new(),
-            // The authority's own certificate has a URI as well, and is never renewed by a request.
+            // The authority's own certificate has a URI as well, but it is never renewed by a request.
             Profile::Server => predecessor.names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
         };
         let subject = name.parse()?;
@@ -274,8 +274,8 @@ impl Policy {
         if approved.has_names_of(predecessor) { Ok(approved) } else { Err(not_today("other names")) }
     }
 
-    /// Approves what the operator orders. The names follow from the profile: a client is named by a URI in the
-    /// trust domain (a DNS name could not hold every client's name), a server by its hosts.
+    /// Approves an operator's order. The names follow from the profile: a client is named by a URI in the trust domain,
+    /// because a client's name need not be a DNS name; a server is named by its hosts.
     pub fn by_operator(&self, order: OperatorOrder) -> Result<Approved, Denial> {
         let names = match order.profile {
             Profile::Client => vec![self.trust_domain.client_uri(&order.subject).try_into().map(SanType::URI)],

@@ -1,6 +1,7 @@
-//! When a certificate is to be renewed: a window of time, as ACME's renewal information has it (RFC 9773 section 4.2).
+//! When a certificate is due for renewal: a window of time, as in ACME's renewal information (RFC 9773 section 4.2).
 //!
-//! It never asks what time it is, and never draws randomness: whoever renews picks a moment in the window with a number of its own.
+//! It never reads the clock and never draws randomness: the certificate holder picks a time in the window with its own
+//! random number.
 
 use std::time::Duration;
 
@@ -8,32 +9,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::{Timestamp, Validity};
 
-/// A window of time in which a certificate is to be renewed; both ends are included.
+/// The window of time for renewing a certificate; both ends are included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Window {
     /// The first second in which to renew.
     pub start: Timestamp,
-    /// The last one that leaves time enough to try again.
+    /// The last second that leaves enough time for retries.
     pub end: Timestamp,
 }
 
 impl Window {
-    /// From two thirds of a certificate's life until three quarters of it. Time by which it was backdated counts for nothing.
+    /// From two thirds to three quarters of a certificate's lifetime, without the time by which it was backdated.
     #[must_use]
     pub fn of(validity: Validity) -> Self {
         let (from, life) = (validity.starts(), validity.lifetime());
         Self { start: from.plus(life * 2 / 3), end: from.plus(life * 3 / 4) }
     }
 
-    /// From `now` on, and over within `within`, but early enough for a certificate of this validity.
+    /// From `now` on and for at most `within`, but early enough for a certificate of this validity.
     #[must_use]
     pub fn from_now(now: Timestamp, within: Duration, validity: Validity) -> Self {
         let end = now.plus(within).min(Self::of(validity).end).max(now);
         Self { start: now, end }
     }
 
-    /// A moment in the window, equally likely to be any of its seconds where `random` is any number.
+    /// A second in the window. All are equally likely if `random` is uniform.
     #[must_use]
     pub fn pick(&self, random: u64) -> Timestamp {
         let seconds = self.end.since(self.start).as_secs() + 1;

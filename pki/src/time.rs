@@ -1,6 +1,6 @@
 //! Points in time as certificates and CRLs express them: whole seconds, UTC.
 //!
-//! It never asks what time it is; whoever needs `now` receives it.
+//! It never reads the clock; callers pass `now` in.
 
 use std::{fmt, time::Duration};
 
@@ -93,7 +93,7 @@ pub struct Validity {
 }
 
 impl Validity {
-    /// Clocks in containers and CI differ: what is issued now has to be valid there already.
+    /// Clocks in containers and CI differ, so a new certificate has to be valid on clocks that are behind.
     pub const BACKDATE: Duration = Duration::from_mins(1);
 
     /// From [`Self::BACKDATE`] before `now` until `lifetime` after `now`.
@@ -102,25 +102,25 @@ impl Validity {
         Self { not_before: now.minus(Self::BACKDATE), not_after: now.plus(lifetime) }
     }
 
-    /// When it was meant to begin, that is without the time by which it is backdated.
+    /// When the validity was meant to begin: without the time by which it is backdated.
     #[must_use]
     pub fn starts(&self) -> Timestamp {
         self.not_before.plus(Self::BACKDATE).min(self.not_after)
     }
 
-    /// For how long it was meant to last.
+    /// The intended length of the validity.
     #[must_use]
     pub fn lifetime(&self) -> Duration {
         self.not_after.since(self.starts())
     }
 
-    /// The part of it that lies within `outer`; a certificate never outlives its issuer.
+    /// The part within `outer`, because a certificate never outlives its issuer.
     #[must_use]
     pub fn within(self, outer: Self) -> Self {
         Self { not_before: self.not_before.max(outer.not_before), not_after: self.not_after.min(outer.not_after) }
     }
 
-    /// Whether `now` lies in it.
+    /// Whether `now` is within it.
     #[must_use]
     pub fn contains(&self, now: Timestamp) -> bool {
         self.not_before <= now && now <= self.not_after

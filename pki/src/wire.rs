@@ -1,6 +1,6 @@
-//! What the authority and those who enroll send each other, as JSON.
+//! The JSON messages between the authority and its clients and relying parties.
 //!
-//! It carries text; whoever receives it parses each field into a type that cannot be wrong.
+//! It never validates: fields are text, and the receiver parses each into a checked type.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,28 +17,28 @@ pub const RENEW_PATH: &str = "/v1/renew";
 /// The path at which the holder of a certificate asks when to renew it ([`RenewalAnswer`]), over a connection with the certificate itself.
 pub const RENEWAL_PATH: &str = "/v1/renewal";
 
-/// The path of the feed: an endless answer, a line of JSON ([`FeedEvent`]) at once and whenever a CRL is published, and as a
-/// heartbeat at least every [`FEED_HEARTBEAT`].
+/// The path of the feed: an endless response with a line of JSON ([`FeedEvent`]) at once, whenever a CRL is published,
+/// and as a heartbeat at least every [`FEED_HEARTBEAT`].
 pub const FEED_PATH: &str = "/v1/feed";
 
-/// The path at which a relying party says what it enforces ([`Confirmation`]).
+/// The path at which a relying party reports what it enforces ([`Confirmation`]).
 pub const CONFIRM_PATH: &str = "/v1/feed/confirm";
 
-/// The path at which a relying party hands over the CRLs that it enforces, as PEM. It does so when a confirmation is answered
-/// with 409 (Conflict): the authority does not know these numbers, because its database was restored from an older copy, and
-/// wants the lists back that bear its own signature.
+/// The path at which a relying party hands over the CRLs that it enforces, as PEM. It does so when a confirmation is
+/// answered with 409 (Conflict). Then the authority does not know these numbers, because its database was restored from
+/// an older copy, and it needs the CRLs that it has signed itself.
 pub const HAND_OVER_PATH: &str = "/v1/feed/crls";
 
-/// The path at which a relying party says goodbye: its listener is closed, and its last connection is gone. The body is empty. It is not
-/// expected to confirm anything any more, and admits nobody until it is on the feed again.
+/// The path at which a relying party signs off: its listener is closed and its last connection has ended. The body is
+/// empty. It need not confirm any more, and admits nobody until it is on the feed again.
 pub const GOODBYE_PATH: &str = "/v1/feed/goodbye";
 
-/// The header of every request beneath [`FEED_PATH`] that says which instance asks: its secret, as
+/// The header of every request below [`FEED_PATH`] that identifies the instance: its secret, as
 /// [`Secret::to_bearer`](crate::token::Secret::to_bearer) writes it.
 pub const INSTANCE_HEADER: &str = "instance";
 
-/// The header with which the feed is opened by an instance that takes the place of earlier ones: their secrets, separated by commas. The
-/// answer has it as well, with the ids of those that the authority still expects to hear of, because they are connected.
+/// The request header with which an instance opens the feed in place of earlier ones: their secrets, separated by
+/// commas. In the response it has the ids of those that still have to confirm, because they are connected.
 pub const PREDECESSORS_HEADER: &str = "instance-predecessors";
 
 /// The most predecessors that one instance may name.
@@ -59,7 +59,7 @@ pub const ROLL_CALL_PATH: &str = "/v1/feed/roll-call";
 /// The most certificates that one answer to a roll call names.
 pub const ROLL_CALL_CERTIFICATES: usize = 20_000;
 
-/// The longest silence on a feed.
+/// The longest time without a line on a feed.
 pub const FEED_HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// The media type of a feed.
@@ -68,7 +68,8 @@ pub const NDJSON: &str = "application/x-ndjson";
 /// The media type of an error (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The problem type of an enrollment that is denied because its public key was revoked for compromise: another key is what helps.
+/// The problem type of an enrollment that is denied because its public key was revoked for compromise. A new key is
+/// needed.
 pub const KEY_COMPROMISED: &str = "/problems/key-compromised";
 
 /// The body of `POST /v1/enroll`; the token's secret is the request's bearer token.
@@ -111,8 +112,8 @@ pub struct EnrollResponse {
     pub renewal: Option<Window>,
 }
 
-/// Which CRLs exist, under each distribution point's URL, as certificates name it. It is no authority: what it says is believed
-/// when the signed CRL is there.
+/// The existing CRLs, by the URLs of their distribution points in certificates. They are hints: a CRL is accepted only
+/// by its signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FeedEvent {
@@ -157,7 +158,7 @@ pub struct Listing {
     pub sha256: Option<String>,
 }
 
-/// The body of `POST /v1/feed/known`: the numbers of the lists that what is enforced was made of.
+/// The body of `POST /v1/feed/known`: the numbers of the CRLs that the enforced state was made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct KnownQuestion {
@@ -174,7 +175,7 @@ pub struct KnownAnswer {
     pub crls: BTreeMap<String, Option<CrlNumber>>,
 }
 
-/// Who is connected to a relying party at this moment.
+/// The clients that are connected to a relying party at this moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RollCallAnswer {
