@@ -172,7 +172,8 @@ impl Machine {
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.path()).unwrap();
-        let files = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_file());
+        // The identity's own files are symbolic links into the directory of their generation.
+        let files = entries.map(Result::unwrap).filter(|entry| entry.path().is_file());
         let mut names: Vec<_> = files.map(|file| file.file_name().into_string().unwrap()).collect();
         names.sort();
         names
