@@ -8,3 +8,4 @@ pub mod server;
 mod hello;
 mod metrics;
 mod operations;
+mod own;

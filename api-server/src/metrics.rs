@@ -25,7 +25,7 @@ use prometheus_client::{
 };
 use tower::{Layer, Service};
 
-use crate::operations::OwnCertificate;
+use crate::own::OwnCertificate;
 
 /// From 100 microseconds to 1.6 seconds, in doublings.
 fn request_durations() -> Histogram {

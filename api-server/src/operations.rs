@@ -16,10 +16,9 @@ use axum::{
     routing::get,
 };
 use edge::clock::Clock;
-use mtls::{metrics::Renderings, revocation::LiveSet, tls::ServerIdentity};
-use pki::time::Timestamp;
+use mtls::{metrics::Renderings, revocation::LiveSet};
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, own::OwnCertificate};
 
 /// What readiness depends on. Clones share the state.
 #[derive(Clone, Debug)]
@@ -31,24 +30,6 @@ pub(crate) struct Operations {
     /// What the service presents.
     pub(crate) own: OwnCertificate,
     pub(crate) draining: Arc<AtomicBool>,
-}
-
-/// The certificate that the service presents, which is another one after a renewal.
-#[derive(Clone, Debug)]
-pub(crate) enum OwnCertificate {
-    Presented(ServerIdentity),
-    #[cfg(test)]
-    Until(Timestamp),
-}
-
-impl OwnCertificate {
-    pub(crate) fn not_after(&self) -> Timestamp {
-        match self {
-            Self::Presented(identity) => identity.validity().not_after,
-            #[cfg(test)]
-            Self::Until(end) => *end,
-        }
-    }
 }
 
 /// The routes for operators.
@@ -94,6 +75,7 @@ mod tests {
         issuing::{AuthoritySubject, CertificateAuthority, Publication},
         key::KeyPair,
         serial::Serial,
+        time::Timestamp,
     };
 
     use super::*;

@@ -40,7 +40,8 @@ use crate::{
     config::Config,
     hello,
     metrics::{Metrics, TimeRequests},
-    operations::{self, Operations, OwnCertificate},
+    operations::{self, Operations},
+    own::OwnCertificate,
 };
 
 /// How long a starting service waits for its authority.

@@ -43,7 +43,7 @@ pub(crate) enum Entitlement {
 
 /// The same, as far as it tells one from another.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Basis {
+enum Basis {
     Token(TokenId),
     Predecessor(Serial),
 }
@@ -269,7 +269,7 @@ impl Decision {
 /// Of one enrollment: on what grounds, and the SHA-256 of the key.
 type Key = (Basis, [u8; 32]);
 /// What was enrolled, the newest first.
-pub(super) type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
+type Earlier = HashMap<Key, Vec<CertificateDer<'static>>>;
 
 /// What the tables say at the beginning of the transaction, and what the enrollments in it have added.
 struct Ledger {
@@ -291,7 +291,10 @@ impl Ledger {
         let enrolled = candidates.iter().filter(|candidate| candidate.token().is_some());
         let asked = enrolled.map(|candidate| (candidate.order.subject(), candidate.key().1));
         let mut earlier = find_enrolled(connection, asked, first).await?;
-        earlier.extend(successions::successors(connection, renewed, first).await?);
+        for successor in successions::successors(connection, renewed, first).await? {
+            let key = (Basis::Predecessor(successor.predecessor), successor.spki_sha256);
+            earlier.entry(key).or_default().push(successor.der);
+        }
         let tokens = tokens.into_iter().map(|token| (token.id(), token)).collect();
         Ok(Self { tokens, predecessors, obstacles, earlier, uses: HashMap::new() })
     }

@@ -8,11 +8,7 @@ use pki::{issuing::IssuedCertificate, serial::Serial, time::Timestamp, token::To
 use rustls_pki_types::CertificateDer;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::{
-    Store, StoreError,
-    enrollments::{Basis, Earlier},
-    records,
-};
+use super::{Store, StoreError, records};
 
 /// Why a certificate gets no successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +37,14 @@ impl Predecessor {
         }
         if self.der == presented.der { Ok(()) } else { Err(PredecessorRefusal::NotTheSame { serial }) }
     }
+}
+
+/// A certificate that has taken the place of another one.
+#[derive(Debug)]
+pub(super) struct Successor {
+    pub(super) predecessor: Serial,
+    pub(super) spki_sha256: [u8; 32],
+    pub(super) der: CertificateDer<'static>,
 }
 
 /// One certificate of a line.
@@ -130,16 +134,15 @@ pub(super) async fn predecessors(
     rows.iter().map(read).collect()
 }
 
-/// The successors of these certificates that are valid then, with the keys that they are for, the newest first.
+/// The successors of these certificates that are valid then, the newest first.
 pub(super) async fn successors(
     connection: &mut SqliteConnection,
     serials: impl IntoIterator<Item = Serial>,
     now: Timestamp,
-) -> Result<Earlier, StoreError> {
+) -> Result<Vec<Successor>, StoreError> {
     let serials: Vec<_> = serials.into_iter().map(|serial| records::hex(serial.magnitude())).collect();
-    let mut found = Earlier::new();
     if serials.is_empty() {
-        return Ok(found);
+        return Ok(Vec::new());
     }
     let query = sqlx::query(
         "SELECT p.serial, n.spki_sha256, n.der FROM json_each(?1) AS given
@@ -150,11 +153,14 @@ pub(super) async fn successors(
          ORDER BY n.id DESC",
     );
     let rows = query.bind(records::to_json(&serials)).bind(now.unix()).fetch_all(connection).await?;
-    for row in &rows {
-        let key = (Basis::Predecessor(records::serial(row)?), records::octets(row, "spki_sha256")?);
-        found.entry(key).or_default().push(row.try_get::<Vec<u8>, _>("der")?.into());
-    }
-    Ok(found)
+    let read = |row| {
+        Ok(Successor {
+            predecessor: records::serial(row)?,
+            spki_sha256: records::octets(row, "spki_sha256")?,
+            der: row.try_get::<Vec<u8>, _>("der")?.into(),
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// Records that one certificate has taken the place of another; both are recorded.
