@@ -60,7 +60,8 @@ impl FileSet {
     /// The caller must hold the lock of the directory ([`files::lock_directory`]).
     pub fn replace(&self, members: &[Member<'_>]) -> Result<(), FileError> {
         self.remove_leftovers();
-        if members.iter().all(|member| self.is_plain(member.name)) {
+        let exist = members.iter().all(|member| self.directory.join(member.name).exists());
+        if exist && members.iter().any(|member| self.is_plain(member.name)) {
             self.adopt(members)?;
         }
         self.put(members)?;
@@ -110,6 +111,10 @@ impl FileSet {
         format!("{}.current", self.name)
     }
 
+    fn new_generation(&self) -> String {
+        format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::bytes()))
+    }
+
     fn is_generation(&self, name: &str) -> bool {
         let unique = name.strip_prefix('.').and_then(|rest| rest.strip_prefix(self.name.as_str())?.strip_prefix('.'));
         unique.is_some_and(|unique| unique.len() == 16 && unique.bytes().all(|digit| digit.is_ascii_hexdigit()))
@@ -145,7 +150,7 @@ impl FileSet {
 
     /// Writes a generation, and makes the link lead to it.
     fn put(&self, members: &[Member<'_>]) -> Result<(), FileError> {
-        let name = format!(".{}.{:016x}", self.name, u64::from_ne_bytes(random::bytes()));
+        let name = self.new_generation();
         let generation = self.directory.join(&name);
         files::create_directory(&generation, Access::Public)?;
         for Member { name, contents, access } in members {
@@ -167,6 +172,11 @@ impl FileSet {
     /// Creates a symbolic link in place of an existing file.
     fn point(&self, name: &str, target: &Path) -> Result<(), FileError> {
         let path = self.directory.join(name);
+        if path.is_dir() && !path.is_symlink() {
+            // A copy that followed the links. Under this name it is removed as a leftover.
+            let aside = self.directory.join(self.new_generation());
+            fs::rename(&path, aside).map_err(|source| failed(&path, "moved aside", source))?;
+        }
         let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::bytes())));
         let pointed = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, &path));
         pointed.map_err(|source| {

@@ -236,6 +236,7 @@ impl RelyingParty {
             let replacements = server_identity.replacements();
             FeedClient::new(end, standing, announced, recoveries, live.clone(), instance, replacements)
                 .counted(metrics.clone())
+                .presenting(server_identity.clone())
         });
 
         let mut roots = RootCertStore::empty();

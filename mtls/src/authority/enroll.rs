@@ -231,6 +231,11 @@ impl IdentityFiles {
     pub fn load(&self) -> Result<Option<Enrolled>, IdentityError> {
         // A failing disk must not lead to a new enrollment.
         if !files::exists(&self.chain)? {
+            // A symbolic link that leads nowhere: a copy that left out the hidden directory, for example.
+            if self.chain.is_symlink() {
+                let path = self.set.current();
+                return Err(IdentityError::Lost { path, chain: self.chain.clone() });
+            }
             return Ok(None);
         }
         let read = self.set.read(|place| self.read_set(place));

@@ -141,7 +141,10 @@ impl Instance {
 
     /// From now on it uses another certificate, and replaces its own registration with the previous one.
     pub(crate) fn renewed(&self) {
-        self.state().account = Account::Renewed;
+        let mut state = self.state();
+        if state.account != Account::Unknown {
+            state.account = Account::Renewed;
+        }
     }
 
     /// The feed is open, so this run is registered. Of the earlier ones, only these still are.

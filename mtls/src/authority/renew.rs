@@ -135,7 +135,12 @@ impl Renewer {
         let _lock = lock.ok_or_else(|| RenewError::Underway(files.directory().to_owned()))?;
         let enrolled = files.load()?.ok_or_else(|| FileError::Missing(files.chain().to_owned()))?;
         let holder = self.holder(&enrolled)?;
-        let key = files.key_to_renew()?;
+        let mut key = files.key_to_renew()?;
+        if enrolled.identity.info().is_for_key(&key) {
+            // An earlier renewal was interrupted before it removed the key's file.
+            files.forget_next_key()?;
+            key = files.key_to_renew()?;
+        }
         let name = enrolled.identity.info().display_name();
         let proposal = Proposal { common_name: name.parse()?, organization: None, hosts: Vec::new() };
         let request = RenewRequest { csr: pem::csr(&proposal.sign(&key)?) };

@@ -65,7 +65,12 @@ impl Renewing {
                 continue;
             }
             match self.renewer.renew().await {
-                Ok(renewed) => self.present(&renewed.enrolled),
+                Ok(renewed) => {
+                    self.present(&renewed.enrolled);
+                    // A clock that is wrong must not make certificates without end.
+                    let [least, _] = RETRY_BETWEEN;
+                    self.pause((life / ASK_AGAIN).clamp(least, LOOK * 5)).await;
+                }
                 Err(error) => {
                     self.metrics.renewed(false);
                     let not_after = self.identity.validity().not_after;
@@ -76,6 +81,8 @@ impl Renewing {
                     }
                     let left = not_after.since(self.clock.now());
                     let [least, most] = RETRY_BETWEEN;
+                    // After the end only an enrollment helps, which is seen on disk.
+                    let least = if left.is_zero() { Duration::from_mins(1) } else { least };
                     self.pause((left / RETRY).clamp(least, most)).await;
                 }
             }

@@ -5,7 +5,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -227,6 +227,18 @@ impl Presented {
 struct Judged {
     live: LiveSet,
     root: CertificateDer<'static>,
+    watched: Arc<Mutex<Watched>>,
+}
+
+/// The certificates for which the live set is asked.
+#[derive(Debug, Default)]
+struct Watched {
+    /// Of the presented chain.
+    own: Vec<VerifiedId>,
+    /// Of the chains before it, under which the authority may still know this relying party.
+    before: Vec<VerifiedId>,
+    /// Whether there is an authority that has to know it.
+    is_registered: bool,
 }
 
 impl Judged {
@@ -238,6 +250,21 @@ impl Judged {
             serial: subject.id.serial,
         };
         Ok(path.iter().zip(path.iter().skip(1)).map(id).collect())
+    }
+}
+
+impl Judged {
+    /// Watches this chain. The chain before it is watched as well until [`ServerIdentity::settle`]: the authority waits for
+    /// no relying party whose certificate is revoked, so one that continues with another certificate admits nobody before
+    /// it is registered with that.
+    fn watch(&self, own: Vec<VerifiedId>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.is_registered {
+            let before = std::mem::take(&mut watched.own);
+            watched.before.extend(before);
+        }
+        watched.own = own;
+        self.live.watch_own([&watched.own[..], &watched.before].concat());
     }
 }
 
@@ -255,8 +282,8 @@ impl ServerIdentity {
         root: &CertificateDer<'static>,
         live: &LiveSet,
     ) -> Result<Self, IdentityError> {
-        let judged = Judged { live: live.clone(), root: root.clone() };
-        live.watch_own(judged.ids(identity)?);
+        let judged = Judged { live: live.clone(), root: root.clone(), watched: Arc::default() };
+        judged.watch(judged.ids(identity)?);
         Ok(Self { judged: Some(judged), ..Self::new(identity)? })
     }
 
@@ -268,10 +295,26 @@ impl ServerIdentity {
         let judged = judged.transpose()?;
         self.presented.store(presented);
         if let Some((judged, ids)) = judged {
-            judged.live.watch_own(ids);
+            judged.watch(ids);
         }
         self.replacements.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// From now on an authority has to know this relying party by the certificate that it presents.
+    pub(crate) fn registers(&self) {
+        if let Some(judged) = &self.judged {
+            judged.watched.lock().unwrap_or_else(PoisonError::into_inner).is_registered = true;
+        }
+    }
+
+    /// The authority knows this relying party by the presented certificate. The ones before do not matter any more.
+    pub(crate) fn settle(&self) {
+        let Some(judged) = &self.judged else { return };
+        let mut watched = judged.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !std::mem::take(&mut watched.before).is_empty() {
+            judged.live.watch_own(watched.own.clone());
+        }
     }
 
     /// The validity of the presented certificate.

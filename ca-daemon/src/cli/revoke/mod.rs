@@ -50,7 +50,7 @@ struct Besides {
     /// Revoke the tokens as well that enrolled what is revoked and could enroll somebody else
     #[arg(long, conflicts_with = "issuing")]
     with_token: bool,
-    /// Revoke no more than is given by serial number or file: not what was renewed from it, nor what it was renewed from
+    /// Revoke no more than is selected: not what was renewed from it, nor what it was renewed from
     #[arg(long, conflicts_with = "issuing")]
     only_this: bool,
 }

@@ -81,7 +81,7 @@ pub(in crate::cli) struct Selected {
 }
 
 impl Selection {
-    /// The certificates; and where `lines` says so, those of the lines to which what is given by serial number or file belongs.
+    /// The certificates; and where `lines` says so, the valid ones of the lines to which they belong.
     pub(in crate::cli) async fn select(
         &self,
         authority: &Authority,
@@ -127,17 +127,6 @@ impl Selection {
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }
-        // With a time, what was meant is what was read.
-        let is_open_ended = issued_after.is_none() && issued_before.is_none();
-        let lines = if is_open_ended { lines } else { Lines::Leave };
-        let mut heirs = Vec::new();
-        if lines == Lines::Take {
-            let serials: Vec<_> = given.iter().map(|record| record.serial).collect();
-            for heir in store.valid_of_lines(&serials, now).await? {
-                heirs.push(heir.serial);
-                given.extend(store.by_serial(&heir.serial, now).await?);
-            }
-        }
         given.append(&mut records);
         records = given;
         let mut left_out = Vec::new();
@@ -150,19 +139,28 @@ impl Selection {
                 && issued_before.is_none_or(|before| record.issued_at <= before)
                 && seen.insert(record.serial)
         });
+        // Whenever they were issued: a thief may have renewed since.
+        let mut heirs = Vec::new();
+        if lines == Lines::Take {
+            let serials: Vec<_> = records.iter().map(|record| record.serial).collect();
+            for heir in store.valid_of_lines(&serials, now).await? {
+                heirs.push(heir.serial);
+                records.extend(store.by_serial(&heir.serial, now).await?);
+            }
+        }
         unknown.sort_unstable();
         unknown.dedup();
         if records.is_empty() && unknown.is_empty() {
             return Err(nothing_left(&left_out).into());
         }
         // With a time, a name or a token stands for what was read, and for nothing that comes later.
+        let is_open_ended = issued_after.is_none() && issued_before.is_none();
         let mut tokens = self.token.clone();
         if !is_open_ended {
             names.clear();
             tokens.clear();
         }
         strays.retain(|stray| records.iter().any(|record| record.serial == stray.info.id.serial));
-        heirs.retain(|heir| records.iter().any(|record| record.serial == *heir));
         Ok(Selected { records, names, tokens, left_out, heirs, lines, strays, unknown })
     }
 

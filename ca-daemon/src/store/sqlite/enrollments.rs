@@ -286,7 +286,11 @@ impl Ledger {
         let tokens = tokens::get_all(connection, candidates.iter().filter_map(Candidate::token)).await?;
         let renewed = candidates.iter().filter_map(|candidate| Some(candidate.predecessor()?.info.id.serial));
         let predecessors = successions::predecessors(connection, renewed.clone()).await?;
-        let obstacles = Obstacles::read(connection, candidates.iter().map(|candidate| candidate.key().1)).await?;
+        let keys = candidates.iter().flat_map(|candidate| {
+            let of_predecessor = candidate.predecessor().map(|predecessor| predecessor.info.spki_sha256);
+            [Some(candidate.key().1), of_predecessor].into_iter().flatten()
+        });
+        let obstacles = Obstacles::read(connection, keys).await?;
         let first = candidates.iter().map(|candidate| candidate.now).min().unwrap_or(Timestamp::MIN);
         let enrolled = candidates.iter().filter(|candidate| candidate.token().is_some());
         let asked = enrolled.map(|candidate| (candidate.order.subject(), candidate.key().1));
@@ -312,8 +316,11 @@ impl Ledger {
         }
         let Candidate { order, issued, now, .. } = candidate;
         // Before what was enrolled earlier: a compromised key gets nothing, not even again what it has.
-        if let Err(why) = self.obstacles.check(&issued.info.spki_sha256) {
-            return Ok(Decision::Refuse(Refusal::Uncertifiable(why)));
+        let keys = [Some(&issued.info), candidate.predecessor().map(|predecessor| &predecessor.info)];
+        for info in keys.into_iter().flatten() {
+            if let Err(why) = self.obstacles.check(&info.spki_sha256) {
+                return Ok(Decision::Refuse(Refusal::Uncertifiable(why)));
+            }
         }
         let earlier = self.earlier.entry(candidate.key()).or_default();
         if let Some(met) = find_met(earlier.iter().cloned(), order, *now)? {

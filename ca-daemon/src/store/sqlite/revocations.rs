@@ -20,7 +20,7 @@ use super::{
     crls::{begin_publication, lacks_revocations, newest, note_number, note_revoking, put_complete, put_delta},
     records, servers,
     strays::{adopt, revoke_unknown},
-    successions::valid_of_lines,
+    successions::{renewed_since, valid_of_lines},
     tokens,
     uncertifiable::compromise_key,
 };
@@ -229,6 +229,11 @@ impl Store {
                 let known = known_serials(&mut tx, issuer).await?;
                 for entry in list.revoked.iter().filter(|entry| !known.contains(&entry.serial)) {
                     revocations += usize::from(insert(&mut tx, issuer, entry, until).await?);
+                    // What was renewed from it since was renewed because the revocation was forgotten.
+                    for serial in renewed_since(&mut tx, entry).await? {
+                        let heir = RevokedEntry { serial, ..*entry };
+                        revocations += usize::from(insert(&mut tx, issuer, &heir, until).await?);
+                    }
                 }
             }
             if let Some(base) = base

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use pki::{issuing::IssuedCertificate, serial::Serial, time::Timestamp, token::TokenId};
+use pki::{crl::RevokedEntry, issuing::IssuedCertificate, serial::Serial, time::Timestamp, token::TokenId};
 use rustls_pki_types::CertificateDer;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -102,6 +102,22 @@ pub(super) async fn valid_of_lines(
     let rows = query.bind(records::to_json(&serials)).bind(now.unix()).fetch_all(connection).await?;
     let heir = |row| Ok(Heir { serial: records::serial(row)?, not_after: records::time(row, "not_after")? });
     rows.iter().map(heir).collect()
+}
+
+/// What was renewed from a certificate, directly or not, after it was revoked.
+pub(super) async fn renewed_since(
+    connection: &mut SqliteConnection,
+    entry: &RevokedEntry,
+) -> Result<Vec<Serial>, StoreError> {
+    let query = sqlx::query(
+        "SELECT n.serial FROM certificates AS p
+         CROSS JOIN successions AS s
+             ON s.line = coalesce((SELECT o.line FROM successions o WHERE o.successor = p.id), p.id)
+         CROSS JOIN certificates AS n ON n.id = s.successor
+         WHERE p.serial = ?1 AND n.id > p.id AND n.issued_at >= ?2",
+    );
+    let rows = query.bind(entry.serial.magnitude()).bind(entry.revoked_at.unix()).fetch_all(connection).await?;
+    rows.iter().map(records::serial).collect()
 }
 
 /// What is known of these certificates, by serial number; nothing of one that a restored database does not know.

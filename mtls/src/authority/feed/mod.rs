@@ -37,6 +37,7 @@ use crate::{
         self, AuthorityClient, Connector, FeedEnd, Freshness, ListFiles, LiveSet, Opening, Progress, Question,
     },
     standing::{AuthorityStanding, ServerRefusal},
+    tls::ServerIdentity,
 };
 
 /// A feed without data for this long is dead. The authority sends at least every [`FEED_HEARTBEAT`].
@@ -117,6 +118,10 @@ pub(crate) struct FeedClient {
     metrics: Metrics,
     /// Changes when this process presents another certificate.
     replacements: watch::Receiver<u64>,
+    /// The number of replacements before the connection was made.
+    connected_since: u64,
+    /// What this process presents.
+    identity: Option<ServerIdentity>,
     /// The stream with the previous certificate, until the first confirmation with the new one has arrived. So the
     /// authority expects this instance at every moment.
     before: Option<(AuthorityClient, Incoming)>,
@@ -201,6 +206,8 @@ impl FeedClient {
             instance,
             metrics: Metrics::default(),
             replacements,
+            connected_since: 0,
+            identity: None,
             before: None,
             renewal_orders: watch::Sender::new(None),
             leaving,
@@ -213,6 +220,19 @@ impl FeedClient {
     /// The same, with the metric of open feeds.
     pub(crate) fn counted(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The same for a process that presents this identity. It settles the identity once the authority has registered it.
+    pub(crate) fn presenting(self, identity: ServerIdentity) -> Self {
+        identity.registers();
+        Self { identity: Some(identity), ..self }
+    }
+
+    /// Makes a new connection the one that is used, with the certificate that is presented now. Returns the one before.
+    fn reconnect(&mut self) -> AuthorityClient {
+        self.connected_since = *self.replacements.borrow_and_update();
+        self.instance.renewed();
+        std::mem::replace(&mut self.client, revocation::client_over(self.connector.clone()))
     }
 
     /// The number of the last announced order to renew.
@@ -263,9 +283,7 @@ impl FeedClient {
                     let error = self.listen(&mut body).await;
                     if matches!(error, FeedError::Renewed) {
                         // The previous connection stays open until the one with the new certificate is open.
-                        let client = revocation::client_over(self.connector.clone());
-                        self.before = Some((std::mem::replace(&mut self.client, client), body));
-                        self.instance.renewed();
+                        self.before = Some((self.reconnect(), body));
                         continue;
                     }
                     error
@@ -283,13 +301,14 @@ impl FeedClient {
             if !std::mem::replace(&mut complained, true) {
                 warn!(%error, authority = %self.authority, "no feed: revocations arrive when the CRL is next polled");
             }
-            if matches!(error, FeedError::Revoked(_)) {
+            if matches!(error, FeedError::Revoked(_) | FeedError::Refused { .. }) {
                 // A new connection, because a certificate may have changed since the last one.
-                self.client = revocation::client_over(self.connector.clone());
+                drop(self.reconnect());
             }
             tokio::select! {
                 () = leaving.cancelled() => return,
                 () = sleep(self.backoff.pause(longest_backoff(&error))) => {}
+                Ok(()) = self.replacements.changed() => drop(self.reconnect()),
                 Ok(()) = self.recoveries.changed() => {
                     sleep(self.backoff.jittered(BACKOFF_RECOVERED)).await;
                     self.backoff.restart();
@@ -308,6 +327,12 @@ impl FeedClient {
             response.headers().get(PREDECESSORS_HEADER).and_then(|ids| ids.to_str().ok()).unwrap_or_default();
         let standing: Vec<InstanceId> = standing.split(',').filter_map(|id| id.trim().parse().ok()).collect();
         self.instance.registered(&standing).await;
+        // Otherwise it was replaced meanwhile, and the feed will be opened again.
+        if let Some(identity) = &self.identity
+            && *self.replacements.borrow() == self.connected_since
+        {
+            identity.settle();
+        }
         Ok(response.into_body())
     }
 
@@ -369,6 +394,8 @@ impl FeedClient {
             let leaving = self.leaving.clone();
             let settlements = self.lists.iter_mut().map(|list| Box::pin(list.progress.changed()));
             let heard = tokio::select! {
+                biased;
+                Ok(()) = self.replacements.changed() => return FeedError::Renewed,
                 (settled, ..) = futures_util::future::select_all(settlements) => match settled {
                     Ok(()) => continue,
                     // The keepers have ended, so this task will end too. The authority is not the cause.
@@ -376,7 +403,6 @@ impl FeedClient {
                 },
                 Some(question) = self.questions.recv() => Err(question),
                 frame = timeout(SILENCE, body.frame()) => Ok(frame),
-                Ok(()) = self.replacements.changed() => return FeedError::Renewed,
                 () = leaving.cancelled() => break,
             };
             let frame = match heard {
@@ -425,8 +451,11 @@ impl FeedClient {
             let event: FeedEvent = serde_json::from_slice(&line).map_err(|error| FeedError::Line(error.to_string()))?;
             heard.roll_call = event.roll_call.or(heard.roll_call);
             self.renewal_orders.send_if_modified(|known| {
-                let is_news = event.renewal_order > *known;
-                *known = event.renewal_order.max(*known);
+                // After a restore the numbers begin lower again.
+                let is_news = event.renewal_order.is_some() && event.renewal_order != *known;
+                if is_news {
+                    *known = event.renewal_order;
+                }
                 is_news
             });
             for list in &self.lists {
