@@ -311,4 +311,61 @@ mod tests {
         assert!(!left.exists() && not_ours.iter().all(|path| path.exists()));
         assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));
     }
+
+    #[test]
+    fn reader_copy_that_follows_links_can_be_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        set.replace(&members(b"chain", b"key")).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let target = copy.path().join("d");
+        let ok = std::process::Command::new("cp").arg("-rL").arg(directory.path()).arg(&target).status().unwrap();
+        assert!(ok.success());
+        let set = FileSet::new(&target, "client");
+        assert_eq!(read(&set), ("chain".to_owned(), "key".to_owned()));
+        set.replace(&members(b"chain 2", b"key 2")).unwrap();
+        assert_eq!(read(&set), ("chain 2".to_owned(), "key 2".to_owned()));
+    }
+
+    #[test]
+    fn reader_crash_after_pair_by_hand() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        let root = Member { name: "ca.crt", contents: b"root", access: Access::Public };
+        let with_root = |chain, key| { let [k, c] = members(chain, key); [root, k, c] };
+        set.replace(&with_root(b"A", b"A")).unwrap();
+        // The operator puts a new pair in place, as one does; ca.crt stays.
+        files::write(&directory.path().join("client.key"), b"B", Access::Private).unwrap();
+        files::write(&directory.path().join("client.crt"), b"B", Access::Public).unwrap();
+        // A renewal, killed after each step of replace(): what replace() does itself, in its order.
+        let new = with_root(b"C", b"C");
+        set.remove_leftovers();
+        if new.iter().all(|member| set.is_plain(member.name)) {
+            set.adopt(&new).unwrap();
+        }
+        set.put(&new).unwrap();
+        let check = |step: &str| {
+            let (chain, key) = read(&set);
+            eprintln!("{step}: chain {chain} key {key}");
+            chain == key
+        };
+        let mut good = check("put");
+        for Member { name, .. } in &new {
+            set.lead_through(name).unwrap();
+            good &= check(name);
+        }
+        assert!(good);
+    }
+
+    #[test]
+    fn reader_backup_without_dotfiles_is_noticed() {
+        let directory = tempfile::tempdir().unwrap();
+        let set = FileSet::new(directory.path(), "client");
+        set.replace(&members(b"chain", b"key")).unwrap();
+        let copy = tempfile::tempdir().unwrap();
+        let command = format!("cp -r {}/* {}", directory.path().display(), copy.path().display());
+        assert!(std::process::Command::new("sh").arg("-c").arg(command).status().unwrap().success());
+        eprintln!("{:?}", names(copy.path()));
+        assert!(files::exists(&copy.path().join("client.crt")).unwrap(), "looks as if nothing was ever enrolled");
+    }
 }

@@ -381,6 +381,30 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn reader_a_time_of_issue_takes_the_successors_along() {
+        let fixture = Fixture::new().await;
+        let csr = request(&KeyPair::generate().unwrap(), "client_0", Vec::new());
+        let first = fixture.enroll(&fixture.single_use_token().await, &csr, 10, now()).await.unwrap();
+        let record = fixture.authority.store().by_serial(&first, now()).await.unwrap().unwrap();
+        let info = CertificateInfo::from_der(&record.der).unwrap();
+        let predecessor = IssuedCertificate { der: record.der, info, profile: record.profile };
+        let later = now().plus(Duration::from_secs(100));
+        let csr = request(&KeyPair::generate().unwrap(), "client_0", Vec::new());
+        let heir = Serial::from_random([11; 16]);
+        fixture.authority.renew(predecessor, &csr, heir, later).await.unwrap();
+        let until = Some(Moment::At(now().plus(Duration::from_secs(10))));
+        for selection in [
+            Selection { issued_before: until, ..nothing() },
+            Selection { issued_before: until, serial: vec![first], ..nothing() },
+        ] {
+            let selected = selection.select(&fixture.authority, Lines::Take, later).await.unwrap();
+            let serials: Vec<_> = selected.records.iter().map(|record| record.serial).collect();
+            eprintln!("{serials:?} heirs {:?}", selected.heirs);
+            assert!(serials.contains(&heir));
+        }
+    }
+
     fn nothing() -> Selection {
         Selection {
             which: vec![],
