@@ -377,8 +377,8 @@ fn a_client_says_what_is_wrong_with_its_files() {
     let client = fleet.enroll("client_1");
     let request = || run(client.command().args(["request", "--timeout", "1m", "--url", &fleet.balancer_url()]));
     let again = enroll(&fleet, "client_1", &[]);
-    says(&again, 4, &["already holds client_1", "--force"]);
-    says(&enroll(&fleet, "client_1", &["--org", "Others"]), 4, &["already holds client_1", "--org says, Others"]);
+    says(&again, 4, &["already contains client_1", "--force"]);
+    says(&enroll(&fleet, "client_1", &["--org", "Others"]), 4, &["already contains client_1", "--org says, Others"]);
 
     let (key, chain) = (client.file("client.key"), client.file("client.crt"));
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
@@ -408,7 +408,7 @@ fn files_are_judged_by_what_can_be_done_about_them() {
     let allow = |mode: u32| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
     let left = client.file(".client.key.0123456789abcdef.tmp");
     fs::write(&left, "half a key").unwrap();
-    says(&enroll(&fleet, "client_1", &[]), 4, &["already holds client_1"]);
+    says(&enroll(&fleet, "client_1", &[]), 4, &["already contains client_1"]);
     assert!(!left.exists(), "what a killed enrollment left goes");
 
     // The advice is given for secrets only, and as something to type.
@@ -449,7 +449,7 @@ fn files_are_judged_by_what_can_be_done_about_them() {
     let _first = fleet.launch_service("service0", &[]);
     let free = format!("{}:0", fleet.address());
     let second = run(fleet.command("api-server").args(["--json", "--listen", &free, "--ops-listen", &free]));
-    says(&second, 1, &["another process keeps its CRLs in service0/crl", "/problems/failed"]);
+    says(&second, 1, &["another process uses service0/crl", "/problems/failed"]);
 }
 
 #[test]

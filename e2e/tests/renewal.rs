@@ -149,3 +149,29 @@ fn only_this_leaves_the_rest_of_the_line() {
     assert_eq!(revoked["certificates"].as_array().unwrap().len(), 1, "{revoked}");
     assert_eq!(client.request(3, &url).success().json()["answered"], 3);
 }
+
+/// The authority waits for no service whose certificate is revoked. One that gets another certificate serves again only
+/// when it is waited for again.
+#[test]
+fn a_service_that_continues_with_another_certificate_is_waited_for_before_it_serves() {
+    let mut fleet = Fleet::new();
+    // Nothing but the feed brings it a CRL in time.
+    let _ = fleet.start_service("service0", &["--crl-refresh", "1h"]);
+    fleet.wait_connected(1);
+    let (url, client) = (fleet.service(0).url(), fleet.enroll("client_1"));
+    assert_eq!(client.request(1, &url).success().json()["answered"], 1);
+    let serial = presented(fleet.service(0)).trim().trim_start_matches("serial=").to_owned();
+    let _ = fleet.ca_daemon(&["revoke", "--serial", &serial, "--no-wait"]).success();
+    wait_until("it admits nobody", || (fleet.service(0).readiness().0 == 503).then_some(()));
+
+    // What its log advises.
+    let address = fleet.address().to_string();
+    let enroll = ["enroll", "--server", "--name", "service0", "--host", &address, "--host", "localhost", "--force"];
+    let _ = run(fleet.command("api-client").args(enroll).args(["--dir", "service0"])).success();
+    fleet.service(0).wait_ready();
+    let revoked = fleet.ca_daemon(&["revoke", "client_1", "--wait", "1m", "--json"]).success().json();
+    let parties = revoked["relyingParties"].as_array().unwrap();
+    let is_new = |party: &serde_json::Value| party["serial"] != serial.to_ascii_lowercase().as_str();
+    assert!(parties.iter().any(is_new), "{revoked}");
+    assert_eq!(client.request(1, &url).json()["failures"][0]["alert"], "certificate_revoked");
+}

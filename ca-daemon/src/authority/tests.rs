@@ -101,7 +101,13 @@ impl Fixture {
         secret
     }
 
-    pub(crate) async fn enroll(&self, secret: &Secret, csr: &str, serial: u8, at: Timestamp) -> Result<Serial, EnrollError> {
+    pub(crate) async fn enroll(
+        &self,
+        secret: &Secret,
+        csr: &str,
+        serial: u8,
+        at: Timestamp,
+    ) -> Result<Serial, EnrollError> {
         let serial = Serial::from_random([serial; 16]);
         let chain = self.authority.enroll(secret, Profile::Client, csr, serial, at).await?;
         Ok(CertificateInfo::from_der(&chain[0]).unwrap().id.serial)

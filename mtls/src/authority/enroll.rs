@@ -209,6 +209,11 @@ impl IdentityFiles {
         &self.key
     }
 
+    /// What the files are read from: another path after each enrollment and renewal.
+    pub(crate) fn generation(&self) -> Option<PathBuf> {
+        std::fs::read_link(self.set.current()).ok()
+    }
+
     /// The file of the root.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -2,7 +2,7 @@
 //!
 //! It never interrupts anything: new handshakes present the new certificate as soon as it is on disk.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use edge::{clock::Clock, random};
 use pki::{renewal::Window, time::Timestamp};
@@ -36,6 +36,8 @@ pub(crate) struct Renewing {
     /// The number of the authority's last order to renew. `None` without a feed, because nothing is announced.
     orders: Option<watch::Receiver<Option<u64>>>,
     metrics: Metrics,
+    /// The identity on disk that was read last.
+    generation: Option<PathBuf>,
 }
 
 impl Renewing {
@@ -46,7 +48,7 @@ impl Renewing {
         orders: Option<watch::Receiver<Option<u64>>>,
         metrics: Metrics,
     ) -> Self {
-        Self { renewer, identity, clock, orders, metrics }
+        Self { renewer, identity, clock, orders, metrics, generation: None }
     }
 
     /// Never returns.
@@ -91,7 +93,8 @@ impl Renewing {
 
     /// When to renew the certificate on disk, which another program may have renewed. If the authority cannot be
     /// queried, at the certificate's default time.
-    async fn window(&self) -> Window {
+    async fn window(&mut self) -> Window {
+        self.generation = self.renewer.files().generation();
         let regular = Window::of(self.identity.validity());
         let Ok(Some(enrolled)) = self.renewer.files().load() else { return regular };
         if enrolled.identity.info().id.serial != self.identity.serial() {
@@ -120,7 +123,8 @@ impl Renewing {
         let began = Instant::now();
         while self.clock.now() < due {
             // At least a few seconds, so that short lives cost the authority no more than long ones.
-            if began.elapsed() >= ask_again.max(LOOK * 5) || self.pause(LOOK).await {
+            let is_replaced = self.renewer.files().generation() != self.generation;
+            if is_replaced || began.elapsed() >= ask_again.max(LOOK * 5) || self.pause(LOOK).await {
                 return false;
             }
         }

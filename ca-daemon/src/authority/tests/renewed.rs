@@ -290,7 +290,7 @@ async fn an_order_moves_the_window_of_what_it_means_and_counts_what_was_replaced
 }
 
 #[tokio::test]
-async fn reader_a_revocation_that_is_taken_back_takes_the_line_along() {
+async fn a_revocation_that_is_taken_back_takes_the_line_along() {
     let mut fixture = Fixture::new().await;
     let copy = fixture.directory.database().with_extension("copy");
     let stolen = fixture.enrolled("client_1", 10).await;
@@ -298,26 +298,19 @@ async fn reader_a_revocation_that_is_taken_back_takes_the_line_along() {
     let later = now().plus(Duration::from_secs(5));
     fixture.authority.revoke(&[serial_of(&stolen)], RevocationReason::KeyCompromise, later).await.unwrap();
     let list = fixture.authority.store().crl(Issuer::Issuing).await.unwrap().der;
-    // The mark was in the copy, too: the whole directory was restored.
-    for entry in std::fs::read_dir(fixture.directory.path()).unwrap().flatten() {
-        eprintln!("{:?}", entry.file_name());
-        if entry.file_name().to_string_lossy().contains("mark") || entry.file_name().to_string_lossy().contains("number") {
-            std::fs::remove_file(entry.path()).unwrap();
-        }
-    }
+    // The machine was lost, so there is no mark that tells of the revocation.
+    std::fs::remove_file(fixture.directory.path().join("ca.mark")).unwrap();
     fixture = fixture.restored_from(&copy).await;
     let thief = fixture.renew_with(&stolen, &key(), 30, later).await;
     let thief = thief.expect("renewed before a relying party has handed its list over");
     fixture.authority.take_back(vec![list]).await.unwrap();
     let store = fixture.authority.store();
-    let first = store.by_serial(&serial_of(&stolen), later).await.unwrap().unwrap().status;
     let heir = store.by_serial(&serial_of(&thief), later).await.unwrap().unwrap().status;
-    eprintln!("predecessor {first:?}, successor {heir:?}");
     assert_ne!(heir, Status::Valid);
 }
 
 #[tokio::test]
-async fn reader_a_compromised_key_renews_nothing() {
+async fn a_compromised_key_renews_nothing() {
     let fixture = Fixture::new().await;
     let shared = key();
     let mut two = Vec::new();
@@ -328,36 +321,5 @@ async fn reader_a_compromised_key_renews_nothing() {
     }
     fixture.authority.revoke(&[serial_of(&two[0])], RevocationReason::KeyCompromise, now()).await.unwrap();
     let outcome = fixture.renew_with(&two[1], &key(), 30, now()).await;
-    eprintln!("{:?}", outcome.as_ref().map(serial_of));
     assert!(outcome.is_err());
-}
-
-#[tokio::test]
-async fn reader_after_a_restore_the_line_is_whole() {
-    let mut fixture = Fixture::new().await;
-    let copy = fixture.directory.database().with_extension("copy");
-    let first = fixture.enrolled("client_1", 10).await;
-    fixture.copy_database(&copy).await;
-    let second = fixture.renew(&first, 11, now()).await;
-    fixture = fixture.restored_from(&copy).await;
-    let third = fixture.renew(&second, 12, now()).await;
-    let revoked = fixture.authority.revoke(&[serial_of(&first)], RevocationReason::KeyCompromise, now()).await.unwrap();
-    let ended: Vec<_> = revoked.outcomes.iter().map(|(serial, _)| *serial).collect();
-    assert!(ended.contains(&serial_of(&third)), "{ended:?}");
-}
-
-#[tokio::test]
-async fn reader_after_a_restore_what_a_token_enrolled_is_of_the_token() {
-    let mut fixture = Fixture::new().await;
-    let copy = fixture.directory.database().with_extension("copy");
-    let first = fixture.enrolled("client_1", 10).await;
-    fixture.copy_database(&copy).await;
-    let second = fixture.renew(&first, 11, now()).await;
-    fixture = fixture.restored_from(&copy).await;
-    let third = fixture.renew(&second, 12, now()).await;
-    let tokens = [fixture.bootstrap.hash().id()];
-    let target = Target { tokens: &tokens, with_tokens: WithTokens::Leave, ..Target::default() };
-    let revoked = fixture.authority.revoke_target(target, RevocationReason::Superseded, now()).await.unwrap();
-    let ended: Vec<_> = revoked.outcomes.iter().map(|(serial, _)| *serial).collect();
-    assert!(ended.contains(&serial_of(&third)), "{ended:?}");
 }

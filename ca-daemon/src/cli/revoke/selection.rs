@@ -94,17 +94,15 @@ impl Selection {
         let valid = Filter { status: Some(Wanted::Valid), issued_after, issued_before, ..Filter::default() };
         let (mut records, mut names) = (Vec::new(), Vec::new());
         let (mut strays, mut unknown) = (Vec::new(), Vec::new());
-        // What is given one by one.
-        let mut given = Vec::new();
         for which in &self.which {
             match meant_by(which, show::find(store, which, now).await?)? {
-                Meant::Serial(record) => given.push(record),
+                Meant::Serial(record) => records.push(record),
                 Meant::Name(found) => records.extend(worth_revoking(which, found, &mut names)?),
             }
         }
         for serial in &self.serial {
             match store.by_serial(serial, now).await? {
-                Some(record) => given.push(record),
+                Some(record) => records.push(record),
                 None if self.unknown => unknown.push((*serial, authority.last_end()?)),
                 None => return Err(no_such_serial(serial).into()),
             }
@@ -114,9 +112,9 @@ impl Selection {
         }
         for file in &self.cert {
             let found = of_file(authority, file, now).await?;
-            given.extend(found.issued);
+            records.extend(found.issued);
             for stray in found.strays {
-                given.push(CertificateRecord::of_stray(&stray, now));
+                records.push(CertificateRecord::of_stray(&stray, now));
                 strays.push(stray);
             }
         }
@@ -127,8 +125,6 @@ impl Selection {
             }
             records.extend(store.list(&Filter { token: Some(token.clone()), ..valid.clone() }, now).await?);
         }
-        given.append(&mut records);
-        records = given;
         let mut left_out = Vec::new();
         if !self.names_anything() {
             (left_out, records) = store.list(&valid, now).await?.into_iter().partition(is_own);
@@ -382,7 +378,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn reader_a_time_of_issue_takes_the_successors_along() {
+    async fn a_time_of_issue_takes_the_successors_along() {
         let fixture = Fixture::new().await;
         let csr = request(&KeyPair::generate().unwrap(), "client_0", Vec::new());
         let first = fixture.enroll(&fixture.single_use_token().await, &csr, 10, now()).await.unwrap();
@@ -400,7 +396,6 @@ mod tests {
         ] {
             let selected = selection.select(&fixture.authority, Lines::Take, later).await.unwrap();
             let serials: Vec<_> = selected.records.iter().map(|record| record.serial).collect();
-            eprintln!("{serials:?} heirs {:?}", selected.heirs);
             assert!(serials.contains(&heir));
         }
     }
