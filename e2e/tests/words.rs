@@ -23,7 +23,7 @@ fn settings() -> Settings {
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ", "2026-11-24 09:00:00Z"),
         (r"\d{4}-\d\d-\d\d", "2026-11-24"),
         (r" +\d+ ms( {5,})", "              7 ms$1"),
-        (r"answered in [0-9.]+ (?:µs|ms|s)", "answered in 1.49 ms"),
+        (r"answered in [0-9.]+ (?:[uµ]s|ms|s)", "answered in 1.49 ms"),
         (r"last seen \d+ s ago", "last seen 12 s ago"),
         (r"127\.0\.0\.1:[3-6]\d{4}", "127.0.0.1:50000"),
     ] {
