@@ -8,7 +8,6 @@
 
 use std::{
     fs::{self, File},
-    io::{self, ErrorKind},
     os::unix::fs::{MetadataExt as _, symlink},
     path::{Path, PathBuf},
 };
@@ -65,10 +64,6 @@ impl FileSet {
             self.adopt(members)?;
         }
         self.put(members)?;
-        for Member { name, .. } in members {
-            self.lead_through(name)?;
-        }
-        sync(&self.directory)?;
         self.remove_leftovers();
         Ok(())
     }
@@ -135,20 +130,17 @@ impl FileSet {
         let mut contents = Vec::with_capacity(members.len());
         for Member { name, .. } in members {
             let path = self.directory.join(name);
-            let is_open = fs::metadata(&path).map_err(|source| failed(&path, "read", source))?.mode() & 0o077 != 0;
+            let is_open =
+                fs::metadata(&path).map_err(|source| FileError::io(&path, "read", source))?.mode() & 0o077 != 0;
             let access = if is_open { Access::Public } else { Access::Private };
             contents.push((*name, files::read(&path)?, access));
         }
         let old: Vec<_> =
             contents.iter().map(|(name, contents, access)| Member { name, contents, access: *access }).collect();
-        self.put(&old)?;
-        for Member { name, .. } in members {
-            self.lead_through(name)?;
-        }
-        sync(&self.directory)
+        self.put(&old)
     }
 
-    /// Writes a generation, and makes the link lead to it.
+    /// Writes a generation, and makes the link lead to it and the stable paths through the link.
     fn put(&self, members: &[Member<'_>]) -> Result<(), FileError> {
         let name = self.new_generation();
         let generation = self.directory.join(&name);
@@ -158,6 +150,10 @@ impl FileSet {
         }
         sync(&generation)?;
         self.point(&self.link(), Path::new(&name))?;
+        sync(&self.directory)?;
+        for Member { name, .. } in members {
+            self.lead_through(name)?;
+        }
         sync(&self.directory)
     }
 
@@ -175,33 +171,28 @@ impl FileSet {
         if path.is_dir() && !path.is_symlink() {
             // A copy that followed the links. Under this name it is removed as a leftover.
             let aside = self.directory.join(self.new_generation());
-            fs::rename(&path, aside).map_err(|source| failed(&path, "moved aside", source))?;
+            fs::rename(&path, aside).map_err(|source| FileError::io(&path, "moved aside", source))?;
         }
         let temporary = self.directory.join(format!(".{name}.{:016x}.tmp", u64::from_ne_bytes(random::bytes())));
         let pointed = symlink(target, &temporary).and_then(|()| fs::rename(&temporary, &path));
         pointed.map_err(|source| {
             let _ = fs::remove_file(&temporary);
-            failed(&path, "written", source)
+            FileError::io(&path, "written", source)
         })
     }
 }
 
 fn sync(directory: &Path) -> Result<(), FileError> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
-    synced.map_err(|source| failed(directory, "written", source))
-}
-
-fn failed(path: &Path, action: &'static str, source: io::Error) -> FileError {
-    if source.kind() == ErrorKind::NotFound && action == "read" {
-        FileError::Missing(path.to_owned())
-    } else {
-        FileError::Io { path: path.to_owned(), action, source }
-    }
+    synced.map_err(|source| FileError::io(directory, "written", source))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+    };
 
     use super::*;
 

@@ -93,7 +93,7 @@ impl FileError {
         matches!(self, Self::Missing(_))
     }
 
-    fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+    pub(crate) fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::NotFound && action == "read" {
             Self::Missing(path.to_owned())
         } else {

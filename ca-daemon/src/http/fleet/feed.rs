@@ -6,21 +6,20 @@
 use std::{
     collections::HashSet,
     convert::Infallible,
-    net::SocketAddr,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use axum::{
     body::Body,
-    extract::{ConnectInfo, FromRequestParts, Request, State},
+    extract::{FromRequestParts, Request, State},
     response::{IntoResponse, Response},
 };
 use edge::memory;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use mtls::serve::{PeerCertificate, limits};
+use mtls::serve::limits;
 use pki::{
     certificate::CertificateInfo,
     instance::{self, InstanceId},
@@ -37,7 +36,10 @@ use crate::{
     http::{
         App, HttpError,
         body::announced,
-        fleet::handed_over::{Armored, Unreadable},
+        fleet::{
+            handed_over::{Armored, Unreadable},
+            peer::{PeerHolder, check_not_revoked},
+        },
     },
 };
 
@@ -97,46 +99,34 @@ impl Drop for Place<'_> {
 }
 
 /// The relying party at the other end, as its certificate says; not looked up yet.
-pub(in crate::http) struct Presented {
-    info: CertificateInfo,
-    der: Vec<u8>,
-    address: SocketAddr,
-}
+pub(in crate::http) struct Presented(PeerHolder);
 
 impl FromRequestParts<App> for Presented {
     type Rejection = HttpError;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, HttpError> {
-        let presented = parts.extensions.get().and_then(|PeerCertificate(certificate)| certificate.as_ref());
-        let der = presented.ok_or(HttpError::NoCertificate)?.to_vec();
-        let info = CertificateInfo::from_der(&der).map_err(|_| HttpError::NoCertificate)?;
-        if info.profile != Some(Profile::Server) {
-            return Err(HttpError::NotARelyingParty { name: info.shown_name() });
-        }
-        // The handshake was a while ago, or resumed from one that was.
-        if !info.validity.contains(app.clock.now()) {
-            return Err(HttpError::PeerExpired { serial: info.id.serial });
-        }
-        let address = ConnectInfo::<SocketAddr>::from_request_parts(parts, app).await;
-        let ConnectInfo(address) = address.map_err(|_| HttpError::NoCertificate)?;
-        Ok(Self { info, der, address })
+        let server = |info: &CertificateInfo| match info.profile {
+            Some(Profile::Server) => Ok(Profile::Server),
+            _ => Err(HttpError::NotARelyingParty { name: info.shown_name() }),
+        };
+        PeerHolder::read(parts, app, || HttpError::NoCertificate, server).await.map(Self)
     }
 }
 
 impl Presented {
     pub(in crate::http) fn serial(&self) -> Serial {
-        self.info.id.serial
+        self.0.info.id.serial
     }
 
     /// Which of those with this certificate asks, as its secret says.
     fn member(&self, headers: &HeaderMap) -> Result<Member, HttpError> {
         let secret = headers.get(INSTANCE_HEADER).and_then(|value| Secret::from_bearer(value.to_str().ok()?));
         Ok(Member {
-            name: self.info.display_name(),
-            serial: self.info.id.serial,
+            name: self.0.info.display_name(),
+            serial: self.0.info.id.serial,
             instance: InstanceId::of(&secret.ok_or(HttpError::NoInstance)?),
-            address: self.address.to_string(),
-            not_after: self.info.validity.not_after,
+            address: self.0.address.to_string(),
+            not_after: self.0.info.validity.not_after,
         })
     }
 
@@ -149,7 +139,7 @@ impl Presented {
             Ok(()) => Ok(joined),
             Err(refusal) => {
                 if matches!(refusal, HttpError::PeerRevoked { .. }) {
-                    app.feed.put_off(&HashSet::from([self.info.id.serial]));
+                    app.feed.put_off(&HashSet::from([self.0.info.id.serial]));
                 }
                 Err(refusal)
             }
@@ -159,15 +149,13 @@ impl Presented {
     /// A certificate that is not in the database is one of ours all the same, as the handshake has verified: the database
     /// may be an older copy, which only its bearer can tell.
     pub(in crate::http) async fn check_standing(&self, app: &App) -> Result<(), HttpError> {
-        let (store, serial) = (app.authority.store(), self.info.id.serial);
-        if let Some(at) = store.revoked_since(&serial).await? {
-            return Err(HttpError::PeerRevoked { serial, at });
-        }
+        let (store, serial) = (app.authority.store(), self.0.info.id.serial);
+        check_not_revoked(app, serial).await?;
         // Not so once the issuing CA is revoked: whoever has its key makes certificates of any name, and would confirm for everybody
         // that it is.
         if store.issuer_revocation().await?.is_some() {
             let record = store.by_serial(&serial, app.clock.now()).await?;
-            if record.is_none_or(|record| *record.der != *self.der) {
+            if record.is_none_or(|record| *record.der != *self.0.der) {
                 return Err(HttpError::PeerUnknown { serial });
             }
         }
@@ -306,7 +294,8 @@ mod tests {
             let serial: Serial = fixture.issue("service0", serial).await;
             let record = app.authority.store().by_serial(&serial, now()).await.unwrap().unwrap();
             let info = CertificateInfo::from_der(&record.der).unwrap();
-            let peer = Presented { info, der: record.der.to_vec(), address: ([127, 0, 0, 1], 1).into() };
+            let address = ([127, 0, 0, 1], 1).into();
+            let peer = Presented(PeerHolder { info, der: record.der, profile: record.profile, address });
             let secret = HeaderValue::from_str(&Secret::from_bytes([1; 32]).to_bearer()).unwrap();
             let member = peer.member(&HeaderMap::from_iter([(INSTANCE_HEADER.parse().unwrap(), secret)])).unwrap();
             let joined = peer.in_good_standing(&app, async || {

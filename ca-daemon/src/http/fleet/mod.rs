@@ -5,4 +5,5 @@
 pub(in crate::http) mod feed;
 pub(in crate::http) mod handed_over;
 pub(in crate::http) mod known;
+pub(in crate::http) mod peer;
 pub(in crate::http) mod renew;
