@@ -337,9 +337,10 @@ impl IdentityFiles {
     }
 
     /// The key of the next certificate, stored in the same way. A damaged one is replaced, because the current identity
-    /// still works.
-    pub(crate) fn key_to_renew(&self) -> Result<KeyPair, IdentityError> {
+    /// still works; and so is the key of that identity, whose file an interrupted renewal did not remove.
+    pub(crate) fn key_to_renew(&self, current: &Identity) -> Result<KeyPair, IdentityError> {
         match load_key(&self.next_key) {
+            Ok(key) if current.info().is_for_key(&key) => new_key(&self.next_key),
             Err(IdentityError::Key { .. } | IdentityError::File(FileError::Missing(_))) => new_key(&self.next_key),
             result => result,
         }

@@ -3,7 +3,7 @@
 //!
 //! It never needs a token, and changes no files before the successor has arrived.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error, path::PathBuf, sync::Arc, time::Duration};
 
 use edge::{
     clock::Clock,
@@ -135,12 +135,7 @@ impl Renewer {
         let _lock = lock.ok_or_else(|| RenewError::Underway(files.directory().to_owned()))?;
         let enrolled = files.load()?.ok_or_else(|| FileError::Missing(files.chain().to_owned()))?;
         let holder = self.holder(&enrolled)?;
-        let mut key = files.key_to_renew()?;
-        if enrolled.identity.info().is_for_key(&key) {
-            // An earlier renewal was interrupted before it removed the key's file.
-            files.forget_next_key()?;
-            key = files.key_to_renew()?;
-        }
+        let key = files.key_to_renew(&enrolled.identity)?;
         let name = enrolled.identity.info().display_name();
         let proposal = Proposal { common_name: name.parse()?, organization: None, hosts: Vec::new() };
         let request = RenewRequest { csr: pem::csr(&proposal.sign(&key)?) };
@@ -193,12 +188,11 @@ impl Holder<'_> {
         let request = request.map_err(|error| self.unreachable(error.to_string()))?;
         let mut connector = contact::connector(tls, PATIENCE);
         connector.enforce_https();
-        let mut contact = Contact::open(&connector, request.uri()).await.map_err(|error| {
-            self.unreachable(find::<rustls::Error>(&error).map_or_else(|| error_chain(&error), in_words))
-        })?;
-        let response = contact.send(request).await.map_err(|error| {
-            self.unreachable(find::<rustls::Error>(&error).map_or_else(|| error_chain(&error), in_words))
-        })?;
+        let broken = |error: &(dyn Error + 'static)| {
+            self.unreachable(find::<rustls::Error>(error).map_or_else(|| error_chain(error), in_words))
+        };
+        let mut contact = Contact::open(&connector, request.uri()).await.map_err(|error| broken(&error))?;
+        let response = contact.send(request).await.map_err(|error| broken(&error))?;
         match read_answer(response).await {
             Answer::Given(answer) => Ok(answer),
             Answer::Denied(problem) => Err(RenewError::Denied(problem)),

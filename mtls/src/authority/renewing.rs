@@ -95,15 +95,15 @@ impl Renewing {
     /// queried, at the certificate's default time.
     async fn window(&mut self) -> Window {
         self.generation = self.renewer.files().generation();
-        let regular = Window::of(self.identity.validity());
-        let Ok(Some(enrolled)) = self.renewer.files().load() else { return regular };
-        if enrolled.identity.info().id.serial != self.identity.serial() {
-            self.present(&enrolled);
+        if let Ok(Some(enrolled)) = self.renewer.files().load() {
+            if enrolled.identity.info().id.serial != self.identity.serial() {
+                self.present(&enrolled);
+            }
+            if let Ok(window) = self.renewer.window(&enrolled).await {
+                return window;
+            }
         }
-        match self.renewer.window(&enrolled).await {
-            Ok(window) => window,
-            Err(_) => Window::of(self.identity.validity()),
-        }
+        Window::of(self.identity.validity())
     }
 
     fn present(&self, enrolled: &Enrolled) {

@@ -251,9 +251,7 @@ impl Judged {
         };
         Ok(path.iter().zip(path.iter().skip(1)).map(id).collect())
     }
-}
 
-impl Judged {
     /// Watches this chain. The chain before it is watched as well until [`ServerIdentity::settle`]: the authority waits for
     /// no relying party whose certificate is revoked, so one that continues with another certificate admits nobody before
     /// it is registered with that.
@@ -291,10 +289,9 @@ impl ServerIdentity {
     /// the previous identity are not resumed.
     pub fn replace(&self, identity: &Identity) -> Result<(), IdentityError> {
         let presented = Arc::new(Presented::new(identity)?);
-        let judged = self.judged.as_ref().map(|judged| Ok::<_, IdentityError>((judged, judged.ids(identity)?)));
-        let judged = judged.transpose()?;
+        let ids = self.judged.as_ref().map(|judged| judged.ids(identity)).transpose()?;
         self.presented.store(presented);
-        if let Some((judged, ids)) = judged {
+        if let Some((judged, ids)) = self.judged.as_ref().zip(ids) {
             judged.watch(ids);
         }
         self.replacements.send_modify(|count| *count += 1);

@@ -139,9 +139,9 @@ impl Selection {
         let mut heirs = Vec::new();
         if lines == Lines::Take {
             let serials: Vec<_> = records.iter().map(|record| record.serial).collect();
-            for heir in store.valid_of_lines(&serials, now).await? {
-                heirs.push(heir.serial);
-                records.extend(store.by_serial(&heir.serial, now).await?);
+            heirs = store.valid_of_lines(&serials, now).await?;
+            for heir in &heirs {
+                records.extend(store.by_serial(heir, now).await?);
             }
         }
         unknown.sort_unstable();

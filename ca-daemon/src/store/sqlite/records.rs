@@ -356,6 +356,11 @@ pub(super) fn from_json<T: DeserializeOwned>(row: &SqliteRow, column: &'static s
     serde_json::from_str(row.try_get(column)?).map_err(|error| StoreError::damaged(column, &error))
 }
 
+/// For `json_each`, whose values SQL turns back with `unhex`.
+pub(super) fn serials_to_json(serials: &[Serial]) -> String {
+    to_json(&serials.iter().map(|serial| hex(serial.magnitude())).collect::<Vec<_>>())
+}
+
 pub(super) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("names and patterns serialize to strings and lists of strings")
 }

@@ -132,9 +132,7 @@ impl Store {
         }
         let mut serials = target.serials.to_vec();
         if target.lines == Lines::Take {
-            serials.extend(
-                valid_of_lines(&mut tx, target.serials, period.this_update).await?.iter().map(|heir| heir.serial),
-            );
+            serials.extend(valid_of_lines(&mut tx, target.serials, period.this_update).await?);
         }
         for name in target.names {
             serials.extend(valid(&mut tx, valid_with!("common_name"), name, period.this_update).await?);

@@ -47,16 +47,9 @@ pub(super) struct Successor {
     pub(super) der: CertificateDer<'static>,
 }
 
-/// One certificate of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Heir {
-    pub(crate) serial: Serial,
-    pub(crate) not_after: Timestamp,
-}
-
 impl Store {
     /// Those that are valid at `now` of the lines to which these certificates belong, but for themselves; oldest first.
-    pub(crate) async fn valid_of_lines(&self, serials: &[Serial], now: Timestamp) -> Result<Vec<Heir>, StoreError> {
+    pub(crate) async fn valid_of_lines(&self, serials: &[Serial], now: Timestamp) -> Result<Vec<Serial>, StoreError> {
         valid_of_lines(&mut *self.reader.acquire().await?, serials, now).await
     }
 
@@ -84,7 +77,7 @@ pub(super) async fn valid_of_lines(
     connection: &mut SqliteConnection,
     serials: &[Serial],
     now: Timestamp,
-) -> Result<Vec<Heir>, StoreError> {
+) -> Result<Vec<Serial>, StoreError> {
     let query = sqlx::query(
         "WITH asked AS MATERIALIZED
              (SELECT c.id FROM json_each(?1) AS given CROSS JOIN certificates AS c ON c.serial = unhex(given.value)),
@@ -93,15 +86,13 @@ pub(super) async fn valid_of_lines(
               FROM asked),
          members AS (SELECT line AS id FROM lines
                      UNION SELECT s.successor FROM lines CROSS JOIN successions AS s ON s.line = lines.line)
-         SELECT c.serial, c.not_after FROM members CROSS JOIN certificates AS c ON c.id = members.id
+         SELECT c.serial FROM members CROSS JOIN certificates AS c ON c.id = members.id
          WHERE c.not_after >= ?2 AND c.id NOT IN (SELECT id FROM asked)
            AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
          ORDER BY c.id",
     );
-    let serials: Vec<_> = serials.iter().map(|serial| records::hex(serial.magnitude())).collect();
-    let rows = query.bind(records::to_json(&serials)).bind(now.unix()).fetch_all(connection).await?;
-    let heir = |row| Ok(Heir { serial: records::serial(row)?, not_after: records::time(row, "not_after")? });
-    rows.iter().map(heir).collect()
+    let rows = query.bind(records::serials_to_json(serials)).bind(now.unix()).fetch_all(connection).await?;
+    rows.iter().map(records::serial).collect()
 }
 
 /// What was renewed from a certificate, directly or not, after it was revoked.
@@ -125,7 +116,7 @@ pub(super) async fn predecessors(
     connection: &mut SqliteConnection,
     serials: impl IntoIterator<Item = Serial>,
 ) -> Result<HashMap<Serial, Predecessor>, StoreError> {
-    let serials: Vec<_> = serials.into_iter().map(|serial| records::hex(serial.magnitude())).collect();
+    let serials: Vec<_> = serials.into_iter().collect();
     if serials.is_empty() {
         return Ok(HashMap::new());
     }
@@ -136,7 +127,7 @@ pub(super) async fn predecessors(
          LEFT JOIN revocations AS r ON r.serial = unhex(given.value)
          WHERE c.id IS NOT NULL OR r.id IS NOT NULL",
     );
-    let rows = query.bind(records::to_json(&serials)).fetch_all(connection).await?;
+    let rows = query.bind(records::serials_to_json(&serials)).fetch_all(connection).await?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
         let token: Option<String> = row.try_get("token_id")?;
         let revoked_at: Option<i64> = row.try_get("revoked_at")?;
@@ -156,7 +147,7 @@ pub(super) async fn successors(
     serials: impl IntoIterator<Item = Serial>,
     now: Timestamp,
 ) -> Result<Vec<Successor>, StoreError> {
-    let serials: Vec<_> = serials.into_iter().map(|serial| records::hex(serial.magnitude())).collect();
+    let serials: Vec<_> = serials.into_iter().collect();
     if serials.is_empty() {
         return Ok(Vec::new());
     }
@@ -168,7 +159,7 @@ pub(super) async fn successors(
          WHERE n.not_after >= ?2 AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = n.serial)
          ORDER BY n.id DESC",
     );
-    let rows = query.bind(records::to_json(&serials)).bind(now.unix()).fetch_all(connection).await?;
+    let rows = query.bind(records::serials_to_json(&serials)).bind(now.unix()).fetch_all(connection).await?;
     let read = |row| {
         Ok(Successor {
             predecessor: records::serial(row)?,

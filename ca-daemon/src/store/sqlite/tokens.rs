@@ -122,8 +122,7 @@ pub(super) async fn revoke_usable(
                               ON c.serial = unhex(asked.value) WHERE c.token_id IS NOT NULL))
          RETURNING id",
     );
-    let serials: Vec<_> = enrolled.iter().map(|serial| records::hex(serial.magnitude())).collect();
-    let query = query.bind(now.unix()).bind(records::to_json(&named)).bind(records::to_json(&serials));
+    let query = query.bind(now.unix()).bind(records::to_json(&named)).bind(records::serials_to_json(enrolled));
     query.fetch_all(connection).await?.iter().map(|row| records::parse(row, "id")).collect()
 }
 

@@ -62,9 +62,9 @@ impl Store {
                AND NOT EXISTS (SELECT 1 FROM revocations r WHERE r.serial = c.serial)
              ORDER BY c.id LIMIT ?3",
         );
-        let serials: Vec<_> = serials.iter().map(|serial| records::hex(serial.magnitude())).collect();
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = query.bind(records::to_json(&serials)).bind(now.unix()).bind(limit).fetch_all(&self.reader).await?;
+        let rows =
+            query.bind(records::serials_to_json(serials)).bind(now.unix()).bind(limit).fetch_all(&self.reader).await?;
         rows.iter().map(|row| Ok((records::serial(row)?, row.try_get("common_name")?))).collect()
     }
 
